@@ -1,0 +1,42 @@
+// The [node] section of the configuration: the only part that both processes read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "maglev/address.h"
+
+namespace linimo {
+
+enum class Engine { kAuto, kDpdk, kXdp };
+/// What a worker does when no packet comes: poll on, or sleep ever longer (up to 200 us). kAuto: busy where the
+/// machine has more cores than workers + 1, else adaptive.
+enum class IdlePolicy { kAuto, kBusy, kAdaptive };
+
+struct NodeConfig {
+  std::string name;
+  std::vector<std::string> interfaces;  // netdev names, PCI addresses, or DPDK virtual devices ("net_memif0,role=client")
+  Engine engine = Engine::kAuto;
+  uint32_t workers = 1;
+  std::vector<uint32_t> cores;  // CPUs of the workers; empty: the last ones that this process may use
+  IdlePolicy idle = IdlePolicy::kAuto;
+  uint64_t flows_per_worker = 1'048'576;  // connection table capacity
+  Address encap_source4;                  // zero: none
+  Address encap_source6;
+  std::filesystem::path hash_seed_file = "/etc/linimo/seed";
+  std::filesystem::path runtime_dir = "/run/linimo";
+
+  std::filesystem::path dataplane_socket() const { return runtime_dir / "dataplane.sock"; }
+  std::filesystem::path control_socket() const { return runtime_dir / "control.sock"; }
+};
+
+/// Reads the section out of a configuration file, ignoring the others. The error is ready to be shown:
+/// "FILE:LINE:COLUMN: what is wrong; what was expected".
+tl::expected<NodeConfig, std::string> load_node_config(const std::filesystem::path& file);
+
+}  // namespace linimo

@@ -1,0 +1,72 @@
+// The counters: shared memory that the data plane writes and anyone it hands the descriptor to reads.
+//
+// Each worker writes rows of its own and nobody else's, with plain stores of 64-bit words, so counting costs the
+// packet path no atomic operation and no shared cache line. A reader adds the workers' rows up; a sum may be a
+// burst behind, and never falls. Rows of services and backends are indexed by their ids, which outlive
+// generations, so a count goes on where it was when a table changes.
+//
+//   auto counters = CountersView::map(fd);               // reader
+//   counters->outcome(LINIMO_OUTCOME_forwarded);
+//   counters->backend(id).packets;
+#pragma once
+
+#include <cstdint>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "maglev/abi.h"
+
+namespace linimo {
+
+struct TrafficCount {
+  uint64_t packets = 0;
+  uint64_t bytes = 0;      // of the inner packets, from the IP header on
+  uint64_t new_flows = 0;  // entries made in the connection table
+  uint64_t reserved = 0;
+};
+
+/// What one worker counts. Cache lines of one worker are never shared with another's.
+struct alignas(4096) WorkerCounters {
+  uint64_t outcomes[64];  // by linimo_outcome
+  uint64_t busy_ns;       // time spent on bursts that held packets
+  uint64_t bursts;        // that held packets
+  uint64_t flows;         // entries alive, as the sweep over the connection table last saw them
+  uint64_t flows_capacity;
+  uint64_t flows_unstored;  // flows that found no place
+  TrafficCount services[LINIMO_MAX_SERVICES];
+  TrafficCount backends[LINIMO_MAX_BACKEND_IDS];
+};
+static_assert(LINIMO_OUTCOME_COUNT <= 64);
+
+/// The whole of the shared memory; pages never touched take no memory.
+struct CountersBlock {
+  uint64_t magic;  // kCountersMagic
+  uint32_t abi_version;
+  uint32_t workers;
+  alignas(4096) WorkerCounters worker[];
+};
+inline constexpr uint64_t kCountersMagic = 0x544e434f4d4e4c;
+
+size_t counters_size(uint32_t workers);
+const char* outcome_name(linimo_outcome outcome);
+
+/// Read-only mapping. Any thread.
+class CountersView {
+ public:
+  /// Maps a descriptor received from the data plane; nothing if it is not what it should be.
+  static std::optional<CountersView> map(int fd);
+
+  uint32_t workers() const { return workers_; }
+  uint64_t outcome(linimo_outcome which) const;
+  TrafficCount service(uint32_t id) const;
+  TrafficCount backend(uint32_t id) const;
+  const WorkerCounters& worker(uint32_t index) const { return block_->worker[index]; }
+
+ private:
+  std::shared_ptr<const CountersBlock> block_;
+  uint32_t workers_ = 0;
+};
+
+}  // namespace linimo

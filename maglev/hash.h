@@ -1,0 +1,32 @@
+// The flow hash: XXH3-64 with the snapshot's seed over the canonical key of abi.h.
+//
+// It is the same on every node and in both engines, so that whichever node ECMP picks sends a flow to the
+// same backend. One 64-bit value serves every use; each takes bits of its own:
+//   slot of the Maglev table      low 32 bits, scaled by multiplication (no division)
+//   bucket and fingerprint of the connection table   high bits (dataplane/flow)
+#pragma once
+
+#include <cstdint>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "maglev/abi.h"
+
+namespace linimo {
+
+inline uint64_t flow_hash(const linimo_key4& key, uint64_t seed) {
+  return XXH3_64bits_withSeed(&key, sizeof key, seed);
+}
+
+inline uint64_t flow_hash(const linimo_key6& key, uint64_t seed) {
+  return XXH3_64bits_withSeed(&key, sizeof key, seed);
+}
+
+/// Slot in [0, table_size) for a flow hash: the multiplication of Lemire, "Fast random integer generation
+/// in an interval" (2019), in place of a remainder.
+inline uint32_t slot_of(uint64_t hash, uint32_t table_size) {
+  return static_cast<uint32_t>((uint64_t{static_cast<uint32_t>(hash)} * table_size) >> 32);
+}
+
+}  // namespace linimo

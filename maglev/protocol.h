@@ -1,0 +1,111 @@
+// What the two processes say to each other over the data plane's Unix socket (SOCK_SEQPACKET, so a message is
+// one packet; integers in host byte order).
+//
+//   control plane                               data plane
+//   Hello {ABI versions accepted}         →
+//                                         ←     Welcome {what is live} + fds: counters [, live snapshot]
+//                                               or Refused {reason}, and the connection is closed
+//   Publish {generation} + fd: snapshot   →
+//                                         ←     Accepted {generation}: every worker has switched
+//                                               or Refused {generation, reason}: nothing has changed
+//
+// The descriptor of a snapshot is a memfd sealed against growing, shrinking and writing. The counters'
+// descriptor is the shared memory of counters.h, to be mapped read-only.
+//
+// Either side may be hostile or newer: a message is decoded by `decode` alone, which checks its length and
+// terminates its strings, and nothing else is trusted.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "maglev/abi.h"
+
+namespace linimo::protocol {
+
+enum class Type : uint32_t { kHello = 1, kWelcome, kPublish, kAccepted, kRefused };
+
+struct Hello {
+  static constexpr Type kType = Type::kHello;
+  Type type = kType;
+  uint32_t abi_oldest = LINIMO_ABI_VERSION;
+  uint32_t abi_newest = LINIMO_ABI_VERSION;
+  uint32_t reserved = 0;
+};
+
+struct Welcome {
+  static constexpr Type kType = Type::kWelcome;
+  Type type = kType;
+  uint32_t abi = 0;         // the newest that both accept
+  uint64_t generation = 0;  // live now; 0: none, and no snapshot descriptor comes with this message
+  uint32_t pid = 0;
+  uint32_t workers = 0;
+  uint32_t restored = 0;  // 1: the live generation was read from the runtime folder, no controller sent it
+  uint32_t reserved = 0;
+  char engine[16] = {};
+  char engine_reason[160] = {};  // why this engine, one line
+};
+
+struct Publish {
+  static constexpr Type kType = Type::kPublish;
+  Type type = kType;
+  uint32_t reserved = 0;
+  uint64_t generation = 0;
+};
+
+struct Accepted {
+  static constexpr Type kType = Type::kAccepted;
+  Type type = kType;
+  uint32_t reserved = 0;
+  uint64_t generation = 0;
+};
+
+struct Refused {
+  static constexpr Type kType = Type::kRefused;
+  Type type = kType;
+  uint32_t reserved = 0;
+  uint64_t generation = 0;  // 0: not a snapshot but the connection was refused
+  char reason[240] = {};
+};
+
+static_assert(sizeof(Hello) == 16 && sizeof(Publish) == 16 && sizeof(Accepted) == 16);
+static_assert(sizeof(Welcome) == 208 && sizeof(Refused) == 256);
+
+inline constexpr size_t kMaxMessageSize = 256;
+
+inline void set_text(std::span<char> field, std::string_view text) {
+  const size_t length = text.size() < field.size() ? text.size() : field.size() - 1;
+  std::memcpy(field.data(), text.data(), length);
+  std::memset(field.data() + length, 0, field.size() - length);
+}
+
+inline std::string_view text_of(std::span<const char> field) {
+  return {field.data(), strnlen(field.data(), field.size())};
+}
+
+/// The type that a packet claims; nothing when it is too short to claim one.
+inline std::optional<Type> type_of(std::span<const std::byte> packet) {
+  uint32_t type = 0;
+  if (packet.size() < sizeof type) return std::nullopt;
+  std::memcpy(&type, packet.data(), sizeof type);
+  return static_cast<Type>(type);
+}
+
+/// The message, if the packet is exactly one of that type.
+template <typename Message>
+std::optional<Message> decode(std::span<const std::byte> packet) {
+  if (packet.size() != sizeof(Message) || type_of(packet) != Message::kType) return std::nullopt;
+  Message message;
+  std::memcpy(&message, packet.data(), sizeof message);
+  return message;
+}
+
+template <typename Message>
+std::span<const std::byte> encode(const Message& message) {
+  return std::as_bytes(std::span(&message, 1));
+}
+
+}  // namespace linimo::protocol

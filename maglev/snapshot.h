@@ -1,0 +1,128 @@
+// Building and reading snapshots (the layout is in abi.h).
+//
+// The control plane describes what it wants in a SnapshotSpec and gets the bytes; a data plane validates the
+// bytes once and then reads them through a SnapshotView without any further check. Both are pure functions of
+// their input: no files, no sockets, any thread.
+//
+//   std::vector<std::byte> bytes = build_snapshot(spec);
+//   auto view = SnapshotView::validate(bytes);            // tl::expected: the view, or why it was refused
+//   for (const linimo_service& service : view->services()) ...
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "maglev/abi.h"
+#include "maglev/address.h"
+#include "maglev/table.h"
+
+namespace linimo {
+
+struct PortRange {
+  uint16_t first = 0;  // host byte order, both ends included; 0 to 65535 is "any"
+  uint16_t last = 65535;
+
+  auto operator<=>(const PortRange&) const = default;
+};
+
+struct BackendSpec {
+  Address address;
+  uint32_t id = 0;
+  uint32_t weight = 1;  // 0: takes no slot
+  linimo_backend_state state = LINIMO_BACKEND_UP;
+
+  /// Only a backend that is up and has weight takes slots.
+  bool takes_slots() const { return state == LINIMO_BACKEND_UP && weight != 0; }
+};
+
+/// A pool's table, shared between generations that did not change it: populating costs more than all the rest.
+struct PoolTable {
+  std::vector<TableMember> members;  // sorted
+  std::vector<linimo_slot> slots;
+  uint64_t digest = 0;
+};
+
+/// The members are the backends that take slots, in any order.
+std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> backends, uint32_t table_size);
+
+struct PoolSpec {
+  std::string name;  // shorter than LINIMO_NAME_SIZE
+  linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
+  std::vector<BackendSpec> backends;       // any order; addresses and ids unique
+  std::shared_ptr<const PoolTable> table;  // made from these backends
+};
+
+struct ServiceSpec {
+  std::string name;
+  uint32_t id = 0;  // < LINIMO_MAX_SERVICES, unique
+  uint32_t pool = 0;  // index
+  uint8_t protocol = 6;
+  linimo_tracking tracking = LINIMO_TRACKING_FULL;
+  linimo_no_backend no_backend = LINIMO_NO_BACKEND_DROP;
+  bool source_hash = false;
+  uint32_t idle_timeout_s = 900;
+  std::vector<Prefix> vips;
+  std::vector<PortRange> ports;
+  std::vector<Prefix> allow_sources;  // empty: everyone
+};
+
+struct SnapshotSpec {
+  uint64_t generation = 1;
+  uint64_t hash_seed = 0;
+  Address encap_source4;  // zero: none
+  Address encap_source6;
+  std::vector<PoolSpec> pools;
+  std::vector<ServiceSpec> services;
+};
+
+/// The bytes of a snapshot. The specification must keep the promises noted on its members (the configuration
+/// checks them with better words); two services may not claim the same (VIP prefix, protocol, port range).
+std::vector<std::byte> build_snapshot(const SnapshotSpec& spec);
+
+/// Of all tables of a specification, whatever the order of its pools; the header carries it.
+uint64_t snapshot_digest(std::span<const PoolSpec> pools);
+
+class SnapshotView {
+ public:
+  /// Checks everything a reader relies on: version, checksum, every index, offset, count, name and
+  /// enumerator. `bytes` must be 8-byte aligned, must outlive the view and must not change under it: copy
+  /// what came from another process before validating it. The error says what was wrong, for a log.
+  static tl::expected<SnapshotView, std::string> validate(std::span<const std::byte> bytes);
+
+  const linimo_header& header() const { return *reinterpret_cast<const linimo_header*>(bytes_.data()); }
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+  std::span<const linimo_vip> vips() const { return section<linimo_vip>(LINIMO_SECTION_VIPS); }
+  std::span<const linimo_rule> rules() const { return section<linimo_rule>(LINIMO_SECTION_RULES); }
+  std::span<const linimo_service> services() const { return section<linimo_service>(LINIMO_SECTION_SERVICES); }
+  std::span<const linimo_source> sources() const { return section<linimo_source>(LINIMO_SECTION_SOURCES); }
+  std::span<const linimo_pool> pools() const { return section<linimo_pool>(LINIMO_SECTION_POOLS); }
+  std::span<const linimo_backend> backends() const { return section<linimo_backend>(LINIMO_SECTION_BACKENDS); }
+  std::span<const linimo_slot> slots() const { return section<linimo_slot>(LINIMO_SECTION_SLOTS); }
+
+  std::span<const linimo_backend> backends(const linimo_pool& pool) const {
+    return backends().subspan(pool.backend_first, pool.backend_count);
+  }
+  std::span<const linimo_slot> slots(const linimo_pool& pool) const {
+    return slots().subspan(pool.slot_first, pool.table_size);
+  }
+
+ private:
+  explicit SnapshotView(std::span<const std::byte> bytes) : bytes_(bytes) {}
+
+  template <typename Record>
+  std::span<const Record> section(linimo_section which) const {
+    const linimo_extent& extent = header().sections[which];
+    return {reinterpret_cast<const Record*>(bytes_.data() + extent.offset), extent.count};
+  }
+
+  std::span<const std::byte> bytes_;
+};
+
+}  // namespace linimo
