@@ -1,0 +1,108 @@
+"""One backend: nginx in its namespace, and the XDP program that takes the tunnel off in front of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from .netns import Namespace
+from .topology import backend_address
+from .wait import wait_until
+
+BIG_FILE_BYTES = 200 * 1024 * 1024
+
+# One worker and no access log: the machine's cores are for the packets. / answers with the backend's own address of the
+# client's family. /files/ takes ?rate=BYTES_PER_SECOND. A keep-alive connection may carry any number of requests: the
+# lab watches them live through reloads.
+_CONFIG = """
+user root;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    default_type text/plain;
+    sendfile on;
+    keepalive_requests 1000000;
+    keepalive_timeout 600;
+    client_max_body_size 0;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    map $arg_rate $rate {{ "" 0; default $arg_rate; }}
+    map $remote_addr $own_address {{ "~:" "{ipv6}"; default "{ipv4}"; }}
+    server {{
+        listen 80 backlog=4096;
+        listen [::]:80 ipv6only=on backlog=4096;
+        location = / {{ return 200 "$own_address\\n"; }}
+        location = /healthz {{ return 200 "ok\\n"; }}
+        location /files/ {{ alias {files}/; add_header X-Backend $own_address; limit_rate $rate; }}
+        location /upload/ {{ alias {folder}/upload/; dav_methods PUT; create_full_put_path on; }}
+    }}
+}}
+"""
+
+
+def make_files(folder: Path) -> None:
+    """What every backend serves alike: `big`, sparse, so that its size costs nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "big", "wb") as big:
+        big.truncate(BIG_FILE_BYTES)
+
+
+class Backend:
+    def __init__(self, number: int, box: Namespace, folder: Path, files: Path, decap: Path) -> None:
+        self.number = number
+        self.box = box
+        self.folder = folder
+        self._files = files
+        self._decap = decap
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def address(self, family: int = 4) -> str:
+        return backend_address(self.number, family)
+
+    def start(self) -> None:
+        """Returns at once; wait_ready() says when it serves, so that several start side by side."""
+        self.box.run(["ip", "link", "set", "dev", "eth0", "xdp", "obj", str(self._decap), "sec", "xdp"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.start_nginx()
+
+    def start_nginx(self) -> None:
+        config = self.folder / "nginx.conf"
+        config.write_text(_CONFIG.format(folder=self.folder, files=self._files,
+                                         ipv4=self.address(4), ipv6=self.address(6)))
+        with open(self.folder / "nginx.log", "ab") as log:
+            self._process = self.box.spawn(["nginx", "-c", str(config), "-e", str(self.folder / "error.log"),
+                                            "-g", "daemon off;"], log)
+
+    def wait_ready(self) -> None:
+        wait_until(self._accepts, f"nginx of {self.box.name} listens", alive=self._check_alive)
+
+    def kill_nginx(self) -> None:
+        """As a crash would: master and worker at once, without goodbye to any connection."""
+        assert self._process
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def unplug(self, unplugged: bool = True) -> None:
+        """A backend that is gone answers nothing; one whose nginx alone died would send resets."""
+        self.box.run(["ip", "link", "set", "eth0", "down" if unplugged else "up"])
+
+    def _accepts(self) -> bool:
+        with self.box.entered(), socket.socket(socket.AF_INET6) as v6, socket.socket() as v4:
+            return v6.connect_ex(("::1", 80)) == 0 and v4.connect_ex(("127.0.0.1", 80)) == 0
+
+    def _check_alive(self) -> None:
+        if self._process and self._process.poll() is not None:
+            logs = "".join(path.read_text() for path in (self.folder / "nginx.log", self.folder / "error.log")
+                           if path.exists())
+            raise RuntimeError(f"nginx of {self.box.name} ended: {logs.strip()}")

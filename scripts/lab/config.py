@@ -1,0 +1,75 @@
+"""The node's configuration, as the lab changes it: backends come and go, the rest is chosen once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .topology import NODE, VIP, backend_address
+
+
+@dataclass
+class Health:
+    """Quick, so that a lab run is; the pauses are still long against a scheduler's on a busy machine."""
+    interval_ms: int = 500
+    timeout_ms: int = 500
+    rise: int = 1
+    fall: int = 2
+
+    @property
+    def detection_bound_s(self) -> float:
+        """By when new connections must go elsewhere: the checks that have to fail, 10 % jitter, the last one's
+        timeout, and 500 ms for the new table."""
+        return (self.interval_ms * 1.1 * self.fall + self.timeout_ms + 500) / 1000
+
+
+@dataclass
+class NodeConfig:
+    runtime_dir: Path
+    engine: str = "auto"
+    workers: int = 1
+    encapsulation: str = "ipip"
+    backend_family: int = 4
+    backends: dict[int, int] = field(default_factory=dict)  # number -> weight
+    health: Health = field(default_factory=Health)
+    tracking: str = "full"
+    more: str = ""  # further pools and services, verbatim
+
+    @property
+    def seed_file(self) -> Path:
+        return self.runtime_dir / "seed"
+
+    def addresses(self) -> list[str]:
+        return [backend_address(number, self.backend_family) for number in self.backends]
+
+    def render(self) -> str:
+        backends = "".join(
+            f'  {{ address = "{backend_address(number, self.backend_family)}", weight = {weight} }},\n'
+            for number, weight in self.backends.items())
+        health = self.health
+        return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
+[node]
+name = "lb1"
+interfaces = ["eth0"]
+engine = "{self.engine}"
+workers = {self.workers}
+encap_source = ["{NODE[4]}", "{NODE[6]}"]
+hash_seed_file = "{self.seed_file}"
+runtime_dir = "{self.runtime_dir}"
+
+[[pool]]
+name = "web"
+encapsulation = "{self.encapsulation}"
+health = {{ type = "http", port = 80, path = "/healthz", interval = "{health.interval_ms}ms", \
+timeout = "{health.timeout_ms}ms", rise = {health.rise}, fall = {health.fall} }}
+backends = [
+{backends}]
+
+[[service]]
+name = "web"
+vips = ["{VIP[4]}", "{VIP[6]}"]
+protocol = "tcp"
+ports = [80]
+pool = "web"
+tracking = "{self.tracking}"
+{self.more}'''

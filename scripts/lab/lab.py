@@ -1,0 +1,148 @@
+"""A whole lab under one name: built, run, and removed without a trace, also after a run that crashed.
+
+Everything a lab makes carries its name (namespaces `NAME-*`, the folder /run/linimo-lab/NAME), so that several fit on
+one machine and what an earlier run left can be told from everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Callable
+
+from . import hugepages
+from .backend import Backend, make_files
+from .node import Node
+from .topology import Topology
+from .wait import wait_until
+
+STATE = Path("/run/linimo-lab")
+BUILD = Path(__file__).resolve().parents[2] / "build"
+
+
+def say_on_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Lab:
+    def __init__(self, name: str, workers: int = 1, build: Path = BUILD,
+                 say: Callable[[str], None] = say_on_stderr) -> None:
+        self.name = name
+        self.folder = STATE / name
+        self.topology = Topology(name, node_queues=workers)
+        self.client = self.topology.client
+        self.backends: dict[int, Backend] = {}
+        self.node = Node(self.topology.node, self.folder / "node", build)
+        self.node.config.workers = workers
+        self._decap = build / "bpf/decap.bpf.o"
+        self._files = self.folder / "files"
+        self._say = say
+        self._lock: int | None = None
+
+    def __enter__(self) -> Lab:
+        self._take_lock()
+        self.remove()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def build(self, backends: int = 3) -> None:
+        """Boxes and backends; the node's daemons are started by start()."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.node.folder.mkdir(exist_ok=True)
+        make_files(self._files)
+        self.topology.build(backends)
+        for number in self.topology.backends:
+            self._start_backend(number)
+        for backend in self.backends.values():
+            backend.wait_ready()
+        self.node.config.backends = {number: 100 for number in self.backends}
+
+    def start(self, backends: int = 3) -> None:
+        hugepages.reserve(self._hugepages_record(), self._say)
+        self.build(backends)
+        self.node.start()
+
+    def add_backend(self, number: int) -> Backend:
+        """A box and its nginx; it gets no traffic before the configuration names it."""
+        self.topology.add_backend(number)
+        backend = self._start_backend(number)
+        backend.wait_ready()
+        return backend
+
+    def close(self) -> None:
+        """Not to be interrupted: a second Ctrl-C would leave half of it behind."""
+        before = {sig: signal.signal(sig, signal.SIG_IGN) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            try:
+                self.node.stop()
+            finally:
+                self.remove()
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+            self.leave()
+
+    def leave(self) -> None:
+        """Go away and leave it running, to be removed later."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def remove(self) -> None:
+        """Whatever stands under this name, from whichever run."""
+        existed = self.folder.exists()
+        self.topology.remove()
+        self.backends.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if existed and not any(path.is_dir() for path in STATE.iterdir()):
+            hugepages.put_back(self._hugepages_record(), self._say)
+
+    def end_other_run(self) -> None:
+        """If a run of this name lives, ask it to end and wait until it has cleaned up."""
+        with contextlib.suppress(BlockingIOError):
+            self._take_lock()
+            return
+        pid = int(self._lock_file().read_text() or 0)
+        self._say(f"asking the running lab (process {pid}) to end")
+        os.kill(pid, signal.SIGTERM)
+        wait_until(self._try_lock, f"process {pid} has cleaned up", 30)
+
+    def _start_backend(self, number: int) -> Backend:
+        box = self.topology.backends[number]
+        backend = self.backends[number] = Backend(number, box, self.folder / f"b{number}", self._files, self._decap)
+        backend.start()
+        return backend
+
+    def _hugepages_record(self) -> Path:
+        return STATE / "hugepages.json"
+
+    def _lock_file(self) -> Path:
+        return STATE / f"{self.name}.lock"
+
+    def _try_lock(self) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            self._take_lock()
+            return True
+        return False
+
+    def _take_lock(self) -> None:
+        """The kernel lets go of it however this process ends; the daemons do not inherit it."""
+        if self._lock is not None:
+            return
+        STATE.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._lock_file(), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise BlockingIOError(f"a lab named {self.name} is running "
+                                  f"(process {self._lock_file().read_text()})") from None
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        self._lock = lock

@@ -1,0 +1,163 @@
+"""The Linimo node: its two daemons in the node's namespace, its configuration file, and the CLI's view of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .config import NodeConfig
+from .netns import Namespace
+from .wait import wait_until
+
+
+class Node:
+    def __init__(self, box: Namespace, folder: Path, build: Path) -> None:
+        self.box = box
+        self.folder = folder
+        self.config = NodeConfig(runtime_dir=folder / "run")
+        self.config_file = folder / "linimo.toml"
+        self._dataplane_program = build / "dataplane/linimo-dataplane"
+        self._controlplane_program = build / "controlplane/linimo-controlplane"
+        self._cli_program = build / "controlplane/linimo"
+        self.dataplane: subprocess.Popen[bytes] | None = None
+        self.controlplane: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Both daemons, until every configured backend is up and the data plane forwards by that table."""
+        self.prepare()
+        self.start_dataplane()
+        self.start_controlplane()
+        self.wait_settled()
+
+    def prepare(self) -> None:
+        self.config.runtime_dir.mkdir(parents=True, exist_ok=True)
+        self.config.runtime_dir.chmod(0o750)
+        if not self.config.seed_file.exists():
+            self.config.seed_file.touch(0o600)
+            self.config.seed_file.write_text(secrets.token_hex(16) + "\n")
+        self.write_config()
+
+    def start_dataplane(self) -> None:
+        self.dataplane = self._start(self._dataplane_program)
+        wait_until(lambda: (self.config.runtime_dir / "dataplane.sock").is_socket() and self.has_link("linimo0"),
+                   "the data plane opens its socket and linimo0", 30, alive=self.check_alive)
+
+    def start_controlplane(self) -> None:
+        self.controlplane = self._start(self._controlplane_program)
+
+    def stop_controlplane(self) -> None:
+        self._end(self.controlplane, signal.SIGTERM)
+        self.controlplane = None
+
+    def stop_dataplane(self, sig: signal.Signals = signal.SIGTERM) -> int:
+        """Returns the exit code, as subprocess has it: negative for a signal."""
+        assert self.dataplane
+        code = self._end(self.dataplane, sig)
+        self.dataplane = None
+        return code
+
+    def stop(self) -> None:
+        if self.controlplane:
+            self.stop_controlplane()
+        if self.dataplane:
+            self.stop_dataplane()
+
+    # The configuration
+
+    def write_config(self, text: str | None = None) -> None:
+        """The file is replaced whole: a watcher must never read half of one."""
+        fresh = self.config_file.with_suffix(".new")
+        fresh.write_text(self.config.render() if text is None else text)
+        fresh.rename(self.config_file)
+
+    def reload(self) -> dict[str, Any]:
+        """Write the configuration, say so to the control plane, and wait until the data plane forwards by it."""
+        before = self.status()["generation"]
+        self.write_config()
+        self.signal_reload()
+        return self.wait_settled(after_generation=before)
+
+    def signal_reload(self) -> None:
+        assert self.controlplane
+        self.controlplane.send_signal(signal.SIGHUP)
+
+    # What the CLI says
+
+    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.box.run([str(self._cli_program), "--socket", str(self.config.runtime_dir / "control.sock"),
+                             *arguments], check)
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.cli("status", "-o", "json").stdout)
+
+    def backend_list(self) -> list[dict[str, Any]]:
+        return json.loads(self.cli("backend", "list", "-o", "json").stdout)
+
+    def service_list(self) -> list[dict[str, Any]]:
+        return json.loads(self.cli("service", "list", "-o", "json").stdout)
+
+    def backend_states(self, pool: str = "web") -> dict[str, str]:
+        return {backend["address"]: backend["state"] for backend in self.backend_list() if backend["pool"] == pool}
+
+    def outcomes(self) -> dict[str, int]:
+        return self.status()["outcomes"]
+
+    def wait_settled(self, after_generation: int = -1, timeout: float = 15.0) -> dict[str, Any]:
+        """Every backend of the configuration is up, none else is listed, and the data plane has that generation."""
+        expected = {address: "up" for address in self.config.addresses()}
+
+        def settled() -> dict[str, Any] | None:
+            with contextlib.suppress(RuntimeError, json.JSONDecodeError):  # the control socket is not there yet
+                status = self.status()
+                dataplane = status["dataplane"]
+                if (dataplane["connected"] and dataplane["generation"] == status["generation"] > after_generation
+                        and self.backend_states() == expected):
+                    return status
+            return None
+
+        try:
+            return wait_until(settled, f"a generation with {', '.join(expected)} up is in the data plane", timeout,
+                              alive=self.check_alive)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.logs()}") from None
+
+    # What can be seen of it from outside
+
+    def has_link(self, link: str) -> bool:
+        return self.box.run(["ip", "link", "show", "dev", link], check=False).returncode == 0
+
+    def check_alive(self) -> None:
+        for name, process in (("data plane", self.dataplane), ("control plane", self.controlplane)):
+            if process and process.poll() is not None:
+                raise RuntimeError(f"the {name} ended with {process.returncode}\n{self.logs()}")
+
+    def logs(self, lines: int = 40) -> str:
+        parts = []
+        for path in sorted(self.folder.glob("*.log")):
+            tail = path.read_text(errors="replace").splitlines()[-lines:]
+            parts.append("\n".join([f"--- {path}", *tail]))
+        return "\n".join(parts)
+
+    def _start(self, program: Path) -> subprocess.Popen[bytes]:
+        if not program.exists():
+            raise FileNotFoundError(f"{program} is not built: run scripts/build")
+        with open(self.folder / f"{program.name}.log", "ab") as log:
+            return self.box.spawn([str(program), "--config", str(self.config_file)], log)
+
+    def _end(self, process: subprocess.Popen[bytes] | None, sig: signal.Signals) -> int:
+        if not process:
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, sig)
+        try:
+            return process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f"{process.args} did not end within 10 s of {sig.name}\n{self.logs()}") from None

@@ -1,0 +1,130 @@
+"""The wires: which boxes there are, their addresses and routes, and how to build and remove them.
+
+    client eth0 ---- client [router] lb1 ---- eth0 node
+                              |
+                            fabric (bridge)
+                              +-- b1 ---- eth0 backend 1
+                              +-- b2 ---- eth0 backend 2 ...
+
+The router sends every VIP to the node; the backends answer the client through the router, past the node. The
+fabric's MTU leaves room for a tunnel around the client's largest packet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+
+from .netns import Namespace, finish, ip_batch, namespaces_with_prefix
+
+CLIENT_MTU = 1500
+FABRIC_MTU = 1600  # the client's packet and the largest overhead: outer IPv6, 40, and GRE, 4 (or GUE, 8)
+
+CLIENT = {4: "192.0.2.2", 6: "2001:db8:c::2"}
+NODE = {4: "10.0.0.11", 6: "2001:db8::11"}
+VIP = {4: "203.0.113.10", 6: "2001:db8:f::10"}
+VIP2 = {4: "203.0.113.20", 6: "2001:db8:f::20"}
+VIPS = (*VIP.values(), *VIP2.values())
+
+_ROUTER_TO_CLIENT = {4: "192.0.2.1", 6: "2001:db8:c::1"}
+_ROUTER_TO_NODE = {4: "10.0.0.1", 6: "2001:db8::1"}
+_ROUTER_TO_FABRIC = {4: "10.0.1.254", 6: "2001:db8:1::fe"}
+_PREFIX = {4: 24, 6: 64}
+
+# A VIP answers from a box whose route back is another: reverse-path filters would drop it. Duplicate address detection
+# would keep each IPv6 address unusable for a second.
+_SYSCTLS = {
+    "net.ipv4.conf.all.rp_filter": 0,
+    "net.ipv4.conf.default.rp_filter": 0,
+    "net.ipv6.conf.default.accept_dad": 0,
+    "net.ipv6.conf.default.dad_transmits": 0,
+    "net.ipv6.conf.default.accept_ra": 0,
+}
+_FORWARDING = {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1}
+
+
+def backend_address(number: int, family: int) -> str:
+    return f"10.0.1.{number}" if family == 4 else f"2001:db8:1::{number}"
+
+
+@dataclass
+class Topology:
+    name: str
+    node_queues: int = 1
+    client: Namespace = field(init=False)
+    router: Namespace = field(init=False)
+    node: Namespace = field(init=False)
+    backends: dict[int, Namespace] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.client, self.router, self.node = (Namespace(f"{self.name}-{box}") for box in ("client", "router", "lb1"))
+
+    def build(self, backends: int) -> None:
+        queues = f"numrxqueues {self.node_queues} numtxqueues {self.node_queues}"
+        boxes = (self.client, self.router, self.node)
+        finish(ip_batch([f"netns add {box.name}" for box in boxes]))
+        for box in boxes:  # before the links are there: each takes its settings over when it is made
+            box.sysctl(_SYSCTLS)
+        self.router.sysctl(_FORWARDING)
+        finish(ip_batch([
+            f"link add client netns {self.router.name} type veth peer name eth0 netns {self.client.name}",
+            # AF_XDP wants as many queues as workers; a veth delivers to the queue its peer sent on.
+            f"link add lb1 netns {self.router.name} {queues} type veth peer name eth0 netns {self.node.name} {queues}",
+        ]))
+        # The bridge must not wait for anybody's multicast queries before it passes neighbour solicitations on.
+        router = ["link set lo up", f"link add fabric mtu {FABRIC_MTU} type bridge mcast_snooping 0"]
+        router += ["link set client up", f"link set lb1 mtu {FABRIC_MTU} up", "link set fabric up"]
+        for link, addresses in (("client", _ROUTER_TO_CLIENT), ("lb1", _ROUTER_TO_NODE), ("fabric", _ROUTER_TO_FABRIC)):
+            router += _addresses(addresses, link)
+        router += [f"route add {vip} via {NODE[6 if ':' in vip else 4]}" for vip in VIPS]
+        for batch in [ip_batch(router, self.router.name),
+                      ip_batch(_host(CLIENT, _ROUTER_TO_CLIENT, CLIENT_MTU), self.client.name),
+                      ip_batch(_host(NODE, _ROUTER_TO_NODE, FABRIC_MTU), self.node.name)]:
+            finish(batch)
+        # XDP sees frames as they are: whoever sends towards it must finish its checksums and segments first.
+        _no_offloads(self.router, "lb1")
+        for number in range(1, backends + 1):
+            self.add_backend(number)
+
+    def add_backend(self, number: int) -> Namespace:
+        box, port = Namespace(f"{self.name}-b{number}"), f"b{number}"
+        finish(ip_batch([f"netns add {box.name}"]))
+        box.sysctl(_SYSCTLS)
+        finish(ip_batch([f"link add {port} netns {self.router.name} type veth peer name eth0 netns {box.name}"]))
+        own = {family: backend_address(number, family) for family in (4, 6)}
+        inside = ip_batch(_host(own, _ROUTER_TO_FABRIC, FABRIC_MTU) +
+                          [f"addr add {vip}/{128 if ':' in vip else 32} dev lo" for vip in VIPS], box.name)
+        outside = ip_batch([f"link set {port} mtu {FABRIC_MTU} master fabric", f"link set {port} up"], self.router.name)
+        finish(inside)
+        finish(outside)
+        _no_offloads(self.router, port)
+        self.backends[number] = box
+        return box
+
+    def boxes(self) -> list[Namespace]:
+        """What exists, from whichever run, the node first: it is the one that must still reach the others as it ends."""
+        names = namespaces_with_prefix(f"{self.name}-")
+        return [Namespace(name) for name in sorted(names, key=lambda name: name != self.node.name)]
+
+    def remove(self) -> None:
+        boxes = self.boxes()
+        for box in boxes:
+            box.kill_all()
+        if boxes:
+            with contextlib.suppress(RuntimeError):
+                finish(ip_batch([f"netns delete {box.name}" for box in boxes]))
+        self.backends.clear()
+
+
+def _addresses(addresses: dict[int, str], link: str) -> list[str]:
+    return [f"addr add {address}/{_PREFIX[family]} dev {link}" for family, address in addresses.items()]
+
+
+def _host(addresses: dict[int, str], gateways: dict[int, str], mtu: int) -> list[str]:
+    """A box with one NIC, eth0, and a default route."""
+    return ["link set lo up", f"link set eth0 mtu {mtu} up", *_addresses(addresses, "eth0"),
+            *(f"route add default via {gateway}" for gateway in gateways.values())]
+
+
+def _no_offloads(box: Namespace, link: str) -> None:
+    box.run(["ethtool", "-K", link, "tx", "off", "gso", "off", "tso", "off"])
