@@ -13,14 +13,17 @@
 
 namespace linimo {
 
+class TomlTable;
+
 enum class Engine { kAuto, kDpdk, kXdp };
-/// What a worker does when no packet comes: poll on, or sleep ever longer (up to 200 us). kAuto: busy where the
-/// machine has more cores than workers + 1, else adaptive.
+/// What a worker does when no packet comes: poll on, or sleep ever longer (up to 200 us). kAuto: busy where
+/// the machine has more cores than workers + 1, else adaptive.
 enum class IdlePolicy { kAuto, kBusy, kAdaptive };
 
 struct NodeConfig {
   std::string name;
-  std::vector<std::string> interfaces;  // netdev names, PCI addresses, or DPDK virtual devices ("net_memif0,role=client")
+  std::vector<std::string>
+      interfaces;  // netdev names, PCI addresses, or DPDK virtual devices ("net_memif0,role=client")
   Engine engine = Engine::kAuto;
   uint32_t workers = 1;
   std::vector<uint32_t> cores;  // CPUs of the workers; empty: the last ones that this process may use
@@ -28,7 +31,7 @@ struct NodeConfig {
   uint64_t flows_per_worker = 1'048'576;  // connection table capacity
   Address encap_source4;                  // zero: none
   Address encap_source6;
-  std::filesystem::path hash_seed_file = "/etc/linimo/seed";
+  std::filesystem::path hash_seed_file = "/etc/linimo/seed";  // the control plane reads it
   std::filesystem::path runtime_dir = "/run/linimo";
 
   std::filesystem::path dataplane_socket() const { return runtime_dir / "dataplane.sock"; }
@@ -38,5 +41,8 @@ struct NodeConfig {
 /// Reads the section out of a configuration file, ignoring the others. The error is ready to be shown:
 /// "FILE:LINE:COLUMN: what is wrong; what was expected".
 tl::expected<NodeConfig, std::string> load_node_config(const std::filesystem::path& file);
+
+/// The same out of a document that is already parsed. `root` is the whole document; throws ConfigError.
+NodeConfig read_node_section(const TomlTable& root);
 
 }  // namespace linimo

@@ -1,0 +1,131 @@
+#include "maglev/config/node.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "maglev/config/toml_reader.h"
+
+namespace linimo {
+namespace {
+
+constexpr int64_t kMaxWorkers = 64;
+constexpr int64_t kMaxCpu = 4095;
+constexpr size_t kMaxInterfaces = 32;
+// A Unix socket's address holds 108 bytes; the longest name put behind the folder is "/dataplane.sock".
+constexpr size_t kMaxRuntimeDirLength = 90;
+
+std::string read_name(const TomlValue& value) {
+  constexpr std::string_view kExpected = "a name of 1 to 63 letters, digits, '_', '.', '-'";
+  const std::string& name = value.string(kExpected);
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '-';
+  };
+  if (name.empty() || name.size() >= LINIMO_NAME_SIZE || !std::all_of(name.begin(), name.end(), allowed)) {
+    value.fail("not a valid name", kExpected);
+  }
+  return name;
+}
+
+std::vector<std::string> read_interfaces(const TomlValue& value) {
+  constexpr std::string_view kExpected =
+      "a list of netdev names or PCI addresses, such as [\"eth0\"] or [\"0000:01:00.0\"]";
+  std::vector<std::string> interfaces;
+  for (const TomlValue& entry : value.array(kExpected)) {
+    const std::string& text = entry.string("a netdev name or PCI address");
+    const auto printable = [](char c) { return c > ' ' && c < 0x7f; };
+    if (text.empty() || text.size() > 256 || !std::all_of(text.begin(), text.end(), printable)) {
+      entry.fail("not an interface", "a netdev name or PCI address");
+    }
+    if (std::find(interfaces.begin(), interfaces.end(), text) != interfaces.end()) {
+      entry.fail(fmt::format("\"{}\" is listed twice", text), "each interface once");
+    }
+    interfaces.push_back(text);
+  }
+  if (interfaces.empty()) value.fail("no interface", kExpected);
+  if (interfaces.size() > kMaxInterfaces) {
+    value.fail("too many interfaces", fmt::format("at most {}", kMaxInterfaces));
+  }
+  return interfaces;
+}
+
+std::vector<uint32_t> read_cores(const TomlValue& value, uint32_t workers) {
+  std::set<uint32_t> cores;
+  std::vector<uint32_t> result;
+  for (const TomlValue& entry : value.array("a list of CPU numbers, one for each worker")) {
+    const auto core = static_cast<uint32_t>(entry.integer(0, kMaxCpu));
+    if (!cores.insert(core).second) entry.fail(fmt::format("CPU {} is listed twice", core), "each CPU once");
+    result.push_back(core);
+  }
+  if (result.size() != workers) {
+    value.fail(fmt::format("{} cores for {} workers", result.size(), workers), "one core for each worker");
+  }
+  return result;
+}
+
+void read_encap_source(const TomlValue& value, NodeConfig& node) {
+  constexpr std::string_view kExpected = "a list of at most one IPv4 and one IPv6 address of this node";
+  for (const TomlValue& entry : value.array(kExpected)) {
+    const std::string& text = entry.string("an IP address");
+    const auto address = Address::parse(text);
+    // A first byte of 127, 224 to 255 (IPv4) or ff (IPv6) is loopback, multicast, reserved: never a source.
+    const auto usable = [](const Address& a) {
+      return a.is_v4() ? a.bytes[12] != 0 && a.bytes[12] != 127 && a.bytes[12] < 224
+                       : !a.is_zero() && a.bytes[0] != 0xff && a != *Address::parse("::1");
+    };
+    if (!address || !usable(*address)) entry.fail("not a unicast IP address", "a source address for tunnels");
+    Address& place = address->is_v4() ? node.encap_source4 : node.encap_source6;
+    if (!place.is_zero()) entry.fail("a second address of the same family", kExpected);
+    place = *address;
+  }
+}
+
+std::filesystem::path read_absolute_path(const TomlValue& value, size_t longest) {
+  constexpr std::string_view kExpected = "an absolute path";
+  const std::string& text = value.string(kExpected);
+  if (!text.starts_with('/') || text.find('\0') != std::string::npos)
+    value.fail("not an absolute path", kExpected);
+  if (text.size() > longest) value.fail("too long", fmt::format("a path of at most {} bytes", longest));
+  return text;
+}
+
+}  // namespace
+
+NodeConfig read_node_section(const TomlTable& root) {
+  const TomlTable table = root.require("node", "a [node] section with name and interfaces")
+                              .table({"name", "interfaces", "engine", "workers", "cores", "idle",
+                                      "flows_per_worker", "encap_source", "hash_seed_file", "runtime_dir"});
+  NodeConfig node;
+  node.name = read_name(table.require("name", "name = \"...\" in [node]"));
+  node.interfaces = read_interfaces(table.require("interfaces", "interfaces = [...] in [node]"));
+  if (const auto* value = table.find("engine")) {
+    node.engine = static_cast<Engine>(value->one_of({"auto", "dpdk", "xdp"}));
+  }
+  node.workers = static_cast<uint32_t>(table.integer_or("workers", 1, 1, kMaxWorkers));
+  if (const auto* value = table.find("cores")) node.cores = read_cores(*value, node.workers);
+  if (const auto* value = table.find("idle")) {
+    node.idle = static_cast<IdlePolicy>(value->one_of({"auto", "busy", "adaptive"}));
+  }
+  node.flows_per_worker = static_cast<uint64_t>(
+      table.integer_or("flows_per_worker", static_cast<int64_t>(node.flows_per_worker), 1024, 1 << 30));
+  if (const auto* value = table.find("encap_source")) read_encap_source(*value, node);
+  if (const auto* value = table.find("hash_seed_file"))
+    node.hash_seed_file = read_absolute_path(*value, 4000);
+  if (const auto* value = table.find("runtime_dir")) {
+    node.runtime_dir = read_absolute_path(*value, kMaxRuntimeDirLength);
+  }
+  return node;
+}
+
+tl::expected<NodeConfig, std::string> load_node_config(const std::filesystem::path& file) {
+  try {
+    const TomlValue document = read_toml(file);
+    return read_node_section(document.table_with_any_keys());
+  } catch (const ConfigError& error) {
+    return tl::unexpected(std::string(error.what()));
+  }
+}
+
+}  // namespace linimo

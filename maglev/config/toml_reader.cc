@@ -1,0 +1,151 @@
+#include "maglev/config/toml_reader.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+
+namespace linimo {
+namespace {
+
+std::string quoted_list(std::initializer_list<std::string_view> words) {
+  std::string list;
+  for (const std::string_view word : words) list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", word);
+  return list;
+}
+
+// Insertions, deletions and replacements that turn one word into the other (Levenshtein).
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+std::string_view type_name(const TomlValue::Content& content) {
+  static constexpr std::string_view kNames[] = {"a date or time", "a string", "an integer", "a fraction",
+                                                "a boolean",      "an array", "a table"};
+  static_assert(std::size(kNames) == std::variant_size_v<TomlValue::Content>);
+  return kNames[content.index()];
+}
+
+// Printable, and short enough for a line of a log: what was typed may be anything.
+std::string shown(std::string_view text) {
+  std::string result;
+  for (const char c : text.substr(0, 80)) result += c >= ' ' && c != 0x7f ? c : '?';
+  return result + (text.size() > 80 ? "..." : "");
+}
+
+}  // namespace
+
+std::string TomlPlace::to_string() const {
+  return fmt::format("{}:{}:{}", file ? *file : "", line, column);
+}
+
+void TomlPlace::fail(std::string_view problem, std::string_view expected) const {
+  throw ConfigError(fmt::format("{}: {}; expected {}", to_string(), problem, expected));
+}
+
+std::string_view nearest_word(std::string_view word, std::initializer_list<std::string_view> candidates) {
+  if (word.size() > 64) return {};
+  std::string_view best;
+  size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
+  for (const std::string_view candidate : candidates) {
+    const size_t distance = edit_distance(word, candidate);
+    if (distance < best_distance) {
+      best = candidate;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+void TomlValue::wrong_type(std::string_view expected) const {
+  fail(fmt::format("this is {}", type_name(content_)), expected);
+}
+
+const std::string& TomlValue::string(std::string_view expected) const {
+  const auto* text = std::get_if<std::string>(&content_);
+  if (text == nullptr) wrong_type(fmt::format("{}, a string", expected));
+  return *text;
+}
+
+int64_t TomlValue::integer(int64_t least, int64_t most) const {
+  const std::string expected = fmt::format("an integer from {} to {}", least, most);
+  const auto* number = std::get_if<int64_t>(&content_);
+  if (number == nullptr) wrong_type(expected);
+  if (*number < least || *number > most) fail(fmt::format("{} is out of range", *number), expected);
+  return *number;
+}
+
+bool TomlValue::boolean() const {
+  const auto* truth = std::get_if<bool>(&content_);
+  if (truth == nullptr) wrong_type("true or false");
+  return *truth;
+}
+
+const TomlValue::Array& TomlValue::array(std::string_view expected) const {
+  const auto* values = std::get_if<Array>(&content_);
+  if (values == nullptr) wrong_type(expected);
+  return *values;
+}
+
+TomlTable TomlValue::table(std::initializer_list<std::string_view> known_keys) const {
+  const auto* members = std::get_if<Members>(&content_);
+  if (members == nullptr) wrong_type(fmt::format("a table with {}", quoted_list(known_keys)));
+  const Member* first_unknown = nullptr;
+  for (const Member& member : *members) {
+    if (std::find(known_keys.begin(), known_keys.end(), member.key) != known_keys.end()) continue;
+    const auto position = [](const Member& m) { return std::pair(m.place.line, m.place.column); };
+    if (first_unknown == nullptr || position(member) < position(*first_unknown)) first_unknown = &member;
+  }
+  if (first_unknown != nullptr) {
+    const std::string_view nearest = nearest_word(first_unknown->key, known_keys);
+    first_unknown->place.fail(fmt::format("unknown key \"{}\"", shown(first_unknown->key)),
+                              nearest.empty() ? fmt::format("one of {}", quoted_list(known_keys))
+                                              : fmt::format("\"{}\", perhaps", nearest));
+  }
+  return {place_, *members};
+}
+
+TomlTable TomlValue::table_with_any_keys() const {
+  const auto* members = std::get_if<Members>(&content_);
+  if (members == nullptr) wrong_type("a table");
+  return {place_, *members};
+}
+
+size_t TomlValue::one_of(std::initializer_list<std::string_view> choices) const {
+  const std::string expected = fmt::format("one of {}", quoted_list(choices));
+  const std::string& text = string(expected);
+  const auto found = std::find(choices.begin(), choices.end(), text);
+  if (found == choices.end()) fail(fmt::format("\"{}\" is not known here", shown(text)), expected);
+  return static_cast<size_t>(found - choices.begin());
+}
+
+const TomlValue* TomlTable::find(std::string_view key) const {
+  for (const TomlValue::Member& member : *members_) {
+    if (member.key == key) return &member.value;
+  }
+  return nullptr;
+}
+
+const TomlValue& TomlTable::require(std::string_view key, std::string_view expected) const {
+  const TomlValue* value = find(key);
+  if (value == nullptr) place_->fail(fmt::format("\"{}\" is missing", key), expected);
+  return *value;
+}
+
+int64_t TomlTable::integer_or(std::string_view key, int64_t fallback, int64_t least, int64_t most) const {
+  const TomlValue* value = find(key);
+  return value != nullptr ? value->integer(least, most) : fallback;
+}
+
+}  // namespace linimo

@@ -1,0 +1,111 @@
+// Reading TOML so that every mistake is reported with file, line, column and what was expected.
+//
+//   const TomlValue document = read_toml(file);                    // throws ConfigError
+//   const TomlTable root = document.table({"node", "pool"});       // any other key is refused
+//   const TomlTable node = root.require("node", "a [node] section").table({"name", "workers"});
+//   std::string name = node.require("name", "the node's name").string("the node's name");
+//   int64_t workers = node.integer_or("workers", 1, 1, 64);
+//
+// The parser's own headers stay in the .cc file: they are among the slowest to compile that there are.
+// Within the readers a mistake is an exception, because reading ends at the first one wherever it is;
+// the functions that load a whole configuration turn it into a value.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace linimo {
+
+/// what() is "FILE:LINE:COLUMN: problem; expected ...".
+class ConfigError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct TomlPlace {
+  std::shared_ptr<const std::string> file;
+  uint32_t line = 1;  // from 1, as editors count
+  uint32_t column = 1;
+
+  std::string to_string() const;
+  [[noreturn]] void fail(std::string_view problem, std::string_view expected) const;
+};
+
+class TomlTable;
+
+/// A value and where it stands. Copyable, holds no reference to the parser.
+class TomlValue {
+ public:
+  struct Member;
+  using Array = std::vector<TomlValue>;
+  using Members = std::vector<Member>;  // in the order of the keys' names
+  struct OtherType {};                  // dates, times
+  using Content = std::variant<OtherType, std::string, int64_t, double, bool, Array, Members>;
+
+  TomlValue(TomlPlace place, Content content) : place_(std::move(place)), content_(std::move(content)) {}
+
+  const TomlPlace& place() const { return place_; }
+  bool is_string() const { return std::holds_alternative<std::string>(content_); }
+  bool is_integer() const { return std::holds_alternative<int64_t>(content_); }
+
+  /// Each throws a ConfigError when the value is of another type or out of range; `expected` completes
+  /// "expected ..." in its words.
+  const std::string& string(std::string_view expected) const;
+  int64_t integer(int64_t least, int64_t most) const;
+  bool boolean() const;
+  const Array& array(std::string_view expected) const;
+  TomlTable table(std::initializer_list<std::string_view> known_keys) const;
+  TomlTable table_with_any_keys() const;
+
+  /// A string out of a fixed list: its index in it.
+  size_t one_of(std::initializer_list<std::string_view> choices) const;
+
+  [[noreturn]] void fail(std::string_view problem, std::string_view expected) const {
+    place_.fail(problem, expected);
+  }
+
+ private:
+  [[noreturn]] void wrong_type(std::string_view expected) const;
+
+  TomlPlace place_;
+  Content content_;
+};
+
+struct TomlValue::Member {
+  std::string key;
+  TomlPlace place;  // of the key
+  TomlValue value;
+};
+
+/// A table all of whose keys are known ones. Refers into the TomlValue it came from.
+class TomlTable {
+ public:
+  TomlTable(const TomlPlace& place, const TomlValue::Members& members) : place_(&place), members_(&members) {}
+
+  const TomlPlace& place() const { return *place_; }
+  const TomlValue* find(std::string_view key) const;
+  const TomlValue& require(std::string_view key, std::string_view expected) const;
+  int64_t integer_or(std::string_view key, int64_t fallback, int64_t least, int64_t most) const;
+
+ private:
+  const TomlPlace* place_;
+  const TomlValue::Members* members_;
+};
+
+/// Parses a file of at most 16 MiB. `name` stands for the file in messages.
+TomlValue read_toml(const std::filesystem::path& file);
+TomlValue parse_toml(std::string_view text, std::string_view name);
+
+/// The candidate that a typing mistake most likely meant; empty when none is near.
+std::string_view nearest_word(std::string_view word, std::initializer_list<std::string_view> candidates);
+
+}  // namespace linimo
