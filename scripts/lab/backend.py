@@ -97,6 +97,11 @@ class Backend:
         """A backend that is gone answers nothing; one whose nginx alone died would send resets."""
         self.box.run(["ip", "link", "set", "eth0", "down" if unplugged else "up"])
 
+    def peer_ports(self) -> set[int]:
+        """The clients' ports of the TCP connections that this backend believes in."""
+        lines = self.box.run(["ss", "-Htn", "state", "established", "state", "syn-recv"]).stdout.splitlines()
+        return {int(line.split()[-1].rsplit(":", 1)[1]) for line in lines}
+
     def _accepts(self) -> bool:
         with self.box.entered(), socket.socket(socket.AF_INET6) as v6, socket.socket() as v4:
             return v6.connect_ex(("::1", 80)) == 0 and v4.connect_ex(("127.0.0.1", 80)) == 0

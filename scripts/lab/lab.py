@@ -76,7 +76,9 @@ class Lab:
         return backend
 
     def close(self) -> None:
-        """Not to be interrupted: a second Ctrl-C would leave half of it behind."""
+        """Not to be interrupted: a second Ctrl-C would leave half of it behind. Nothing, after leave()."""
+        if self._lock is None:
+            return
         before = {sig: signal.signal(sig, signal.SIG_IGN) for sig in (signal.SIGINT, signal.SIGTERM)}
         try:
             try:

@@ -24,7 +24,7 @@ class Node:
         self.config_file = folder / "linimo.toml"
         self._dataplane_program = build / "dataplane/linimo-dataplane"
         self._controlplane_program = build / "controlplane/linimo-controlplane"
-        self._cli_program = build / "controlplane/linimo"
+        self.cli_program = build / "controlplane/linimo"
         self.dataplane: subprocess.Popen[bytes] | None = None
         self.controlplane: subprocess.Popen[bytes] | None = None
 
@@ -90,7 +90,7 @@ class Node:
     # What the CLI says
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.box.run([str(self._cli_program), "--socket", str(self.config.runtime_dir / "control.sock"),
+        return self.box.run([str(self.cli_program), "--socket", str(self.config.runtime_dir / "control.sock"),
                              *arguments], check)
 
     def status(self) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""The test suites. To add one: an entry in SUITES, and if it counts in a new way, a function that returns Counts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from .process import run_logged
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = "/usr/bin/python3"  # Debian's own, which sees Debian's modules, whatever is first in PATH
+
+
+@dataclass
+class Counts:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __iadd__(self, other: Counts) -> Counts:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else "")
+
+
+@dataclass
+class Suite:
+    name: str
+    what: str
+    build: list[str]  # arguments of scripts/build; [] builds the programs alone
+    budget_s: int  # a suite that takes longer fails: slow tests stop being run
+    run: Callable[[Path, float], Counts]  # (log, deadline in time.monotonic()) -> counts
+
+
+def meson(folder: str, *suites: str) -> Callable[[Path, float], Counts]:
+    """GoogleTest programs, declared with `test(..., suite: NAME, protocol: 'gtest')`; each of their cases counts."""
+
+    def run(log: Path, deadline: float) -> Counts:
+        report = ROOT / folder / "meson-logs/testlog.junit.xml"
+        report.unlink(missing_ok=True)
+        wanted = [argument for suite in suites for argument in ("--suite", suite)]
+        code = run_logged(["/usr/bin/meson", "test", "-C", str(ROOT / folder), "--no-rebuild", "--print-errorlogs",
+                           "--num-processes", "2", *wanted], log, deadline)
+        counts = _count_junit(report)
+        if code != 0 and counts.failed == 0:  # a program that crashed before it reported anything
+            counts.failed = 1
+        return counts
+
+    return run
+
+
+def _count_junit(report: Path) -> Counts:
+    counts = Counts()
+    if not report.exists():
+        return counts
+    for case in ElementTree.parse(report).iter("testcase"):
+        kinds = {child.tag for child in case}
+        if kinds & {"failure", "error"}:
+            counts.failed += 1
+        elif "skipped" in kinds or case.get("status") == "notrun":
+            counts.skipped += 1
+        else:
+            counts.passed += 1
+    return counts
+
+
+def lab(log: Path, deadline: float) -> Counts:
+    """tests/lab: its runner writes the counts as JSON."""
+    with tempfile.NamedTemporaryFile("r", suffix=".json") as report:
+        code = run_logged([PYTHON, "-B", str(ROOT / "tests/lab/run.py"), "--report", report.name], log, deadline)
+        text = report.read()
+    counts = Counts(**json.loads(text)) if text else Counts()
+    if code != 0 and counts.failed == 0:
+        counts.failed = 1
+    return counts
+
+
+def demo(log: Path, deadline: float) -> Counts:
+    """`scripts/demo --check` in a copy of the tree that was never built, as someone who has just cloned it would."""
+    counts = Counts()
+    with tempfile.TemporaryDirectory(prefix="linimo-clone-") as folder:
+        clone = Path(folder, "linimo")
+        shutil.copytree(ROOT, clone, symlinks=True,
+                        ignore=lambda path, names: {"build", ".git"} & set(names) if Path(path) == ROOT else ())
+        seconds_allowed = 300  # with the build; 30 once it is built
+        for encapsulation in ("ipip", "gre"):
+            for family in ("4", "6"):
+                ok = _demo_check(clone, encapsulation, family, seconds_allowed, log, deadline)
+                counts += Counts(passed=1) if ok else Counts(failed=1)
+                seconds_allowed = 30
+    return counts
+
+
+def _demo_check(clone: Path, encapsulation: str, family: str, seconds_allowed: float, log: Path,
+                deadline: float) -> bool:
+    """The check's own verdict, one JSON object on standard output, and the time to the first request."""
+    with tempfile.NamedTemporaryFile("r", suffix=".json") as answer:
+        code = run_logged([str(clone / "scripts/demo"), "--check", "--name", "linimo-test", "--encapsulation",
+                           encapsulation, "--family", family], log, deadline, stdout=Path(answer.name))
+        text = answer.read()
+    with open(log, "a") as file:
+        file.write(text)
+    try:
+        report = json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    held = (code == 0 and report["encapsulation"] == encapsulation and report["family"] == int(family)
+            and report["requests"] >= 2000 and report["failed"] == 0 and report["reload_broken_connections"] == 0
+            and report["seconds"]["to_first_request"] <= seconds_allowed)
+    print(f"    {encapsulation}, IPv{family}: {'ok' if held else 'FAILED'} {report['seconds']}", file=sys.stderr)
+    return held
+
+
+SUITES = [
+    Suite("unit", "each part by itself", ["--tests"], 300, meson("build", "unit")),
+    Suite("packets", "every kind of packet through the real pipeline", ["--tests"], 300, meson("build", "packets")),
+    Suite("lab", "real programs in network namespaces", [], 420, lab),
+    Suite("demo", "scripts/demo --check from a fresh copy, every encapsulation and family", [], 600, demo),
+    Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", ["--sanitize"], 600,
+          meson("build/asan", "unit", "packets")),
+]
