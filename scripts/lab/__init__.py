@@ -2,8 +2,8 @@
 
     from lab.lab import Lab
     with Lab("linimo") as lab:
-        lab.start()
-        ...
+        lab.build()
+        lab.start_node()
 
 Python's standard library only, so that the demo needs nothing that Debian does not install anyway.
 """

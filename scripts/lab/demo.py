@@ -70,7 +70,8 @@ def run(lab: Lab, options: argparse.Namespace) -> int:
     config = lab.node.config
     config.engine, config.encapsulation, config.backend_family = options.engine, options.encapsulation, options.family
     say_on_stderr("starting a client, a router, a Linimo node and three nginx backends")
-    lab.start()
+    lab.build()
+    lab.start_node()
     first = Load(lab.client, VIP[options.family])
     first.run(1)
     if first.failures:

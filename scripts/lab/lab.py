@@ -39,7 +39,7 @@ class Lab:
         self.node = Node(self.topology.node, self.folder / "node", build)
         self.node.config.workers = workers
         self._decap = build / "bpf/decap.bpf.o"
-        self._files = self.folder / "files"
+        self.files = self.folder / "files"
         self._say = say
         self._lock: int | None = None
 
@@ -52,10 +52,10 @@ class Lab:
         self.close()
 
     def build(self, backends: int = 3) -> None:
-        """Boxes and backends; the node's daemons are started by start()."""
+        """Boxes and backends; the node's daemons are started by start_node()."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.node.folder.mkdir(exist_ok=True)
-        make_files(self._files)
+        make_files(self.files)
         self.topology.build(backends)
         for number in self.topology.backends:
             self._start_backend(number)
@@ -63,9 +63,8 @@ class Lab:
             backend.wait_ready()
         self.node.config.backends = {number: 100 for number in self.backends}
 
-    def start(self, backends: int = 3) -> None:
+    def start_node(self) -> None:
         hugepages.reserve(self._hugepages_record(), self._say)
-        self.build(backends)
         self.node.start()
 
     def add_backend(self, number: int) -> Backend:
@@ -117,7 +116,7 @@ class Lab:
 
     def _start_backend(self, number: int) -> Backend:
         box = self.topology.backends[number]
-        backend = self.backends[number] = Backend(number, box, self.folder / f"b{number}", self._files, self._decap)
+        backend = self.backends[number] = Backend(number, box, self.folder / f"b{number}", self.files, self._decap)
         backend.start()
         return backend
 

@@ -1,0 +1,127 @@
+"""bpf/decap.bpf.c takes exactly the tunnels it knows off a frame, to the byte, and passes everything else untouched.
+
+Frames made by scapy go over the wire to a backend; what its stack is handed is read back from a packet socket there."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import GRE, Dot1Q, Ether
+from scapy.packet import Packet, Raw
+
+from case import LabCase
+
+V4 = IP(src="192.0.2.2", dst="203.0.113.10", ttl=9, id=7, flags="DF") / TCP(sport=1, dport=80, flags="S") / b"payload"
+V6 = IPv6(src="2001:db8:c::2", dst="2001:db8:f::10", hlim=9) / UDP(sport=1, dport=80) / (b"x" * 1400)
+OUTER4 = {"src": "10.0.0.11", "dst": "10.0.1.1"}
+OUTER6 = {"src": "2001:db8::11", "dst": "2001:db8:1::1"}
+GUE = {"sport": 50000, "dport": 6080}
+
+
+def outer(protocol: int, **more: object) -> list[Packet]:
+    return [IP(**OUTER4, proto=protocol, **more), IPv6(**OUTER6, nh=protocol)]
+
+
+class Decap(LabCase):
+    daemons = False
+
+    def setUp(self) -> None:
+        """The frames go in at the router's end of backend 1's wire."""
+        router, backend = self.lab.topology.router, self.lab.topology.backends[1]
+        with router.entered():
+            self._sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            self._sender.bind(("b1", 0))
+        with backend.entered():
+            self._receiver = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL
+            self._receiver.bind(("eth0", 0))
+            mac = self._receiver.getsockname()[4]
+        self._receiver.settimeout(2)
+        self._ether = {"src": "02:00:00:00:00:01", "dst": mac.hex(":")}
+        self.addCleanup(self._sender.close)
+        self.addCleanup(self._receiver.close)
+
+    def _seen_after(self, frame: bytes) -> bytes:
+        """What the backend's stack got for this frame; other traffic of the box has another source MAC."""
+        self._sender.send(frame)
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            got, address = self._receiver.recvfrom(4096)
+            if address[2] != socket.PACKET_OUTGOING and got[6:12] == frame[6:12]:
+                return got
+        self.fail("the frame did not arrive")
+
+    def _assert_removed(self, tunnel: Packet, inner: Packet) -> None:
+        got = self._seen_after(bytes(Ether(**self._ether) / tunnel / inner))
+        self.assertEqual(bytes(Ether(**self._ether) / inner).hex(), got.hex())
+
+    def _assert_untouched(self, packet: Packet, padding: bytes = b"") -> None:
+        frame = bytes(Ether(**self._ether) / packet) + padding
+        self.assertEqual(frame.hex(), self._seen_after(frame).hex())
+
+    def test_ipip_is_removed(self) -> None:
+        for inner, protocol in ((V4, 4), (V6, 41)):
+            for tunnel in outer(protocol):
+                with self.subTest(outer=tunnel.name, inner=inner.name):
+                    self._assert_removed(tunnel, inner)
+
+    def test_gre_is_removed(self) -> None:
+        for inner, ether_type in ((V4, 0x0800), (V6, 0x86DD)):
+            for tunnel in outer(47):
+                with self.subTest(outer=tunnel.name, inner=inner.name):
+                    self._assert_removed(tunnel / GRE(proto=ether_type), inner)
+
+    def test_gue_is_removed(self) -> None:
+        for inner in (V4, V6):
+            for tunnel in outer(17):
+                with self.subTest(outer=tunnel.name, inner=inner.name):
+                    self._assert_removed(tunnel / UDP(**GUE), inner)
+
+    def test_outer_options_are_removed_too(self) -> None:
+        """The outer header's own length decides, from the shortest to the longest it can be."""
+        for words in (1, 10):
+            with self.subTest(words=words):
+                tunnel = IP(**OUTER4, proto=4, options=[IPOption_NOP()] * (4 * words))
+                self.assertEqual(5 + words, IP(bytes(tunnel / V4)).ihl)
+                self._assert_removed(tunnel, V4)
+
+    def test_padding_of_a_short_frame_stays(self) -> None:
+        """The stack judges by the inner length, so the program need not cut."""
+        small = IP(src="192.0.2.2", dst="203.0.113.10") / UDP(sport=1, dport=80)
+        frame = bytes(Ether(**self._ether) / IP(**OUTER4, proto=4) / small) + bytes(12)
+        expected = bytes(Ether(**self._ether) / small) + bytes(12)
+        self.assertEqual(expected.hex(), self._seen_after(frame).hex())
+
+    def test_what_is_no_such_tunnel_is_untouched(self) -> None:
+        others = {
+            "plain TCP": V4,
+            "plain UDP over IPv6": V6,
+            "ping": IP(**OUTER4) / ICMP(),
+            "GRE with a key": IP(**OUTER4) / GRE(proto=0x0800, key_present=1, key=1) / V4,
+            "GRE with a checksum": IP(**OUTER4) / GRE(proto=0x0800, chksum_present=1) / V4,
+            "GRE version 1": IP(**OUTER4) / GRE(proto=0x0800, version=1) / V4,
+            "GRE of Ethernet": IP(**OUTER4) / GRE(proto=0x6558) / Ether() / V4,
+            "GRE that says IPv6 and carries IPv4": IP(**OUTER4) / GRE(proto=0x86DD) / V4,
+            "protocol 4 that carries IPv6": IP(**OUTER4, proto=4) / V6,
+            "protocol 41 that carries IPv4": IPv6(**OUTER6, nh=41) / V4,
+            "UDP to another port": IP(**OUTER4) / UDP(sport=50000, dport=6081) / V4,
+            "GUE version 0": IP(**OUTER4) / UDP(**GUE) / Raw(b"\0\4\0\0" + bytes(V4)),
+            "a tunnel's first fragment": IP(**OUTER4, proto=4, flags="MF") / V4,
+            "a tunnel's last fragment": IP(**OUTER4, proto=4, frag=3) / V4,
+            "a tunnel cut within the inner header": IP(**OUTER4, proto=4) / Raw(bytes(V4)[:19]),
+            "a tunnel with nothing in it": IP(**OUTER4, proto=4),
+            "GRE cut within its header": IP(**OUTER4, proto=47) / Raw(b"\0\0"),
+            "an outer header shorter than five words": IP(**OUTER4, proto=4, ihl=4) / V4,
+            "an unknown EtherType": Raw(bytes(30)),
+        }
+        for name, packet in others.items():
+            with self.subTest(name):
+                self._assert_untouched(packet)
+
+    def test_a_tunnel_behind_a_vlan_tag_stays(self) -> None:
+        """The kernel takes the tag off after the program has seen it: what is compared is the rest."""
+        tunnel = IP(**OUTER4, proto=4) / V4
+        frame = bytes(Ether(**self._ether) / Dot1Q(vlan=5) / tunnel)
+        self.assertEqual(bytes(Ether(**self._ether) / tunnel).hex(), self._seen_after(frame).hex())
