@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from .netns import Namespace
-from .topology import backend_address
+from .topology import VIPS, backend_address
 from .wait import wait_until
 
 BIG_FILE_BYTES = 200 * 1024 * 1024
@@ -97,10 +97,10 @@ class Backend:
         """A backend that is gone answers nothing; one whose nginx alone died would send resets."""
         self.box.run(["ip", "link", "set", "eth0", "down" if unplugged else "up"])
 
-    def peer_ports(self) -> set[int]:
-        """The clients' ports of the TCP connections that this backend believes in."""
-        lines = self.box.run(["ss", "-Htn", "state", "established", "state", "syn-recv"]).stdout.splitlines()
-        return {int(line.split()[-1].rsplit(":", 1)[1]) for line in lines}
+    def connections(self) -> int:
+        """TCP connections from clients that it holds, opening ones included."""
+        sockets = self.box.run(["ss", "-Htn", "state", "connected", "exclude", "time-wait", "sport", "80"]).stdout
+        return sum(any(vip in line for vip in VIPS) for line in sockets.splitlines())
 
     def _accepts(self) -> bool:
         with self.box.entered(), socket.socket(socket.AF_INET6) as v6, socket.socket() as v4:

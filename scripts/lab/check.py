@@ -4,12 +4,14 @@ The verdict is one dictionary, and a list of what did not hold."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, Callable
 
 from .client import ConnectionBroken, Download, KeepAlive, Load
 from .lab import Lab
 from .topology import VIP, backend_address
+from .wait import wait_until
 
 REQUESTS = 3000
 TOLERANCE = 0.15  # of a backend's share; chance alone exceeds it once in 10^8 runs
@@ -58,47 +60,52 @@ class Check:
         return load
 
     def _reload(self) -> None:
-        """One backend is added and one is removed, under connections of all kinds.
-
-        Only connections to the backend that is removed may end with it: kept ones are closed before, as their
-        owner would, and a short one that was just under way to it is told by the removed backend's own sockets."""
+        """One backend is added and one is drained and removed, as an operator would, under connections of all kinds.
+        No connection may break. Those kept to the drained backend live on until their owner closes them."""
         lab, vip = self.lab, self.vip
+        weights = lab.node.config.backends
         lab.add_backend(NEW_BACKEND)
-        kept = [KeepAlive(lab.client, vip) for _ in range(KEPT_CONNECTIONS)]
-        with (Download(lab.client, vip, f"/files/big?rate={DOWNLOAD_RATE}") as download,
+        with (contextlib.ExitStack() as open_connections,
+              Download(lab.client, vip, f"/files/big?rate={DOWNLOAD_RATE}") as download,
               Load(lab.client, vip, rate=200).in_background() as load):
-            removed = next(number for number in lab.node.config.backends if self._address(number) != download.backend)
-            self._say(f"reload: {self._address(NEW_BACKEND)} added, {self._address(removed)} removed, while "
+            kept = [open_connections.enter_context(KeepAlive(lab.client, vip)) for _ in range(KEPT_CONNECTIONS)]
+            removed = next(number for number in weights if self._address(number) != download.backend)
+            self._say(f"reload: {self._address(NEW_BACKEND)} added, {self._address(removed)} drained and removed, while "
                       f"{download.backend} serves a download")
+            weights |= {NEW_BACKEND: 100, removed: 0}
+            lab.node.reload()
+            broken = [error for connection in kept if (error := _ask(connection))]
             for connection in kept:
                 if connection.backend == self._address(removed):
                     connection.close()
             kept = [connection for connection in kept if connection.backend != self._address(removed)]
-            progress = download.received_bytes
-            del lab.node.config.backends[removed]
-            lab.node.config.backends[NEW_BACKEND] = 100
+            wait_until(lambda: lab.backends[removed].connections() == 0, f"{self._address(removed)} is drained")
+            del weights[removed]
             lab.node.reload()
-            orphans = lab.backends[removed].peer_ports()
+            at_reload = download.received_bytes
             if not download.running:
                 self.problems.append("the download was over before the reload: it shows nothing")
             download.join(60)
-        broken = [f"download: {download.error}"] if not download.complete else []
-        broken += [failure.error for failure in load.failures if failure.local_port not in orphans]
-        for connection in kept:
-            try:
-                moved_to = connection.request()
-                if moved_to != connection.backend:
-                    broken.append(f"a connection to {connection.backend} was answered by {moved_to}")
-            except ConnectionBroken as error:
-                broken.append(f"kept connection to {connection.backend}: {error}")
-            connection.close()
+            broken += [error for connection in kept if (error := _ask(connection))]
+        broken += [failure.error for failure in load.failures]
+        if not download.complete:
+            broken.append(f"download: {download.error}")
         if broken:
             self.problems.append(f"reload: {len(broken)} connections broke, first: {broken[0]}")
         self.report |= {"reload_broken_connections": len(broken), "reload_requests": load.requests,
-                        "reload_kept_connections": len(kept),
+                        "reload_kept_connections": KEPT_CONNECTIONS,
                         "download": {"backend": download.backend, "bytes": download.received_bytes,
-                                     "bytes_before_reload": progress, "complete": download.complete}}
+                                     "bytes_at_reload": at_reload, "complete": download.complete}}
         self._batch("after the reload")
 
     def _address(self, number: int) -> str:
         return backend_address(number, self.lab.node.config.backend_family)
+
+
+def _ask(connection: KeepAlive) -> str | None:
+    """What is wrong with a kept connection, if anything is."""
+    try:
+        answered_by = connection.request()
+    except ConnectionBroken as error:
+        return f"kept connection to {connection.backend}: {error}"
+    return None if answered_by == connection.backend else f"{connection.backend}'s was answered by {answered_by}"

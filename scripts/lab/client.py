@@ -25,39 +25,20 @@ ConnectionBroken = (OSError, http.client.HTTPException)
 
 @dataclass(frozen=True)
 class Failure:
-    at: float  # time.monotonic()
+    began: float  # time.monotonic()
     error: str
-    local_port: int  # 0: not even a socket
-
-
-class Broken(Exception):
-    """A request that failed, and the local port it failed on, by which a backend's own view of it can be found."""
-
-    def __init__(self, cause: Exception, local_port: int) -> None:
-        super().__init__(f"{type(cause).__name__}: {cause}")
-        self.local_port = local_port
 
 
 def fetch(host: str, path: str = "/", timeout: float = 5.0, port: int = 80) -> str:
-    """One request over a connection of its own, made in the calling thread's namespace; the body, or Broken."""
+    """One request over a connection of its own, made in the calling thread's namespace."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
-    local_port = 0
     try:
-        # Bound before connecting: a connection that is refused should still have a port to be known by.
-        connection.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        connection.sock.settimeout(timeout)
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sock.bind(("", 0))
-        local_port = connection.sock.getsockname()[1]
-        connection.sock.connect((host, port))
         connection.request("GET", path)
         response = connection.getresponse()
         body = response.read().decode()
         if response.status != 200:
             raise http.client.HTTPException(f"HTTP {response.status}")
         return body.strip()
-    except ConnectionBroken as cause:
-        raise Broken(cause, local_port) from cause
     finally:
         connection.close()
 
@@ -78,7 +59,6 @@ class Load:
         self.served: Counter[str] = Counter()  # backend's address -> requests
         self.failures: list[Failure] = []
         self.slowest_s = 0.0
-        self.last_body_at: dict[str, float] = {}
 
     @property
     def requests(self) -> int:
@@ -121,17 +101,16 @@ class Load:
             while self._take():
                 begun = time.monotonic()
                 try:
-                    body, broken = fetch(self._host, timeout=self._timeout), None
-                except Broken as error:
-                    body, broken = "", error
+                    body, error = fetch(self._host, timeout=self._timeout), None
+                except ConnectionBroken as broken:
+                    body, error = "", f"{type(broken).__name__}: {broken}"
                 ended = time.monotonic()
                 with self._lock:
                     self.slowest_s = max(self.slowest_s, ended - begun)
-                    if broken is None:
+                    if error is None:
                         self.served[body] += 1
-                        self.last_body_at[body] = ended
                     else:
-                        self.failures.append(Failure(ended, str(broken), broken.local_port))
+                        self.failures.append(Failure(begun, error))
                 if self._pause:
                     time.sleep(max(0.0, self._pause - (ended - begun)))
 

@@ -39,8 +39,10 @@ class NodeConfig:
     def seed_file(self) -> Path:
         return self.runtime_dir / "seed"
 
-    def addresses(self) -> list[str]:
-        return [backend_address(number, self.backend_family) for number in self.backends]
+    def healthy_states(self) -> dict[str, str]:
+        """What `linimo backend list` says of each backend when all is well. Weight 0 drains one."""
+        return {backend_address(number, self.backend_family): "up" if weight else "draining"
+                for number, weight in self.backends.items()}
 
     def render(self) -> str:
         backends = "".join(

@@ -51,12 +51,14 @@ class Node:
     def start_controlplane(self) -> None:
         self.controlplane = self._start(self._controlplane_program)
 
-    def stop_controlplane(self) -> None:
-        self._end(self.controlplane, signal.SIGTERM)
+    def stop_controlplane(self, sig: signal.Signals = signal.SIGTERM) -> int:
+        """Returns the exit code, as subprocess has it: negative for a signal."""
+        assert self.controlplane
+        code = self._end(self.controlplane, sig)
         self.controlplane = None
+        return code
 
     def stop_dataplane(self, sig: signal.Signals = signal.SIGTERM) -> int:
-        """Returns the exit code, as subprocess has it: negative for a signal."""
         assert self.dataplane
         code = self._end(self.dataplane, sig)
         self.dataplane = None
@@ -83,6 +85,10 @@ class Node:
         self.signal_reload()
         return self.wait_settled(after_generation=before)
 
+    def reload_if_changed(self) -> None:
+        if self.config_file.read_text() != self.config.render():
+            self.reload()
+
     def signal_reload(self) -> None:
         assert self.controlplane
         self.controlplane.send_signal(signal.SIGHUP)
@@ -102,6 +108,9 @@ class Node:
     def service_list(self) -> list[dict[str, Any]]:
         return json.loads(self.cli("service", "list", "-o", "json").stdout)
 
+    def service(self, name: str) -> dict[str, Any]:
+        return next(service for service in self.service_list() if service["name"] == name)
+
     def backend_states(self, pool: str = "web") -> dict[str, str]:
         return {backend["address"]: backend["state"] for backend in self.backend_list() if backend["pool"] == pool}
 
@@ -109,8 +118,8 @@ class Node:
         return self.status()["outcomes"]
 
     def wait_settled(self, after_generation: int = -1, timeout: float = 15.0) -> dict[str, Any]:
-        """Every backend of the configuration is up, none else is listed, and the data plane has that generation."""
-        expected = {address: "up" for address in self.config.addresses()}
+        """The backends are those of the configuration, all of them well, and the data plane has that generation."""
+        expected = self.config.healthy_states()
 
         def settled() -> dict[str, Any] | None:
             with contextlib.suppress(RuntimeError, json.JSONDecodeError):  # the control socket is not there yet
@@ -122,7 +131,7 @@ class Node:
             return None
 
         try:
-            return wait_until(settled, f"a generation with {', '.join(expected)} up is in the data plane", timeout,
+            return wait_until(settled, f"a generation with {expected} is in the data plane", timeout,
                               alive=self.check_alive)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.logs()}") from None
@@ -150,9 +159,7 @@ class Node:
         with open(self.folder / f"{program.name}.log", "ab") as log:
             return self.box.spawn([str(program), "--config", str(self.config_file)], log)
 
-    def _end(self, process: subprocess.Popen[bytes] | None, sig: signal.Signals) -> int:
-        if not process:
-            return 0
+    def _end(self, process: subprocess.Popen[bytes], sig: signal.Signals) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, sig)
         try:

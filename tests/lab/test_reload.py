@@ -1,0 +1,115 @@
+"""Changing backends under traffic: planned (a reload) and not (a backend dies and returns)."""
+
+from __future__ import annotations
+
+import time
+
+from case import LabCase
+from lab.client import ConnectionBroken, Download, KeepAlive, Load
+from lab.topology import VIP
+from lab.wait import wait_until
+
+SLOW = "/files/big?rate=50000000"  # 200 MB in some four seconds: reloads and failures happen meanwhile
+
+
+class Reload(LabCase):
+    def tearDown(self) -> None:
+        """Three backends, all up, as every test expects to find them."""
+        if set(self.lab.node.config.backends) != {1, 2, 3}:
+            self.lab.node.config.backends = {1: 100, 2: 100, 3: 100}
+            self.lab.node.reload()
+
+    def test_download_survives_a_backend_added_and_one_removed(self) -> None:
+        """A reload that does not touch the serving backend does not touch its connections either."""
+        lab, config = self.lab, self.lab.node.config
+        lab.add_backend(4)
+        with Download(lab.client, VIP[4], SLOW) as download:
+            removed = next(number for number in (1, 2, 3) if lab.backends[number].address() != download.backend)
+            kept = [KeepAlive(lab.client, VIP[4]) for _ in range(20)]
+            kept = [one for one in kept if one.backend != lab.backends[removed].address()]
+            self.assertGreater(len(kept), 0)
+            del config.backends[removed]
+            config.backends[4] = 100
+            lab.node.reload()
+            at_reload = download.received_bytes
+            self.assertTrue(download.running, "the reload took longer than the download: nothing was shown")
+            self._assert_all_live(kept)
+            download.join(60)
+            self._assert_all_live(kept)
+        self.assertIsNone(download.error)
+        self.assertTrue(download.complete)
+        self.assertLess(at_reload, download.expected_bytes)
+        self._assert_only_these_serve({lab.backends[number].address() for number in config.backends})
+
+    def test_connections_go_back_and_forth_with_the_table_unharmed(self) -> None:
+        """Ten reloads in a row, each with another set of backends around the one that serves."""
+        lab, config = self.lab, self.lab.node.config
+        with Download(lab.client, VIP[6], "/files/big?rate=20000000") as download:
+            serving = next(n for n in (1, 2, 3) if lab.backends[n].address(6) == download.backend)
+            others = [n for n in (1, 2, 3) if n != serving]
+            for turn in range(10):
+                config.backends = {serving: 100, others[turn % 2]: 50 + turn}
+                lab.node.reload()
+            self.assertTrue(download.running, "the reloads took longer than the download: nothing was shown")
+            download.join(60)
+        self.assertTrue(download.complete, download.error)
+
+    def test_killed_backend_is_left_in_time_and_comes_back(self) -> None:
+        """Its connections are lost; new ones go elsewhere within the time that the configuration promises."""
+        lab = self.lab
+        bound = lab.node.config.health.detection_bound_s
+        with Load(lab.client, VIP[4], threads=12, rate=300, timeout=1.0).in_background() as load:
+            with Download(lab.client, VIP[4], SLOW) as download:
+                dead = next(b for b in lab.backends.values() if b.address() == download.backend)
+                dead.unplug()
+                dead.kill_nginx()
+                died = time.monotonic()
+                wait_until(lambda: lab.node.backend_states()[dead.address()] == "down", "the backend is seen down", bound)
+                time.sleep(max(0.0, died + bound + 2.0 - time.monotonic()))  # two seconds in which nothing may fail
+            late = [failure for failure in load.failures if failure.began > died + bound]
+            self.assertEqual([], late)
+            self.assertTrue(any(failure.began > died for failure in load.failures), "its death was not even noticed")
+            self.assertEqual([], [failure for failure in load.failures if failure.began < died - 1.0])
+            before = load.served.copy()
+            time.sleep(0.5)
+            serving = {address for address, count in load.served.items() if count > before[address]}
+            self.assertEqual({b.address() for b in lab.backends.values() if b is not dead and b.number <= 3}, serving)
+
+            dead.unplug(False)
+            dead.start_nginx()
+            dead.wait_ready()
+            lab.node.wait_settled()
+            came_back = time.monotonic()
+            wait_until(lambda: load.served[dead.address()] > before[dead.address()], "the backend serves again", 2.0)
+            time.sleep(0.5)
+        self.assertEqual([], [failure for failure in load.failures if failure.began > came_back])
+
+    def test_all_backends_dead_is_said_and_survived(self) -> None:
+        """Nothing is forwarded, the outcome has a name, and traffic flows again as soon as one returns."""
+        lab = self.lab
+        backends = [lab.backends[number] for number in (1, 2, 3)]
+        for backend in backends:
+            backend.kill_nginx()
+        wait_until(lambda: set(lab.node.backend_states().values()) == {"down"}, "all are down", 10)
+        no_backend = lab.node.outcomes()["no_backend"]
+        load = Load(lab.client, VIP[4], threads=4, timeout=0.3)
+        load.run(4)
+        self.assertEqual(4, len(load.failures))
+        self.assertGreaterEqual(lab.node.outcomes()["no_backend"], no_backend + 4)
+        for backend in backends:
+            backend.start_nginx()
+            backend.wait_ready()
+        lab.node.wait_settled()
+        self._assert_only_these_serve({backend.address() for backend in backends})
+
+    def _assert_all_live(self, kept: list[KeepAlive]) -> None:
+        for connection in kept:
+            try:
+                self.assertEqual(connection.backend, connection.request())
+            except ConnectionBroken as error:
+                self.fail(f"a connection to {connection.backend} broke: {error}")
+
+    def _assert_only_these_serve(self, addresses: set[str]) -> None:
+        load = Load(self.lab.client, VIP[4])
+        load.run(300)
+        self.assert_served(load, addresses)
