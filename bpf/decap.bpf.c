@@ -9,12 +9,14 @@
 //   - GRE (RFC 2784, neither key nor checksum) that carries IPv4 or IPv6,
 //   - GUE version 1 (UDP port 6080, the inner IP header follows at once),
 // and hands the inner packet to the stack under the outer frame's MAC addresses. Every other frame goes up as
-// it came, so that a packet this program does not know is the stack's to judge: fragments of a tunnel, outer IPv6
-// extension headers and VLAN tags among them.
+// it came, so that a packet this program does not know is the stack's to judge: fragments of a tunnel, outer
+// IPv6 extension headers and VLAN tags among them.
 //
-// It deliberately does not ask who sent the tunnel: keeping strangers' tunnels out of the fabric is the router's
-// job, as it is for a tunnel device with `remote any`.
+// It deliberately does not ask who sent the tunnel: keeping strangers' tunnels out of the fabric is the
+// router's job, as it is for a tunnel device with `remote any`.
 
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -22,111 +24,97 @@
 #include <linux/ipv6.h>
 #include <linux/udp.h>
 
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-
 enum {
-    kGuePort = 6080,
-    kIpv4FragmentMask = 0x3fff,  // more-fragments and the offset; DF is no fragment
+  kGuePort = 6080,
+  kIpv4FragmentMask = 0x3fff,  // more-fragments and the offset; DF is no fragment
 };
 
 // RFC 2784: no checksum, so the header is these four bytes. Any flag set means fields we do not know.
 struct gre {
-    __be16 flags_and_version;
-    __be16 ether_type;
+  __be16 flags_and_version;
+  __be16 ether_type;
 };
 
-// What the outer headers say: where the inner packet begins and what it claims to be. `ether_type` stays 0 for
-// a frame that is no tunnel of ours.
+// What the outer headers say: where the inner packet begins and what it claims to be. `ether_type` stays 0
+// for a frame that is no tunnel of ours.
 struct tunnel {
-    __u32 inner_offset;
-    __be16 ether_type;
+  __u32 inner_offset;
+  __be16 ether_type;
 };
 
-static __always_inline __be16 ether_type_of_version(const void *inner)
-{
-    switch (*(const __u8 *)inner >> 4) {
+static __always_inline __be16 ether_type_of_version(const void* inner) {
+  switch (*(const __u8*)inner >> 4) {
     case 4:
-        return bpf_htons(ETH_P_IP);
+      return bpf_htons(ETH_P_IP);
     case 6:
-        return bpf_htons(ETH_P_IPV6);
+      return bpf_htons(ETH_P_IPV6);
     default:
-        return 0;
-    }
+      return 0;
+  }
 }
 
 // Fills `tunnel` from the header that follows the outer IP header. The caller has bounded `offset`.
-static __always_inline void parse_tunnel(const void *data, const void *data_end, __u32 offset, __u8 protocol,
-                                         struct tunnel *tunnel)
-{
-    const void *next = data + offset;
-    __be16 claimed = 0;
+static __always_inline void parse_tunnel(const void* data, const void* data_end, __u32 offset, __u8 protocol,
+                                         struct tunnel* tunnel) {
+  const void* next = data + offset;
+  __be16 claimed = 0;
 
-    if (protocol == IPPROTO_IPIP) {
-        claimed = bpf_htons(ETH_P_IP);
-    } else if (protocol == IPPROTO_IPV6) {
-        claimed = bpf_htons(ETH_P_IPV6);
-    } else if (protocol == IPPROTO_GRE) {
-        const struct gre *gre = next;
-        if ((const void *)(gre + 1) > data_end || gre->flags_and_version != 0)
-            return;
-        claimed = gre->ether_type;
-        next = gre + 1;
-    } else if (protocol == IPPROTO_UDP) {
-        const struct udphdr *udp = next;
-        if ((const void *)(udp + 1) > data_end || udp->dest != bpf_htons(kGuePort))
-            return;
-        next = udp + 1;
-    } else {
-        return;
-    }
+  if (protocol == IPPROTO_IPIP) {
+    claimed = bpf_htons(ETH_P_IP);
+  } else if (protocol == IPPROTO_IPV6) {
+    claimed = bpf_htons(ETH_P_IPV6);
+  } else if (protocol == IPPROTO_GRE) {
+    const struct gre* gre = next;
+    if ((const void*)(gre + 1) > data_end || gre->flags_and_version != 0) return;
+    claimed = gre->ether_type;
+    next = gre + 1;
+  } else if (protocol == IPPROTO_UDP) {
+    const struct udphdr* udp = next;
+    if ((const void*)(udp + 1) > data_end || udp->dest != bpf_htons(kGuePort)) return;
+    next = udp + 1;
+  } else {
+    return;
+  }
 
-    if (next + sizeof(struct iphdr) > data_end)
-        return;
-    __be16 found = ether_type_of_version(next);
-    if (protocol != IPPROTO_UDP && found != claimed)
-        return;
-    tunnel->inner_offset = next - data;
-    tunnel->ether_type = found;
+  if (next + sizeof(struct iphdr) > data_end) return;
+  __be16 found = ether_type_of_version(next);
+  if (protocol != IPPROTO_UDP && found != claimed) return;
+  tunnel->inner_offset = next - data;
+  tunnel->ether_type = found;
 }
 
 SEC("xdp")
-int decap(struct xdp_md *ctx)
-{
-    void *data = (void *)(long)ctx->data;
-    void *data_end = (void *)(long)ctx->data_end;
-    struct ethhdr *eth = data;
-    struct tunnel tunnel = {};
+int decap(struct xdp_md* ctx) {
+  void* data = (void*)(long)ctx->data;
+  void* data_end = (void*)(long)ctx->data_end;
+  struct ethhdr* eth = data;
+  struct tunnel tunnel = {};
 
-    if ((void *)(eth + 1) > data_end)
-        return XDP_PASS;
+  if ((void*)(eth + 1) > data_end) return XDP_PASS;
 
-    if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-        const struct iphdr *ip = (void *)(eth + 1);
-        if ((void *)(ip + 1) > data_end || ip->ihl < 5 || ip->frag_off & bpf_htons(kIpv4FragmentMask))
-            return XDP_PASS;
-        parse_tunnel(data, data_end, sizeof(*eth) + ip->ihl * 4, ip->protocol, &tunnel);
-    } else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-        const struct ipv6hdr *ip = (void *)(eth + 1);
-        if ((void *)(ip + 1) > data_end)
-            return XDP_PASS;
-        parse_tunnel(data, data_end, sizeof(*eth) + sizeof(*ip), ip->nexthdr, &tunnel);
-    }
-    if (tunnel.ether_type == 0)
-        return XDP_PASS;
+  if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+    const struct iphdr* ip = (void*)(eth + 1);
+    if ((void*)(ip + 1) > data_end || ip->ihl < 5 || ip->frag_off & bpf_htons(kIpv4FragmentMask))
+      return XDP_PASS;
+    parse_tunnel(data, data_end, sizeof(*eth) + ip->ihl * 4, ip->protocol, &tunnel);
+  } else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+    const struct ipv6hdr* ip = (void*)(eth + 1);
+    if ((void*)(ip + 1) > data_end) return XDP_PASS;
+    parse_tunnel(data, data_end, sizeof(*eth) + sizeof(*ip), ip->nexthdr, &tunnel);
+  }
+  if (tunnel.ether_type == 0) return XDP_PASS;
 
-    // The Ethernet header moves up to the inner packet, over the end of what is taken off.
-    struct ethhdr moved = *eth;
-    moved.h_proto = tunnel.ether_type;
-    if (bpf_xdp_adjust_head(ctx, tunnel.inner_offset - sizeof(moved)))
-        return XDP_PASS;  // the frame is untouched: the stack drops it as a protocol it does not know
+  // The Ethernet header moves up to the inner packet, over the end of what is taken off.
+  struct ethhdr moved = *eth;
+  moved.h_proto = tunnel.ether_type;
+  if (bpf_xdp_adjust_head(ctx, tunnel.inner_offset - sizeof(moved)))
+    return XDP_PASS;  // the frame is untouched: the stack drops it as a protocol it does not know
 
-    data = (void *)(long)ctx->data;
-    data_end = (void *)(long)ctx->data_end;
-    if (data + sizeof(moved) > data_end)
-        return XDP_ABORTED;
-    *(struct ethhdr *)data = moved;
-    return XDP_PASS;
+  data = (void*)(long)ctx->data;
+  data_end = (void*)(long)ctx->data_end;
+  if (data + sizeof(moved) > data_end) return XDP_ABORTED;
+  *(struct ethhdr*)data = moved;
+  return XDP_PASS;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
