@@ -15,14 +15,18 @@
 // It deliberately does not ask who sent the tunnel: keeping strangers' tunnels out of the fabric is the
 // router's job, as it is for a tunnel device with `remote any`.
 
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
+// bpf_helpers.h takes its types from linux/bpf.h, which must come first.
+// clang-format off
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+// clang-format on
 
 enum {
   kGuePort = 6080,
