@@ -9,8 +9,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from .netns import Namespace
-from .topology import VIPS, backend_address
+from .topology import VIPS, Topology, backend_address
 from .wait import wait_until
 
 BIG_FILE_BYTES = 200 * 1024 * 1024
@@ -58,9 +57,10 @@ def make_files(folder: Path) -> None:
 
 
 class Backend:
-    def __init__(self, number: int, box: Namespace, folder: Path, files: Path, decap: Path) -> None:
+    def __init__(self, number: int, topology: Topology, folder: Path, files: Path, decap: Path) -> None:
         self.number = number
-        self.box = box
+        self.box = topology.backends[number]
+        self._router = topology.router
         self.folder = folder
         self._files = files
         self._decap = decap
@@ -93,9 +93,13 @@ class Backend:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def unplug(self, unplugged: bool = True) -> None:
-        """A backend that is gone answers nothing; one whose nginx alone died would send resets."""
-        self.box.run(["ip", "link", "set", "eth0", "down" if unplugged else "up"])
+    def unplug(self) -> None:
+        """Its cable leaves the fabric: it answers nothing any more. (Were nginx alone dead, its kernel would send resets;
+        were the link down, the box would lose its routes.)"""
+        self._router.run(["ip", "link", "set", f"b{self.number}", "nomaster"])
+
+    def plug_in(self) -> None:
+        self._router.run(["ip", "link", "set", f"b{self.number}", "master", "fabric"])
 
     def connections(self) -> int:
         """TCP connections from clients that it holds, opening ones included."""

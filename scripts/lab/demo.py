@@ -108,7 +108,8 @@ def show(lab: Lab, options: argparse.Namespace, engine: str) -> None:
     title = (f"Linimo: {CLIENT[family]} -> {VIP[family]} -> {options.encapsulation} -> nginx, "
              f"engine {engine}, {options.workers} worker{'s' if options.workers > 1 else ''}")
     with Load(lab.client, VIP[family], threads=4, rate=100, timeout=2).in_background() as load:
-        table = Table(lab, load, title, next_steps(lab, family, options.keep))
+        table = Table(lab, load, title)
+        print(next_steps(lab, family, options.keep))
         try:
             if not sys.stdout.isatty() and options.keep:
                 wait_until(lambda: load.requests >= 100, "a hundred requests", 30)

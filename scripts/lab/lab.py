@@ -115,8 +115,8 @@ class Lab:
         wait_until(self._try_lock, f"process {pid} has cleaned up", 30)
 
     def _start_backend(self, number: int) -> Backend:
-        box = self.topology.backends[number]
-        backend = self.backends[number] = Backend(number, box, self.folder / f"b{number}", self.files, self._decap)
+        backend = Backend(number, self.topology, self.folder / f"b{number}", self.files, self._decap)
+        self.backends[number] = backend
         backend.start()
         return backend
 

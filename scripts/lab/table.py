@@ -14,8 +14,8 @@ HEADER = f"{'backend':<20}{'health':<10}{'weight':>7}{'share':>9}{'requests':>11
 
 
 class Table:
-    def __init__(self, lab: Lab, load: Load, title: str, next_steps: str) -> None:
-        self._lab, self._load, self._title, self._next_steps = lab, load, title, next_steps
+    def __init__(self, lab: Lab, load: Load, title: str) -> None:
+        self._lab, self._load, self._title = lab, load, title
         self._begun = time.monotonic()
         self._before = (self._begun, 0)
         self._lines_drawn = 0
@@ -52,8 +52,7 @@ class Table:
                          f"{backend['share']:>9.1%}{served:>11}{served / max(requests, 1):>9.1%}"
                          f"{backend['packets']:>13}")
         lines += ["", "packets: " + ", ".join([f"{status['outcomes'].get('forwarded', 0)} forwarded",
-                                               *(f"{count} {name}" for name, count in dropped.items())]),
-                  "", *self._next_steps.splitlines()]
+                                               *(f"{count} {name}" for name, count in dropped.items())])]
         return lines
 
 
@@ -71,4 +70,5 @@ def next_steps(lab: Lab, family: int, kept: bool) -> str:
         f"  kill $(cat {first.folder}/nginx.pid)    # a backend dies; its share goes to the others",
         f"  ip netns exec {node.box.name} tcpdump -ni linimo0    # what the node leaves to the kernel",
         "  scripts/demo down    # ends it and removes every trace" if kept else "Ctrl-C ends it and removes every trace.",
+        "",
     ])

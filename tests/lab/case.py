@@ -19,6 +19,7 @@ class LabCase(unittest.TestCase):
     workers: ClassVar[int] = 1
     daemons: ClassVar[bool] = True  # False: boxes and backends alone
     lab: ClassVar[Lab]
+    open_labs: ClassVar[ExitStack] = ExitStack()  # what the runner closes when it is interrupted
 
     @classmethod
     def configure(cls) -> None:
@@ -26,13 +27,12 @@ class LabCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        with ExitStack() as stack:
-            cls.lab = stack.enter_context(Lab(LAB_NAME, cls.workers))
-            cls.lab.build()
-            cls.configure()
-            if cls.daemons:
-                cls.lab.start_node()
-            cls.addClassCleanup(stack.pop_all().close)
+        cls.addClassCleanup(LabCase.open_labs.close)
+        cls.lab = LabCase.open_labs.enter_context(Lab(LAB_NAME, cls.workers))
+        cls.lab.build()
+        cls.configure()
+        if cls.daemons:
+            cls.lab.start_node()
 
     def assert_served(self, load: Load, backends: set[str] | None = None) -> None:
         """Every request was answered, and by these backends, each of them."""

@@ -18,6 +18,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "scripts")]
 
+from case import LabCase  # noqa: E402  (needs the path)
+
 
 class Result(unittest.TestResult):
     """A line per test as it ends, with its time; after a failure what the node's daemons have said."""
@@ -71,7 +73,8 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="run only tests whose name contains one of these")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # classes' labs are torn down
+    # As Ctrl-C: unittest takes any other exception for the failure of one test.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     loader = unittest.TestLoader()
     suite = loader.discover(str(HERE), top_level_dir=str(HERE))
@@ -79,7 +82,10 @@ def main() -> int:
         suite = unittest.TestSuite(by_class(loader, suite, options.words))
     planned = suite.countTestCases()
     result = Result()
-    suite.run(result)
+    try:
+        suite.run(result)
+    finally:
+        LabCase.open_labs.close()
     counts = result.counts(planned)
     if loader.errors:
         counts["failed"] += len(loader.errors)
