@@ -21,6 +21,7 @@
 #define LINIMO_MAX_SERVICES 4096u       /* service ids fit 12 bits of a connection table entry */
 #define LINIMO_MAX_BACKEND_IDS 262144u  /* backend ids fit 18 bits of it */
 #define LINIMO_MAX_POOL_BACKENDS 65535u /* slots are 16-bit indices */
+#define LINIMO_MAX_IDLE_TIMEOUT_S 3600u /* a connection table entry's stamp counts 4096 s */
 #define LINIMO_NO_BACKEND 0xffffu       /* a slot of a table without members */
 #define LINIMO_MAX_TABLE_SIZE 16777259u
 #define LINIMO_MAX_SNAPSHOT_BYTES (4ULL << 30)
@@ -106,7 +107,7 @@ struct linimo_service {
   __u32 pool;
   __u32 source_first; /* source_count 0: everyone may use it */
   __u32 source_count;
-  __u32 idle_timeout_s; /* of a tracked flow, 1 to 86400 */
+  __u32 idle_timeout_s; /* of a tracked flow, 1 to LINIMO_MAX_IDLE_TIMEOUT_S */
   __u8 protocol;
   __u8 tracking;
   __u8 no_backend;
@@ -155,35 +156,35 @@ struct linimo_key6 {
 };
 
 /* What became of a packet: each has a counter of that name, in both engines. */
-#define LINIMO_OUTCOMES(X)                                        \
-  X(forwarded)          /* to a backend */                        \
-  X(kernel)             /* not for a VIP: to the host */          \
-  X(kernel_control)     /* the same, on the ring of ARP, ND, BGP and BFD */ \
-  X(from_kernel)        /* sent by the host */                    \
-  X(echo_reply)         /* answered by Linimo */                  \
-  X(icmp_error)         /* an ICMP error, forwarded to the backend of the quoted flow */ \
-  X(too_big_reply)      /* answered: fragmentation needed, packet too big */ \
-  X(reject_reply)       /* answered: TCP RST, port unreachable */ \
-  X(no_service)         /* the rest are drops */                  \
-  X(malformed)                                                    \
-  X(bad_checksum)                                                 \
-  X(not_allowed)                                                  \
-  X(martian)                                                      \
-  X(no_backend)                                                   \
-  X(no_route)                                                     \
-  X(no_nexthop)                                                   \
-  X(wrong_egress)                                                 \
-  X(too_big)                                                      \
-  X(fragment_unmatched)                                           \
-  X(rate_limited)                                                 \
-  X(tx_full)                                                      \
+#define LINIMO_OUTCOMES(X)                                                           \
+  X(forwarded)      /* to a backend */                                               \
+  X(kernel)         /* not for a VIP: to the host */                                 \
+  X(kernel_control) /* the same, on the ring of ARP, ND, BGP and BFD */              \
+  X(from_kernel)    /* sent by the host */                                           \
+  X(echo_reply)     /* answered by Linimo */                                         \
+  X(icmp_error)     /* an ICMP error, forwarded to the backend of the quoted flow */ \
+  X(too_big_reply)  /* answered: fragmentation needed, packet too big */             \
+  X(reject_reply)   /* answered: TCP RST, port unreachable */                        \
+  X(no_service)     /* the rest are drops */                                         \
+  X(malformed)                                                                       \
+  X(bad_checksum)                                                                    \
+  X(not_allowed)                                                                     \
+  X(martian)                                                                         \
+  X(no_backend)                                                                      \
+  X(no_route)                                                                        \
+  X(no_nexthop)                                                                      \
+  X(wrong_egress)                                                                    \
+  X(too_big)                                                                         \
+  X(fragment_unmatched)                                                              \
+  X(rate_limited)                                                                    \
+  X(tx_full)                                                                         \
   X(kernel_full)
 
 enum linimo_outcome {
 #define LINIMO_OUTCOME_ENUMERATOR(name) LINIMO_OUTCOME_##name,
   LINIMO_OUTCOMES(LINIMO_OUTCOME_ENUMERATOR)
 #undef LINIMO_OUTCOME_ENUMERATOR
-  LINIMO_OUTCOME_COUNT
+      LINIMO_OUTCOME_COUNT
 };
 
 #ifdef __cplusplus

@@ -36,7 +36,7 @@ struct Address {
 };
 
 struct Prefix {
-  Address address;       // host bits zero
+  Address address;        // host bits zero
   uint32_t length = 128;  // of the 128-bit form: an IPv4 /24 is 120
 
   /// "203.0.113.0/24", "2001:db8::/32", or an address. Refuses host bits that are set.

@@ -9,7 +9,9 @@ namespace {
 
 constexpr uint32_t kMaxWorkers = 1024;
 
-uint64_t read(const uint64_t& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); }
+uint64_t read(const uint64_t& word) {
+  return __atomic_load_n(&word, __ATOMIC_RELAXED);
+}
 
 }  // namespace
 
@@ -48,7 +50,7 @@ std::optional<CountersView> CountersView::map(int fd) {
 
 uint64_t CountersView::outcome(linimo_outcome which) const {
   uint64_t sum = 0;
-  for (uint32_t i = 0; i < workers_; ++i) sum += read(block_->worker[i].outcomes[which]);
+  for (uint32_t i = 0; i < workers_; ++i) sum += read(block_->worker(i).outcomes[which]);
   return sum;
 }
 
@@ -65,14 +67,15 @@ TrafficCount add(TrafficCount sum, const TrafficCount& row) {
 
 TrafficCount CountersView::service(uint32_t id) const {
   TrafficCount sum;
-  for (uint32_t i = 0; i < workers_ && id < LINIMO_MAX_SERVICES; ++i) sum = add(sum, block_->worker[i].services[id]);
+  for (uint32_t i = 0; i < workers_ && id < LINIMO_MAX_SERVICES; ++i)
+    sum = add(sum, block_->worker(i).services[id]);
   return sum;
 }
 
 TrafficCount CountersView::backend(uint32_t id) const {
   TrafficCount sum;
   for (uint32_t i = 0; i < workers_ && id < LINIMO_MAX_BACKEND_IDS; ++i) {
-    sum = add(sum, block_->worker[i].backends[id]);
+    sum = add(sum, block_->worker(i).backends[id]);
   }
   return sum;
 }

@@ -1,8 +1,8 @@
 // The counters: shared memory that the data plane writes and anyone it hands the descriptor to reads.
 //
-// Each worker writes rows of its own and nobody else's, with plain stores of 64-bit words, so counting costs the
-// packet path no atomic operation and no shared cache line. A reader adds the workers' rows up; a sum may be a
-// burst behind, and never falls. Rows of services and backends are indexed by their ids, which outlive
+// Each worker writes rows of its own and nobody else's, with plain stores of 64-bit words, so counting costs
+// the packet path no atomic operation and no shared cache line. A reader adds the workers' rows up; a sum may
+// be a burst behind, and never falls. Rows of services and backends are indexed by their ids, which outlive
 // generations, so a count goes on where it was when a table changes.
 //
 //   auto counters = CountersView::map(fd);               // reader
@@ -10,8 +10,8 @@
 //   counters->backend(id).packets;
 #pragma once
 
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -41,11 +41,15 @@ struct alignas(4096) WorkerCounters {
 static_assert(LINIMO_OUTCOME_COUNT <= 64);
 
 /// The whole of the shared memory; pages never touched take no memory.
-struct CountersBlock {
+struct alignas(4096) CountersBlock {
   uint64_t magic;  // kCountersMagic
   uint32_t abi_version;
-  uint32_t workers;
-  alignas(4096) WorkerCounters worker[];
+  uint32_t workers;  // rows of WorkerCounters that follow
+
+  WorkerCounters& worker(uint32_t index) { return reinterpret_cast<WorkerCounters*>(this + 1)[index]; }
+  const WorkerCounters& worker(uint32_t index) const {
+    return reinterpret_cast<const WorkerCounters*>(this + 1)[index];
+  }
 };
 inline constexpr uint64_t kCountersMagic = 0x544e434f4d4e4c;
 
@@ -62,7 +66,7 @@ class CountersView {
   uint64_t outcome(linimo_outcome which) const;
   TrafficCount service(uint32_t id) const;
   TrafficCount backend(uint32_t id) const;
-  const WorkerCounters& worker(uint32_t index) const { return block_->worker[index]; }
+  const WorkerCounters& worker(uint32_t index) const { return block_->worker(index); }
 
  private:
   std::shared_ptr<const CountersBlock> block_;

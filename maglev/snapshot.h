@@ -41,7 +41,8 @@ struct BackendSpec {
   bool takes_slots() const { return state == LINIMO_BACKEND_UP && weight != 0; }
 };
 
-/// A pool's table, shared between generations that did not change it: populating costs more than all the rest.
+/// A pool's table, shared between generations that did not change it: populating costs more than all the
+/// rest.
 struct PoolTable {
   std::vector<TableMember> members;  // sorted
   std::vector<linimo_slot> slots;
@@ -60,7 +61,7 @@ struct PoolSpec {
 
 struct ServiceSpec {
   std::string name;
-  uint32_t id = 0;  // < LINIMO_MAX_SERVICES, unique
+  uint32_t id = 0;    // < LINIMO_MAX_SERVICES, unique
   uint32_t pool = 0;  // index
   uint8_t protocol = 6;
   linimo_tracking tracking = LINIMO_TRACKING_FULL;
@@ -100,10 +101,14 @@ class SnapshotView {
 
   std::span<const linimo_vip> vips() const { return section<linimo_vip>(LINIMO_SECTION_VIPS); }
   std::span<const linimo_rule> rules() const { return section<linimo_rule>(LINIMO_SECTION_RULES); }
-  std::span<const linimo_service> services() const { return section<linimo_service>(LINIMO_SECTION_SERVICES); }
+  std::span<const linimo_service> services() const {
+    return section<linimo_service>(LINIMO_SECTION_SERVICES);
+  }
   std::span<const linimo_source> sources() const { return section<linimo_source>(LINIMO_SECTION_SOURCES); }
   std::span<const linimo_pool> pools() const { return section<linimo_pool>(LINIMO_SECTION_POOLS); }
-  std::span<const linimo_backend> backends() const { return section<linimo_backend>(LINIMO_SECTION_BACKENDS); }
+  std::span<const linimo_backend> backends() const {
+    return section<linimo_backend>(LINIMO_SECTION_BACKENDS);
+  }
   std::span<const linimo_slot> slots() const { return section<linimo_slot>(LINIMO_SECTION_SLOTS); }
 
   std::span<const linimo_backend> backends(const linimo_pool& pool) const {

@@ -16,19 +16,6 @@ constexpr size_t kMaxInterfaces = 32;
 // A Unix socket's address holds 108 bytes; the longest name put behind the folder is "/dataplane.sock".
 constexpr size_t kMaxRuntimeDirLength = 90;
 
-std::string read_name(const TomlValue& value) {
-  constexpr std::string_view kExpected = "a name of 1 to 63 letters, digits, '_', '.', '-'";
-  const std::string& name = value.string(kExpected);
-  const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '.' || c == '-';
-  };
-  if (name.empty() || name.size() >= LINIMO_NAME_SIZE || !std::all_of(name.begin(), name.end(), allowed)) {
-    value.fail("not a valid name", kExpected);
-  }
-  return name;
-}
-
 std::vector<std::string> read_interfaces(const TomlValue& value) {
   constexpr std::string_view kExpected =
       "a list of netdev names or PCI addresses, such as [\"eth0\"] or [\"0000:01:00.0\"]";
@@ -98,7 +85,7 @@ NodeConfig read_node_section(const TomlTable& root) {
                               .table({"name", "interfaces", "engine", "workers", "cores", "idle",
                                       "flows_per_worker", "encap_source", "hash_seed_file", "runtime_dir"});
   NodeConfig node;
-  node.name = read_name(table.require("name", "name = \"...\" in [node]"));
+  node.name = table.require("name", "name = \"...\" in [node]").name(LINIMO_NAME_SIZE - 1);
   node.interfaces = read_interfaces(table.require("interfaces", "interfaces = [...] in [node]"));
   if (const auto* value = table.find("engine")) {
     node.engine = static_cast<Engine>(value->one_of({"auto", "dpdk", "xdp"}));

@@ -122,6 +122,19 @@ TomlTable TomlValue::table_with_any_keys() const {
   return {place_, *members};
 }
 
+const std::string& TomlValue::name(size_t longest) const {
+  const std::string expected = fmt::format("a name of 1 to {} letters, digits, '_', '.' or '-'", longest);
+  const std::string& text = string(expected);
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '-';
+  };
+  if (text.empty() || text.size() > longest || !std::all_of(text.begin(), text.end(), allowed)) {
+    fail(fmt::format("\"{}\" is not a valid name", shown(text)), expected);
+  }
+  return text;
+}
+
 size_t TomlValue::one_of(std::initializer_list<std::string_view> choices) const {
   const std::string expected = fmt::format("one of {}", quoted_list(choices));
   const std::string& text = string(expected);

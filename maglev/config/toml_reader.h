@@ -66,6 +66,9 @@ class TomlValue {
   TomlTable table(std::initializer_list<std::string_view> known_keys) const;
   TomlTable table_with_any_keys() const;
 
+  /// A string of 1 to `longest` letters, digits, '_', '.' and '-': what may name a thing in every output.
+  const std::string& name(size_t longest) const;
+
   /// A string out of a fixed list: its index in it.
   size_t one_of(std::initializer_list<std::string_view> choices) const;
 

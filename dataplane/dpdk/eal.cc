@@ -1,0 +1,165 @@
+#include "dataplane/dpdk/eal.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <regex>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <sched.h>
+#include <spdlog/spdlog.h>
+
+#include "dataplane/dpdk/netdev.h"
+
+namespace linimo::dpdk {
+namespace {
+
+bool is_pci(const std::string& name) {
+  static const std::regex address("([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\\.[0-7]");
+  return std::regex_match(name, address);
+}
+
+bool is_virtual_device(const std::string& name) {
+  return name.starts_with("net_");
+}
+
+bool hugepages_free() {
+  std::error_code ignored;
+  for (const auto& size : std::filesystem::directory_iterator("/sys/kernel/mm/hugepages", ignored)) {
+    uint64_t pages = 0;
+    std::ifstream(size.path() / "free_hugepages") >> pages;
+    if (pages > 0) return true;
+  }
+  return false;
+}
+
+/// Where each worker runs: as configured, else on the last CPUs, so that the first is left to everything
+/// else.
+std::vector<unsigned> worker_cpus(const NodeConfig& config, const std::vector<unsigned>& allowed) {
+  if (!config.cores.empty()) return {config.cores.begin(), config.cores.end()};
+  return {allowed.end() - std::min<ptrdiff_t>(config.workers, static_cast<ptrdiff_t>(allowed.size())),
+          allowed.end()};
+}
+
+struct PortPlan {
+  std::string device;  // what DPDK will call it
+  uint16_t queues;
+};
+
+struct Plan {
+  std::vector<std::string> arguments;
+  std::vector<std::vector<PortPlan>> ports;  // of each interface
+};
+
+/// A netdev is taken through AF_XDP, one DPDK port per receive queue: the driver counts only "combined"
+/// channels, which virtual NICs do not have. All its queues are taken, whatever the number of workers: what
+/// the NIC puts on a queue that nobody reads would be lost.
+tl::expected<void, std::string> plan_netdev(const std::string& name, uint32_t workers, Plan& plan) {
+  const auto facts = netdev_facts(name);
+  if (!facts) return tl::unexpected(facts.error());
+  if (facts->queues < workers) {
+    return tl::unexpected(
+        fmt::format("{} has {} receive queues, fewer than the {} workers; set [node] workers to {} "
+                    "or give it more queues (ethtool -L {} combined {})",
+                    name, facts->queues, workers, facts->queues, name, workers));
+  }
+  auto& ports = plan.ports.emplace_back();
+  for (uint32_t queue = 0; queue < facts->queues; ++queue) {
+    const std::string device = fmt::format("net_af_xdp_{}_{}", name, queue);
+    plan.arguments.push_back("--vdev");
+    plan.arguments.push_back(
+        fmt::format("{},iface={},start_queue={},queue_count=1,busy_budget=0", device, name, queue));
+    ports.push_back({device, 1});
+  }
+  return {};
+}
+
+tl::expected<Plan, std::string> plan_ports(const NodeConfig& config) {
+  Plan plan;
+  bool any_pci = false;
+  for (const std::string& name : config.interfaces) {
+    const auto queues = static_cast<uint16_t>(config.workers);
+    if (is_pci(name)) {
+      any_pci = true;
+      plan.arguments.insert(plan.arguments.end(), {"-a", name});
+      plan.ports.push_back({{name, queues}});
+    } else if (is_virtual_device(name)) {
+      plan.arguments.insert(plan.arguments.end(), {"--vdev", name});
+      plan.ports.push_back({{name.substr(0, name.find(',')), queues}});
+    } else if (auto planned = plan_netdev(name, config.workers, plan); !planned) {
+      return tl::unexpected(planned.error());
+    }
+  }
+  if (!any_pci) plan.arguments.push_back("--no-pci");
+  return plan;
+}
+
+}  // namespace
+
+std::vector<unsigned> allowed_cpus() {
+  cpu_set_t set;
+  std::vector<unsigned> cpus;
+  sched_getaffinity(0, sizeof set, &set);
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+tl::expected<Eal, std::string> start_eal(const NodeConfig& config) {
+  const auto allowed = allowed_cpus();
+  const auto cpus = worker_cpus(config, allowed);
+  if (cpus.size() < config.workers) {
+    return tl::unexpected(
+        fmt::format("{} workers but {} CPUs; lower [node] workers", config.workers, cpus.size()));
+  }
+  auto plan = plan_ports(config);
+  if (!plan) return tl::unexpected(plan.error());
+
+  Eal eal;
+  eal.hugepages = hugepages_free();
+  // The first lcore is the control thread, which may run wherever it finds room; workers are pinned.
+  std::string lcores = fmt::format("0@({})", fmt::join(allowed, ","));
+  for (uint32_t i = 0; i < config.workers; ++i) lcores += fmt::format(",{}@{}", i + 1, cpus[i]);
+  std::vector<std::string> arguments = {"linimo-dataplane", "--lcores",       lcores,
+                                        "--in-memory",      "--iova-mode=va", "--log-level",
+                                        "lib.eal:warning",  "--no-telemetry"};
+  if (!eal.hugepages) {
+    spdlog::warn(
+        "no hugepages: forwarding works at less than half the speed; reserve some with "
+        "`sysctl vm.nr_hugepages=512` and start again");
+    arguments.insert(arguments.end(), {"--no-huge", "-m", "512"});
+  }
+  arguments.insert(arguments.end(), plan->arguments.begin(), plan->arguments.end());
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
+    return tl::unexpected(
+        fmt::format("DPDK did not start ({}); its own words are above", rte_strerror(rte_errno)));
+  }
+
+  for (size_t i = 0; i < config.interfaces.size(); ++i) {
+    Interface interface {
+      .name = config.interfaces[i], .netdev = {}, .lanes = {}
+    };
+    if (!is_pci(interface.name) && !is_virtual_device(interface.name)) interface.netdev = interface.name;
+    for (const PortPlan& port : plan->ports[i]) {
+      Lane lane;
+      if (rte_eth_dev_get_port_by_name(port.device.c_str(), &lane.port_id) != 0) {
+        return tl::unexpected(fmt::format(
+            "DPDK has no port {}: is a driver bound to it (dpdk-devbind.py --status)?", port.device));
+      }
+      for (lane.queue = 0; lane.queue < port.queues; ++lane.queue) interface.lanes.push_back(lane);
+    }
+    eal.interfaces.push_back(std::move(interface));
+  }
+  for (uint32_t i = 0; i < config.workers; ++i) eal.worker_lcores.push_back(i + 1);
+  return eal;
+}
+
+}  // namespace linimo::dpdk

@@ -1,0 +1,39 @@
+// DPDK's environment: cores, memory, and the ports that the configuration names.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "maglev/config/node.h"
+
+namespace linimo::dpdk {
+
+/// A receive and transmit queue pair that belongs to one worker.
+struct Lane {
+  uint16_t port_id = 0;  // DPDK's
+  uint16_t queue = 0;
+};
+
+/// One of `[node] interfaces`, as DPDK sees it.
+struct Interface {
+  std::string name;         // as configured
+  std::string netdev;       // the kernel's device, or empty where DPDK has the hardware to itself
+  std::vector<Lane> lanes;  // a multiple of them per worker
+};
+
+struct Eal {
+  std::vector<Interface> interfaces;
+  std::vector<unsigned> worker_lcores;
+  bool hugepages = false;
+};
+
+/// Starts DPDK. Once per process. The error says what to do.
+tl::expected<Eal, std::string> start_eal(const NodeConfig& config);
+
+/// The CPUs on which this process may run.
+std::vector<unsigned> allowed_cpus();
+
+}  // namespace linimo::dpdk

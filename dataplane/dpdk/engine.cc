@@ -1,0 +1,201 @@
+#include "dataplane/dpdk/engine.h"
+
+#include <chrono>
+#include <thread>
+
+#include <fmt/format.h>
+#include <rte_eal.h>
+#include <rte_launch.h>
+#include <rte_malloc.h>
+#include <spdlog/spdlog.h>
+
+#include "dataplane/dpdk/netdev.h"
+#include "dataplane/dpdk/port.h"
+
+namespace linimo::dpdk {
+namespace {
+
+/// Hugepages where there are any, zeroed.
+Generation::Memory allocate(size_t bytes) {
+  auto* memory = static_cast<std::byte*>(rte_zmalloc("linimo", bytes, RTE_CACHE_LINE_SIZE));
+  return memory == nullptr ? Generation::Memory()
+                           : Generation::Memory(memory, [](std::byte* block) { rte_free(block); });
+}
+
+int worker_main(void* worker) {
+  static_cast<Worker*>(worker)->run();
+  return 0;
+}
+
+bool polls_busily(const NodeConfig& config) {
+  if (config.idle != IdlePolicy::kAuto) return config.idle == IdlePolicy::kBusy;
+  return allowed_cpus().size() > config.workers + 1;
+}
+
+rte_rcu_qsbr* make_quiescence(uint32_t workers) {
+  auto* variable = static_cast<rte_rcu_qsbr*>(
+      rte_zmalloc("linimo", rte_rcu_qsbr_get_memsize(workers), RTE_CACHE_LINE_SIZE));
+  if (variable != nullptr) rte_rcu_qsbr_init(variable, workers);
+  return variable;
+}
+
+}  // namespace
+
+DpdkEngine::DpdkEngine(const NodeConfig& config, Eal eal)
+    : eal_(std::move(eal)), counters_(config.workers + 1) {}
+
+tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const NodeConfig& config,
+                                                                         Guardian& guardian) {
+  if (config.interfaces.size() > kMaxPorts) {
+    return tl::unexpected(
+        fmt::format("{} interfaces; at most {} can be served", config.interfaces.size(), kMaxPorts));
+  }
+  auto eal = start_eal(config);
+  if (!eal) return tl::unexpected(eal.error());
+  std::unique_ptr<DpdkEngine> engine(new DpdkEngine(config, std::move(*eal)));
+  if (auto taken = engine->take_interfaces(guardian); !taken) return tl::unexpected(taken.error());
+  if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
+  return engine;
+}
+
+tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) {
+  exception_ = std::make_unique<KernelPath>(counters_.row(static_cast<uint32_t>(eal_.worker_lcores.size())));
+  Netlink netlink;
+  std::vector<DeviceState> devices;
+  std::vector<int> taps_of_devices;
+  for (size_t i = 0; i < eal_.interfaces.size(); ++i) {
+    const Interface& interface = eal_.interfaces[i];
+    uint16_t mtu = 0;
+    NetdevFacts netdev;
+    if (!interface.netdev.empty()) {
+      const auto facts = netdev_facts(interface.netdev);
+      if (!facts) return tl::unexpected(facts.error());
+      netdev = *facts;
+      mtu = netdev.mtu;
+    }
+    PortFacts port;
+    const bool one_port = interface.lanes.front().port_id == interface.lanes.back().port_id;
+    const auto queues = static_cast<uint16_t>(one_port ? interface.lanes.size() : 1);
+    for (const Lane& lane : interface.lanes) {
+      if (lane.queue != 0) continue;  // each port once
+      const auto configured = configure_port(lane.port_id, queues, mtu);
+      if (!configured) return tl::unexpected(configured.error());
+      port = *configured;
+    }
+    shared_.macs.push_back(port.mac);
+
+    auto tap = create_tap(fmt::format("linimo{}", i), port.mac, port.mtu, !interface.netdev.empty());
+    if (!tap) return tl::unexpected(tap.error());
+    if (!interface.netdev.empty()) {
+      devices.push_back(read_device(netlink, netdev.index));
+      devices.back().tap = tap->name;
+      taps_of_devices.push_back(tap->index);
+    }
+    if (auto added = exception_->add(std::move(*tap), pool_of(interface.lanes.front().port_id)); !added)
+      return added;
+  }
+
+  guardian.protect(devices);
+  for (const Interface& interface : eal_.interfaces) {
+    for (const Lane& lane : interface.lanes) {
+      if (lane.queue != 0) continue;
+      if (auto started = start_port(lane.port_id); !started) return started;
+    }
+  }
+  for (size_t i = 0; i < devices.size(); ++i) {
+    for (const std::string& failure : move_to(netlink, devices[i], taps_of_devices[i])) {
+      spdlog::error("{} does not take over {}", devices[i].tap, failure);
+    }
+    spdlog::info("{} stands for {} now: {} addresses and {} routes moved", devices[i].tap,
+                 eal_.interfaces[i].netdev, devices[i].addresses.size(), devices[i].routes.size());
+  }
+  return {};
+}
+
+tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& config) {
+  shared_.quiescence = make_quiescence(config.workers);
+  if (shared_.quiescence == nullptr) return tl::unexpected<std::string>("no memory; reserve more hugepages");
+  const bool busy = polls_busily(config);
+  for (uint32_t w = 0; w < config.workers; ++w) {
+    std::vector<Worker::Source> receive;
+    std::vector<Lane> transmit;
+    for (uint32_t i = 0; i < eal_.interfaces.size(); ++i) {
+      const auto& lanes = eal_.interfaces[i].lanes;
+      for (size_t lane = w; lane < lanes.size(); lane += config.workers) receive.push_back({i, lanes[lane]});
+      transmit.push_back(lanes[w]);
+    }
+    const size_t bytes = ConnectionTable::bytes_for(config.flows_per_worker);
+    Generation::Memory memory = allocate(bytes);
+    if (!memory) {
+      return tl::unexpected(
+          fmt::format("no memory for {} tracked flows per worker ({} MiB each); reserve more hugepages "
+                      "or lower [node] flows_per_worker",
+                      config.flows_per_worker, bytes >> 20));
+    }
+    ConnectionTable connections(config.flows_per_worker, {memory.get(), bytes});
+    table_memory_.push_back(std::move(memory));
+    workers_.push_back(std::make_unique<Worker>(w, shared_, std::move(receive), std::move(transmit),
+                                                std::move(connections), counters_.row(w), exception_.get(),
+                                                busy));
+  }
+  exception_->start();
+  launched_ = true;
+  for (uint32_t w = 0; w < config.workers; ++w) {
+    if (rte_eal_remote_launch(worker_main, workers_[w].get(), eal_.worker_lcores[w]) != 0) {
+      return tl::unexpected(fmt::format("worker {} does not start", w));
+    }
+  }
+  spdlog::info("{} worker(s), idle policy {}, {} flows each", config.workers, busy ? "busy" : "adaptive",
+               config.flows_per_worker);
+  return {};
+}
+
+DpdkEngine::~DpdkEngine() {
+  shared_.running = false;
+  if (launched_) rte_eal_mp_wait_lcore();
+  exception_.reset();
+  for (const Interface& interface : eal_.interfaces) {
+    for (const Lane& lane : interface.lanes) {
+      if (lane.queue == 0) close_port(lane.port_id);
+    }
+  }
+  workers_.clear();
+  generation_.reset();
+  table_memory_.clear();
+  rte_free(shared_.quiescence);
+  rte_eal_cleanup();
+}
+
+tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> snapshot) {
+  auto next = Generation::compile(snapshot, allocate, host_addresses_);
+  if (!next) return tl::unexpected(next.error());
+  shared_.generation.store(next->get(), std::memory_order_release);
+  // Every worker passes a quiescent point after the store, and takes the new pointer right behind it.
+  const uint64_t token = rte_rcu_qsbr_start(shared_.quiescence);
+  while (rte_rcu_qsbr_check(shared_.quiescence, token, false) == 0) {
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+  generation_ = std::move(*next);
+  return {};
+}
+
+std::optional<SnapshotView> DpdkEngine::live() const {
+  return generation_ ? std::optional(generation_->snapshot()) : std::nullopt;
+}
+
+void DpdkEngine::set_host_addresses(std::vector<Address> addresses) {
+  if (addresses == host_addresses_) return;
+  host_addresses_ = std::move(addresses);
+  if (!generation_) return;
+  if (auto published = publish(generation_->snapshot().bytes()); !published) {
+    spdlog::error("the live generation could not take the host's new addresses: {}", published.error());
+  }
+}
+
+std::vector<Egress> DpdkEngine::egresses() const {
+  std::vector<Egress> egresses;
+  for (uint8_t i = 0; i < eal_.interfaces.size(); ++i) egresses.push_back({exception_->tap_index(i), i});
+  return egresses;
+}
+
+}  // namespace linimo::dpdk

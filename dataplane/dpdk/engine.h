@@ -1,0 +1,50 @@
+// The engine `dpdk`: ports, workers and the exception path, put together and taken apart.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "dataplane/dpdk/eal.h"
+#include "dataplane/dpdk/guardian.h"
+#include "dataplane/dpdk/kernel_path.h"
+#include "dataplane/dpdk/worker.h"
+#include "dataplane/engine.h"
+#include "dataplane/link/counters_memory.h"
+
+namespace linimo::dpdk {
+
+class DpdkEngine final : public EngineBase {
+ public:
+  /// Takes the configured interfaces. `guardian` must have been made before any thread, and outlives the
+  /// engine. The error says what to do; whatever was begun is undone.
+  static tl::expected<std::unique_ptr<DpdkEngine>, std::string> start(const NodeConfig& config,
+                                                                      Guardian& guardian);
+
+  /// Workers stop between two bursts, the TAPs go, the ports close.
+  ~DpdkEngine() override;
+
+  tl::expected<void, std::string> publish(std::span<const std::byte> snapshot) override;
+  std::optional<SnapshotView> live() const override;
+  void set_host_addresses(std::vector<Address> addresses) override;
+  NextHopTable& next_hops() override { return shared_.next_hops; }
+  std::vector<Egress> egresses() const override;
+  uint32_t workers() const override { return static_cast<uint32_t>(workers_.size()); }
+  const CountersMemory& counters() const { return counters_; }
+
+ private:
+  DpdkEngine(const NodeConfig& config, Eal eal);
+  tl::expected<void, std::string> take_interfaces(Guardian& guardian);
+  tl::expected<void, std::string> make_workers(const NodeConfig& config);
+
+  Eal eal_;
+  CountersMemory counters_;
+  Shared shared_;
+  std::unique_ptr<KernelPath> exception_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<Generation::Memory> table_memory_;
+  std::unique_ptr<const Generation> generation_;
+  std::vector<Address> host_addresses_;
+  bool launched_ = false;
+};
+
+}  // namespace linimo::dpdk

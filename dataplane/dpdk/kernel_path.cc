@@ -1,0 +1,135 @@
+#include "dataplane/dpdk/kernel_path.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <pthread.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "dataplane/forward/pipeline.h"
+
+namespace linimo::dpdk {
+namespace {
+
+constexpr unsigned kRingSize = 1024;
+constexpr uint32_t kShortestWait_us = 20, kLongestWait_us = 400;
+
+}  // namespace
+
+void KernelPath::FreeRing::operator()(rte_ring* ring) const {
+  void* mbuf = nullptr;
+  while (rte_ring_dequeue(ring, &mbuf) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
+  rte_ring_free(ring);
+}
+
+tl::expected<void, std::string> KernelPath::add(Tap tap, rte_mempool* pool) {
+  const auto ring = [&](const char* purpose, unsigned flags) {
+    return Ring(
+        rte_ring_create(fmt::format("{}_{}", tap.name, purpose).c_str(), kRingSize, SOCKET_ID_ANY, flags));
+  };
+  Link link{.tap = {},
+            .pool = pool,
+            .control = ring("control", RING_F_SC_DEQ),
+            .data = ring("data", RING_F_SC_DEQ),
+            .inject = ring("inject", RING_F_SP_ENQ | RING_F_SC_DEQ)};
+  if (!link.control || !link.data || !link.inject) {
+    return tl::unexpected(fmt::format("{}: no memory for its rings: {}", tap.name, rte_strerror(rte_errno)));
+  }
+  link.tap = std::move(tap);
+  links_.push_back(std::move(link));
+  return {};
+}
+
+void KernelPath::start() {
+  running_ = true;
+  thread_ = std::thread([this] { run(); });
+}
+
+void KernelPath::stop() {
+  running_ = false;
+  if (thread_.joinable()) thread_.join();
+  links_.clear();
+}
+
+uint32_t KernelPath::to_kernel(uint32_t interface, std::span<rte_mbuf* const> frames, bool control) {
+  const Link& link = links_[interface];
+  return rte_ring_mp_enqueue_burst((control ? link.control : link.data).get(),
+                                   reinterpret_cast<void* const*>(frames.data()),
+                                   static_cast<unsigned>(frames.size()), nullptr);
+}
+
+uint32_t KernelPath::from_kernel(uint32_t interface, std::span<rte_mbuf*> frames) {
+  return rte_ring_sc_dequeue_burst(links_[interface].inject.get(), reinterpret_cast<void**>(frames.data()),
+                                   static_cast<unsigned>(frames.size()), nullptr);
+}
+
+void KernelPath::run() {
+  pthread_setname_np(pthread_self(), "linimo-kernel");
+  prctl(PR_SET_TIMERSLACK, 1);
+  rte_thread_register();  // for a cache of mbufs of its own
+  std::vector<pollfd> polled;
+  for (const Link& link : links_) polled.push_back({.fd = link.tap.fd.get(), .events = POLLIN, .revents = 0});
+  uint32_t wait_us = kShortestWait_us;
+  while (running_.load(std::memory_order_relaxed)) {
+    uint32_t moved = 0;
+    for (const Link& link : links_) {
+      moved += write_out(link, link.control.get());
+      moved += write_out(link, link.data.get());
+      moved += read_in(link);
+    }
+    if (moved != 0) {
+      wait_us = kShortestWait_us;
+      continue;
+    }
+    // Workers cannot wake this thread (that would be a system call on the packet path), so it looks again
+    // soon.
+    const timespec wait{.tv_sec = 0, .tv_nsec = wait_us * 1000L};
+    ppoll(polled.data(), polled.size(), &wait, nullptr);
+    wait_us = std::min(wait_us * 2, kLongestWait_us);
+  }
+  rte_thread_unregister();
+}
+
+uint32_t KernelPath::write_out(const Link& link, rte_ring* ring) {
+  rte_mbuf* frames[kBurst];
+  const uint32_t taken = rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(frames), kBurst, nullptr);
+  for (uint32_t i = 0; i < taken; ++i) {
+    const bool whole = rte_pktmbuf_linearize(frames[i]) == 0;
+    if (!whole ||
+        write(link.tap.fd.get(), rte_pktmbuf_mtod(frames[i], void*), rte_pktmbuf_data_len(frames[i])) < 0) {
+      count(counters_.outcomes[LINIMO_OUTCOME_kernel_full]);
+    }
+    rte_pktmbuf_free(frames[i]);
+  }
+  return taken;
+}
+
+uint32_t KernelPath::read_in(const Link& link) {
+  uint32_t taken = 0;
+  // A full ring is not read for: the kernel's own queue then fills, which is what tells its senders to slow
+  // down.
+  while (taken < kBurst && rte_ring_free_count(link.inject.get()) > 0) {
+    rte_mbuf* frame = rte_pktmbuf_alloc(link.pool);
+    if (frame == nullptr) break;
+    const ssize_t length =
+        read(link.tap.fd.get(), rte_pktmbuf_mtod(frame, void*), rte_pktmbuf_tailroom(frame));
+    if (length <= 0) {
+      rte_pktmbuf_free(frame);
+      break;
+    }
+    frame->data_len = static_cast<uint16_t>(length);
+    frame->pkt_len = static_cast<uint32_t>(length);
+    rte_ring_sp_enqueue(link.inject.get(), frame);
+    ++taken;
+  }
+  return taken;
+}
+
+}  // namespace linimo::dpdk

@@ -1,0 +1,68 @@
+// The exception path: frames that are not for a VIP, between the workers and the kernel's TAP devices.
+//
+// A worker only puts a frame on a bounded ring; a thread of this class makes the TAP's system calls. ARP,
+// neighbour discovery, BGP and BFD have a ring of their own, emptied first, so that a flood of junk to the
+// host costs it neither its neighbours nor its routing sessions.
+//
+//   workers --(control, data rings)--> thread --> TAP      per interface
+//   first worker <--(inject ring)----- thread <-- TAP
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "dataplane/dpdk/tap.h"
+#include "maglev/counters.h"
+
+struct rte_mbuf;
+struct rte_mempool;
+struct rte_ring;
+
+namespace linimo::dpdk {
+
+class KernelPath {
+ public:
+  static constexpr uint32_t kBurst = 32;
+
+  /// `counters`: a row of this thread's own.
+  explicit KernelPath(WorkerCounters& counters) : counters_(counters) {}
+  ~KernelPath() { stop(); }
+
+  /// Before `start`. `pool`: for frames that the kernel sends.
+  tl::expected<void, std::string> add(Tap tap, rte_mempool* pool);
+  void start();
+  void stop();  // the TAPs go
+
+  int tap_index(uint32_t interface) const { return links_[interface].tap.index; }
+
+  /// Any worker. Returns how many were taken; the rest remain the caller's.
+  uint32_t to_kernel(uint32_t interface, std::span<rte_mbuf* const> frames, bool control);
+
+  /// The first worker alone. Frames that the kernel wants sent by an interface.
+  uint32_t from_kernel(uint32_t interface, std::span<rte_mbuf*> frames);
+
+ private:
+  struct FreeRing {
+    void operator()(rte_ring* ring) const;
+  };
+  using Ring = std::unique_ptr<rte_ring, FreeRing>;
+  struct Link {
+    Tap tap;
+    rte_mempool* pool;
+    Ring control, data, inject;
+  };
+
+  void run();
+  uint32_t write_out(const Link& link, rte_ring* ring);
+  uint32_t read_in(const Link& link);
+
+  WorkerCounters& counters_;
+  std::vector<Link> links_;
+  std::atomic<bool> running_ = false;
+  std::thread thread_;
+};
+
+}  // namespace linimo::dpdk

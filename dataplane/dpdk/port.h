@@ -1,0 +1,32 @@
+// A DPDK port, configured and started.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <tl/expected.hpp>
+
+#include "dataplane/forward/next_hop.h"
+
+struct rte_mempool;
+
+namespace linimo::dpdk {
+
+struct PortFacts {
+  Mac mac{};
+  uint16_t mtu = 1500;
+};
+
+/// Configures `queues` receive and transmit queues, each receive queue with a pool of its own, and RSS over
+/// them. `mtu` 0: the device's. Does not start it.
+tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t queues, uint16_t mtu);
+
+tl::expected<void, std::string> start_port(uint16_t port_id);
+
+/// Stops and closes; the packets still in its queues are lost.
+void close_port(uint16_t port_id);
+
+/// The pool of a port's first queue.
+rte_mempool* pool_of(uint16_t port_id);
+
+}  // namespace linimo::dpdk

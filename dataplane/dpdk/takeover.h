@@ -1,0 +1,36 @@
+// Moving a netdev's addresses and routes to the TAP that stands for it, and back.
+//
+// While DPDK holds the netdev the kernel sees none of its traffic, so the host's own addresses must live on
+// the TAP. What is moved is kept as the kernel's own netlink messages with only the device changed: every
+// attribute (metric, preferred source, lifetime, table) comes along, known to this code or not.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dataplane/netlink/netlink.h"
+
+namespace linimo::dpdk {
+
+struct DeviceState {
+  int index = 0;                          // the netdev's
+  std::string tap;                        // the TAP that stands for it
+  std::vector<NetlinkMessage> addresses;  // RTM_NEWADDR
+  std::vector<NetlinkMessage> routes;     // RTM_NEWROUTE, without those that the kernel makes itself
+};
+
+/// Reads what the device has now; changes nothing.
+DeviceState read_device(Netlink& netlink, int index);
+
+/// Takes addresses and routes off the device and puts them on another. Returns what could not be moved, in
+/// words.
+std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int tap_index);
+
+/// Gives the device back what it had. What is there already is left alone.
+std::vector<std::string> give_back(Netlink& netlink, const DeviceState& state);
+
+/// For the guardian's journal.
+std::vector<uint8_t> serialize(const std::vector<DeviceState>& states);
+std::vector<DeviceState> deserialize(std::span<const uint8_t> bytes);
+
+}  // namespace linimo::dpdk

@@ -1,0 +1,47 @@
+#include "dataplane/dpdk/tap.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+namespace linimo::dpdk {
+
+tl::expected<Tap, std::string> create_tap(const std::string& name, const Mac& mac, uint16_t mtu,
+                                          bool addresses_move_here) {
+  const auto failed = [&](const char* what) {
+    return tl::unexpected(fmt::format("TAP {}: {}: {}", name, what, std::strerror(errno)));
+  };
+  Tap tap{.name = name, .index = 0, .fd = UniqueFd(open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC))};
+  if (!tap.fd) return failed("/dev/net/tun (is the module tun loaded?)");
+  ifreq request{};
+  name.copy(request.ifr_name, sizeof request.ifr_name - 1);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  if (ioctl(tap.fd.get(), TUNSETIFF, &request) != 0) {
+    return failed(errno == EBUSY ? "another process has it (another data plane in this network namespace?)"
+                                 : "create");
+  }
+
+  const UniqueFd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+  std::memcpy(request.ifr_hwaddr.sa_data, mac.data(), 6);
+  if (ioctl(socket_fd.get(), SIOCSIFHWADDR, &request) != 0) return failed("set the MAC address");
+  request.ifr_mtu = mtu;
+  if (ioctl(socket_fd.get(), SIOCSIFMTU, &request) != 0) return failed("set the MTU");
+  if (addresses_move_here) std::ofstream(fmt::format("/proc/sys/net/ipv6/conf/{}/addr_gen_mode", name)) << 1;
+  if (ioctl(socket_fd.get(), SIOCGIFFLAGS, &request) != 0) return failed("read the flags");
+  request.ifr_flags |= IFF_UP;
+  if (ioctl(socket_fd.get(), SIOCSIFFLAGS, &request) != 0) return failed("set it up");
+  if (ioctl(socket_fd.get(), SIOCGIFINDEX, &request) != 0) return failed("read the index");
+  tap.index = request.ifr_ifindex;
+  return tap;
+}
+
+}  // namespace linimo::dpdk

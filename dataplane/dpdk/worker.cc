@@ -1,0 +1,135 @@
+#include "dataplane/dpdk/worker.h"
+
+#include <algorithm>
+
+#include <pthread.h>
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_pause.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+namespace linimo::dpdk {
+namespace {
+
+constexpr uint32_t kReceiveBurst = 32;
+constexpr uint32_t kHousekeepingHz = 1000;
+constexpr uint32_t kSweep_s = 16;  // once round the connection table; far below the stamp's 400 s
+constexpr uint32_t kSpins = 256;   // empty rounds before a worker that shares its core sleeps
+constexpr uint32_t kShortestRest_us = 5, kLongestRest_us = 200;
+
+}  // namespace
+
+Worker::Worker(uint32_t index, Shared& shared, std::vector<Source> receive, std::vector<Lane> transmit,
+               ConnectionTable connections, WorkerCounters& counters, KernelPath* exception, bool busy)
+    : index_(index),
+      shared_(shared),
+      receive_(std::move(receive)),
+      transmit_(std::move(transmit)),
+      connections_(std::move(connections)),
+      counters_(counters),
+      exception_(exception),
+      busy_(busy),
+      pipeline_(shared.macs, shared.next_hops, connections_, counters),
+      tsc_hz_(rte_get_tsc_hz()) {
+  counters_.flows_capacity = connections_.capacity();
+}
+
+void Worker::run() {
+  prctl(PR_SET_TIMERSLACK, 1);
+  rte_rcu_qsbr_thread_register(shared_.quiescence, index_);
+  rte_rcu_qsbr_thread_online(shared_.quiescence, index_);
+  uint32_t empty_rounds = 0;
+  while (shared_.running.load(std::memory_order_relaxed)) {
+    // Between two bursts nothing of a generation is held: here the old one is let go and the new one taken.
+    rte_rcu_qsbr_quiescent(shared_.quiescence, index_);
+    const Generation* generation = shared_.generation.load(std::memory_order_acquire);
+    const uint64_t started = rte_rdtsc();
+    if (started >= next_housekeeping_) housekeeping(started, generation);
+
+    bool worked = false;
+    for (const Source& source : receive_) worked |= poll(source, generation);
+    if (index_ == 0 && exception_ != nullptr) worked |= inject();
+    if (worked) {
+      count(counters_.bursts);
+      count(counters_.busy_ns, (rte_rdtsc() - started) * 1'000'000'000 / tsc_hz_);
+    }
+    empty_rounds = worked ? 0 : empty_rounds + 1;
+    if (!worked) rest(empty_rounds);
+  }
+  rte_rcu_qsbr_thread_offline(shared_.quiescence, index_);
+  rte_rcu_qsbr_thread_unregister(shared_.quiescence, index_);
+}
+
+bool Worker::poll(const Source& source, const Generation* generation) {
+  rte_mbuf* burst[kReceiveBurst];
+  const uint16_t received = rte_eth_rx_burst(source.lane.port_id, source.lane.queue, burst, kReceiveBurst);
+  if (received == 0) return false;
+  pipeline_.run({burst, received}, generation, now_s_, out_);
+  for (uint32_t i = 0; i < transmit_.size(); ++i) {
+    MbufList& frames = out_.transmit[i];
+    if (frames.count != 0) transmit(i, {frames.mbufs.data(), frames.count});
+    frames.count = 0;
+  }
+  hand_to_kernel(source.interface, out_.control, true);
+  hand_to_kernel(source.interface, out_.kernel, false);
+  return true;
+}
+
+bool Worker::inject() {
+  bool any = false;
+  for (uint32_t i = 0; i < transmit_.size(); ++i) {
+    rte_mbuf* frames[KernelPath::kBurst];
+    const uint32_t taken = exception_->from_kernel(i, frames);
+    if (taken == 0) continue;
+    count(counters_.outcomes[LINIMO_OUTCOME_from_kernel], taken);
+    transmit(i, {frames, taken});
+    any = true;
+  }
+  return any;
+}
+
+void Worker::transmit(uint32_t interface, std::span<rte_mbuf*> frames) {
+  const Lane& lane = transmit_[interface];
+  const uint16_t sent =
+      rte_eth_tx_burst(lane.port_id, lane.queue, frames.data(), static_cast<uint16_t>(frames.size()));
+  // A full queue means the link is slower than the traffic: to wait here would only add delay to every flow.
+  if (sent == frames.size()) return;
+  const auto rest = frames.subspan(sent);
+  count(counters_.outcomes[LINIMO_OUTCOME_tx_full], rest.size());
+  rte_pktmbuf_free_bulk(rest.data(), static_cast<unsigned>(rest.size()));
+}
+
+void Worker::hand_to_kernel(uint32_t interface, MbufList& frames, bool control) {
+  if (frames.count == 0) return;
+  const std::span<rte_mbuf*> all(frames.mbufs.data(), frames.count);
+  const uint32_t taken = exception_ == nullptr ? 0 : exception_->to_kernel(interface, all, control);
+  if (const auto rest = all.subspan(taken); !rest.empty()) {
+    count(counters_.outcomes[LINIMO_OUTCOME_kernel_full], rest.size());
+    rte_pktmbuf_free_bulk(rest.data(), static_cast<unsigned>(rest.size()));
+  }
+  frames.count = 0;
+}
+
+void Worker::housekeeping(uint64_t tsc, const Generation* generation) {
+  now_s_ = static_cast<uint32_t>(tsc / tsc_hz_);
+  next_housekeeping_ = tsc + tsc_hz_ / kHousekeepingHz;
+  if (generation == nullptr) return;
+  connections_.sweep(connections_.buckets() / (kSweep_s * kHousekeepingHz) + 1, generation->timeouts(),
+                     now_s_);
+  __atomic_store_n(&counters_.flows, connections_.entries(), __ATOMIC_RELAXED);
+}
+
+// On a core of its own a worker polls on. Where it shares one, the longer nothing came the longer it sleeps,
+// up to what a packet may wait without anyone noticing.
+void Worker::rest(uint32_t empty_rounds) {
+  if (busy_ || empty_rounds < kSpins) {
+    rte_pause();
+    return;
+  }
+  const uint32_t micros = std::min(kShortestRest_us * (empty_rounds - kSpins + 1), kLongestRest_us);
+  const timespec pause{.tv_sec = 0, .tv_nsec = micros * 1000L};
+  nanosleep(&pause, nullptr);
+}
+
+}  // namespace linimo::dpdk

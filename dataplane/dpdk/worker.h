@@ -1,0 +1,63 @@
+// A poll-mode worker: one core, its own queues, its own connection table, its own counters.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include <rte_rcu_qsbr.h>
+
+#include "dataplane/dpdk/eal.h"
+#include "dataplane/dpdk/kernel_path.h"
+#include "dataplane/forward/pipeline.h"
+
+namespace linimo::dpdk {
+
+/// What all workers share; the control thread alone writes `generation` and `running`.
+struct Shared {
+  std::atomic<const Generation*> generation = nullptr;  // none: all packets go to the kernel
+  std::atomic<bool> running = true;
+  rte_rcu_qsbr* quiescence = nullptr;  // a worker reports to it between bursts
+  NextHopTable next_hops;
+  std::vector<Mac> macs;  // of the interfaces
+};
+
+class Worker {
+ public:
+  struct Source {
+    uint32_t interface;
+    Lane lane;
+  };
+
+  /// `receive`: the lanes that are this worker's; `transmit`: its lane out of each interface. `exception`:
+  /// may be null where there is no kernel path (then such frames are dropped as kernel_full).
+  Worker(uint32_t index, Shared& shared, std::vector<Source> receive, std::vector<Lane> transmit,
+         ConnectionTable connections, WorkerCounters& counters, KernelPath* exception, bool busy);
+
+  /// The loop, until `shared.running` is false. To be run on the worker's lcore.
+  void run();
+
+ private:
+  bool poll(const Source& source, const Generation* generation);
+  bool inject();
+  void transmit(uint32_t interface, std::span<rte_mbuf*> frames);
+  void hand_to_kernel(uint32_t interface, MbufList& frames, bool control);
+  void housekeeping(uint64_t tsc, const Generation* generation);
+  void rest(uint32_t empty_rounds);
+
+  uint32_t index_;
+  Shared& shared_;
+  std::vector<Source> receive_;
+  std::vector<Lane> transmit_;
+  ConnectionTable connections_;
+  WorkerCounters& counters_;
+  KernelPath* exception_;
+  bool busy_;
+  Pipeline pipeline_;
+  BurstOutput out_;
+  uint64_t tsc_hz_;
+  uint64_t next_housekeeping_ = 0;
+  uint32_t now_s_ = 0;
+};
+
+}  // namespace linimo::dpdk

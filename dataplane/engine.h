@@ -1,0 +1,42 @@
+// What the control thread needs of an engine, whichever it is.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "dataplane/forward/next_hop.h"
+#include "maglev/snapshot.h"
+
+namespace linimo {
+
+/// A kernel device by which packets may leave, and what it is to the engine.
+struct Egress {
+  int device_index;  // the kernel's, of the device that routes point to
+  uint8_t port;      // the engine's number for it
+};
+
+class EngineBase {
+ public:
+  virtual ~EngineBase() = default;
+
+  /// Takes a copy of a snapshot, validates it, and returns when every worker uses it; or why it was refused,
+  /// and then nothing has changed.
+  virtual tl::expected<void, std::string> publish(std::span<const std::byte> snapshot) = 0;
+
+  /// The live snapshot, or nothing before the first.
+  virtual std::optional<SnapshotView> live() const = 0;
+
+  /// The machine's own addresses have changed; sorted.
+  virtual void set_host_addresses(std::vector<Address> addresses) = 0;
+
+  virtual NextHopTable& next_hops() = 0;
+  virtual std::vector<Egress> egresses() const = 0;
+  virtual uint32_t workers() const = 0;
+};
+
+}  // namespace linimo

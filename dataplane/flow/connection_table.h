@@ -1,0 +1,133 @@
+// Connection tracking: which backend a flow was sent to, in eight bytes.
+//
+// A table belongs to one worker, which alone writes it; nothing here locks. A bucket is one cache line of
+// eight entries; an entry is one aligned 64-bit word:
+//
+//   63           44 43            26 25         14 13         2 1     0
+//   | fingerprint | backend id      | service id  | stamp      | state |
+//        20 bits       18 bits          12 bits      12 bits     2 bits
+//
+// The fingerprint is bits of the keyed flow hash that the bucket's index does not use, instead of the
+// 5-tuple. A flow that has no entry is taken for another one's with probability at most 16 * 2^-20 (two full
+// buckets of its own service), 1.5e-5; it then goes to a live backend of its own pool, which the caller
+// checks. The seed being secret, nobody can aim for that.
+//
+// A flow has two buckets, and lives in the first unless that was nearly full: lookups end in one cache line
+// most of the time, while the choice of two keeps the table storing almost every flow up to two thirds full
+// (Azar et al., "Balanced allocations", 1994).
+//
+// The stamp is the second of the last packet modulo 4096, kept from being ambiguous by `sweep`, which clears
+// what has expired and must come round at least every 400 s.
+//
+// Who may be displaced when both buckets are full: an expired entry; then one of the flow's own service; then
+// one of a service that holds more than its share (capacity divided by the services that hold any). Never one
+// of a service within its share, and never one touched less than 3 s ago. Embryonic entries go first: those
+// of flows that have not sent a second packet at least one second after the first, which is all that a SYN
+// flood makes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "maglev/abi.h"
+
+namespace linimo {
+
+class ConnectionTable {
+ public:
+  /// Where an entry lies; valid until the next call that may change the table.
+  using Entry = uint64_t*;
+
+  struct Service {
+    uint32_t id = 0;              // < LINIMO_MAX_SERVICES
+    uint32_t idle_timeout_s = 0;  // 1 to LINIMO_MAX_IDLE_TIMEOUT_S
+  };
+
+  enum class Packet : uint8_t { kOther, kFin };
+
+  /// A place for at least `flows` entries at two thirds full. `memory` must be zero, 64-byte aligned, of
+  /// `bytes_for(flows)`, and outlive the table.
+  ConnectionTable(uint64_t flows, std::span<std::byte> memory);
+  static uint64_t bytes_for(uint64_t flows);
+
+  void prefetch(uint64_t hash) const { __builtin_prefetch(bucket(first_bucket(hash))); }
+
+  /// The live entry of a flow, or nullptr.
+  Entry find(uint64_t hash, const Service& service, uint32_t now_s) const;
+
+  static uint32_t backend_id(Entry entry) {
+    return static_cast<uint32_t>(*entry >> kBackendShift) & kBackendMask;
+  }
+
+  /// Notes that a packet followed the entry. Writes at most once a second.
+  static void touch(Entry entry, Packet packet, uint32_t now_s);
+
+  /// The flow goes to another backend from now on.
+  static void redirect(Entry entry, uint32_t backend_id);
+
+  /// Makes an embryonic entry; false: there was no place that the flow may take.
+  bool insert(uint64_t hash, const Service& service, uint32_t backend_id, uint32_t now_s);
+
+  /// Clears expired entries in the next `buckets` buckets, going round. `timeout_of[service id]` in seconds;
+  /// 0: the service is gone, and its entries with it.
+  void sweep(uint64_t buckets, std::span<const uint16_t> timeout_of, uint32_t now_s);
+
+  uint64_t entries() const { return entries_; }
+  uint64_t entries_of(uint32_t service_id) const { return per_service_[service_id]; }
+  uint64_t capacity() const { return (bucket_mask_ + 1) * kBucketEntries; }
+  uint64_t buckets() const { return bucket_mask_ + 1; }
+
+ private:
+  static constexpr uint32_t kBucketEntries = 8;
+  static constexpr uint32_t kStateBits = 2, kStampBits = 12, kServiceBits = 12, kBackendBits = 18;
+  static constexpr uint32_t kStampShift = kStateBits;
+  static constexpr uint32_t kServiceShift = kStampShift + kStampBits;
+  static constexpr uint32_t kBackendShift = kServiceShift + kServiceBits;
+  static constexpr uint32_t kFingerprintShift = kBackendShift + kBackendBits;
+  static constexpr uint32_t kFingerprintBits = 64 - kFingerprintShift;
+  static constexpr uint64_t kStateMask = 3, kStampMask = (1U << kStampBits) - 1;
+  static constexpr uint64_t kServiceMask = (1U << kServiceBits) - 1, kBackendMask = (1U << kBackendBits) - 1;
+  static constexpr uint64_t kFlowMask = ~uint64_t{0} << kFingerprintShift | kServiceMask << kServiceShift;
+  static constexpr uint32_t kYoung_s = 3, kClosing_s = 60;
+  static_assert(kFingerprintBits == 20 && LINIMO_MAX_SERVICES <= 1U << kServiceBits &&
+                LINIMO_MAX_BACKEND_IDS <= 1U << kBackendBits);
+
+  enum State : uint64_t { kEmpty, kEmbryonic, kEstablished, kClosing };
+
+  struct Wanted {
+    uint64_t first, second;  // buckets
+    uint64_t flow;           // fingerprint and service, in place
+  };
+
+  uint64_t first_bucket(uint64_t hash) const { return hash >> bucket_shift_; }
+  uint64_t* bucket(uint64_t index) const { return words_ + index * kBucketEntries; }
+  Wanted wanted(uint64_t hash, uint32_t service_id) const;
+  static State state_of(uint64_t word) { return static_cast<State>(word & kStateMask); }
+  static uint32_t service_of(uint64_t word) {
+    return static_cast<uint32_t>(word >> kServiceShift & kServiceMask);
+  }
+  static uint32_t age_of(uint64_t word, uint32_t now_s) {
+    return static_cast<uint32_t>((now_s - (word >> kStampShift)) & kStampMask);
+  }
+  static bool expired(uint64_t word, uint32_t timeout_s, uint32_t now_s) {
+    const uint32_t limit = state_of(word) == kClosing && timeout_s > kClosing_s ? kClosing_s : timeout_s;
+    return age_of(word, now_s) > limit;
+  }
+  Entry find_in(uint64_t index, uint64_t flow) const;
+  uint32_t used(uint64_t index) const;
+  Entry place_for(const Wanted& at, const Service& service, uint32_t now_s);
+  void clear(Entry entry);
+
+  uint64_t* words_;
+  uint64_t bucket_mask_;
+  uint32_t bucket_shift_;
+  uint64_t sweep_next_ = 0;
+  uint64_t entries_ = 0;
+  uint32_t services_holding_ = 0;
+  std::vector<uint64_t> per_service_;
+};
+
+}  // namespace linimo

@@ -1,0 +1,79 @@
+#include "dataplane/forward/generation.h"
+
+#include <algorithm>
+
+namespace linimo {
+
+tl::expected<std::unique_ptr<const Generation>, std::string> Generation::compile(
+    std::span<const std::byte> snapshot, Allocate allocate, std::span<const Address> host_addresses) {
+  Memory memory = allocate(snapshot.size());
+  if (!memory)
+    return tl::unexpected<std::string>("no memory for " + std::to_string(snapshot.size()) + " bytes");
+  std::memcpy(memory.get(), snapshot.data(), snapshot.size());
+  const auto view = SnapshotView::validate({memory.get(), snapshot.size()});
+  if (!view) return tl::unexpected(view.error());
+  return std::unique_ptr<const Generation>(new Generation(std::move(memory), *view, host_addresses));
+}
+
+Generation::Generation(Memory memory, const SnapshotView& view, std::span<const Address> host_addresses)
+    : memory_(std::move(memory)), view_(view), seed_(view.header().hash_seed), vips_(view.vips()) {
+  const Address source4 = Address::from_abi(view.header().encap_source4);
+  const Address source6 = Address::from_abi(view.header().encap_source6);
+  targets_.resize(view.backends().size());
+  uint32_t highest_id = 0;
+  for (const linimo_backend& backend : view.backends()) highest_id = std::max(highest_id, backend.id);
+  by_id_.resize(view.backends().empty() ? 0 : highest_id + 1);
+
+  for (uint32_t p = 0; p < view.pools().size(); ++p) {
+    const linimo_pool& pool = view.pools()[p];
+    for (uint32_t b = pool.backend_first; b < pool.backend_first + pool.backend_count; ++b) {
+      const linimo_backend& backend = view.backends()[b];
+      const Address address = Address::from_abi(backend.address);
+      targets_[b] = {.tunnel = packet::make_tunnel(static_cast<linimo_encapsulation>(pool.encapsulation),
+                                                   address.is_v4() ? source4 : source6, address),
+                     .backend_id = backend.id,
+                     .pool = p,
+                     .alive = backend.state != LINIMO_BACKEND_DOWN};
+      by_id_[backend.id] = &targets_[b];
+    }
+  }
+
+  timeouts_.resize(LINIMO_MAX_SERVICES);
+  for (const linimo_service& service : view.services()) {
+    const linimo_pool& pool = view.pools()[service.pool];
+    services_.push_back({.slots = view.slots(pool).data(),
+                         .targets = targets_.data() + pool.backend_first,
+                         .table_size = pool.table_size,
+                         .pool = service.pool,
+                         .tracking_key = {service.id, service.idle_timeout_s},
+                         .source_first = service.source_first,
+                         .source_count = service.source_count,
+                         .tracked = service.tracking == LINIMO_TRACKING_FULL,
+                         .source_hash = service.source_hash != 0});
+    if (service.tracking == LINIMO_TRACKING_FULL) {
+      timeouts_[service.id] = static_cast<uint16_t>(service.idle_timeout_s);
+    }
+  }
+  for (const linimo_source& source : view.sources()) {
+    const AddressWords address = AddressWords::v6(source.address.bytes);
+    sources_.push_back(
+        {address, mask_words(source.prefix_length), source.prefix_length >= 96 && address.is_v4()});
+  }
+  for (const Address& address : host_addresses)
+    host_addresses_.push_back(AddressWords::v6(address.bytes.data()));
+}
+
+bool Generation::allows(const ServiceView& service, const AddressWords& source) const {
+  if (service.source_count == 0) return true;
+  const auto allowed = std::span(sources_).subspan(service.source_first, service.source_count);
+  return std::any_of(allowed.begin(), allowed.end(), [&](const SourceView& prefix) {
+    return prefix.v4 == source.is_v4() && (source.high & prefix.mask.high) == prefix.address.high &&
+           (source.low & prefix.mask.low) == prefix.address.low;
+  });
+}
+
+bool Generation::is_host_address(const AddressWords& address) const {
+  return std::find(host_addresses_.begin(), host_addresses_.end(), address) != host_addresses_.end();
+}
+
+}  // namespace linimo

@@ -1,0 +1,104 @@
+// A generation: one snapshot, made ready for forwarding. Immutable once compiled; workers switch from one to
+// the next between two bursts.
+//
+// Compiling happens off the workers and copies the snapshot into memory of the data plane's own, so that
+// nothing the controller does afterwards can reach what is being read.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "dataplane/flow/connection_table.h"
+#include "dataplane/forward/vip_table.h"
+#include "dataplane/packet/encapsulate.h"
+#include "maglev/snapshot.h"
+
+namespace linimo {
+
+/// A backend as the packet path needs it: two cache lines.
+struct alignas(64) Target {
+  packet::Tunnel tunnel;
+  uint32_t backend_id;
+  uint32_t pool;
+  bool alive;  // up or draining: keeps its tracked flows
+};
+
+/// A service and its pool's table, so that no packet has to ask for both.
+struct ServiceView {
+  const linimo_slot* slots;
+  const Target* targets;  // of the pool
+  uint32_t table_size;
+  uint32_t pool;
+  ConnectionTable::Service tracking_key;
+  uint32_t source_first, source_count;
+  bool tracked;
+  bool source_hash;
+};
+
+struct SourceView {
+  AddressWords address, mask;
+  bool v4;
+};
+
+class Generation {
+ public:
+  /// Memory for the copy of a snapshot: zeroed or not, 64-byte aligned, freed by its deleter.
+  using Memory = std::shared_ptr<std::byte>;
+  using Allocate = Memory (*)(size_t bytes);
+
+  /// `host_addresses`: the machine's own, sorted. The error says why the snapshot was refused.
+  static tl::expected<std::unique_ptr<const Generation>, std::string> compile(
+      std::span<const std::byte> snapshot, Allocate allocate, std::span<const Address> host_addresses = {});
+
+  const SnapshotView& snapshot() const { return view_; }
+  uint64_t number() const { return view_.header().generation; }
+  uint64_t seed() const { return seed_; }
+  const VipTable& vips() const { return vips_; }
+
+  /// The service of a port of a VIP, or nullptr. `port` in host byte order.
+  const ServiceView* service(uint32_t vip, uint8_t protocol, uint16_t port) const {
+    const linimo_vip& entry = view_.vips()[vip];
+    const linimo_rule* low = view_.rules().data() + entry.rule_first;
+    const linimo_rule* const end = low + entry.rule_count;
+    const uint32_t wanted = uint32_t{protocol} << 16 | port;
+    for (uint32_t count = entry.rule_count; count > 0;) {  // the first rule that does not end before the port
+      const uint32_t half = count / 2;
+      const uint32_t last = uint32_t{low[half].protocol} << 16 | low[half].port_last;
+      low += last < wanted ? half + 1 : 0;
+      count = last < wanted ? count - half - 1 : half;
+    }
+    const bool matches = low != end && low->protocol == protocol && low->port_first <= port;
+    return matches ? &services_[low->service] : nullptr;
+  }
+
+  const Target* target_of(uint32_t backend_id) const {
+    return backend_id < by_id_.size() ? by_id_[backend_id] : nullptr;
+  }
+  bool allows(const ServiceView& service, const AddressWords& source) const;
+  bool is_host_address(const AddressWords& address) const;
+
+  /// Idle timeouts by service id, for the sweep of connection tables; 0: no such service.
+  std::span<const uint16_t> timeouts() const { return timeouts_; }
+  uint32_t service_id(const ServiceView& service) const { return service.tracking_key.id; }
+
+ private:
+  Generation(Memory memory, const SnapshotView& view, std::span<const Address> host_addresses);
+
+  Memory memory_;
+  SnapshotView view_;
+  uint64_t seed_;
+  VipTable vips_;
+  std::vector<ServiceView> services_;
+  std::vector<SourceView> sources_;
+  std::vector<Target> targets_;
+  std::vector<const Target*> by_id_;
+  std::vector<uint16_t> timeouts_;
+  std::vector<AddressWords> host_addresses_;
+};
+
+}  // namespace linimo

@@ -1,0 +1,219 @@
+// The life of a packet, top to bottom.
+
+#include "dataplane/forward/pipeline.h"
+
+#include <rte_ether.h>
+#include <rte_mbuf.h>
+
+#include "maglev/hash.h"
+
+namespace linimo {
+
+using packet::Verdict;
+
+Pipeline::Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops,
+                   ConnectionTable& connections, WorkerCounters& counters)
+    : port_macs_(port_macs), next_hops_(next_hops), connections_(connections), counters_(counters) {}
+
+// Each stage runs over the whole burst and asks the memory for what the next will read, so that the misses of
+// up to 64 packets overlap instead of following one another.
+void Pipeline::run(std::span<rte_mbuf* const> burst, const Generation* live, uint32_t now_s,
+                   BurstOutput& out) {
+  for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod(mbuf, void*));
+  if (live == nullptr) {
+    for (rte_mbuf* mbuf : burst) to_kernel(mbuf, out);
+    return;
+  }
+  const Generation& generation = *live;
+
+  uint32_t admitted = 0;
+  for (rte_mbuf* mbuf : burst) {
+    Packet& packet = packets_[admitted];
+    if (!admit(mbuf, generation, packet, out)) continue;
+    hash_flow(generation, packet);
+    ++admitted;
+  }
+
+  uint32_t chosen = 0;
+  for (uint32_t i = 0; i < admitted; ++i) {
+    if (!choose(generation, now_s, packets_[i])) continue;
+    packets_[chosen++] = packets_[i];
+  }
+
+  for (uint32_t i = 0; i < chosen; ++i) send(packets_[i], out);
+}
+
+// Is it for a VIP? Only then may it be judged; then, is it sound, and whose is it?
+bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out) {
+  packet.mbuf = mbuf;
+  const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+  if (!packet::locate(bytes, rte_pktmbuf_data_len(mbuf), packet.frame)) return to_kernel(mbuf, out);
+
+  const packet::Frame& frame = packet.frame;
+  const bool v6 = frame.is_v6;
+  const AddressWords destination =
+      v6 ? AddressWords::v6(frame.v6().destination) : AddressWords::v4(frame.v4().destination);
+  if (v6 && destination.is_v4())
+    return to_kernel(mbuf, out);  // ::ffff:a.b.c.d on the wire is no VIP's address
+  const uint32_t vip = generation.vips().find(destination);
+  if (vip == VipTable::kNone) return to_kernel(mbuf, out);
+
+  const uint64_t nic = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+  if (!v6 && nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) return drop(mbuf, LINIMO_OUTCOME_bad_checksum);
+  switch (packet::judge(frame, nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD, packet.flow)) {
+    case Verdict::kFlow:
+      break;
+    case Verdict::kIcmp:
+      return to_kernel(mbuf, out);
+    case Verdict::kFragment:
+      return drop(mbuf, LINIMO_OUTCOME_fragment_unmatched);
+    case Verdict::kMalformed:
+      return drop(mbuf, LINIMO_OUTCOME_malformed);
+    case Verdict::kBadChecksum:
+      return drop(mbuf, LINIMO_OUTCOME_bad_checksum);
+    case Verdict::kMartian:
+      return drop(mbuf, LINIMO_OUTCOME_martian);
+    case Verdict::kOther:
+      packet.flow.destination_port = 0;
+      break;
+  }
+
+  const AddressWords source = v6 ? AddressWords::v6(frame.v6().source) : AddressWords::v4(frame.v4().source);
+  if (generation.vips().find(source) != VipTable::kNone) return drop(mbuf, LINIMO_OUTCOME_martian);
+  packet.service =
+      generation.service(vip, packet.flow.protocol, packet::swap16(packet.flow.destination_port));
+  if (packet.service == nullptr) {
+    // The host may have the address too. If it has not, its kernel would route the packet back: a loop.
+    if (generation.is_host_address(destination)) return to_kernel(mbuf, out);
+    return drop(mbuf, LINIMO_OUTCOME_no_service);
+  }
+  if (!generation.allows(*packet.service, source)) return drop(mbuf, LINIMO_OUTCOME_not_allowed);
+  return true;
+}
+
+void Pipeline::hash_flow(const Generation& generation, Packet& packet) {
+  const packet::Flow& flow = packet.flow;
+  const bool whole = !packet.service->source_hash;
+  if (packet.frame.is_v6) {
+    linimo_key6 key{};
+    std::memcpy(key.source, packet.frame.v6().source, 16);
+    if (whole) {
+      std::memcpy(key.destination, packet.frame.v6().destination, 16);
+      key.source_port = flow.source_port;
+      key.destination_port = flow.destination_port;
+      key.protocol = flow.protocol;
+    }
+    packet.hash = flow_hash(key, generation.seed());
+  } else {
+    linimo_key4 key{};
+    key.source = packet.frame.v4().source;
+    if (whole) {
+      key.destination = packet.frame.v4().destination;
+      key.source_port = flow.source_port;
+      key.destination_port = flow.destination_port;
+      key.protocol = flow.protocol;
+    }
+    packet.hash = flow_hash(key, generation.seed());
+  }
+  if (packet.service->tracked) connections_.prefetch(packet.hash);
+  rte_prefetch0(packet.service->slots + slot_of(packet.hash, packet.service->table_size));
+}
+
+// The backend: the one that the flow is tracked to while that lives, else the table's.
+bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet) {
+  const ServiceView& service = *packet.service;
+  ConnectionTable::Entry entry = nullptr;
+  if (service.tracked) {
+    entry = connections_.find(packet.hash, service.tracking_key, now_s);
+    if (entry != nullptr) {
+      const Target* target = generation.target_of(ConnectionTable::backend_id(entry));
+      if (target != nullptr && target->pool == service.pool && target->alive)
+        packet.target = target;
+      else
+        packet.target = nullptr;
+      // RST only looks up: a forged one must not be able to shorten or lengthen anything.
+      if (packet.target != nullptr) {
+        if ((packet.flow.tcp_flags & packet::kTcpRst) == 0) {
+          const bool fin = packet.flow.tcp_flags & packet::kTcpFin;
+          ConnectionTable::touch(entry, fin ? ConnectionTable::Packet::kFin : ConnectionTable::Packet::kOther,
+                                 now_s);
+        }
+        rte_prefetch0(packet.target);
+        return true;
+      }
+    }
+  }
+
+  const linimo_slot slot = service.slots[slot_of(packet.hash, service.table_size)];
+  if (slot == LINIMO_NO_BACKEND) return drop(packet.mbuf, LINIMO_OUTCOME_no_backend);
+  packet.target = service.targets + slot;
+  rte_prefetch0(packet.target);
+  if (entry != nullptr) {
+    ConnectionTable::redirect(entry, packet.target->backend_id);
+  } else if (service.tracked && (packet.flow.tcp_flags & packet::kTcpRst) == 0) {
+    // No room is no reason to drop: the flow's next packet will take the same slot.
+    if (connections_.insert(packet.hash, service.tracking_key, packet.target->backend_id, now_s)) {
+      count(counters_.services[service.tracking_key.id].new_flows);
+      count(counters_.backends[packet.target->backend_id].new_flows);
+    } else {
+      count(counters_.flows_unstored);
+    }
+  }
+  return true;
+}
+
+// Into the tunnel and onto the wire.
+void Pipeline::send(const Packet& packet, BurstOutput& out) {
+  rte_mbuf* mbuf = packet.mbuf;
+  const Target& target = *packet.target;
+  const NextHop hop = next_hops_.load(target.backend_id);
+  if (hop.state != NextHop::kResolved) {
+    drop(mbuf, hop.state == NextHop::kNoRoute       ? LINIMO_OUTCOME_no_route
+               : hop.state == NextHop::kWrongEgress ? LINIMO_OUTCOME_wrong_egress
+                                                    : LINIMO_OUTCOME_no_nexthop);
+    return;
+  }
+  const uint32_t outer_length = uint32_t{packet.flow.ip_length} + target.tunnel.header_length;
+  if (outer_length > hop.mtu) {
+    drop(mbuf, LINIMO_OUTCOME_too_big);
+    return;
+  }
+
+  // The frame becomes: Ethernet, outer header, inner packet; old link header and padding go.
+  const auto growth =
+      static_cast<int32_t>(sizeof(packet::Ethernet)) + target.tunnel.header_length - packet.frame.ip_offset;
+  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off - growth);
+  mbuf->data_len = static_cast<uint16_t>(sizeof(packet::Ethernet) + outer_length);
+  mbuf->pkt_len = mbuf->data_len;
+  mbuf->ol_flags = 0;
+  auto* ethernet = rte_pktmbuf_mtod(mbuf, packet::Ethernet*);
+  packet::encapsulate(target.tunnel, packet.frame, packet.flow.ip_length, packet.hash,
+                      reinterpret_cast<uint8_t*>(ethernet + 1));
+  std::memcpy(ethernet->destination, hop.mac.data(), 6);
+  std::memcpy(ethernet->source, port_macs_[hop.port].data(), 6);
+  ethernet->type = target.tunnel.outer_v6 ? packet::kTypeIpv6 : packet::kTypeIpv4;
+
+  TrafficCount& by_service = counters_.services[packet.service->tracking_key.id];
+  TrafficCount& by_backend = counters_.backends[target.backend_id];
+  count(counters_.outcomes[LINIMO_OUTCOME_forwarded]);
+  count(by_service.packets);
+  count(by_service.bytes, packet.flow.ip_length);
+  count(by_backend.packets);
+  count(by_backend.bytes, packet.flow.ip_length);
+  out.transmit[hop.port].push(mbuf);
+}
+
+bool Pipeline::drop(rte_mbuf* mbuf, linimo_outcome reason) {
+  count(counters_.outcomes[reason]);
+  rte_pktmbuf_free(mbuf);
+  return false;
+}
+
+bool Pipeline::to_kernel(rte_mbuf* mbuf, BurstOutput& out) {
+  const bool control = packet::is_control(rte_pktmbuf_mtod(mbuf, const uint8_t*), rte_pktmbuf_data_len(mbuf));
+  count(counters_.outcomes[control ? LINIMO_OUTCOME_kernel_control : LINIMO_OUTCOME_kernel]);
+  (control ? out.control : out.kernel).push(mbuf);
+  return false;
+}
+
+}  // namespace linimo

@@ -1,0 +1,54 @@
+#include "dataplane/link/sealed_file.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "maglev/abi.h"
+
+namespace linimo {
+namespace {
+
+constexpr int kSeals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL;
+
+}  // namespace
+
+tl::expected<SealedFile, std::string> SealedFile::map(int fd) {
+  const int seals = fcntl(fd, F_GET_SEALS);
+  if (seals < 0) return tl::unexpected<std::string>("the descriptor is no memfd");
+  if ((seals & kSeals) != kSeals) {
+    return tl::unexpected(
+        fmt::format("the memfd is not sealed against grow, shrink, write and seal (has {:#x})", seals));
+  }
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return tl::unexpected(std::string("fstat: ") + std::strerror(errno));
+  SealedFile file;
+  file.size_ = static_cast<size_t>(status.st_size);
+  if (file.size_ < sizeof(linimo_header) || file.size_ > LINIMO_MAX_SNAPSHOT_BYTES) {
+    return tl::unexpected(fmt::format("{} bytes are no snapshot", file.size_));
+  }
+  void* memory = mmap(nullptr, file.size_, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+  if (memory == MAP_FAILED) return tl::unexpected(std::string("mmap: ") + std::strerror(errno));
+  file.memory_ = {static_cast<const std::byte*>(memory), [size = file.size_](const std::byte* block) {
+                    munmap(const_cast<std::byte*>(block), size);
+                  }};
+  return file;
+}
+
+UniqueFd make_sealed_file(std::span<const std::byte> bytes) {
+  UniqueFd fd(memfd_create("linimo-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  size_t done = 0;
+  while (fd && done < bytes.size()) {
+    const ssize_t written = write(fd.get(), bytes.data() + done, bytes.size() - done);
+    if (written <= 0) return {};
+    done += static_cast<size_t>(written);
+  }
+  if (fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) return {};
+  return fd;
+}
+
+}  // namespace linimo

@@ -1,0 +1,228 @@
+#include "dataplane/link/server.h"
+
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "dataplane/link/sealed_file.h"
+
+namespace linimo {
+namespace {
+
+constexpr size_t kMaxPeers = 8;
+constexpr size_t kMaxDescriptors = 4;  // one is expected; more are closed
+constexpr auto kHelloLimit = std::chrono::seconds(2);
+
+std::system_error failed(const std::string& what) {
+  return {errno, std::generic_category(), what};
+}
+
+UniqueFd listen_on(const std::filesystem::path& path) {
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  if (path.native().size() >= sizeof address.sun_path) {
+    errno = ENAMETOOLONG;
+    throw failed(path.string());
+  }
+  path.native().copy(address.sun_path, sizeof address.sun_path - 1);
+  UniqueFd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  std::filesystem::remove(path);  // left by a process that was killed; the caller holds the folder's lock
+  const mode_t before = umask(0177);
+  const bool bound = fd && bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+  umask(before);
+  if (!bound || listen(fd.get(), kMaxPeers) != 0) throw failed(path.string());
+  return fd;
+}
+
+bool send_message(int fd, std::span<const std::byte> bytes, std::span<const int> descriptors = {}) {
+  iovec part{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+  }
+  return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
+}
+
+std::vector<UniqueFd> descriptors_of(msghdr& message) {
+  std::vector<UniqueFd> descriptors;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+      descriptors.emplace_back(fd);
+    }
+  }
+  return descriptors;
+}
+
+}  // namespace
+
+LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, EngineBase& engine,
+                       Identity identity, OnAccepted on_accepted)
+    : loop_(loop),
+      path_(std::move(socket_path)),
+      engine_(engine),
+      identity_(std::move(identity)),
+      on_accepted_(std::move(on_accepted)),
+      listener_(listen_on(path_)) {
+  loop_.add(listener_.get(), [this] { accept_peer(); });
+  loop_.every(std::chrono::milliseconds(500), [this] { drop_silent_peers(); });
+}
+
+LinkServer::~LinkServer() {
+  std::error_code ignored;
+  std::filesystem::remove(path_, ignored);
+}
+
+void LinkServer::accept_peer() {
+  UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!fd) return;
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return;
+  peers_.push_front({.fd = std::move(fd), .pid = credentials.pid, .since = Clock::now()});
+  const PeerAt peer = peers_.begin();
+  const bool trusted = credentials.uid == 0 || credentials.uid == geteuid();
+  if (!trusted || peers_.size() > kMaxPeers) {
+    const std::string reason = trusted
+                                   ? "too many connections"
+                                   : fmt::format("user {} may not control this data plane", credentials.uid);
+    spdlog::warn("link: refused pid {}: {}", peer->pid, reason);
+    refuse(*peer, 0, reason);
+    peers_.erase(peer);
+    return;
+  }
+  loop_.add(peer->fd.get(), [this, peer] { read_from(peer); });
+}
+
+void LinkServer::read_from(PeerAt peer) {
+  alignas(8) std::byte bytes[protocol::kMaxMessageSize + 1];
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
+  iovec part{.iov_base = bytes, .iov_len = sizeof bytes};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t length = recvmsg(peer->fd.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (length <= 0) {
+    if (peer->controller)
+      spdlog::warn("link: the control plane (pid {}) has gone; forwarding goes on", peer->pid);
+    disconnect(peer);
+    return;
+  }
+  const std::vector<UniqueFd> descriptors = descriptors_of(message);
+  if (!handle(*peer, {bytes, static_cast<size_t>(length)}, descriptors)) disconnect(peer);
+}
+
+bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet,
+                        std::span<const UniqueFd> descriptors) {
+  if (!peer.controller) {
+    const auto hello = protocol::decode<protocol::Hello>(packet);
+    return hello ? greet(peer, *hello) : refuse(peer, 0, "expected a hello");
+  }
+  const auto message = protocol::decode<protocol::Publish>(packet);
+  return message ? publish(peer, *message, descriptors) : refuse(peer, 0, "expected a snapshot to publish");
+}
+
+bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
+  for (const Peer& other : peers_) {
+    if (other.controller)
+      return refuse(peer, 0, fmt::format("pid {} controls this data plane already", other.pid));
+  }
+  if (hello.abi_oldest > LINIMO_ABI_VERSION || hello.abi_newest < LINIMO_ABI_VERSION) {
+    return refuse(peer, 0,
+                  fmt::format("ABI versions {} to {} are offered; this data plane reads {}", hello.abi_oldest,
+                              hello.abi_newest, LINIMO_ABI_VERSION));
+  }
+  protocol::Welcome welcome;
+  welcome.abi = LINIMO_ABI_VERSION;
+  welcome.pid = static_cast<uint32_t>(getpid());
+  welcome.workers = engine_.workers();
+  welcome.restored = restored_ ? 1 : 0;
+  protocol::set_text(welcome.engine, identity_.engine);
+  protocol::set_text(welcome.engine_reason, identity_.engine_reason);
+  std::vector<int> descriptors = {identity_.counters_fd};
+  UniqueFd snapshot;
+  if (const auto live = engine_.live()) {
+    welcome.generation = live->header().generation;
+    snapshot = make_sealed_file(live->bytes());
+    if (!snapshot) return refuse(peer, 0, "no memory to show what is live");
+    descriptors.push_back(snapshot.get());
+  }
+  peer.controller = send_message(peer.fd.get(), protocol::encode(welcome), descriptors);
+  if (peer.controller)
+    spdlog::info("link: pid {} is the control plane; generation {} is live", peer.pid, welcome.generation);
+  return peer.controller;
+}
+
+bool LinkServer::publish(Peer& peer, const protocol::Publish& message,
+                         std::span<const UniqueFd> descriptors) {
+  const auto no = [&](const std::string& reason) {
+    spdlog::warn("link: generation {} refused: {}", message.generation, reason);
+    return refuse(peer, message.generation, reason);
+  };
+  if (descriptors.size() != 1)
+    return no(fmt::format("{} descriptors came with it, expected 1", descriptors.size()));
+  const auto file = SealedFile::map(descriptors.front().get());
+  if (!file) return no(file.error());
+  uint64_t generation = 0;
+  std::memcpy(&generation, file->bytes().data() + offsetof(linimo_header, generation), sizeof generation);
+  if (generation != message.generation) return no("message and snapshot name different generations");
+  if (const auto live = engine_.live(); live && generation <= live->header().generation) {
+    return no(fmt::format("generation {} is live already", live->header().generation));
+  }
+  const auto started = Clock::now();
+  if (auto published = engine_.publish(file->bytes()); !published) return no(published.error());
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started);
+  spdlog::info("generation {} is live: {} bytes, taken by all workers in {} us", generation,
+               file->bytes().size(), took.count());
+  restored_ = false;
+  protocol::Accepted accepted;
+  accepted.generation = generation;
+  const bool sent = send_message(peer.fd.get(), protocol::encode(accepted));
+  on_accepted_(*engine_.live());
+  return sent;
+}
+
+/// Says why not. True when the connection may go on: a refused snapshot is no reason to part.
+bool LinkServer::refuse(const Peer& peer, uint64_t generation, std::string_view reason) {
+  protocol::Refused refused;
+  refused.generation = generation;
+  protocol::set_text(refused.reason, reason);
+  return send_message(peer.fd.get(), protocol::encode(refused)) && generation != 0;
+}
+
+void LinkServer::disconnect(PeerAt peer) {
+  loop_.remove(peer->fd.get());
+  peers_.erase(peer);
+}
+
+void LinkServer::drop_silent_peers() {
+  const auto now = Clock::now();
+  for (PeerAt peer = peers_.begin(); peer != peers_.end();) {
+    const PeerAt current = peer++;
+    if (current->controller || now - current->since < kHelloLimit) continue;
+    spdlog::warn("link: pid {} connected and said nothing; cut off", current->pid);
+    disconnect(current);
+  }
+}
+
+}  // namespace linimo

@@ -1,0 +1,73 @@
+// The data plane's end of the socket to the control plane (maglev/protocol.h says what is spoken).
+//
+// Nothing that comes in is trusted. Credentials are the kernel's; one controller at a time, the first to say
+// hello; who connects and says nothing is cut off; a snapshot is copied out of a descriptor that cannot
+// change before anything is read of it. Runs on the control thread, so the worst that a controller can do to
+// the packet path is to publish often.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+
+#include "dataplane/engine.h"
+#include "dataplane/event_loop.h"
+#include "dataplane/unique_fd.h"
+#include "maglev/protocol.h"
+
+namespace linimo {
+
+class LinkServer {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  struct Identity {
+    std::string engine;
+    std::string engine_reason;
+    int counters_fd;
+  };
+
+  /// Called after a snapshot was accepted and acknowledged.
+  using OnAccepted = std::function<void(const SnapshotView&)>;
+
+  /// Listens. Throws std::system_error. The folder must exist.
+  LinkServer(EventLoop& loop, std::filesystem::path socket_path, EngineBase& engine, Identity identity,
+             OnAccepted on_accepted);
+  ~LinkServer();
+  LinkServer(const LinkServer&) = delete;
+
+  /// The live snapshot came from the runtime folder, not from a controller.
+  void set_restored(bool restored) { restored_ = restored; }
+
+ private:
+  struct Peer {
+    UniqueFd fd;
+    pid_t pid;
+    Clock::time_point since;
+    bool controller = false;  // has said hello
+  };
+  using PeerAt = std::list<Peer>::iterator;
+
+  void accept_peer();
+  void read_from(PeerAt peer);
+  bool handle(Peer& peer, std::span<const std::byte> packet, std::span<const UniqueFd> descriptors);
+  bool greet(Peer& peer, const protocol::Hello& hello);
+  bool publish(Peer& peer, const protocol::Publish& message, std::span<const UniqueFd> descriptors);
+  bool refuse(const Peer& peer, uint64_t generation, std::string_view reason);
+  void disconnect(PeerAt peer);
+  void drop_silent_peers();
+
+  EventLoop& loop_;
+  std::filesystem::path path_;
+  EngineBase& engine_;
+  Identity identity_;
+  OnAccepted on_accepted_;
+  UniqueFd listener_;
+  std::list<Peer> peers_;
+  bool restored_ = false;
+};
+
+}  // namespace linimo

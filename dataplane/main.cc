@@ -1,0 +1,129 @@
+// linimo-dataplane: forwards packets by the tables that the control plane sends.
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+
+#include "dataplane/dpdk/engine.h"
+#include "dataplane/link/kept_snapshot.h"
+#include "dataplane/link/server.h"
+#include "dataplane/nexthop/resolver.h"
+#include "maglev/config/node.h"
+
+namespace linimo {
+namespace {
+
+/// One data plane for a runtime folder; the lock goes with the process.
+tl::expected<UniqueFd, std::string> lock_runtime_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  if (std::filesystem::create_directories(folder, error); error) {
+    return tl::unexpected(fmt::format("{}: {}", folder.string(), error.message()));
+  }
+  std::filesystem::permissions(folder, std::filesystem::perms(0750), error);
+  const std::filesystem::path path = folder / "dataplane.lock";
+  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return tl::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    char pid[16] = {};
+    if (read(fd.get(), pid, sizeof pid - 1) <= 0) pid[0] = '?';
+    return tl::unexpected(fmt::format("a data plane runs on {} already (pid {})", folder.string(), pid));
+  }
+  const std::string pid = std::to_string(getpid());
+  if (ftruncate(fd.get(), 0) != 0 || write(fd.get(), pid.data(), pid.size()) < 0) {
+    return tl::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
+  }
+  return fd;
+}
+
+/// Forwards by what was live when the last data plane ended. True if there was something, and it was sound.
+bool restore(EngineBase& engine, const std::filesystem::path& file) {
+  const auto kept = read_kept_snapshot(file);
+  if (!kept) return false;
+  if (auto published = engine.publish(*kept); !published) {
+    spdlog::warn("kept snapshot {} not used: {}", file.string(), published.error());
+    return false;
+  }
+  spdlog::info("forwarding by the kept generation {} until a control plane connects",
+               engine.live()->header().generation);
+  return true;
+}
+
+int run(const std::string& config_file) {
+  const auto config = load_node_config(config_file);
+  if (!config) {
+    spdlog::error("{}", config.error());
+    return 2;
+  }
+  if (config->engine == Engine::kXdp) {
+    spdlog::error("[node] engine = \"xdp\" is not there yet; use \"dpdk\" or \"auto\"");
+    return 2;
+  }
+  const auto lock = lock_runtime_folder(config->runtime_dir);
+  if (!lock) {
+    spdlog::error("{}", lock.error());
+    return 1;
+  }
+  const std::string reason = config->engine == Engine::kDpdk ? "configured" : "auto: the only engine so far";
+  spdlog::info("node {}: engine dpdk ({})", config->name, reason);
+
+  dpdk::Guardian guardian;  // before DPDK and its threads: it forks
+  EventLoop loop;
+  loop.on_signals({SIGINT, SIGTERM}, [&loop](int signal) {
+    spdlog::info("{}: ending", strsignal(signal));
+    loop.stop();
+  });
+  auto engine = dpdk::DpdkEngine::start(*config, guardian);
+  if (!engine) {
+    spdlog::error("{}", engine.error());
+    return 1;
+  }
+
+  const std::filesystem::path kept = config->runtime_dir / "snapshot";
+  Resolver resolver(loop, **engine);
+  const bool restored = restore(**engine, kept);
+  if (restored) resolver.follow(*(*engine)->live());
+  const auto on_accepted = [&](const SnapshotView& live) {
+    resolver.follow(live);
+    if (!keep_snapshot(kept, live.bytes())) spdlog::warn("{}: {}", kept.string(), std::strerror(errno));
+  };
+  LinkServer link(loop, config->dataplane_socket(), **engine, {"dpdk", reason, (*engine)->counters().fd()},
+                  on_accepted);
+  link.set_restored(restored);
+  spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
+  loop.run();
+  engine->reset();
+  guardian.release();
+  return 0;
+}
+
+}  // namespace
+}  // namespace linimo
+
+int main(int argc, char** argv) {
+  CLI::App app("Linimo's data plane: forwards packets by the tables that linimo-controlplane sends.",
+               "linimo-dataplane");
+  std::string config_file = "/etc/linimo/linimo.toml";
+  std::string log_level = "info";
+  app.add_option("--config", config_file, "configuration file")->capture_default_str();
+  app.add_option("--log-level", log_level, "trace, debug, info, warn, error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  app.set_version_flag("--version", LINIMO_VERSION);
+  CLI11_PARSE(app, argc, argv);
+  spdlog::set_default_logger(spdlog::stderr_color_mt("dataplane"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  spdlog::set_level(spdlog::level::from_str(log_level));
+  try {
+    return linimo::run(config_file);
+  } catch (const std::exception& error) {
+    spdlog::error("{}", error.what());
+    return 1;
+  }
+}

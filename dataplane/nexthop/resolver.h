@@ -1,0 +1,63 @@
+// Next hops: for each backend the device, the MAC address and the MTU, out of the kernel's own routing and
+// neighbour tables, kept up to date as they change. Runs on the control thread.
+//
+// The kernel sees none of the forwarded traffic that would make it keep a neighbour resolved, so each next
+// hop is registered with it as managed (NTF_MANAGED, Linux 5.16). A next hop that falls silent keeps its last
+// known MAC address: the backend's health check, not ARP, says whether it is alive.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/engine.h"
+#include "dataplane/event_loop.h"
+#include "dataplane/netlink/netlink.h"
+
+namespace linimo {
+
+class Resolver {
+ public:
+  Resolver(EventLoop& loop, EngineBase& engine);
+
+  /// The backends to resolve from now on: those of the live snapshot.
+  void follow(const SnapshotView& snapshot);
+
+ private:
+  struct Route {
+    int device = 0;
+    Address gateway;   // or the destination itself
+    uint16_t mtu = 0;  // 0: the device's
+  };
+  struct Backend {
+    Address address;
+    std::optional<Route> route;
+  };
+  using NeighbourKey = std::pair<int, Address>;
+
+  void on_message(const nlmsghdr& message);
+  void read_everything();
+  void tick();
+  std::optional<Route> route_to(const Address& address);
+  void look_up_routes();
+  void store(uint32_t id, const Backend& backend);
+  void store_all();
+  void learn_neighbour(const nlmsghdr& message);
+  void manage(const NeighbourKey& neighbour);
+  void read_host_addresses();
+
+  EngineBase& engine_;
+  Netlink events_;
+  Netlink requests_;
+  std::map<uint32_t, Backend> backends_;    // by id
+  std::map<NeighbourKey, Mac> neighbours_;  // last known
+  std::map<NeighbourKey, bool> managed_;
+  std::map<int, uint16_t> device_mtus_;
+  std::map<uint32_t, NextHop> logged_;
+  bool routes_changed_ = false;
+  bool addresses_changed_ = false;
+  uint32_t ticks_ = 0;
+};
+
+}  // namespace linimo

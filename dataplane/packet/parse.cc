@@ -1,0 +1,145 @@
+#include "dataplane/packet/parse.h"
+
+#include "dataplane/packet/checksum.h"
+
+namespace linimo::packet {
+namespace {
+
+constexpr int kMaxExtensionHeaders = 6;
+
+bool is_martian_source(uint32_t network_order) {
+  const uint32_t address = swap32(network_order);
+  const uint32_t first = address >> 24;
+  return first == 0 || first == 127 ||
+         first >= 224;  // this network, loopback, multicast, reserved, broadcast
+}
+
+bool is_martian_source(const uint8_t (&address)[16]) {
+  if (address[0] == 0xff) return true;  // multicast
+  uint64_t high = 0;
+  uint64_t low = 0;
+  std::memcpy(&high, address, 8);
+  std::memcpy(&low, address + 8, 8);
+  if (high != 0) return false;
+  const uint64_t value = __builtin_bswap64(low);
+  return value <= 1 ||
+         value >> 32 == 0xffff;  // unspecified, loopback, IPv4-mapped (never on the wire: RFC 4291)
+}
+
+/// TCP or UDP at `at`, `length` bytes of IP payload that all lie within the frame.
+Verdict judge_transport(const uint8_t* at, uint32_t length, Flow& flow) {
+  if (flow.protocol == kTcp) {
+    if (length < sizeof(Tcp)) return Verdict::kMalformed;
+    const auto& tcp = *reinterpret_cast<const Tcp*>(at);
+    const uint32_t header = (tcp.data_offset >> 4) * 4U;
+    if (header < sizeof(Tcp) || header > length) return Verdict::kMalformed;
+    flow.source_port = tcp.source_port;
+    flow.destination_port = tcp.destination_port;
+    flow.tcp_flags = tcp.flags;
+    return Verdict::kFlow;
+  }
+  if (flow.protocol == kUdp) {
+    if (length < sizeof(Udp)) return Verdict::kMalformed;
+    const auto& udp = *reinterpret_cast<const Udp*>(at);
+    const uint32_t said = swap16(udp.length);
+    if (said < sizeof(Udp) || said > length) return Verdict::kMalformed;
+    flow.source_port = udp.source_port;
+    flow.destination_port = udp.destination_port;
+    flow.tcp_flags = 0;
+    return Verdict::kFlow;
+  }
+  return flow.protocol == kIcmp || flow.protocol == kIcmpv6 ? Verdict::kIcmp : Verdict::kOther;
+}
+
+Verdict judge_v4(const Frame& frame, bool checksum_known_good, Flow& flow) {
+  const Ipv4& ip = frame.v4();
+  const uint32_t header = ip.header_length();
+  const uint32_t total = swap16(ip.total_length);
+  if (ip.version_ihl >> 4 != 4 || header < sizeof(Ipv4) || total < header || total > frame.available) {
+    return Verdict::kMalformed;
+  }
+  if (!checksum_known_good && !checksum_holds(&ip, header)) return Verdict::kBadChecksum;
+  if (is_martian_source(ip.source)) return Verdict::kMartian;
+  flow.ip_length = static_cast<uint16_t>(total);
+  flow.l4_offset = static_cast<uint16_t>(header);
+  flow.protocol = ip.protocol;
+  if (ip.fragment & kMoreFragmentsOrOffset) return Verdict::kFragment;
+  const Verdict verdict = judge_transport(frame.ip + header, total - header, flow);
+  return verdict == Verdict::kIcmp && flow.protocol == kIcmpv6 ? Verdict::kOther : verdict;
+}
+
+Verdict judge_v6(const Frame& frame, Flow& flow) {
+  const Ipv6& ip = frame.v6();
+  const uint32_t end = sizeof(Ipv6) + swap16(ip.payload_length);
+  if (frame.ip[0] >> 4 != 6 || end > frame.available || end > 0xffff) return Verdict::kMalformed;
+  if (is_martian_source(ip.source)) return Verdict::kMartian;
+  flow.ip_length = static_cast<uint16_t>(end);
+  uint8_t next = ip.next_header;
+  uint32_t offset = sizeof(Ipv6);
+  for (int headers = 0; next == kHopByHop || next == kRouting || next == kDestinationOptions; ++headers) {
+    if (headers == kMaxExtensionHeaders || end - offset < 8) return Verdict::kMalformed;
+    next = frame.ip[offset];
+    offset += 8 + frame.ip[offset + 1] * 8U;
+    if (offset > end) return Verdict::kMalformed;
+  }
+  flow.l4_offset = static_cast<uint16_t>(offset);
+  flow.protocol = next;
+  if (next == kFragment) return end - offset < 8 ? Verdict::kMalformed : Verdict::kFragment;
+  const Verdict verdict = judge_transport(frame.ip + offset, end - offset, flow);
+  return verdict == Verdict::kIcmp && flow.protocol == kIcmp ? Verdict::kOther : verdict;
+}
+
+bool is_control_port(uint16_t network_order, uint8_t protocol) {
+  const uint16_t port = swap16(network_order);
+  if (protocol == kTcp) return port == 179;                             // BGP, RFC 4271
+  return port == 3784 || port == 3785 || port == 4784 || port == 6784;  // BFD, RFC 5881, 5883, 7130
+}
+
+}  // namespace
+
+bool locate(const uint8_t* bytes, uint32_t length, Frame& frame) {
+  uint32_t offset = sizeof(Ethernet);
+  if (length < offset) return false;
+  uint16_t type = reinterpret_cast<const Ethernet*>(bytes)->type;
+  for (int tags = 0; tags < 2 && (type == kTypeVlan || type == kTypeQinq); ++tags) {
+    if (length < offset + sizeof(VlanTag)) return false;
+    type = reinterpret_cast<const VlanTag*>(bytes + offset)->type;
+    offset += sizeof(VlanTag);
+  }
+  frame.ip = bytes + offset;
+  frame.ip_offset = static_cast<uint16_t>(offset);
+  frame.available = static_cast<uint16_t>(length - offset > 0xffff ? 0xffff : length - offset);
+  frame.is_v6 = type == kTypeIpv6;
+  if (type == kTypeIpv4) return frame.available >= sizeof(Ipv4);
+  return frame.is_v6 && frame.available >= sizeof(Ipv6);
+}
+
+Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow) {
+  return frame.is_v6 ? judge_v6(frame, flow) : judge_v4(frame, checksum_known_good, flow);
+}
+
+bool is_control(const uint8_t* bytes, uint32_t length) {
+  Frame frame;
+  if (!locate(bytes, length, frame)) {
+    if (length < sizeof(Ethernet)) return false;
+    const uint16_t type = reinterpret_cast<const Ethernet*>(bytes)->type;
+    return type == kTypeArp || type == kTypeLldp;
+  }
+  const uint32_t header = frame.is_v6 ? sizeof(Ipv6) : frame.v4().header_length();
+  uint8_t protocol = frame.is_v6 ? frame.v6().next_header : frame.v4().protocol;
+  uint32_t l4 = header;
+  if (frame.is_v6 && protocol == kHopByHop && frame.available >= header + 8) {  // MLD carries a router alert
+    protocol = frame.ip[header];
+    l4 += 8 + frame.ip[header + 1] * 8U;
+  }
+  if (frame.available < l4 + 4) return false;
+  if (protocol == kIcmpv6) {
+    const uint8_t type = frame.ip[l4];
+    return (type >= 130 && type <= 137) || type == 143;  // MLD, ND, RA, redirect
+  }
+  if (protocol != kTcp && protocol != kUdp) return false;
+  const auto& ports = *reinterpret_cast<const Udp*>(frame.ip + l4);
+  return is_control_port(ports.source_port, protocol) || is_control_port(ports.destination_port, protocol);
+}
+
+}  // namespace linimo::packet

@@ -1,0 +1,58 @@
+// From a frame to what forwarding needs to know of it: where its IP packet lies, whom it is for, and, once it
+// is known to be for a VIP, whether it is well formed and which flow it belongs to.
+//
+// Two steps, because only packets for a VIP may be judged; all others belong to the kernel whatever is wrong
+// with them:
+//   Frame frame;
+//   if (locate(bytes, length, frame)) ...   // an IP packet whose addresses can be read
+//   Flow flow; auto verdict = judge(frame, flow);
+//
+// No function here reads outside [frame, frame + length), and none writes.
+#pragma once
+
+#include <cstdint>
+
+#include "dataplane/packet/headers.h"
+#include "maglev/abi.h"
+
+namespace linimo::packet {
+
+struct Frame {
+  const uint8_t* ip;   // the IP header
+  uint16_t available;  // bytes from there to the end of the frame
+  uint16_t ip_offset;  // from the start of the frame
+  bool is_v6;
+
+  const Ipv4& v4() const { return *reinterpret_cast<const Ipv4*>(ip); }
+  const Ipv6& v6() const { return *reinterpret_cast<const Ipv6*>(ip); }
+};
+
+/// Finds the IP header behind at most two VLAN tags. False: no IP, or cut before the addresses end.
+bool locate(const uint8_t* bytes, uint32_t length, Frame& frame);
+
+enum class Verdict : uint8_t {
+  kFlow,      // TCP or UDP, well formed: ports and flags are set
+  kOther,     // another protocol: no service can have it
+  kIcmp,      // ICMP or ICMPv6
+  kFragment,  // not the whole datagram
+  kMalformed,
+  kBadChecksum,  // of the IPv4 header
+  kMartian,      // a source that nobody may have
+};
+
+struct Flow {
+  uint16_t ip_length;    // of the whole IP packet, by its header: what lies behind is padding
+  uint16_t l4_offset;    // from the IP header
+  uint16_t source_port;  // network byte order
+  uint16_t destination_port;
+  uint8_t protocol;
+  uint8_t tcp_flags;  // 0 for UDP
+};
+
+/// `checksum_known_good`: the NIC has already checked the IPv4 header.
+Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow);
+
+/// Does the host's control traffic need this frame (ARP, neighbour discovery, MLD, LLDP, BGP, BFD)?
+bool is_control(const uint8_t* bytes, uint32_t length);
+
+}  // namespace linimo::packet

@@ -1,0 +1,241 @@
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "maglev/hash.h"
+#include "maglev/snapshot.h"
+
+namespace linimo {
+namespace {
+
+/// One claim of a service on ports of a VIP prefix.
+struct Claim {
+  PortRange ports;
+  uint32_t prefix_length;
+  uint16_t service;
+  uint8_t protocol;
+
+  // An exact port before a range before any port; then the longer prefix; then the narrower range.
+  auto precedence() const {
+    const uint32_t width = uint32_t{ports.last} - ports.first;
+    const int kind = width == 0 ? 0 : width == 65535 ? 2 : 1;
+    return std::tuple(kind, 128 - prefix_length, width);
+  }
+};
+
+struct LongestFirst {
+  bool operator()(const Prefix& a, const Prefix& b) const {
+    return a.length != b.length ? a.length > b.length : a.address < b.address;
+  }
+};
+using ClaimsByVip = std::map<Prefix, std::vector<Claim>, LongestFirst>;
+
+ClaimsByVip claims_of(std::span<const ServiceSpec> services) {
+  ClaimsByVip claims;
+  for (uint16_t i = 0; i < services.size(); ++i) {
+    for (const Prefix& vip : services[i].vips) {
+      for (const PortRange& ports : services[i].ports) {
+        claims[vip].push_back({ports, vip.length, i, services[i].protocol});
+      }
+    }
+  }
+  return claims;
+}
+
+/// The claims on a VIP together with those of shorter prefixes around it.
+std::vector<Claim> with_covering(const ClaimsByVip& all, const std::set<uint32_t>& lengths,
+                                 const Prefix& vip) {
+  std::vector<Claim> claims = all.at(vip);
+  for (const uint32_t length : lengths) {
+    if (length >= vip.length) break;
+    const auto covering = all.find({masked(vip.address, length), length});
+    if (covering == all.end() || !covering->first.contains(vip)) continue;
+    claims.insert(claims.end(), covering->second.begin(), covering->second.end());
+  }
+  return claims;
+}
+
+/// Turns overlapping claims into disjoint rules sorted by port.
+void append_rules(std::vector<Claim> claims, uint8_t protocol, std::vector<linimo_rule>& rules) {
+  std::erase_if(claims, [&](const Claim& claim) { return claim.protocol != protocol; });
+  std::stable_sort(claims.begin(), claims.end(),
+                   [](const Claim& a, const Claim& b) { return a.precedence() < b.precedence(); });
+  std::set<uint32_t> starts;  // where the answer may change
+  for (const Claim& claim : claims) {
+    starts.insert(claim.ports.first);
+    starts.insert(uint32_t{claim.ports.last} + 1);
+  }
+  const size_t first_rule = rules.size();
+  for (auto start = starts.begin(); start != starts.end() && std::next(start) != starts.end(); ++start) {
+    const auto winner = std::find_if(claims.begin(), claims.end(), [&](const Claim& claim) {
+      return claim.ports.first <= *start && *start <= claim.ports.last;
+    });
+    if (winner == claims.end()) continue;
+    const auto last = static_cast<uint16_t>(*std::next(start) - 1);
+    if (rules.size() > first_rule && rules.back().service == winner->service &&
+        rules.back().port_last + 1U == *start) {
+      rules.back().port_last = last;
+    } else {
+      rules.push_back({static_cast<uint16_t>(*start), last, protocol, winner->service});
+    }
+  }
+}
+
+void set_name(char (&field)[LINIMO_NAME_SIZE], const std::string& name) {
+  std::memcpy(field, name.data(), std::min<size_t>(name.size(), LINIMO_NAME_SIZE - 1));
+}
+
+struct Sections {
+  std::vector<linimo_vip> vips;
+  std::vector<linimo_rule> rules;
+  std::vector<linimo_service> services;
+  std::vector<linimo_source> sources;
+  std::vector<linimo_pool> pools;
+  std::vector<linimo_backend> backends;
+  uint64_t slot_count = 0;
+};
+
+void add_pool(const PoolSpec& spec, Sections& out) {
+  linimo_pool pool{};
+  set_name(pool.name, spec.name);
+  pool.slot_first = out.slot_count;
+  pool.table_size = static_cast<uint32_t>(spec.table->slots.size());
+  pool.backend_first = static_cast<uint32_t>(out.backends.size());
+  pool.backend_count = static_cast<uint32_t>(spec.backends.size());
+  pool.encapsulation = spec.encapsulation;
+  pool.digest = spec.table->digest;
+  out.slot_count += pool.table_size;
+  out.pools.push_back(pool);
+
+  std::vector<BackendSpec> sorted = spec.backends;
+  std::sort(sorted.begin(), sorted.end(), [](const BackendSpec& a, const BackendSpec& b) {
+    return std::pair(!a.takes_slots(), a.address) < std::pair(!b.takes_slots(), b.address);
+  });
+  for (const BackendSpec& backend : sorted) {
+    out.backends.push_back({.address = backend.address.to_abi(),
+                            .id = backend.id,
+                            .weight = backend.weight,
+                            .state = backend.state,
+                            .reserved = 0});
+  }
+}
+
+void add_service(const ServiceSpec& spec, Sections& out) {
+  linimo_service service{};
+  set_name(service.name, spec.name);
+  service.id = spec.id;
+  service.pool = spec.pool;
+  service.source_first = static_cast<uint32_t>(out.sources.size());
+  service.source_count = static_cast<uint32_t>(spec.allow_sources.size());
+  service.idle_timeout_s = spec.idle_timeout_s;
+  service.protocol = spec.protocol;
+  service.tracking = spec.tracking;
+  service.no_backend = spec.no_backend;
+  service.source_hash = spec.source_hash ? 1 : 0;
+  out.services.push_back(service);
+  for (const Prefix& source : spec.allow_sources)
+    out.sources.push_back({source.address.to_abi(), source.length, 0});
+}
+
+void add_vips(std::span<const ServiceSpec> services, Sections& out) {
+  const ClaimsByVip claims = claims_of(services);
+  std::set<uint32_t> lengths;
+  for (const auto& [vip, unused] : claims) lengths.insert(vip.length);
+  for (const auto& [vip, unused] : claims) {
+    const auto first = static_cast<uint32_t>(out.rules.size());
+    const std::vector<Claim> all = with_covering(claims, lengths, vip);
+    for (const uint8_t protocol : {6, 17}) append_rules(all, protocol, out.rules);
+    out.vips.push_back({.address = vip.address.to_abi(),
+                        .prefix_length = vip.length,
+                        .rule_first = first,
+                        .rule_count = static_cast<uint32_t>(out.rules.size()) - first,
+                        .reserved = 0});
+  }
+}
+
+constexpr uint64_t aligned(uint64_t offset) {
+  return (offset + 63) / 64 * 64;
+}
+
+template <typename Record>
+void place(linimo_header& header, linimo_section which, uint64_t count) {
+  header.sections[which] = {aligned(header.size), static_cast<uint32_t>(count), sizeof(Record)};
+  header.size = header.sections[which].offset + count * sizeof(Record);
+}
+
+template <typename Record>
+void copy(std::vector<std::byte>& bytes, const linimo_header& header, linimo_section which,
+          std::span<const Record> records) {
+  if (!records.empty()) {
+    std::memcpy(bytes.data() + header.sections[which].offset, records.data(), records.size_bytes());
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> backends, uint32_t table_size) {
+  auto table = std::make_shared<PoolTable>();
+  for (const BackendSpec& backend : backends) {
+    if (backend.takes_slots()) table->members.push_back({backend.address, backend.weight});
+  }
+  std::sort(table->members.begin(), table->members.end());
+  table->slots = populate(table->members, table_size);
+  table->digest = table_digest(table->members, table->slots);
+  return table;
+}
+
+uint64_t snapshot_digest(std::span<const PoolSpec> pools) {
+  uint64_t digest = 0;
+  for (const PoolSpec& pool : pools) {  // a sum, so that the order of pools does not matter
+    digest += XXH3_64bits_withSeed(pool.name.data(), pool.name.size(), pool.table->digest);
+  }
+  return digest;
+}
+
+std::vector<std::byte> build_snapshot(const SnapshotSpec& spec) {
+  Sections sections;
+  for (const PoolSpec& pool : spec.pools) add_pool(pool, sections);
+  for (const ServiceSpec& service : spec.services) add_service(service, sections);
+  add_vips(spec.services, sections);
+
+  linimo_header header{};
+  header.magic = LINIMO_SNAPSHOT_MAGIC;
+  header.abi_version = LINIMO_ABI_VERSION;
+  header.header_size = sizeof header;
+  header.hash_algorithm = LINIMO_HASH_XXH3_64;
+  header.table_algorithm = LINIMO_TABLE_MAGLEV;
+  header.generation = spec.generation;
+  header.size = sizeof header;
+  header.hash_seed = spec.hash_seed;
+  header.digest = snapshot_digest(spec.pools);
+  header.encap_source4 = spec.encap_source4.to_abi();
+  header.encap_source6 = spec.encap_source6.to_abi();
+  place<linimo_vip>(header, LINIMO_SECTION_VIPS, sections.vips.size());
+  place<linimo_rule>(header, LINIMO_SECTION_RULES, sections.rules.size());
+  place<linimo_service>(header, LINIMO_SECTION_SERVICES, sections.services.size());
+  place<linimo_source>(header, LINIMO_SECTION_SOURCES, sections.sources.size());
+  place<linimo_pool>(header, LINIMO_SECTION_POOLS, sections.pools.size());
+  place<linimo_backend>(header, LINIMO_SECTION_BACKENDS, sections.backends.size());
+  place<linimo_slot>(header, LINIMO_SECTION_SLOTS, sections.slot_count);
+
+  std::vector<std::byte> bytes(header.size);
+  std::memcpy(bytes.data(), &header, sizeof header);
+  copy<linimo_vip>(bytes, header, LINIMO_SECTION_VIPS, sections.vips);
+  copy<linimo_rule>(bytes, header, LINIMO_SECTION_RULES, sections.rules);
+  copy<linimo_service>(bytes, header, LINIMO_SECTION_SERVICES, sections.services);
+  copy<linimo_source>(bytes, header, LINIMO_SECTION_SOURCES, sections.sources);
+  copy<linimo_pool>(bytes, header, LINIMO_SECTION_POOLS, sections.pools);
+  copy<linimo_backend>(bytes, header, LINIMO_SECTION_BACKENDS, sections.backends);
+  std::byte* slots = bytes.data() + header.sections[LINIMO_SECTION_SLOTS].offset;
+  for (const PoolSpec& pool : spec.pools) {
+    const auto source = std::as_bytes(std::span(pool.table->slots));
+    std::memcpy(slots, source.data(), source.size());
+    slots += source.size();
+  }
+  header.checksum = XXH3_64bits(bytes.data(), bytes.size());  // the checksum field is zero here
+  std::memcpy(bytes.data(), &header, sizeof header);
+  return bytes;
+}
+
+}  // namespace linimo

@@ -1,0 +1,207 @@
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "maglev/hash.h"
+#include "maglev/snapshot.h"
+
+namespace linimo {
+namespace {
+
+using Verdict = std::optional<std::string>;  // what is wrong, or nothing
+
+constexpr uint32_t kRecordSizes[LINIMO_SECTION_COUNT] = {
+    sizeof(linimo_vip),  sizeof(linimo_rule),    sizeof(linimo_service), sizeof(linimo_source),
+    sizeof(linimo_pool), sizeof(linimo_backend), sizeof(linimo_slot)};
+
+template <typename... Args>
+std::string wrong(fmt::format_string<Args...> format, Args&&... args) {
+  return fmt::format(format, std::forward<Args>(args)...);
+}
+
+/// XXH3-64 of the block with its checksum field taken as zero, without writing to the block.
+uint64_t checksum_of(std::span<const std::byte> bytes) {
+  constexpr size_t kField = offsetof(linimo_header, checksum);
+  constexpr uint64_t kZero = 0;
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  XXH3_64bits_update(state.get(), bytes.data(), kField);
+  XXH3_64bits_update(state.get(), &kZero, sizeof kZero);
+  XXH3_64bits_update(state.get(), bytes.data() + kField + 8, bytes.size() - kField - 8);
+  return XXH3_64bits_digest(state.get());
+}
+
+Verdict check_header(std::span<const std::byte> bytes) {
+  if (bytes.size() < sizeof(linimo_header)) {
+    return wrong("{} bytes are fewer than the header's {}", bytes.size(), sizeof(linimo_header));
+  }
+  const auto& header = *reinterpret_cast<const linimo_header*>(bytes.data());
+  if (header.magic != LINIMO_SNAPSHOT_MAGIC) return wrong("not a snapshot (magic {:#x})", header.magic);
+  if (header.abi_version != LINIMO_ABI_VERSION) {
+    return wrong("ABI version {}; this program reads {}", header.abi_version, LINIMO_ABI_VERSION);
+  }
+  if (header.header_size != sizeof header) return wrong("header of {} bytes", header.header_size);
+  if (header.hash_algorithm != LINIMO_HASH_XXH3_64) return wrong("unknown hash {}", header.hash_algorithm);
+  if (header.table_algorithm != LINIMO_TABLE_MAGLEV) return wrong("unknown table {}", header.table_algorithm);
+  if (header.size != bytes.size()) return wrong("says {} bytes, has {}", header.size, bytes.size());
+  if (header.generation == 0) return "generation 0";
+  for (int i = 0; i < LINIMO_SECTION_COUNT; ++i) {
+    const linimo_extent& extent = header.sections[i];
+    const uint64_t length = uint64_t{extent.count} * kRecordSizes[i];
+    if (extent.record_size != kRecordSizes[i])
+      return wrong("section {}: records of {} bytes", i, extent.record_size);
+    if (extent.offset % 8 != 0 || extent.offset < sizeof header)
+      return wrong("section {}: offset {}", i, extent.offset);
+    if (extent.offset > bytes.size() || length > bytes.size() - extent.offset) {
+      return wrong("section {}: {} records at {} reach past the end", i, extent.count, extent.offset);
+    }
+  }
+  if (header.checksum != checksum_of(bytes)) return "checksum does not match";
+  return std::nullopt;
+}
+
+/// Does [first, first + count) lie within [0, total)?
+bool in_bounds(uint64_t first, uint64_t count, uint64_t total) {
+  return first <= total && count <= total - first;
+}
+
+bool terminated(const char (&name)[LINIMO_NAME_SIZE]) {
+  return std::memchr(name, 0, LINIMO_NAME_SIZE) != nullptr;
+}
+
+bool is_prefix(const linimo_addr& address, uint32_t length) {
+  return length <= 128 && masked(Address::from_abi(address), length) == Address::from_abi(address);
+}
+
+Verdict check_rules(const SnapshotView& view, const linimo_vip& vip) {
+  const auto rules = view.rules().subspan(vip.rule_first, vip.rule_count);
+  for (size_t i = 0; i < rules.size(); ++i) {
+    const linimo_rule& rule = rules[i];
+    if (rule.protocol != 6 && rule.protocol != 17) return wrong("rule of protocol {}", rule.protocol);
+    if (rule.port_first > rule.port_last)
+      return wrong("rule of ports {}-{}", rule.port_first, rule.port_last);
+    if (rule.service >= view.services().size()) return wrong("rule of service {}", rule.service);
+    if (view.services()[rule.service].protocol != rule.protocol) return "rule and service differ in protocol";
+    if (i > 0 && std::pair(rules[i - 1].protocol, rules[i - 1].port_last) >=
+                     std::pair(rule.protocol, rule.port_first)) {
+      return wrong("rules out of order at port {}", rule.port_first);
+    }
+  }
+  return std::nullopt;
+}
+
+Verdict check_vips(const SnapshotView& view) {
+  const linimo_vip* previous = nullptr;
+  uint64_t next_rule =
+      0;  // records own consecutive stretches, so that checking takes one pass whatever they say
+  for (const linimo_vip& vip : view.vips()) {
+    if (!is_prefix(vip.address, vip.prefix_length))
+      return wrong("VIP of prefix length {}", vip.prefix_length);
+    if (vip.rule_first != next_rule || !in_bounds(next_rule, vip.rule_count, view.rules().size())) {
+      return "VIP's rules out of bounds";
+    }
+    next_rule += vip.rule_count;
+    if (previous != nullptr) {
+      const int order = std::memcmp(previous->address.bytes, vip.address.bytes, 16);
+      const bool sorted = previous->prefix_length != vip.prefix_length
+                              ? previous->prefix_length > vip.prefix_length
+                              : order < 0;
+      if (!sorted) return "VIPs out of order";
+    }
+    previous = &vip;
+    if (auto error = check_rules(view, vip)) return error;
+  }
+  return std::nullopt;
+}
+
+Verdict check_services(const SnapshotView& view) {
+  if (view.services().size() > LINIMO_MAX_SERVICES) return wrong("{} services", view.services().size());
+  std::vector<bool> seen(LINIMO_MAX_SERVICES);
+  for (const linimo_service& service : view.services()) {
+    if (!terminated(service.name)) return "service name without an end";
+    if (service.id >= LINIMO_MAX_SERVICES || seen[service.id]) return wrong("service id {}", service.id);
+    seen[service.id] = true;
+    if (service.pool >= view.pools().size()) return wrong("service of pool {}", service.pool);
+    if (!in_bounds(service.source_first, service.source_count, view.sources().size())) {
+      return "service's sources out of bounds";
+    }
+    if (service.idle_timeout_s == 0 || service.idle_timeout_s > LINIMO_MAX_IDLE_TIMEOUT_S) {
+      return wrong("idle timeout of {} s", service.idle_timeout_s);
+    }
+    if (service.protocol != 6 && service.protocol != 17)
+      return wrong("service of protocol {}", service.protocol);
+    if (service.tracking >= LINIMO_TRACKING_COUNT) return wrong("tracking mode {}", service.tracking);
+    if (service.no_backend >= LINIMO_NO_BACKEND_COUNT) return wrong("no_backend mode {}", service.no_backend);
+    if (service.source_hash > 1) return wrong("source_hash {}", service.source_hash);
+  }
+  for (const linimo_source& source : view.sources()) {
+    if (!is_prefix(source.address, source.prefix_length))
+      return wrong("source of length {}", source.prefix_length);
+  }
+  return std::nullopt;
+}
+
+Verdict check_backends(const SnapshotView& view, const linimo_pool& pool, std::vector<bool>& seen) {
+  for (const linimo_backend& backend : view.backends(pool)) {
+    if (backend.id >= LINIMO_MAX_BACKEND_IDS || seen[backend.id]) return wrong("backend id {}", backend.id);
+    seen[backend.id] = true;
+    if (backend.state >= LINIMO_BACKEND_STATE_COUNT) return wrong("backend state {}", backend.state);
+    const Address address = Address::from_abi(backend.address);
+    if (address.is_zero()) return "backend without an address";
+    const linimo_addr& source = address.is_v4() ? view.header().encap_source4 : view.header().encap_source6;
+    if (Address::from_abi(source).is_zero()) {
+      return wrong("no encapsulation source of the family of backend {}", address.to_string());
+    }
+    if (Address::from_abi(source).is_v4() != address.is_v4())
+      return "encapsulation source of the wrong family";
+  }
+  return std::nullopt;
+}
+
+Verdict check_slots(const SnapshotView& view, const linimo_pool& pool) {
+  // A maximum without branches: the compiler vectorises it, and a table is 128 KiB.
+  uint16_t highest = 0;
+  for (const linimo_slot slot : view.slots(pool)) {
+    highest = std::max<uint16_t>(highest, static_cast<uint16_t>(slot + 1));  // "no backend" wraps to 0
+  }
+  if (highest > pool.backend_count)
+    return wrong("slot of backend {} among {}", highest - 1, pool.backend_count);
+  return std::nullopt;
+}
+
+Verdict check_pools(const SnapshotView& view) {
+  std::vector<bool> seen(LINIMO_MAX_BACKEND_IDS);
+  uint64_t next_slot = 0;
+  for (const linimo_pool& pool : view.pools()) {
+    if (!terminated(pool.name)) return "pool name without an end";
+    if (pool.encapsulation >= LINIMO_ENCAP_COUNT) return wrong("encapsulation {}", pool.encapsulation);
+    if (pool.table_size == 0 || pool.table_size > LINIMO_MAX_TABLE_SIZE)
+      return wrong("table of {} slots", pool.table_size);
+    if (pool.backend_count > LINIMO_MAX_POOL_BACKENDS)
+      return wrong("pool of {} backends", pool.backend_count);
+    if (pool.slot_first != next_slot || !in_bounds(next_slot, pool.table_size, view.slots().size())) {
+      return "pool's slots out of bounds";
+    }
+    next_slot += pool.table_size;
+    if (!in_bounds(pool.backend_first, pool.backend_count, view.backends().size())) {
+      return "pool's backends out of bounds";
+    }
+    if (auto error = check_backends(view, pool, seen)) return error;
+    if (auto error = check_slots(view, pool)) return error;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+tl::expected<SnapshotView, std::string> SnapshotView::validate(std::span<const std::byte> bytes) {
+  if (auto error = check_header(bytes)) return tl::unexpected(*error);
+  const SnapshotView view(bytes);
+  for (const auto check : {check_vips, check_services, check_pools}) {
+    if (auto error = check(view)) return tl::unexpected(*error);
+  }
+  return view;
+}
+
+}  // namespace linimo
