@@ -1,0 +1,92 @@
+// The whole configuration of a node, read, checked and with every default filled in.
+//
+//   tl::expected<Config, std::string> config = load_config("/etc/linimo/linimo.toml");
+//   if (!config) log(config.error());   // "linimo.toml:12:3: unknown pool \"wbe\"; expected \"web\",
+//   perhaps"
+//
+// What this returns needs no second look: names are unique, services do not contradict each other, every
+// limit of maglev/abi.h is kept. Pure apart from reading the file and its hash seed; any thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "maglev/abi.h"
+#include "maglev/address.h"
+#include "maglev/config/node.h"
+#include "maglev/snapshot.h"
+
+namespace linimo {
+
+enum class CheckType { kTcp, kHttp };
+
+/// How the backends of a pool are checked. A check succeeds when a TCP connection opens (kTcp), or when a GET
+/// is answered with a status in range (kHttp), within the timeout.
+struct HealthCheckConfig {
+  CheckType type = CheckType::kTcp;
+  uint16_t port = 0;
+  std::string path = "/";
+  std::string host;                          // of the Host header; empty: the backend's address
+  std::chrono::milliseconds interval{2000};  // from the start of one check to the start of the next
+  std::chrono::milliseconds timeout{1000};   // at most the interval
+  uint32_t rise = 2;                         // successes in a row that make a backend up
+  uint32_t fall = 3;                         // failures in a row that make it down
+  uint16_t status_first = 200;
+  uint16_t status_last = 399;
+
+  bool operator==(const HealthCheckConfig&) const = default;
+};
+
+struct BackendConfig {
+  Address address;
+  uint32_t weight = 100;  // 0: drain it
+};
+
+/// What a backend is to the rest of the system: an address may serve several pools, each for itself.
+struct BackendKey {
+  std::string pool;
+  Address address;
+
+  auto operator<=>(const BackendKey&) const = default;
+};
+
+struct PoolConfig {
+  std::string name;
+  linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
+  uint32_t table_size = kDefaultTableSize;
+  std::optional<HealthCheckConfig> health;  // none: the backends are taken to be up
+  std::vector<BackendConfig> backends;
+};
+
+struct ServiceConfig {
+  std::string name;
+  std::vector<Prefix> vips;
+  uint8_t protocol = 6;
+  std::vector<PortRange> ports;
+  uint32_t pool = 0;  // index
+  linimo_tracking tracking = LINIMO_TRACKING_FULL;
+  std::vector<Prefix> allow_sources;  // empty: everyone
+  uint32_t idle_timeout_s = 900;
+};
+
+struct Config {
+  std::filesystem::path file;
+  NodeConfig node;
+  uint64_t hash_seed = 0;
+  std::vector<PoolConfig> pools;
+  std::vector<ServiceConfig> services;
+
+  /// How long a data plane may remember a flow: an id that was given back rests that long.
+  std::chrono::seconds longest_idle_timeout() const;
+};
+
+/// The error is ready to be shown: "FILE:LINE:COLUMN: problem; expected ...".
+tl::expected<Config, std::string> load_config(const std::filesystem::path& file);
+
+}  // namespace linimo

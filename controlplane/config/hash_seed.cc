@@ -1,0 +1,49 @@
+#include "controlplane/config/hash_seed.h"
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "maglev/hash.h"
+
+namespace linimo {
+namespace {
+
+constexpr size_t kLeastBytes = 16;
+constexpr size_t kMostBytes = 4096;
+
+}  // namespace
+
+tl::expected<uint64_t, std::string> load_hash_seed(const std::filesystem::path& file) {
+  const std::string name = file.string();
+  const auto refuse = [&](std::string_view problem, std::string_view remedy) {
+    return tl::unexpected(fmt::format("hash seed file {} {}; expected {}", name, problem, remedy));
+  };
+  const std::string recipe =
+      fmt::format("a secret file, made by: head -c 32 /dev/urandom > {0}; chmod 600 {0}", name);
+
+  const int fd = open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return refuse(fmt::format("cannot be read: {}", std::strerror(errno)), recipe);
+  struct stat status {};
+  std::vector<char> bytes(kMostBytes + 1);
+  const bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+  const ssize_t length = regular ? read(fd, bytes.data(), bytes.size()) : -1;
+  close(fd);
+
+  if (!regular || length < 0) return refuse("is not a readable file", recipe);
+  if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    return refuse("can be read by others than its owner", fmt::format("it to be secret: chmod 600 {}", name));
+  }
+  if (static_cast<size_t>(length) < kLeastBytes) {
+    return refuse(fmt::format("has {} bytes, fewer than {}", length, kLeastBytes), recipe);
+  }
+  if (static_cast<size_t>(length) > kMostBytes) return refuse("is larger than 4096 bytes", recipe);
+  return XXH3_64bits(bytes.data(), static_cast<size_t>(length));
+}
+
+}  // namespace linimo

@@ -1,0 +1,145 @@
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "controlplane/config/sections.h"
+#include "controlplane/config/values.h"
+#include "maglev/table.h"
+
+namespace linimo {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::string read_path(const TomlValue& value) {
+  constexpr std::string_view kExpected = "a path such as \"/healthz\", printable and without spaces";
+  const std::string& path = value.string(kExpected);
+  const auto allowed = [](char c) { return c > ' ' && c < 0x7f && c != '#'; };
+  if (!path.starts_with('/') || path.size() > 1024 || !std::all_of(path.begin(), path.end(), allowed)) {
+    value.fail("not a path", kExpected);
+  }
+  return path;
+}
+
+std::string read_host(const TomlValue& value) {
+  constexpr std::string_view kExpected = "the value of a Host header, such as \"www.example.org\"";
+  const std::string& host = value.string(kExpected);
+  const auto allowed = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) ||
+           std::string_view("-._:[]").find(c) != std::string_view::npos;
+  };
+  if (host.empty() || host.size() > 255 || !std::all_of(host.begin(), host.end(), allowed)) {
+    value.fail("not a host name", kExpected);
+  }
+  return host;
+}
+
+void read_status(const TomlValue& value, HealthCheckConfig& health) {
+  if (value.is_integer()) {
+    health.status_first = health.status_last = static_cast<uint16_t>(value.integer(100, 599));
+    return;
+  }
+  constexpr std::string_view kExpected = "a status such as 200, or a list [first, last] such as [200, 399]";
+  const TomlValue::Array& ends = value.array(kExpected);
+  if (ends.size() != 2) value.fail("not two numbers", kExpected);
+  health.status_first = static_cast<uint16_t>(ends[0].integer(100, 599));
+  health.status_last = static_cast<uint16_t>(ends[1].integer(health.status_first, 599));
+}
+
+HealthCheckConfig read_health(const TomlValue& value) {
+  const TomlTable table =
+      value.table({"type", "port", "path", "host", "interval", "timeout", "rise", "fall", "status"});
+  HealthCheckConfig health;
+  health.type = static_cast<CheckType>(
+      table.require("type", "type = \"tcp\" or \"http\" in health").one_of({"tcp", "http"}));
+  health.port = static_cast<uint16_t>(table.require("port", "the port to check").integer(1, 65535));
+  for (const std::string_view key : {"path", "host", "status"}) {
+    const TomlValue* given = table.find(key);
+    if (given != nullptr && health.type != CheckType::kHttp) {
+      given->fail(fmt::format("\"{}\" means nothing to a tcp check", key), "it with type = \"http\" only");
+    }
+  }
+  if (const auto* path = table.find("path")) health.path = read_path(*path);
+  if (const auto* host = table.find("host")) health.host = read_host(*host);
+  if (const auto* status = table.find("status")) read_status(*status, health);
+  if (const auto* interval = table.find("interval")) {
+    health.interval = read_duration(*interval, milliseconds(50), std::chrono::hours(1));
+    health.timeout = std::min(health.timeout, health.interval);
+  }
+  if (const auto* timeout = table.find("timeout")) {
+    // One check must end before the next begins: only then is the time to notice a failure bounded.
+    health.timeout = read_duration(*timeout, milliseconds(10), health.interval);
+  }
+  health.rise = static_cast<uint32_t>(table.integer_or("rise", health.rise, 1, 100));
+  health.fall = static_cast<uint32_t>(table.integer_or("fall", health.fall, 1, 100));
+  return health;
+}
+
+void read_backends(const TomlValue& value, PoolSection& section) {
+  std::set<Address> seen;
+  for (const TomlValue& entry : value.array("a list of backends such as [{ address = \"10.0.1.1\" }]")) {
+    const TomlTable table = entry.table({"address", "weight"});
+    const TomlValue& address = table.require("address", "address = \"...\" of the backend");
+    BackendConfig backend;
+    backend.address = read_unicast_address(address);
+    backend.weight = static_cast<uint32_t>(table.integer_or("weight", backend.weight, 0, 65535));
+    if (!seen.insert(backend.address).second) {
+      address.fail(fmt::format("{} is listed twice in this pool", backend.address.to_string()),
+                   "each backend once (weights make one larger)");
+    }
+    section.pool.backends.push_back(backend);
+    section.backends.push_back(&address);
+  }
+  if (section.pool.backends.size() > LINIMO_MAX_POOL_BACKENDS) {
+    value.fail("too many backends", fmt::format("at most {} in a pool", LINIMO_MAX_POOL_BACKENDS));
+  }
+}
+
+uint32_t read_table_size(const TomlValue& value) {
+  const auto size = static_cast<uint32_t>(value.integer(2, LINIMO_MAX_TABLE_SIZE));
+  if (!is_prime(size)) {
+    uint32_t above = size;
+    while (!is_prime(above)) ++above;
+    value.fail(fmt::format("{} is not a prime", size),
+               fmt::format("a prime, such as {}: then every backend can reach every slot", above));
+  }
+  return size;
+}
+
+linimo_encapsulation read_encapsulation(const TomlValue& value) {
+  switch (value.one_of({"ipip", "gre", "gue"})) {
+    case 0:
+      return LINIMO_ENCAP_IPIP;
+    case 1:
+      return LINIMO_ENCAP_GRE;
+    default:
+      value.fail("encapsulation \"gue\" is not there yet", "\"ipip\" or \"gre\"");
+  }
+}
+
+}  // namespace
+
+PoolSection read_pool(const TomlValue& value) {
+  const TomlTable table = value.table({"name", "encapsulation", "table_size", "health", "backends"});
+  PoolSection section;
+  section.place = &value;
+  PoolConfig& pool = section.pool;
+  pool.name = table.require("name", "name = \"...\" in [[pool]]").name(LINIMO_NAME_SIZE - 1);
+  if (const auto* encapsulation = table.find("encapsulation")) {
+    pool.encapsulation = read_encapsulation(*encapsulation);
+  }
+  const TomlValue* table_size = table.find("table_size");
+  if (table_size != nullptr) pool.table_size = read_table_size(*table_size);
+  if (const auto* health = table.find("health")) pool.health = read_health(*health);
+  read_backends(table.require("backends", "backends = [...] in [[pool]]"), section);
+  if (pool.backends.size() > pool.table_size) {
+    (table_size != nullptr ? table_size : &value)
+        ->fail(fmt::format("table_size {} is smaller than the number of backends", pool.table_size),
+               fmt::format("a prime above {}, best a hundred times as many", pool.backends.size()));
+  }
+  return section;
+}
+
+}  // namespace linimo

@@ -1,0 +1,76 @@
+#include <fmt/format.h>
+#include <netinet/in.h>
+
+#include "controlplane/config/sections.h"
+#include "controlplane/config/values.h"
+
+namespace linimo {
+namespace {
+
+constexpr uint32_t kTcpIdleTimeout = 900;
+constexpr uint32_t kUdpIdleTimeout = 60;
+
+/// A word that the design has and this version has not: said so, rather than called a mistake.
+void refuse_until_it_exists(const TomlTable& table, std::string_view key, std::string_view there,
+                            std::initializer_list<std::string_view> choices) {
+  const TomlValue* value = table.find(key);
+  if (value == nullptr) return;
+  const std::string_view chosen = choices.begin()[value->one_of(choices)];
+  if (chosen == there) return;
+  value->fail(fmt::format("{} \"{}\" is not there yet", key, chosen), fmt::format("\"{}\"", there));
+}
+
+linimo_tracking read_tracking(const TomlValue& value) {
+  switch (value.one_of({"full", "off", "adaptive"})) {
+    case 0:
+      return LINIMO_TRACKING_FULL;
+    case 1:
+      return LINIMO_TRACKING_OFF;
+    default:
+      value.fail("tracking \"adaptive\" is not there yet", "\"full\" or \"off\"");
+  }
+}
+
+uint32_t find_pool(const TomlValue& value, const std::vector<PoolSection>& pools) {
+  const std::string& name = value.string("the name of a pool");
+  std::string known;
+  for (uint32_t i = 0; i < pools.size(); ++i) {
+    if (pools[i].pool.name == name) return i;
+    if (i < 8) known += fmt::format("{}\"{}\"", i == 0 ? "" : ", ", pools[i].pool.name);
+  }
+  value.fail(fmt::format("unknown pool \"{}\"", name.substr(0, 80)),
+             pools.empty() ? std::string("a [[pool]] of that name")
+                           : fmt::format("one of {}{}", known, pools.size() > 8 ? ", ..." : ""));
+}
+
+}  // namespace
+
+ServiceSection read_service(const TomlValue& value, const std::vector<PoolSection>& pools) {
+  const TomlTable table = value.table({"name", "vips", "protocol", "ports", "pool", "scheduler", "tracking",
+                                       "allow_sources", "no_backend", "idle_timeout"});
+  ServiceSection section;
+  section.place = &value;
+  ServiceConfig& service = section.service;
+  service.name = table.require("name", "name = \"...\" in [[service]]").name(LINIMO_NAME_SIZE - 1);
+  section.vips = &table.require("vips", "vips = [...] in [[service]]");
+  service.vips = read_prefixes(*section.vips);
+  service.protocol = table.require("protocol", "protocol = \"tcp\" or \"udp\"").one_of({"tcp", "udp"}) == 0
+                         ? IPPROTO_TCP
+                         : IPPROTO_UDP;
+  service.ports = read_ports(table.require("ports", "ports = [...] or \"any\""));
+  service.pool = find_pool(table.require("pool", "pool = \"...\" in [[service]]"), pools);
+  refuse_until_it_exists(table, "scheduler", "maglev", {"maglev", "source-hash", "least-load"});
+  refuse_until_it_exists(table, "no_backend", "drop", {"drop", "reject"});
+  if (const auto* tracking = table.find("tracking")) service.tracking = read_tracking(*tracking);
+  if (const auto* sources = table.find("allow_sources")) service.allow_sources = read_prefixes(*sources);
+  service.idle_timeout_s = service.protocol == IPPROTO_TCP ? kTcpIdleTimeout : kUdpIdleTimeout;
+  if (const auto* timeout = table.find("idle_timeout")) {
+    const auto duration = read_duration(*timeout, std::chrono::seconds(1), std::chrono::hours(24));
+    if (duration.count() % 1000 != 0)
+      timeout->fail("not a whole number of seconds", "whole seconds, such as \"90s\"");
+    service.idle_timeout_s = static_cast<uint32_t>(duration.count() / 1000);
+  }
+  return section;
+}
+
+}  // namespace linimo

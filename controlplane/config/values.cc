@@ -1,0 +1,145 @@
+#include "controlplane/config/values.h"
+
+#include <charconv>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace linimo {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Unit {
+  std::string_view name;
+  milliseconds length;
+};
+constexpr Unit kUnits[] = {{"ms", milliseconds(1)},
+                           {"s", milliseconds(1000)},
+                           {"m", milliseconds(60'000)},
+                           {"h", milliseconds(3'600'000)}};
+
+std::optional<milliseconds> parse_duration(std::string_view text) {
+  uint32_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc{}) return std::nullopt;
+  const std::string_view unit_name(end, static_cast<size_t>(text.data() + text.size() - end));
+  for (const Unit& unit : kUnits) {
+    if (unit.name == unit_name) return count * unit.length;
+  }
+  return std::nullopt;
+}
+
+std::optional<uint16_t> parse_port(std::string_view text) {
+  uint16_t port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return port;
+}
+
+constexpr std::string_view kPortsExpected =
+    "\"any\", or a list of ports from 1 to 65535 and ranges such as \"8000-8100\"";
+
+PortRange read_port_entry(const TomlValue& value) {
+  if (value.is_integer()) {
+    const auto port = static_cast<uint16_t>(value.integer(1, 65535));
+    return {port, port};
+  }
+  const std::string_view text = value.string(kPortsExpected);
+  const auto dash = text.find('-');
+  const auto first = parse_port(text.substr(0, dash));
+  const auto last = dash == std::string_view::npos ? first : parse_port(text.substr(dash + 1));
+  if (!first || !last || *first == 0 || *last < *first)
+    value.fail("not a port or a range of ports", kPortsExpected);
+  return {*first, *last};
+}
+
+bool overlap(const PortRange& a, const PortRange& b) {
+  return kind_of(a) == kind_of(b) && a.first <= b.last && b.first <= a.last;
+}
+
+}  // namespace
+
+std::string duration_text(milliseconds duration) {
+  for (const Unit* unit = std::end(kUnits) - 1; unit != kUnits; --unit) {
+    if (duration % unit->length == milliseconds(0))
+      return fmt::format("{}{}", duration / unit->length, unit->name);
+  }
+  return fmt::format("{}ms", duration.count());
+}
+
+milliseconds read_duration(const TomlValue& value, milliseconds least, milliseconds most) {
+  const std::string expected = fmt::format("a duration from {} to {}, such as \"200ms\", \"2s\" or \"15m\"",
+                                           duration_text(least), duration_text(most));
+  const auto duration = parse_duration(value.string(expected));
+  if (!duration) value.fail("not a duration", expected);
+  if (*duration < least || *duration > most) value.fail("duration out of range", expected);
+  return *duration;
+}
+
+Address read_unicast_address(const TomlValue& value) {
+  constexpr std::string_view kExpected = "an IPv4 or IPv6 address of one host";
+  const auto address = Address::parse(value.string(kExpected));
+  if (!address) value.fail("not an IP address", kExpected);
+  const bool usable =
+      address->is_v4()
+          ? address->bytes[12] != 0 && address->bytes[12] != 127 && address->bytes[12] < 224
+          : !address->is_zero() && address->bytes[0] != 0xff && *address != *Address::parse("::1");
+  if (!usable) value.fail("loopback, multicast or unspecified", kExpected);
+  return *address;
+}
+
+std::vector<Prefix> read_prefixes(const TomlValue& value) {
+  constexpr std::string_view kExpected =
+      "a list of addresses or prefixes without host bits, such as [\"203.0.113.10\", \"2001:db8:f::/64\"]";
+  std::vector<Prefix> prefixes;
+  std::set<Prefix> seen;
+  for (const TomlValue& entry : value.array(kExpected)) {
+    const std::string& text = entry.string("an address or a prefix");
+    const auto prefix = Prefix::parse(text);
+    if (!prefix) entry.fail("not an address or prefix", "an address, or a prefix whose host bits are zero");
+    if (!seen.insert(*prefix).second) {
+      entry.fail(fmt::format("{} is listed twice", prefix->to_string()), "each prefix once");
+    }
+    prefixes.push_back(*prefix);
+  }
+  if (prefixes.empty()) value.fail("an empty list", kExpected);
+  return prefixes;
+}
+
+PortKind kind_of(const PortRange& range) {
+  if (range == PortRange{}) return PortKind::kAny;
+  return range.first == range.last ? PortKind::kOne : PortKind::kRange;
+}
+
+std::vector<PortRange> read_ports(const TomlValue& value) {
+  if (value.is_string() && value.string(kPortsExpected) == "any") return {PortRange{}};
+  std::vector<PortRange> ports;
+  for (const TomlValue& entry : value.array(kPortsExpected)) {
+    const PortRange range = read_port_entry(entry);
+    for (const PortRange& other : ports) {
+      if (overlap(range, other)) {
+        entry.fail(fmt::format("{} overlaps {}", ports_text(range), ports_text(other)), "each port once");
+      }
+    }
+    ports.push_back(range);
+  }
+  if (ports.empty()) value.fail("an empty list", kPortsExpected);
+  if (ports.size() > 1024)
+    value.fail("too many ports", "at most 1024 ports and ranges; use ranges or \"any\"");
+  return ports;
+}
+
+std::string ports_text(const PortRange& range) {
+  switch (kind_of(range)) {
+    case PortKind::kAny:
+      return "any";
+    case PortKind::kOne:
+      return fmt::format("{}", range.first);
+    case PortKind::kRange:
+      break;
+  }
+  return fmt::format("{}-{}", range.first, range.last);
+}
+
+}  // namespace linimo

@@ -1,0 +1,34 @@
+// Values that TOML has no type for: durations, ports, prefixes. All throw ConfigError at the value's place.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "maglev/address.h"
+#include "maglev/config/toml_reader.h"
+#include "maglev/snapshot.h"
+
+namespace linimo {
+
+/// "200ms", "2s", "15m", "2h".
+std::chrono::milliseconds read_duration(const TomlValue& value, std::chrono::milliseconds least,
+                                        std::chrono::milliseconds most);
+std::string duration_text(std::chrono::milliseconds duration);
+
+/// An IPv4 or IPv6 address that a packet can be sent to.
+Address read_unicast_address(const TomlValue& value);
+
+/// A non-empty list of addresses and prefixes, none of them twice.
+std::vector<Prefix> read_prefixes(const TomlValue& value);
+
+/// "any", or a list of ports and ranges ("8000-8100") that do not overlap, except that a single port may lie
+/// within a range: the more exact one wins.
+std::vector<PortRange> read_ports(const TomlValue& value);
+std::string ports_text(const PortRange& range);
+
+/// Ports of different kinds never contend for a packet: one port wins over a range, a range over any.
+enum class PortKind { kOne, kRange, kAny };
+PortKind kind_of(const PortRange& range);
+
+}  // namespace linimo
