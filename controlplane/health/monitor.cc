@@ -1,0 +1,134 @@
+#include "controlplane/health/monitor.h"
+
+#include <algorithm>
+#include <random>
+
+namespace linimo {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double random_between(double low, double high) {
+  static std::minstd_rand generator(std::random_device{}());
+  return std::uniform_real_distribution(low, high)(generator);
+}
+
+// First checks are spread over a time that grows with their number, so that a small installation is known at
+// once and a large one does not start with a burst.
+Clock::duration random_offset(size_t checks, std::chrono::milliseconds interval) {
+  const auto window = std::min<std::chrono::microseconds>(
+      interval, std::chrono::milliseconds(20) + checks * std::chrono::microseconds(200));
+  return std::chrono::microseconds(
+      static_cast<int64_t>(random_between(0, static_cast<double>(window.count()))));
+}
+
+}  // namespace
+
+struct HealthMonitor::Check {
+  Check(boost::asio::io_context& io, BackendKey backend, BackendHealth initial)
+      : key(std::move(backend)), health(std::move(initial)), timer(io) {}
+
+  BackendKey key;
+  BackendHealth health;
+  boost::asio::steady_timer timer;
+  std::unique_ptr<Probe> probe;
+};
+
+HealthMonitor::HealthMonitor(boost::asio::io_context& io, Prober& prober, OnChange on_change,
+                             OnSettled on_settled)
+    : io_(io),
+      prober_(prober),
+      on_change_(std::move(on_change)),
+      on_settled_(std::move(on_settled)),
+      settle_deadline_(io) {}
+
+HealthMonitor::~HealthMonitor() = default;
+
+void HealthMonitor::configure(const Config& config) {
+  size_t count = 0;
+  for (const PoolConfig& pool : config.pools) count += pool.health ? pool.backends.size() : 0;
+
+  std::map<BackendKey, std::shared_ptr<Check>> kept;
+  std::chrono::milliseconds longest{0};
+  for (const PoolConfig& pool : config.pools) {
+    if (!pool.health) continue;
+    longest = std::max(longest, 2 * (pool.health->interval + pool.health->timeout));
+    for (const BackendConfig& backend : pool.backends) {
+      BackendKey key{pool.name, backend.address};
+      std::shared_ptr<Check>& check = kept[key];
+      HealthState inherited = HealthState::kUnknown;
+      if (const auto found = checks_.find(key); found != checks_.end()) {
+        inherited = found->second->health.state();
+        if (found->second->health.config() == *pool.health) check = std::move(found->second);
+      }
+      if (check != nullptr) continue;
+      const auto first = Clock::now() + random_offset(count, pool.health->interval);
+      check = std::make_shared<Check>(io_, std::move(key), BackendHealth(*pool.health, inherited, first));
+      schedule(check);
+    }
+  }
+  checks_ = std::move(kept);
+  unheard_ = static_cast<size_t>(std::count_if(
+      checks_.begin(), checks_.end(), [](const auto& entry) { return !entry.second->health.checked(); }));
+
+  if (!configured_) {
+    configured_ = true;
+    settle_deadline_.expires_after(longest);
+    settle_deadline_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) settle();
+    });
+  }
+}
+
+void HealthMonitor::inherit(const std::map<BackendKey, HealthState>& live) {
+  for (const auto& [key, state] : live) {
+    const auto found = checks_.find(key);
+    if (found != checks_.end()) found->second->health.inherit(state);
+  }
+}
+
+HealthState HealthMonitor::state(const BackendKey& backend) const {
+  const auto found = checks_.find(backend);
+  return found != checks_.end() ? found->second->health.state() : HealthState::kUp;
+}
+
+std::string HealthMonitor::detail(const BackendKey& backend) const {
+  const auto found = checks_.find(backend);
+  return found != checks_.end() ? found->second->health.detail() : "not checked";
+}
+
+void HealthMonitor::schedule(const std::shared_ptr<Check>& check) {
+  check->timer.expires_at(check->health.next_check());
+  // A timer that has fired can no longer be cancelled, and its handler may run after the check is gone.
+  check->timer.async_wait([this, weak = std::weak_ptr(check)](const boost::system::error_code& error) {
+    const auto alive = weak.lock();
+    if (!error && alive != nullptr) run(alive);
+  });
+}
+
+void HealthMonitor::run(const std::shared_ptr<Check>& check) {
+  check->health.begin_check(Clock::now(), random_between(-1, 1));
+  check->probe = prober_.start(check->key.address, check->health.config(),
+                               [this, weak = std::weak_ptr(check)](const Verdict& verdict) {
+                                 if (const auto alive = weak.lock()) on_verdict(alive, verdict);
+                               });
+}
+
+void HealthMonitor::on_verdict(const std::shared_ptr<Check>& check, const Verdict& verdict) {
+  check->probe.reset();
+  const HealthState before = check->health.state();
+  if (!check->health.checked()) --unheard_;
+  const bool changed = check->health.on_verdict(verdict);
+  schedule(check);
+  if (changed) on_change_({check->key, before, check->health.state(), verdict.detail});
+  if (unheard_ == 0) settle();
+}
+
+void HealthMonitor::settle() {
+  if (settled_) return;
+  settled_ = true;
+  settle_deadline_.cancel();
+  on_settled_();
+}
+
+}  // namespace linimo

@@ -1,0 +1,73 @@
+// Runs the health checks of all pools and keeps what they say.
+//
+//   HealthMonitor monitor(io, prober, [&](const HealthMonitor::Change& change) { ... });
+//   monitor.configure(config);                       // again after each reload
+//   monitor.state("web", address);
+//
+// Lives on the event loop's thread.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "controlplane/config/config.h"
+#include "controlplane/health/backend_health.h"
+#include "controlplane/health/prober.h"
+
+namespace linimo {
+
+class HealthMonitor {
+ public:
+  struct Change {
+    const BackendKey& backend;
+    HealthState before;
+    HealthState after;
+    const std::string& detail;
+  };
+  using OnChange = std::function<void(const Change&)>;
+  using OnSettled = std::function<void()>;
+
+  /// `on_change` is called after each change of a state that a verdict made; `on_settled` once, when every
+  /// backend that the first configuration has was heard of, or has had time enough to be.
+  HealthMonitor(boost::asio::io_context& io, Prober& prober, OnChange on_change, OnSettled on_settled);
+  ~HealthMonitor();
+
+  /// Takes over the pools of a configuration. A backend that stays keeps its state; while its checks stay the
+  /// same too, they just go on. Checks of what is gone are cancelled.
+  void configure(const Config& config);
+
+  /// What the live tables say of backends that no check has spoken of yet.
+  void inherit(const std::map<BackendKey, HealthState>& live);
+
+  /// kUp for a backend whose pool has no checks.
+  HealthState state(const BackendKey& backend) const;
+  std::string detail(const BackendKey& backend) const;
+  bool settled() const { return settled_; }
+  size_t checks() const { return checks_.size(); }
+
+ private:
+  struct Check;
+
+  void schedule(const std::shared_ptr<Check>& check);
+  void run(const std::shared_ptr<Check>& check);
+  void on_verdict(const std::shared_ptr<Check>& check, const Verdict& verdict);
+  void settle();
+
+  boost::asio::io_context& io_;
+  Prober& prober_;
+  OnChange on_change_;
+  OnSettled on_settled_;
+  std::map<BackendKey, std::shared_ptr<Check>> checks_;  // shared with nobody; timers hold weak references
+  size_t unheard_ = 0;                                   // checks without any verdict yet
+  boost::asio::steady_timer settle_deadline_;
+  bool settled_ = false;
+  bool configured_ = false;
+};
+
+}  // namespace linimo
