@@ -1,0 +1,168 @@
+#include "controlplane/tables/dataplane_link.h"
+
+#include <algorithm>
+
+#include <boost/asio/post.hpp>
+#include <fmt/format.h>
+
+#include "controlplane/unix/memfd.h"
+#include "maglev/protocol.h"
+
+namespace linimo {
+
+DataplaneLink::DataplaneLink(boost::asio::io_context& io, std::filesystem::path socket, Observer& observer)
+    : DataplaneLink(io, std::move(socket), observer, Limits{}) {}
+
+DataplaneLink::DataplaneLink(boost::asio::io_context& io, std::filesystem::path socket, Observer& observer,
+                             Limits limits)
+    : io_(io),
+      path_(std::move(socket)),
+      observer_(observer),
+      limits_(limits),
+      retry_(limits.first_retry),
+      socket_(io),
+      timer_(io) {}
+
+void DataplaneLink::start() {
+  boost::asio::post(io_, [this] { connect(); });
+}
+
+void DataplaneLink::connect() {
+  auto fd = connect_seqpacket(path_);
+  if (!fd) return lose(fmt::format("{}: {}", path_.string(), fd.error()));
+  socket_.assign(fd->release());
+  phase_ = Phase::kGreeting;
+  ++connection_;
+  const protocol::Hello hello;
+  if (auto sent = send_packet(socket_.native_handle(), protocol::encode(hello)); !sent)
+    return lose(sent.error());
+  limit(limits_.welcome, "no welcome");
+  wait_for_packet();
+}
+
+void DataplaneLink::publish(uint64_t generation, std::span<const std::byte> snapshot) {
+  phase_ = Phase::kPublishing;
+  publishing_ = generation;
+  protocol::Publish message;
+  message.generation = generation;
+  const auto memory = make_sealed_memfd("linimo-snapshot", snapshot);
+  const auto sent = memory ? send_packet(socket_.native_handle(), protocol::encode(message), memory->get())
+                           : tl::unexpected(memory.error());
+  if (!sent) {
+    // Not from within this call: the caller expects its answer later.
+    boost::asio::post(io_, [this, error = sent.error(), connection = connection_] {
+      if (connection == connection_) lose(error);
+    });
+    return;
+  }
+  limit(limits_.answer, fmt::format("no answer to generation {}", generation));
+}
+
+void DataplaneLink::limit(std::chrono::milliseconds time, std::string what) {
+  timer_.expires_after(time);
+  timer_.async_wait([this, time, what = std::move(what), connection = connection_,
+                     phase = phase_](const boost::system::error_code& error) {
+    if (error || connection != connection_ || phase != phase_ ||
+        timer_.expiry() > std::chrono::steady_clock::now()) {
+      return;
+    }
+    lose(fmt::format("{} within {} ms", what, time.count()));
+  });
+}
+
+void DataplaneLink::wait_for_packet() {
+  socket_.async_wait(boost::asio::posix::descriptor_base::wait_read,
+                     [this, connection = connection_](const boost::system::error_code& error) {
+                       if (!error && connection == connection_ && phase_ != Phase::kAway) on_readable();
+                     });
+}
+
+void DataplaneLink::on_readable() {
+  // One message at a time, so that a peer that floods cannot keep this thread to itself.
+  auto packet = receive_packet(socket_.native_handle(), protocol::kMaxMessageSize);
+  if (!packet) return lose(packet.error());
+  const uint64_t connection = connection_;
+  if (*packet) on_packet(std::move(**packet));
+  if (connection == connection_ && phase_ != Phase::kAway) wait_for_packet();
+}
+
+void DataplaneLink::on_packet(Packet packet) {
+  if (const auto refused = protocol::decode<protocol::Refused>(packet.bytes);
+      refused && refused->generation == 0) {
+    return lose(fmt::format("refused by the data plane: {}", protocol::text_of(refused->reason)));
+  }
+  switch (phase_) {
+    case Phase::kGreeting:
+      return on_welcome(std::move(packet));
+    case Phase::kPublishing:
+      return on_answer(packet);
+    default:
+      return lose("a message that nothing asked for");
+  }
+}
+
+void DataplaneLink::on_welcome(Packet packet) {
+  const auto welcome = protocol::decode<protocol::Welcome>(packet.bytes);
+  if (!welcome) return lose("a message that is no welcome");
+  if (welcome->abi != LINIMO_ABI_VERSION) return lose(fmt::format("ABI {} was not offered", welcome->abi));
+  if (packet.fds.size() != (welcome->generation != 0 ? 2U : 1U)) {
+    return lose(fmt::format("a welcome with {} descriptors", packet.fds.size()));
+  }
+  DataplanePeer peer{.pid = welcome->pid,
+                     .abi = welcome->abi,
+                     .workers = welcome->workers,
+                     .restored = welcome->restored != 0,
+                     .generation = welcome->generation,
+                     .engine = std::string(protocol::text_of(welcome->engine)),
+                     .engine_reason = std::string(protocol::text_of(welcome->engine_reason)),
+                     .snapshot_error = {}};
+  LiveTables live;
+  if (welcome->generation != 0) {
+    auto read = copy_of_file(packet.fds[1].get(), LINIMO_MAX_SNAPSHOT_BYTES).and_then([](auto&& bytes) {
+      return read_live_tables(std::move(bytes));
+    });
+    if (read && read->generation != welcome->generation) {
+      read =
+          tl::unexpected(fmt::format("generation {} instead of {}", read->generation, welcome->generation));
+    }
+    if (read) {
+      live = std::move(*read);
+    } else {
+      peer.snapshot_error = read.error();
+    }
+  }
+  live.generation = welcome->generation;
+  timer_.cancel();
+  retry_ = limits_.first_retry;
+  phase_ = Phase::kReady;
+  observer_.on_connected(peer, std::move(live), CountersView::map(packet.fds[0].get()));
+}
+
+void DataplaneLink::on_answer(const Packet& packet) {
+  const auto accepted = protocol::decode<protocol::Accepted>(packet.bytes);
+  const auto refused = protocol::decode<protocol::Refused>(packet.bytes);
+  const uint64_t generation = accepted ? accepted->generation : refused ? refused->generation : 0;
+  if (generation != publishing_) return lose(fmt::format("no answer to generation {}", publishing_));
+  timer_.cancel();
+  phase_ = Phase::kReady;
+  if (accepted) {
+    observer_.on_accepted(generation);
+  } else {
+    observer_.on_refused(generation, std::string(protocol::text_of(refused->reason)));
+  }
+}
+
+void DataplaneLink::lose(const std::string& reason) {
+  phase_ = Phase::kAway;
+  ++connection_;
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  timer_.expires_after(retry_);
+  timer_.async_wait([this, connection = connection_](const boost::system::error_code& error) {
+    if (!error && connection == connection_ && phase_ == Phase::kAway) connect();
+  });
+  retry_ = std::min(retry_ * 2, limits_.last_retry);
+  observer_.on_lost(reason);
+}
+
+}  // namespace linimo

@@ -1,0 +1,96 @@
+// The control plane's end of the socket to the data plane (maglev/protocol.h): connects, reads back what is
+// live, hands over snapshots one at a time, and connects again whenever the data plane goes.
+//
+//   DataplaneLink link(io, "/run/linimo/dataplane.sock", observer);
+//   link.start();
+//   ... observer.on_connected(peer, live, counters) ...
+//   link.publish(generation, bytes);            // then on_accepted, on_refused or on_lost, in any case one
+//   of them
+//
+// Lives on the event loop's thread; the observer is called from the event loop only.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "controlplane/tables/live_tables.h"
+#include "controlplane/unix/seqpacket.h"
+#include "maglev/counters.h"
+
+namespace linimo {
+
+struct DataplanePeer {
+  uint32_t pid = 0;
+  uint32_t abi = 0;
+  uint32_t workers = 0;
+  bool restored = false;    // its generation came out of the runtime folder
+  uint64_t generation = 0;  // live at the time of its welcome
+  std::string engine;
+  std::string engine_reason;
+  std::string snapshot_error;  // why what it sent back as live could not be read; empty: it could
+};
+
+class DataplaneLink {
+ public:
+  struct Limits {
+    std::chrono::milliseconds welcome{2000};
+    std::chrono::milliseconds answer{5000};
+    std::chrono::milliseconds first_retry{100};
+    std::chrono::milliseconds last_retry{1000};
+  };
+
+  class Observer {
+   public:
+    virtual ~Observer() = default;
+    virtual void on_connected(const DataplanePeer& peer, LiveTables live,
+                              std::optional<CountersView> counters) = 0;
+    virtual void on_accepted(uint64_t generation) = 0;
+    virtual void on_refused(uint64_t generation, const std::string& reason) = 0;
+    /// The connection ended or could not be made; a publication under way has no known outcome.
+    virtual void on_lost(const std::string& reason) = 0;
+  };
+
+  DataplaneLink(boost::asio::io_context& io, std::filesystem::path socket, Observer& observer);
+  DataplaneLink(boost::asio::io_context& io, std::filesystem::path socket, Observer& observer, Limits limits);
+
+  void start();
+
+  /// Connected, and no publication is under way.
+  bool ready() const { return phase_ == Phase::kReady; }
+
+  /// Only when ready(). The bytes are copied before this returns.
+  void publish(uint64_t generation, std::span<const std::byte> snapshot);
+
+ private:
+  enum class Phase { kAway, kGreeting, kReady, kPublishing };
+
+  void connect();
+  void wait_for_packet();
+  void on_readable();
+  void on_packet(Packet packet);
+  void on_welcome(Packet packet);
+  void on_answer(const Packet& packet);
+  void limit(std::chrono::milliseconds time, std::string what);
+  void lose(const std::string& reason);
+
+  boost::asio::io_context& io_;
+  std::filesystem::path path_;
+  Observer& observer_;
+  Limits limits_;
+  Phase phase_ = Phase::kAway;
+  uint64_t publishing_ = 0;  // generation
+  uint64_t connection_ = 0;  // number of the connection: handlers of earlier ones find that they are late
+  std::chrono::milliseconds retry_;
+  boost::asio::posix::stream_descriptor socket_;
+  boost::asio::steady_timer timer_;
+};
+
+}  // namespace linimo

@@ -1,0 +1,50 @@
+#include "controlplane/unix/memfd.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+namespace linimo {
+namespace {
+
+auto system_error(std::string_view what) {
+  return tl::unexpected(std::string(what) + ": " + std::strerror(errno));
+}
+
+}  // namespace
+
+tl::expected<UniqueFd, std::string> make_sealed_memfd(const char* name, std::span<const std::byte> bytes) {
+  UniqueFd fd(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd) return system_error("memfd_create");
+  for (size_t written = 0; written < bytes.size();) {
+    const ssize_t count = write(fd.get(), bytes.data() + written, bytes.size() - written);
+    if (count < 0 && errno != EINTR) return system_error("write to memfd");
+    if (count > 0) written += static_cast<size_t>(count);
+  }
+  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
+    return system_error("seal memfd");
+  }
+  return fd;
+}
+
+tl::expected<std::vector<std::byte>, std::string> copy_of_file(int fd, size_t most) {
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return system_error("fstat");
+  if (!S_ISREG(status.st_mode)) return tl::unexpected(std::string("not memory"));
+  const auto size = static_cast<size_t>(status.st_size);
+  if (size > most) return tl::unexpected("larger than " + std::to_string(most) + " bytes");
+  std::vector<std::byte> bytes(size);
+  for (size_t done = 0; done < size;) {
+    const ssize_t count = pread(fd, bytes.data() + done, size - done, static_cast<off_t>(done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return system_error("read");
+    if (count == 0) return tl::unexpected(std::string("became shorter while it was read"));
+    done += static_cast<size_t>(count);
+  }
+  return bytes;
+}
+
+}  // namespace linimo

@@ -1,0 +1,22 @@
+// Snapshots as descriptors: sealed memory that the receiver can check and the sender can no longer change.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "controlplane/unix/unique_fd.h"
+
+namespace linimo {
+
+/// A memfd with these bytes, sealed against growing, shrinking, writing and unsealing.
+tl::expected<UniqueFd, std::string> make_sealed_memfd(const char* name, std::span<const std::byte> bytes);
+
+/// A copy of a file's bytes, at most `most` of them. By reading, never by mapping: whoever still has the file
+/// may change or cut it meanwhile, and then the copy is wrong, which validation finds.
+tl::expected<std::vector<std::byte>, std::string> copy_of_file(int fd, size_t most);
+
+}  // namespace linimo
