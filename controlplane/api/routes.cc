@@ -1,0 +1,49 @@
+#include "controlplane/api/routes.h"
+
+#include <nlohmann/json.hpp>
+
+#include "controlplane/api/views.h"
+
+namespace linimo {
+namespace {
+
+using nlohmann::json;
+
+HttpResponse reply(unsigned status, const json& content) {
+  // Texts from the data plane or from a file name need not be UTF-8; a view must not fail over them.
+  return {status, content.dump(-1, ' ', false, json::error_handler_t::replace)};
+}
+
+HttpResponse reload(Controller& controller) {
+  const auto reloaded = controller.reload("api");
+  if (!reloaded) return reply(422, {{"error", reloaded.error()}});
+  return reply(200, {{"reloaded", true}, {"restart_needed", controller.restart_needed()}});
+}
+
+struct Route {
+  const char* path;
+  json (*view)(const Controller&);
+};
+constexpr Route kViews[] = {{"/v1/status", status_view},
+                            {"/v1/services", services_view},
+                            {"/v1/backends", backends_view},
+                            {"/v1/pools", pools_view}};
+
+}  // namespace
+
+HttpResponse answer(const HttpRequest& request, Controller& controller) {
+  for (const Route& route : kViews) {
+    if (request.path != route.path) continue;
+    if (request.method != "GET") return reply(405, {{"error", "use GET"}});
+    return reply(200, route.view(controller));
+  }
+  if (request.path == "/v1/reload") {
+    if (request.method != "POST") return reply(405, {{"error", "use POST"}});
+    return reload(controller);
+  }
+  return reply(404, {{"error",
+                      "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
+                      "/v1/reload"}});
+}
+
+}  // namespace linimo

@@ -1,0 +1,15 @@
+// What the API answers to which request. Pure apart from what the controller does on a reload.
+//
+//   GET /v1/status   GET /v1/services   GET /v1/backends   GET /v1/pools   POST /v1/reload
+//
+// Every answer is JSON; an error is {"error": "..."}.
+#pragma once
+
+#include "controlplane/api/http_server.h"
+#include "controlplane/controller.h"
+
+namespace linimo {
+
+HttpResponse answer(const HttpRequest& request, Controller& controller);
+
+}  // namespace linimo

@@ -1,0 +1,164 @@
+#include "controlplane/api/views.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "controlplane/config/values.h"
+#include "controlplane/tables/planner.h"
+
+namespace linimo {
+namespace {
+
+using nlohmann::json;
+
+json traffic(const TrafficCount& count) {
+  return {{"packets", count.packets}, {"bytes", count.bytes}, {"new_flows", count.new_flows}};
+}
+
+TrafficCount of_backend(const Controller& controller, const BackendKey& key) {
+  const auto id = controller.ids().find_backend(key);
+  return controller.counters() && id ? controller.counters()->backend(*id) : TrafficCount{};
+}
+
+const char* state_name(const Controller& controller, const BackendKey& key, uint32_t weight) {
+  const auto state = table_state(controller.health().state(key), weight);
+  if (!state) return "unknown";
+  return *state == LINIMO_BACKEND_UP ? "up" : *state == LINIMO_BACKEND_DRAINING ? "draining" : "down";
+}
+
+const char* encapsulation_name(linimo_encapsulation encapsulation) {
+  return encapsulation == LINIMO_ENCAP_GRE ? "gre" : "ipip";
+}
+
+json health_view(const std::optional<HealthCheckConfig>& health) {
+  if (!health) return nullptr;
+  json view = {{"type", health->type == CheckType::kTcp ? "tcp" : "http"},
+               {"port", health->port},
+               {"interval_ms", health->interval.count()},
+               {"timeout_ms", health->timeout.count()},
+               {"rise", health->rise},
+               {"fall", health->fall}};
+  if (health->type == CheckType::kHttp) {
+    view["path"] = health->path;
+    view["status"] = {health->status_first, health->status_last};
+  }
+  return view;
+}
+
+json optional_text(const std::string& text) {
+  return text.empty() ? json(nullptr) : json(text);
+}
+
+json flows_view(const std::optional<CountersView>& counters) {
+  uint64_t tracked = 0;
+  uint64_t capacity = 0;
+  uint64_t unstored = 0;
+  const auto read = [](const uint64_t& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); };
+  for (uint32_t i = 0; counters && i < counters->workers(); ++i) {
+    tracked += read(counters->worker(i).flows);
+    capacity += read(counters->worker(i).flows_capacity);
+    unstored += read(counters->worker(i).flows_unstored);
+  }
+  return {{"tracked", tracked}, {"capacity", capacity}, {"unstored", unstored}};
+}
+
+}  // namespace
+
+json status_view(const Controller& controller) {
+  const DataplanePeer peer = controller.peer().value_or(DataplanePeer{});
+  json outcomes = json::object();
+  for (int i = 0; i < LINIMO_OUTCOME_COUNT; ++i) {
+    const auto outcome = static_cast<linimo_outcome>(i);
+    outcomes[outcome_name(outcome)] = controller.counters() ? controller.counters()->outcome(outcome) : 0;
+  }
+  const bool connected = controller.connected();
+  return {{"node", controller.config().node.name},
+          {"version", LINIMO_VERSION},
+          {"engine", peer.engine},
+          {"engine_reason", peer.engine_reason},
+          {"generation", controller.live_generation()},
+          {"digest", fmt::format("{:016x}", controller.live_digest())},
+          {"health_known", controller.health().settled()},
+          {"dataplane",
+           {{"connected", connected},
+            {"pid", connected ? json(peer.pid) : json(nullptr)},
+            {"generation", controller.live_generation()},
+            {"workers", peer.workers},
+            {"restored", peer.restored},
+            {"last_refusal", optional_text(controller.last_refusal())}}},
+          {"outcomes", std::move(outcomes)},
+          {"flows", flows_view(controller.counters())},
+          {"config",
+           {{"file", controller.config().file.string()},
+            {"loaded_at", controller.loaded_at()},
+            {"last_error", controller.last_error() ? json(*controller.last_error()) : json(nullptr)},
+            {"restart_needed", controller.restart_needed()}}}};
+}
+
+json services_view(const Controller& controller) {
+  json views = json::array();
+  for (const ServiceConfig& service : controller.config().services) {
+    json vips = json::array();
+    for (const Prefix& vip : service.vips) vips.push_back(vip.to_string());
+    json ports = json::array();
+    for (const PortRange& range : service.ports) {
+      if (kind_of(range) == PortKind::kOne) {
+        ports.push_back(range.first);
+      } else {
+        ports.push_back(ports_text(range));
+      }
+    }
+    const auto id = controller.ids().find_service(service.name);
+    json view = {{"name", service.name},
+                 {"id", id ? json(*id) : json(nullptr)},
+                 {"vips", std::move(vips)},
+                 {"protocol", service.protocol == 6 ? "tcp" : "udp"},
+                 {"ports", std::move(ports)},
+                 {"pool", controller.config().pools[service.pool].name},
+                 {"tracking", service.tracking == LINIMO_TRACKING_FULL ? "full" : "off"},
+                 {"idle_timeout_s", service.idle_timeout_s}};
+    view.update(traffic(controller.counters() && id ? controller.counters()->service(*id) : TrafficCount{}));
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+json backends_view(const Controller& controller) {
+  json views = json::array();
+  for (const PoolConfig& pool : controller.config().pools) {
+    for (const BackendConfig& backend : pool.backends) {
+      const BackendKey key{pool.name, backend.address};
+      const auto id = controller.ids().find_backend(key);
+      json view = {{"pool", pool.name},
+                   {"address", backend.address.to_string()},
+                   {"id", id ? json(*id) : json(nullptr)},
+                   {"state", state_name(controller, key, backend.weight)},
+                   {"weight", backend.weight},
+                   {"share", controller.planner().share(key)},
+                   {"detail", controller.health().detail(key)}};
+      view.update(traffic(of_backend(controller, key)));
+      views.push_back(std::move(view));
+    }
+  }
+  return views;
+}
+
+json pools_view(const Controller& controller) {
+  json views = json::array();
+  for (const PoolConfig& pool : controller.config().pools) {
+    size_t up = 0;
+    for (const BackendConfig& backend : pool.backends) {
+      up += controller.health().state({pool.name, backend.address}) == HealthState::kUp ? 1 : 0;
+    }
+    views.push_back({{"name", pool.name},
+                     {"encapsulation", encapsulation_name(pool.encapsulation)},
+                     {"table_size", pool.table_size},
+                     {"backends", pool.backends.size()},
+                     {"backends_up", up},
+                     {"digest", fmt::format("{:016x}", controller.planner().digest(pool.name))},
+                     {"health", health_view(pool.health)}});
+  }
+  return views;
+}
+
+}  // namespace linimo

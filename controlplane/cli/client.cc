@@ -1,0 +1,67 @@
+#include "controlplane/cli/client.h"
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include <curl/curl.h>
+#include <fmt/format.h>
+
+namespace linimo {
+namespace {
+
+size_t append(char* data, size_t size, size_t count, void* body) {
+  static_cast<std::string*>(body)->append(data, size * count);
+  return size * count;
+}
+
+std::string connect_failure(const std::string& socket, long error) {
+  switch (error) {
+    case ENOENT:
+    case ECONNREFUSED:
+      return fmt::format(
+          "no control plane listens on {}; is linimo-controlplane running? (--socket PATH or "
+          "LINIMO_SOCKET names another socket)",
+          socket);
+    case EACCES:
+    case EPERM:
+      return fmt::format("no permission to open {}; try again as root", socket);
+    default:
+      return fmt::format("cannot connect to {}: {}", socket,
+                         error != 0 ? std::strerror(static_cast<int>(error)) : "unknown error");
+  }
+}
+
+}  // namespace
+
+tl::expected<Reply, std::string> ask(const std::string& socket, const std::string& method,
+                                     const std::string& path) {
+  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(), &curl_easy_cleanup);
+  Reply reply;
+  const std::string url = "http://linimo" + path;
+  if (curl_easy_setopt(easy.get(), CURLOPT_UNIX_SOCKET_PATH, socket.c_str()) != CURLE_OK) {
+    return tl::unexpected(fmt::format("{} cannot be a socket's path", socket));
+  }
+  curl_easy_setopt(easy.get(), CURLOPT_URL, url.c_str());
+  curl_easy_setopt(easy.get(), CURLOPT_CUSTOMREQUEST, method.c_str());
+  curl_easy_setopt(easy.get(), CURLOPT_PROXY, "");
+  curl_easy_setopt(easy.get(), CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT_MS, 10'000L);
+  curl_easy_setopt(easy.get(), CURLOPT_WRITEFUNCTION, append);
+  curl_easy_setopt(easy.get(), CURLOPT_WRITEDATA, &reply.body);
+
+  const CURLcode result = curl_easy_perform(easy.get());
+  if (result == CURLE_COULDNT_CONNECT) {
+    long error = 0;
+    curl_easy_getinfo(easy.get(), CURLINFO_OS_ERRNO, &error);
+    return tl::unexpected(connect_failure(socket, error));
+  }
+  if (result != CURLE_OK) {
+    return tl::unexpected(
+        fmt::format("the control plane on {} does not answer: {}", socket, curl_easy_strerror(result)));
+  }
+  curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &reply.status);
+  return reply;
+}
+
+}  // namespace linimo

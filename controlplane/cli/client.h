@@ -1,0 +1,19 @@
+// Asking the control plane: one HTTP request over its Unix socket.
+#pragma once
+
+#include <string>
+
+#include <tl/expected.hpp>
+
+namespace linimo {
+
+struct Reply {
+  long status = 0;
+  std::string body;
+};
+
+/// The error is ready to be shown and says what to do about it.
+tl::expected<Reply, std::string> ask(const std::string& socket, const std::string& method,
+                                     const std::string& path);
+
+}  // namespace linimo

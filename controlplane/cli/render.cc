@@ -1,0 +1,98 @@
+#include "controlplane/cli/render.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "controlplane/cli/text_table.h"
+
+namespace linimo {
+namespace {
+
+using nlohmann::json;
+
+std::string text_of(const json& value) {
+  if (value.is_null()) return "-";
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+std::string list_of(const json& values) {
+  std::string text;
+  for (const json& value : values) text += (text.empty() ? "" : ",") + text_of(value);
+  return text;
+}
+
+void add_line(std::string& text, std::string_view key, const std::string& value) {
+  text += fmt::format("{:<12}{}\n", key, value);
+}
+
+std::string dataplane_text(const json& status) {
+  const json& dataplane = status.at("dataplane");
+  if (!dataplane.at("connected").get<bool>())
+    return "not connected (it goes on with what it has, if it runs)";
+  return fmt::format("pid {}, {} worker{}{}", text_of(dataplane.at("pid")), text_of(dataplane.at("workers")),
+                     dataplane.at("workers") == 1 ? "" : "s",
+                     dataplane.at("restored").get<bool>() ? ", started from its kept generation" : "");
+}
+
+}  // namespace
+
+std::string render_status(const json& status) {
+  const json& config = status.at("config");
+  std::string text;
+  add_line(text, "node", text_of(status.at("node")));
+  add_line(text, "data plane", dataplane_text(status));
+  add_line(text, "engine",
+           fmt::format("{} ({})", text_of(status.at("engine")), text_of(status.at("engine_reason"))));
+  add_line(text, "generation",
+           fmt::format("{} (digest {})", text_of(status.at("generation")), text_of(status.at("digest"))));
+  if (!status.at("dataplane").at("last_refusal").is_null()) {
+    add_line(text, "REFUSED", text_of(status.at("dataplane").at("last_refusal")));
+  }
+  if (!status.at("health_known").get<bool>())
+    add_line(text, "health", "first checks under way, nothing changes until they end");
+  const json& flows = status.at("flows");
+  add_line(text, "flows",
+           fmt::format("{} tracked, room for {}, {} found no place", grouped(flows.at("tracked")),
+                       grouped(flows.at("capacity")), grouped(flows.at("unstored"))));
+  add_line(text, "config",
+           fmt::format("{}, loaded {}", text_of(config.at("file")), text_of(config.at("loaded_at"))));
+  if (!config.at("last_error").is_null()) add_line(text, "REFUSED", text_of(config.at("last_error")));
+  if (!config.at("restart_needed").empty()) {
+    add_line(
+        text, "",
+        fmt::format("[node] {} changed: restart linimo-dataplane", list_of(config.at("restart_needed"))));
+  }
+
+  TextTable outcomes({"OUTCOME", ">PACKETS"});
+  for (const auto& [name, count] : status.at("outcomes").items()) {
+    if (count != 0 || name == "forwarded") outcomes.add({name, grouped(count)});
+  }
+  return text + '\n' + outcomes.render();
+}
+
+std::string render_services(const json& services) {
+  TextTable table(
+      {"SERVICE", "VIPS", "PROTOCOL", "PORTS", "POOL", "TRACKING", ">PACKETS", ">BYTES", ">NEW FLOWS"});
+  for (const json& service : services) {
+    table.add({text_of(service.at("name")), list_of(service.at("vips")), text_of(service.at("protocol")),
+               list_of(service.at("ports")), text_of(service.at("pool")), text_of(service.at("tracking")),
+               grouped(service.at("packets")), bytes_text(service.at("bytes")),
+               grouped(service.at("new_flows"))});
+  }
+  return table.render();
+}
+
+std::string render_backends(const json& backends) {
+  TextTable table(
+      {"POOL", "BACKEND", "STATE", ">WEIGHT", ">SHARE", ">PACKETS", ">BYTES", ">NEW FLOWS", "DETAIL"});
+  for (const json& backend : backends) {
+    table.add({text_of(backend.at("pool")), text_of(backend.at("address")), text_of(backend.at("state")),
+               text_of(backend.at("weight")),
+               fmt::format("{:.2f} %", backend.at("share").get<double>() * 100),
+               grouped(backend.at("packets")), bytes_text(backend.at("bytes")),
+               grouped(backend.at("new_flows")), text_of(backend.at("detail"))});
+  }
+  return table.render();
+}
+
+}  // namespace linimo

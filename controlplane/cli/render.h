@@ -1,0 +1,14 @@
+// The API's answers as text for people.
+#pragma once
+
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace linimo {
+
+std::string render_status(const nlohmann::json& status);
+std::string render_services(const nlohmann::json& services);
+std::string render_backends(const nlohmann::json& backends);
+
+}  // namespace linimo

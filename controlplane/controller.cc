@@ -1,0 +1,249 @@
+#include "controlplane/controller.h"
+
+#include <ctime>
+
+#include <fmt/format.h>
+
+#include "controlplane/log.h"
+
+namespace linimo {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+// Changes that come together are published together: a rack that fails is one generation, not forty.
+constexpr milliseconds kCoalesce{5};
+constexpr milliseconds kRetryAfterRefusal{5000};
+
+std::string time_text() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ",") + word;
+  return text;
+}
+
+std::filesystem::path id_file(const NodeConfig& node) {
+  return node.runtime_dir / "ids.json";
+}
+
+}  // namespace
+
+std::vector<std::string> restart_differences(const NodeConfig& running, const NodeConfig& wanted) {
+  std::vector<std::string> keys;
+  const auto compare = [&](const char* key, const auto& a, const auto& b) {
+    if (!(a == b)) keys.emplace_back(key);
+  };
+  compare("interfaces", running.interfaces, wanted.interfaces);
+  compare("engine", running.engine, wanted.engine);
+  compare("workers", running.workers, wanted.workers);
+  compare("cores", running.cores, wanted.cores);
+  compare("idle", running.idle, wanted.idle);
+  compare("flows_per_worker", running.flows_per_worker, wanted.flows_per_worker);
+  compare("runtime_dir", running.runtime_dir, wanted.runtime_dir);
+  return keys;
+}
+
+Controller::Controller(boost::asio::io_context& io, Config config, Prober& prober)
+    : config_(std::move(config)),
+      running_node_(config_.node),
+      monitor_(
+          io, prober, [this](const HealthMonitor::Change& change) { on_health_change(change); },
+          [this] {
+            log_info("health known", {{"checks", monitor_.checks()}});
+            evaluate_after(milliseconds(0));
+          }),
+      link_(io, config_.node.dataplane_socket(), *this),
+      evaluation_(io),
+      loaded_at_(time_text()) {}
+
+void Controller::start() {
+  const auto file = id_file(config_.node);
+  if (const auto loaded = ids_.load(file, Clock::now()); !loaded) {
+    log_warning("ids not read, taking those that are live",
+                {{"file", file.string()}, {"why", loaded.error()}});
+  }
+  link_.start();
+}
+
+void Controller::begin_checks() {
+  // Not before the first answer of the data plane, or the lack of one: what was live is the state that a
+  // backend has until it is checked.
+  if (checking_) return;
+  checking_ = true;
+  monitor_.configure(config_);
+  inherit_live_states();
+}
+
+void Controller::inherit_live_states() {
+  std::map<BackendKey, HealthState> states;
+  for (const auto& [key, backend] : live_.backends) {
+    states[key] = backend.state == LINIMO_BACKEND_DOWN ? HealthState::kDown : HealthState::kUp;
+  }
+  monitor_.inherit(states);
+}
+
+tl::expected<void, std::string> Controller::hold_ids(const Config& config) {
+  if (auto held = ids_.hold(config, live_, Clock::now()); !held) return held;
+  // Written down before anybody relies on them.
+  if (auto saved = ids_.save(id_file(config_.node)); !saved) {
+    log_error("ids not saved, a restart may give other ones", {{"why", saved.error()}});
+  }
+  return {};
+}
+
+tl::expected<void, std::string> Controller::reload(std::string_view why) {
+  auto loaded = load_config(config_.file);
+  if (loaded) {
+    if (auto held = hold_ids(*loaded); !held) {
+      loaded = tl::unexpected(fmt::format("{}: {}", config_.file.string(), held.error()));
+    }
+  }
+  if (!loaded) {
+    last_error_ = loaded.error();
+    log_error("configuration refused, the running one stays", {{"trigger", why}, {"why", loaded.error()}});
+    return tl::unexpected(loaded.error());
+  }
+  if (loaded->hash_seed != config_.hash_seed) {
+    log_warning("hash seed changed: flows that are open are chosen for anew", {{"trigger", why}});
+  }
+  // The sockets and files of this process stay where they are until it starts again.
+  const NodeConfig wanted = loaded->node;
+  loaded->node.runtime_dir = config_.node.runtime_dir;
+  config_ = std::move(*loaded);
+  restart_needed_ = restart_differences(running_node_, wanted);
+  loaded_at_ = time_text();
+  last_error_.reset();
+  log_info("configuration loaded", {{"trigger", why},
+                                    {"file", config_.file.string()},
+                                    {"pools", config_.pools.size()},
+                                    {"services", config_.services.size()}});
+  if (!restart_needed_.empty()) {
+    log_warning("changes in [node] wait for a restart of the data plane",
+                {{"keys", joined(restart_needed_)}});
+  }
+  if (checking_) {
+    monitor_.configure(config_);
+    inherit_live_states();
+  }
+  evaluate_after(kCoalesce);
+  return {};
+}
+
+void Controller::on_health_change(const HealthMonitor::Change& change) {
+  log_info("backend state changed", {{"pool", change.backend.pool},
+                                     {"backend", change.backend.address.to_string()},
+                                     {"from", health_name(change.before)},
+                                     {"to", health_name(change.after)},
+                                     {"why", change.detail.empty() ? "check succeeded" : change.detail}});
+  evaluate_after(kCoalesce);
+}
+
+void Controller::on_connected(const DataplanePeer& peer, LiveTables live,
+                              std::optional<CountersView> counters) {
+  log_info("data plane connected", {{"pid", peer.pid},
+                                    {"engine", peer.engine},
+                                    {"workers", peer.workers},
+                                    {"generation", peer.generation},
+                                    {"restored", peer.restored ? "yes" : "no"}});
+  if (!peer.snapshot_error.empty()) {
+    log_warning("what is live cannot be read back", {{"why", peer.snapshot_error}});
+  }
+  if (!counters) log_warning("the data plane's counters cannot be read");
+  if (peer_ && peer_->pid != peer.pid) {  // it read the configuration file when it started
+    running_node_ = config_.node;
+    restart_needed_.clear();
+  }
+  connected_ = true;
+  last_loss_.clear();
+  peer_ = peer;
+  counters_ = std::move(counters);
+  live_ = std::move(live);
+  last_generation_ = std::max(last_generation_, live_.generation);
+  if (!learned_) {
+    learned_ = true;
+    ids_.learn(live_, Clock::now());
+    ids_held_ = false;
+  }
+  begin_checks();
+  inherit_live_states();
+  evaluate_after(milliseconds(0));
+}
+
+void Controller::on_lost(const std::string& reason) {
+  connected_ = false;
+  publishing_.clear();
+  if (reason != last_loss_) {  // every attempt to connect again ends here
+    last_loss_ = reason;
+    log_warning("no data plane, trying again", {{"why", reason}});
+  }
+  begin_checks();
+}
+
+void Controller::on_accepted(uint64_t generation) {
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - publish_start_);
+  if (auto live = read_live_tables(std::move(publishing_))) live_ = std::move(*live);
+  publishing_.clear();
+  last_generation_ = generation;
+  last_refusal_.clear();
+  log_info("generation accepted", {{"generation", generation},
+                                   {"digest", fmt::format("{:016x}", live_.digest)},
+                                   {"bytes", live_.bytes.size()},
+                                   {"took_us", took.count()}});
+  // Ids of what was replaced begin to rest only now.
+  if (auto held = hold_ids(config_); !held) log_error("ids not released", {{"why", held.error()}});
+  evaluate_after(kCoalesce);
+}
+
+void Controller::on_refused(uint64_t generation, const std::string& reason) {
+  publishing_.clear();
+  last_refusal_ = reason;
+  log_error("generation refused by the data plane, the live one stays",
+            {{"generation", generation}, {"live", live_.generation}, {"why", reason}});
+  evaluate_after(kRetryAfterRefusal);
+}
+
+void Controller::evaluate_after(milliseconds delay) {
+  // Earlier wishes are kept: this only ever brings the evaluation forward, unless none is due.
+  const auto due = Clock::now() + delay;
+  if (evaluation_.expiry() > Clock::now() && evaluation_.expiry() <= due) return;
+  evaluation_.expires_at(due);
+  evaluation_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) evaluate();
+  });
+}
+
+void Controller::evaluate() {
+  if (!monitor_.settled()) return;
+  if (!ids_held_) {
+    if (auto held = hold_ids(config_); !held) {
+      log_error("nothing published", {{"why", held.error()}});
+      return evaluate_after(kRetryAfterRefusal);
+    }
+    ids_held_ = true;
+  }
+  const auto start = Clock::now();
+  const uint64_t generation = last_generation_ + 1;
+  const SnapshotSpec spec = planner_.plan(
+      config_, [this](const BackendKey& key) { return monitor_.state(key); }, ids_, generation);
+  if (!link_.ready()) return;  // the answer, or the next connection, brings us here again
+  std::vector<std::byte> bytes = build_snapshot(spec);
+  if (same_tables(bytes, live_.bytes)) {
+    log_debug("tables are live already", {{"generation", live_.generation}});
+    return;
+  }
+  publish_start_ = start;
+  publishing_ = std::move(bytes);
+  log_debug("publishing", {{"generation", generation}, {"bytes", publishing_.size()}});
+  link_.publish(generation, publishing_);
+}
+
+}  // namespace linimo

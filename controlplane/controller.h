@@ -1,0 +1,101 @@
+// The control plane's mind: configuration and health in, generations out.
+//
+// Everything that may change what is forwarded ends in one place, `evaluate`: it plans the tables from what
+// is configured and what is known, compares them with what is live, and publishes the difference. So it does
+// not matter in which order a backend dies, a file changes and a data plane comes back.
+//
+//   Controller controller(io, config);
+//   controller.start();
+//   controller.reload("signal");
+//
+// Lives on the event loop's thread.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "controlplane/config/config.h"
+#include "controlplane/health/monitor.h"
+#include "controlplane/tables/dataplane_link.h"
+#include "controlplane/tables/ids.h"
+#include "controlplane/tables/planner.h"
+
+namespace linimo {
+
+class Controller final : private DataplaneLink::Observer {
+ public:
+  Controller(boost::asio::io_context& io, Config config, Prober& prober);
+
+  void start();
+
+  /// Reads the configuration file again. An error leaves everything as it is, and is remembered.
+  tl::expected<void, std::string> reload(std::string_view why);
+
+  const Config& config() const { return config_; }
+  const HealthMonitor& health() const { return monitor_; }
+  const Planner& planner() const { return planner_; }
+  const Ids& ids() const { return ids_; }
+
+  bool connected() const { return connected_; }
+  /// The data plane of the current connection, or of the last one.
+  const std::optional<DataplanePeer>& peer() const { return peer_; }
+  const std::optional<CountersView>& counters() const { return counters_; }
+  uint64_t live_generation() const { return live_.generation; }
+  uint64_t live_digest() const { return live_.digest; }
+
+  const std::string& loaded_at() const { return loaded_at_; }
+  const std::optional<std::string>& last_error() const { return last_error_; }
+  /// Why the last publication was refused; empty when it was not.
+  const std::string& last_refusal() const { return last_refusal_; }
+  /// Keys of [node] whose new values wait for a restart of the data plane.
+  const std::vector<std::string>& restart_needed() const { return restart_needed_; }
+
+ private:
+  void on_connected(const DataplanePeer& peer, LiveTables live,
+                    std::optional<CountersView> counters) override;
+  void on_accepted(uint64_t generation) override;
+  void on_refused(uint64_t generation, const std::string& reason) override;
+  void on_lost(const std::string& reason) override;
+
+  void on_health_change(const HealthMonitor::Change& change);
+  void begin_checks();
+  void inherit_live_states();
+  tl::expected<void, std::string> hold_ids(const Config& config);
+  void evaluate_after(std::chrono::milliseconds delay);
+  void evaluate();
+
+  Config config_;
+  NodeConfig running_node_;  // as the data plane read it when it started
+  HealthMonitor monitor_;
+  Planner planner_;
+  Ids ids_;
+  DataplaneLink link_;
+  boost::asio::steady_timer evaluation_;
+
+  LiveTables live_;
+  std::vector<std::byte> publishing_;  // sent, not yet answered
+  uint64_t last_generation_ = 0;       // the highest that was accepted or found live
+  std::chrono::steady_clock::time_point publish_start_;
+
+  bool checking_ = false;
+  bool connected_ = false;
+  bool learned_ = false;   // the ids that were live when this process started
+  bool ids_held_ = false;  // every name of the configuration has one
+  std::optional<DataplanePeer> peer_;
+  std::optional<CountersView> counters_;
+  std::string loaded_at_;
+  std::optional<std::string> last_error_;
+  std::string last_refusal_;
+  std::string last_loss_;
+  std::vector<std::string> restart_needed_;
+};
+
+/// Keys of [node] in which the two differ and which a running data plane cannot take over.
+std::vector<std::string> restart_differences(const NodeConfig& running, const NodeConfig& wanted);
+
+}  // namespace linimo

@@ -1,0 +1,106 @@
+// linimo-controlplane: checks the backends, computes the tables and hands them to the data plane.
+//
+//   linimo-controlplane --config /etc/linimo/linimo.toml
+//
+// SIGHUP, or a change of the file, reads it again; SIGTERM and SIGINT end the process and nothing else: the
+// data plane goes on with what it has. Exit codes: 0 asked to end, 1 it could not start or go on, 2 wrong
+// usage.
+#include <csignal>
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <systemd/sd-daemon.h>
+
+#include "controlplane/api/http_server.h"
+#include "controlplane/api/routes.h"
+#include "controlplane/config/file_watcher.h"
+#include "controlplane/controller.h"
+#include "controlplane/health/curl_prober.h"
+#include "controlplane/log.h"
+#include "controlplane/process_lock.h"
+
+namespace linimo {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+void reload_on_hangup(boost::asio::signal_set& hangup, Controller& controller) {
+  hangup.async_wait([&](const boost::system::error_code& error, int) {
+    if (error) return;
+    (void)controller.reload("signal");  // an error is logged there
+    reload_on_hangup(hangup, controller);
+  });
+}
+
+int serve(const std::filesystem::path& file) {
+  auto config = load_config(file);
+  if (!config) {
+    log_error("configuration refused", {{"why", config.error()}});
+    return kFailed;
+  }
+  const auto lock = lock_runtime_dir(config->node.runtime_dir);
+  if (!lock) {
+    log_error("cannot start", {{"why", lock.error()}});
+    return kFailed;
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+
+  boost::asio::io_context io(1);
+  const NodeConfig node = config->node;
+  const auto prober = make_curl_prober(io);
+  Controller controller(io, std::move(*config), *prober);
+  HttpServer server(io, node.control_socket(),
+                    [&](const HttpRequest& request) { return answer(request, controller); });
+  FileWatcher watcher(io, file, [&] { (void)controller.reload("file changed"); });
+
+  boost::asio::signal_set hangup(io, SIGHUP);
+  reload_on_hangup(hangup, controller);
+  boost::asio::signal_set end(io, SIGTERM, SIGINT);
+  end.async_wait([&](const boost::system::error_code&, int signal) {
+    log_info("ending, the data plane goes on", {{"signal", signal}});
+    sd_notify(0, "STOPPING=1");
+    io.stop();
+  });
+
+  controller.start();
+  log_info("started", {{"node", node.name},
+                       {"version", LINIMO_VERSION},
+                       {"config", file.string()},
+                       {"socket", node.control_socket().string()}});
+  sd_notify(0, "READY=1");
+  io.run();
+  return 0;
+}
+
+int run(int argc, char** argv) {
+  std::filesystem::path file = "/etc/linimo/linimo.toml";
+  std::string level = "info";
+  CLI::App app("linimo-controlplane: decides what linimo-dataplane forwards by");
+  app.set_version_flag("--version", LINIMO_VERSION);
+  app.add_option("--config", file, "the configuration file")->capture_default_str();
+  app.add_option("--log-level", level, "debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsage;
+  }
+  set_log_level(level);
+  return serve(std::filesystem::absolute(file));
+}
+
+}  // namespace
+}  // namespace linimo
+
+int main(int argc, char** argv) {
+  try {
+    return linimo::run(argc, argv);
+  } catch (const std::exception& error) {
+    linimo::log_error("cannot go on", {{"why", error.what()}});
+    return 1;
+  }
+}
