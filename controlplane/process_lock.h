@@ -6,7 +6,7 @@
 
 #include <tl/expected.hpp>
 
-#include "controlplane/unix/unique_fd.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 

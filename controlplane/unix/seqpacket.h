@@ -10,7 +10,7 @@
 
 #include <tl/expected.hpp>
 
-#include "controlplane/unix/unique_fd.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 
