@@ -7,7 +7,7 @@
 #include <initializer_list>
 #include <map>
 
-#include "dataplane/unique_fd.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "maglev/hash.h"
@@ -61,23 +62,42 @@ void append_rules(std::vector<Claim> claims, uint8_t protocol, std::vector<linim
   std::erase_if(claims, [&](const Claim& claim) { return claim.protocol != protocol; });
   std::stable_sort(claims.begin(), claims.end(),
                    [](const Claim& a, const Claim& b) { return a.precedence() < b.precedence(); });
-  std::set<uint32_t> starts;  // where the answer may change
+  std::vector<uint32_t> starts;  // where the answer may change
   for (const Claim& claim : claims) {
-    starts.insert(claim.ports.first);
-    starts.insert(uint32_t{claim.ports.last} + 1);
+    starts.push_back(claim.ports.first);
+    starts.push_back(uint32_t{claim.ports.last} + 1);
   }
+  std::sort(starts.begin(), starts.end());
+  starts.erase(std::unique(starts.begin(), starts.end()), starts.end());
+
+  // The best claim takes its stretches first, each later one what is still free. `next_free` leads over what
+  // is taken, its path halved on each walk, so that many claims on many ports stay cheap.
+  std::vector<uint32_t> next_free(starts.size());
+  std::iota(next_free.begin(), next_free.end(), 0);
+  const auto free_from = [&](uint32_t at) {
+    while (next_free[at] != at) at = next_free[at] = next_free[next_free[at]];
+    return at;
+  };
+  std::vector<const Claim*> owner(starts.size());
+  for (const Claim& claim : claims) {
+    const auto first = std::lower_bound(starts.begin(), starts.end(), claim.ports.first) - starts.begin();
+    for (uint32_t at = free_from(static_cast<uint32_t>(first)); starts[at] <= claim.ports.last;
+         at = free_from(at)) {
+      owner[at] = &claim;
+      next_free[at] = at + 1;
+    }
+  }
+
   const size_t first_rule = rules.size();
-  for (auto start = starts.begin(); start != starts.end() && std::next(start) != starts.end(); ++start) {
-    const auto winner = std::find_if(claims.begin(), claims.end(), [&](const Claim& claim) {
-      return claim.ports.first <= *start && *start <= claim.ports.last;
-    });
-    if (winner == claims.end()) continue;
-    const auto last = static_cast<uint16_t>(*std::next(start) - 1);
-    if (rules.size() > first_rule && rules.back().service == winner->service &&
-        rules.back().port_last + 1U == *start) {
+  for (size_t at = 0; at + 1 < starts.size(); ++at) {
+    if (owner[at] == nullptr) continue;
+    const auto last = static_cast<uint16_t>(starts[at + 1] - 1);
+    const uint16_t service = owner[at]->service;
+    if (rules.size() > first_rule && rules.back().service == service &&
+        rules.back().port_last + 1U == starts[at]) {
       rules.back().port_last = last;
     } else {
-      rules.push_back({static_cast<uint16_t>(*start), last, protocol, winner->service});
+      rules.push_back({static_cast<uint16_t>(starts[at]), last, protocol, service});
     }
   }
 }

@@ -128,7 +128,7 @@ tl::expected<Eal, std::string> start_eal(const NodeConfig& config) {
   for (uint32_t i = 0; i < config.workers; ++i) lcores += fmt::format(",{}@{}", i + 1, cpus[i]);
   std::vector<std::string> arguments = {"linimo-dataplane", "--lcores",       lcores,
                                         "--in-memory",      "--iova-mode=va", "--log-level",
-                                        "lib.eal:warning",  "--no-telemetry"};
+                                        "lib.eal:error",  "--no-telemetry"};
   if (!eal.hugepages) {
     spdlog::warn(
         "no hugepages: forwarding works at less than half the speed; reserve some with "

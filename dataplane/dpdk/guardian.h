@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 #include "dataplane/dpdk/takeover.h"
-#include "dataplane/unique_fd.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo::dpdk {
 

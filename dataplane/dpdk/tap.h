@@ -7,7 +7,7 @@
 #include <tl/expected.hpp>
 
 #include "dataplane/forward/next_hop.h"
-#include "dataplane/unique_fd.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo::dpdk {
 

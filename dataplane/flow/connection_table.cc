@@ -94,11 +94,14 @@ ConnectionTable::Entry ConnectionTable::place_for(const Wanted& at, const Servic
       capacity() / std::max<uint32_t>(services_holding_ + (per_service_[service.id] == 0), 1);
   Entry best = nullptr;
   uint64_t best_rank = ~uint64_t{0};
+  bool own_embryonic = false;
   for (const uint64_t index : {at.first, at.second}) {
     for (uint64_t* word = bucket(index); word != bucket(index) + kBucketEntries; ++word) {
       const uint32_t owner = service_of(*word);
       const bool own = owner == service.id;
       const uint32_t age = age_of(*word, now_s);
+      const bool embryonic = state_of(*word) == kEmbryonic;
+      own_embryonic |= own && embryonic;
       uint64_t kind;
       if (own && expired(*word, service.idle_timeout_s, now_s)) {
         kind = 0;
@@ -111,12 +114,17 @@ ConnectionTable::Entry ConnectionTable::place_for(const Wanted& at, const Servic
       } else {
         continue;
       }
-      const uint64_t rank = kind << 32 | uint64_t{state_of(*word) != kEmbryonic} << 16 | (kStampMask - age);
+      const uint64_t rank = kind << 32 | uint64_t{!embryonic} << 16 | (kStampMask - age);
       if (rank < best_rank) {
         best_rank = rank;
         best = word;
       }
     }
+  }
+  // Embryonic entries too young to go are a flood's: an established flow does not make room for that.
+  if (best != nullptr && own_embryonic && state_of(*best) != kEmbryonic && service_of(*best) == service.id &&
+      !expired(*best, service.idle_timeout_s, now_s)) {
+    return nullptr;
   }
   if (best != nullptr) clear(best);
   return best;

@@ -1,7 +1,7 @@
 // The counters' shared memory, writer's side (maglev/counters.h says what is in it).
 #pragma once
 
-#include "dataplane/unique_fd.h"
+#include "maglev/unique_fd.h"
 #include "maglev/counters.h"
 
 namespace linimo {

@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "dataplane/unique_fd.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 

@@ -8,7 +8,7 @@
 
 #include <tl/expected.hpp>
 
-#include "dataplane/unique_fd.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 

@@ -15,7 +15,7 @@
 
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
-#include "dataplane/unique_fd.h"
+#include "maglev/unique_fd.h"
 #include "maglev/protocol.h"
 
 namespace linimo {
