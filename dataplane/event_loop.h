@@ -6,6 +6,8 @@
 #include <functional>
 #include <initializer_list>
 #include <map>
+#include <memory>
+#include <vector>
 
 #include "maglev/unique_fd.h"
 
