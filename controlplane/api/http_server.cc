@@ -1,36 +1,38 @@
 #include "controlplane/api/http_server.h"
 
+#include <array>
 #include <optional>
 
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
-#include <boost/beast/core.hpp>
-#include <boost/beast/http.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 namespace linimo {
 
 namespace asio = boost::asio;
-namespace beast = boost::beast;
 namespace http = boost::beast::http;
 
 namespace {
 
+using boost::system::error_code;
 using Socket = asio::local::stream_protocol::socket;
-using Stream = beast::basic_stream<asio::local::stream_protocol>;
 
 constexpr size_t kMaxConnections = 64;
 constexpr uint32_t kMaxHeaderBytes = 8 << 10;
 constexpr uint64_t kMaxBodyBytes = 64 << 10;
 constexpr std::chrono::seconds kTimeLimit{10};
 
-http::response<http::string_body> rendered(HttpResponse&& response, unsigned version, bool keep_alive) {
-  http::response<http::string_body> message(static_cast<http::status>(response.status), version);
-  message.set(http::field::server, "linimo");
-  message.set(http::field::content_type, "application/json");
-  message.keep_alive(keep_alive);
-  message.body() = std::move(response.body);
-  message.prepare_payload();
-  return message;
+std::string rendered(const HttpResponse& response, bool keep_alive) {
+  return fmt::format(
+      "HTTP/1.1 {} {}\r\nServer: linimo\r\nContent-Type: application/json\r\nContent-Length: "
+      "{}\r\nConnection: {}\r\n\r\n{}",
+      response.status, std::string(http::obsolete_reason(static_cast<http::status>(response.status))),
+      response.body.size(), keep_alive ? "keep-alive" : "close", response.body);
 }
 
 }  // namespace
@@ -79,55 +81,79 @@ class HttpServer::Listener : public std::enable_shared_from_this<Listener> {
 
 namespace {
 
+/// One connection: read a request, answer it, and again while the client wishes. Only the parser of Beast is
+/// used: its asynchronous operations would double the time that this program takes to compile.
 template <typename Owner>
 class Session : public std::enable_shared_from_this<Session<Owner>> {
  public:
   Session(Socket socket, std::shared_ptr<Owner> owner)
-      : stream_(std::move(socket)), owner_(std::move(owner)) {}
+      : socket_(std::move(socket)), limit_(socket_.get_executor()), owner_(std::move(owner)) {}
   ~Session() { owner_->on_session_end(); }
 
-  void read() {
+  void begin_request() {
     parser_.emplace();
     parser_->header_limit(kMaxHeaderBytes);
     parser_->body_limit(kMaxBodyBytes);
-    stream_.expires_after(kTimeLimit);
-    http::async_read(
-        stream_, buffer_, *parser_,
-        [self = this->shared_from_this()](beast::error_code error, size_t) { self->on_read(error); });
+    parser_->eager(true);
+    restart_time_limit();
+    parse();
   }
 
  private:
-  void on_read(beast::error_code error) {
-    if (error == http::error::body_limit || error == http::error::header_limit) {
-      return write(rendered({413, R"({"error":"the request is too large"})"}, 11, false));
-    }
-    // What the parser does not understand is answered; a peer that left or said nothing in time is not.
-    static const auto& parser_errors = http::make_error_code(http::error::bad_method).category();
-    if (error && error != http::error::end_of_stream && error.category() == parser_errors) {
-      return write(rendered({400, R"({"error":"this is not HTTP"})"}, 11, false));
-    }
-    if (error) return;
+  void restart_time_limit() {
+    limit_.expires_after(kTimeLimit);
+    limit_.async_wait([weak = this->weak_from_this()](const error_code& error) {
+      const auto self = weak.lock();
+      if (error || self == nullptr || self->limit_.expiry() > std::chrono::steady_clock::now()) return;
+      error_code ignored;
+      self->socket_.close(ignored);
+    });
+  }
 
+  void read() {
+    socket_.async_read_some(asio::buffer(chunk_),
+                            [self = this->shared_from_this()](const error_code& error, size_t length) {
+                              if (error) return;  // the peer left, or the time is up
+                              self->input_.append(self->chunk_.data(), length);
+                              self->parse();
+                            });
+  }
+
+  void parse() {
+    error_code error;
+    while (!input_.empty() && !parser_->is_done()) {
+      const size_t used = parser_->put(asio::buffer(input_), error);
+      input_.erase(0, used);
+      if (error == http::error::need_more) break;
+      if (error == http::error::body_limit || error == http::error::header_limit) {
+        return respond({413, R"({"error":"the request is too large"})"}, false);
+      }
+      if (error) return respond({400, R"({"error":"this is not HTTP"})"}, false);
+    }
+    if (!parser_->is_done()) return read();
     const auto& message = parser_->get();
     const std::string_view target(message.target().data(), message.target().size());
     const HttpRequest request{std::string(message.method_string()),
                               std::string(target.substr(0, target.find('?'))), message.body()};
-    write(rendered(owner_->handle(request), message.version(), message.keep_alive()));
+    respond(owner_->handle(request), message.keep_alive());
   }
 
-  void write(http::response<http::string_body> message) {
-    response_ = std::move(message);
-    stream_.expires_after(kTimeLimit);
-    http::async_write(stream_, response_, [self = this->shared_from_this()](beast::error_code error, size_t) {
-      if (!error && self->response_.keep_alive()) self->read();
-    });
+  void respond(const HttpResponse& response, bool keep_alive) {
+    output_ = rendered(response, keep_alive);
+    restart_time_limit();
+    asio::async_write(socket_, asio::buffer(output_),
+                      [self = this->shared_from_this(), keep_alive](const error_code& error, size_t) {
+                        if (!error && keep_alive) self->begin_request();
+                      });
   }
 
-  Stream stream_;
+  Socket socket_;
+  asio::steady_timer limit_;
   std::shared_ptr<Owner> owner_;
-  beast::flat_buffer buffer_{kMaxHeaderBytes + kMaxBodyBytes};
+  std::array<char, 4096> chunk_;
+  std::string input_;  // received and not yet parsed
+  std::string output_;
   std::optional<http::request_parser<http::string_body>> parser_;
-  http::response<http::string_body> response_;
 };
 
 }  // namespace
@@ -139,7 +165,7 @@ void HttpServer::Listener::accept() {
     if (self->closed_) return;
     if (!error) {
       ++self->sessions_;
-      std::make_shared<Session<Listener>>(std::move(socket), self)->read();
+      std::make_shared<Session<Listener>>(std::move(socket), self)->begin_request();
       return self->accept();
     }
     // Out of descriptors, for example: that passes, and asking again at once would only burn time.
