@@ -1,0 +1,260 @@
+// The whole configuration: a right one is read with its defaults; a wrong one is refused with the line and
+// column of the mistake and with what was expected.
+
+#include "controlplane/config/config.h"
+
+#include <gtest/gtest.h>
+
+#include "controlplane/config/values.h"
+#include "tests/unit/temporary_folder.h"
+
+namespace linimo {
+namespace {
+
+constexpr std::string_view kPool = R"(
+[[pool]]
+name = "web"
+health = { type = "http", port = 80, path = "/healthz", interval = "2s", timeout = "200ms", rise = 2, fall = 3 }
+backends = [ { address = "10.0.1.1" }, { address = "10.0.1.2", weight = 50 } ]
+)";
+constexpr std::string_view kService = R"(
+[[service]]
+name = "web"
+vips = ["203.0.113.10", "2001:db8:f::/64"]
+protocol = "tcp"
+ports = [80, 443, "8000-8100"]
+pool = "web"
+)";
+
+class ConfigTest : public testing::Test {
+ protected:
+  ConfigTest() : seed_(folder_.write("seed", "0123456789abcdef")) {}
+
+  /// Nine lines long, so that what follows begins in line 10.
+  std::string node() const {
+    return "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\nencap_source = [\"10.0.0.11\"]\nhash_seed_file "
+           "= \"" +
+           seed_.string() + "\"\n\n\n\n\n";
+  }
+  tl::expected<Config, std::string> load(const std::string& text) {
+    return load_config(folder_.write("linimo.toml", text));
+  }
+  std::string error_of(const std::string& text) {
+    const auto loaded = load(text);
+    if (loaded) return "accepted";
+    const std::string prefix = folder_.path().string() + "/linimo.toml:";
+    return loaded.error().starts_with(prefix) ? loaded.error().substr(prefix.size()) : loaded.error();
+  }
+
+  /// A pool that begins in line 10, `line` being its line 12; a service after it.
+  std::string with_pool_line(std::string_view line) const {
+    return node() + "[[pool]]\nname = \"web\"\n" + std::string(line) +
+           "\nbackends = [ { address = \"10.0.1.1\" } ]\n" + std::string(kService);
+  }
+  std::string with_backends(std::string_view backends) const {
+    return node() + "[[pool]]\nname = \"web\"\nbackends = [ " + std::string(backends) + " ]\n" +
+           std::string(kService);
+  }
+  /// A service of which `line` is line 12, behind a pool of two lines in lines 15 and 16.
+  std::string with_service(std::string_view lines) const {
+    return node() + "[[service]]\nname = \"s\"\n" + std::string(lines) +
+           "\n[[pool]]\nname = \"p\"\nbackends = [ { address = \"10.0.1.1\" } ]\n";
+  }
+
+  TemporaryFolder folder_;
+  std::filesystem::path seed_;
+};
+
+TEST_F(ConfigTest, ReadsAWholeConfiguration) {
+  const auto config = load(node() + std::string(kPool) + std::string(kService));
+  ASSERT_TRUE(config) << config.error();
+  ASSERT_EQ(config->pools.size(), 1u);
+  const PoolConfig& pool = config->pools[0];
+  EXPECT_EQ(pool.table_size, 65537u);
+  EXPECT_EQ(pool.encapsulation, LINIMO_ENCAP_IPIP);
+  ASSERT_TRUE(pool.health);
+  EXPECT_EQ(pool.health->timeout, std::chrono::milliseconds(200));
+  EXPECT_EQ(pool.backends[0].weight, 100u);
+  EXPECT_EQ(pool.backends[1].weight, 50u);
+  const ServiceConfig& service = config->services.at(0);
+  EXPECT_EQ(service.protocol, 6);
+  EXPECT_EQ(service.ports, (std::vector<PortRange>{{80, 80}, {443, 443}, {8000, 8100}}));
+  EXPECT_EQ(service.vips[1].to_string(), "2001:db8:f::/64");
+  EXPECT_EQ(service.idle_timeout_s, 900u);
+  EXPECT_EQ(service.tracking, LINIMO_TRACKING_FULL);
+  EXPECT_EQ(config->longest_idle_timeout(), std::chrono::seconds(900));
+}
+
+TEST_F(ConfigTest, AcceptsServicesThatOnlySeemToContend) {
+  const auto config = load(node() + std::string(kPool) + std::string(kService) + R"(
+[[service]]
+name = "udp"
+vips = ["203.0.113.10"]
+protocol = "udp"
+ports = [80]
+pool = "web"
+[[service]]
+name = "rest"
+vips = ["203.0.113.10"]
+protocol = "tcp"
+ports = "any"
+pool = "web"
+idle_timeout = "1h"
+[[service]]
+name = "exact"
+vips = ["203.0.113.10"]
+protocol = "tcp"
+ports = [8050]
+pool = "web"
+[[service]]
+name = "wider"
+vips = ["203.0.113.0/24"]
+protocol = "tcp"
+ports = [80]
+pool = "web"
+tracking = "off"
+allow_sources = ["0.0.0.0/0", "::/0"]
+)");
+  ASSERT_TRUE(config) << config.error();
+  EXPECT_EQ(config->services[1].idle_timeout_s, 60u);
+  EXPECT_EQ(config->longest_idle_timeout(), std::chrono::hours(1));
+}
+
+TEST_F(ConfigTest, RefusesWrongPools) {
+  const std::pair<std::string, std::string_view> cases[] = {
+      {with_pool_line("colour = 1"), "12:1: unknown key \"colour\"; expected one of \"name\""},
+      {with_pool_line("encapsulation = \"gue\""),
+       "12:17: encapsulation \"gue\" is not there yet; expected \"ipip\""},
+      {with_pool_line("table_size = 65536"), "12:14: 65536 is not a prime; expected a prime, such as 65537"},
+      {with_pool_line("health = { type = \"icmp\", port = 1 }"), "12:19: \"icmp\" is not known here"},
+      {with_pool_line("health = { type = \"tcp\" }"),
+       "12:10: \"port\" is missing; expected the port to check"},
+      {with_pool_line("health = { type = \"tcp\", port = 65536 }"), "12:33: 65536 is out of range"},
+      {with_pool_line("health = { type = \"tcp\", port = 1, path = \"/\" }"),
+       "12:43: \"path\" means nothing to a tcp"},
+      {with_pool_line("health = { type = \"tcp\", port = 1, interval = \"2 s\" }"),
+       "12:47: not a duration; expected"},
+      {with_pool_line("health = { type = \"tcp\", port = 1, interval = \"1s\", timeout = \"2s\" }"),
+       "12:63: duration out of range; expected a duration from 10ms to 1s"},
+      {with_pool_line("health = { type = \"tcp\", port = 1, interval = 2 }"),
+       "12:47: this is an integer; expected a "
+       "duration"},
+      {with_pool_line("health = { type = \"http\", port = 1, host = \"a\\r\\nb\" }"),
+       "12:44: not a host name"},
+      {with_pool_line("health = { type = \"http\", port = 1, path = \"/a b\" }"), "12:44: not a path"},
+      {with_pool_line("health = { type = \"tcp\", port = 1, rise = 0 }"), "12:43: 0 is out of range"},
+      {with_backends("{ address = \"10.0.1.1\", weight = 65536 }"), "12:47: 65536 is out of range"},
+      {with_backends("{ address = \"10.0.1.300\" }"), "12:26: not an IP address"},
+      {with_backends("{ address = \"127.0.0.1\" }"), "12:26: loopback, multicast or unspecified"},
+      {with_backends("{ address = \"10.0.1.1\" }, { address = \"10.0.1.1\" }"),
+       "12:52: 10.0.1.1 is listed twice"},
+      {with_backends("{ address = \"2001:db8::1\" }"), "12:26: [node] encap_source has no IPv6 address"},
+      {with_backends("{ address = \"203.0.113.10\" }"), "12:26: backend 203.0.113.10 lies inside a VIP"},
+      {with_backends("{ }"), "12:14: \"address\" is missing"},
+      {node() + "[[pool]]\nname = \"p\"\nbackends = []\n[[pool]]\nname = \"p\"\nbackends = []\n",
+       "13:1: a second pool named \"p\" (the first is in line 10)"},
+      {node() + "[[pool]]\nname = \"" + std::string(64, 'x') + "\"\nbackends = []\n", "11:8: "},
+      {node() + "[[pool]]\nname = \"p\"\ntable_size = 2\nbackends = "
+                "[{address=\"10.0.1.1\"},{address=\"10.0.1.2\"},"
+                "{address=\"10.0.1.3\"}]\n",
+       "12:14: table_size 2 is smaller than the number of backends"},
+      {node() + "[pool]\nname = \"p\"\n", "10:1: this is a table; expected [[pool]] sections"},
+  };
+  for (const auto& [text, error] : cases) {
+    const std::string found = error_of(text);
+    EXPECT_TRUE(found.starts_with(error)) << "gave: " << found << "\nnot:  " << error;
+    EXPECT_NE(found.find("expected"), std::string::npos) << found;
+  }
+}
+
+TEST_F(ConfigTest, RefusesWrongServices) {
+  const std::string tail = "\npool = \"p\"";
+  const std::pair<std::string, std::string_view> cases[] = {
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\npool = \"q\""),
+       "15:8: unknown pool \"q\"; expected one of \"p\""},
+      {with_service("vips = [\"203.0.113.1/24\"]\nprotocol = \"tcp\"\nports = [80]" + tail),
+       "12:9: not an address or prefix; expected an address, or a prefix whose host bits are zero"},
+      {with_service("vips = []\nprotocol = \"tcp\"\nports = [80]" + tail), "12:8: an empty list"},
+      {with_service("vips = [\"203.0.113.1\", \"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]" + tail),
+       "12:24: 203.0.113.1 is listed twice"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"sctp\"\nports = [80]" + tail),
+       "13:12: \"sctp\" is not"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [0]" + tail),
+       "14:10: 0 is out of range"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [\"90-80\"]" + tail),
+       "14:10: not a port"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [\"1-9\", \"9-12\"]" + tail),
+       "14:17: 9-12 overlaps 1-9"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = \"all\"" + tail),
+       "14:9: this is a string"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\ntracking = \"adaptive\"" +
+                    tail),
+       "15:12: tracking \"adaptive\" is not there yet; expected \"full\" or \"off\""},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nno_backend = \"reject\"" +
+                    tail),
+       "15:14: no_backend \"reject\" is not there yet; expected \"drop\""},
+      {with_service(
+           "vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nscheduler = \"source-hash\"" + tail),
+       "15:13: scheduler \"source-hash\" is not there yet; expected \"maglev\""},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nidle_timeout = \"25h\"" +
+                    tail),
+       "15:16: duration out of range"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nidle_timeout = \"1500ms\"" +
+                    tail),
+       "15:16: not a whole number of seconds"},
+  };
+  for (const auto& [text, error] : cases) {
+    const std::string found = error_of(text);
+    EXPECT_TRUE(found.starts_with(error)) << "gave: " << found << "\nnot:  " << error;
+    EXPECT_NE(found.find("expected"), std::string::npos) << found;
+  }
+}
+
+TEST_F(ConfigTest, RefusesServicesThatContend) {
+  const auto second = [&](std::string_view ports) {
+    return node() + std::string(kPool) + std::string(kService) +
+           "[[service]]\nname = \"other\"\nvips = [\"198.51.100.1\", \"203.0.113.10\"]\nprotocol = "
+           "\"tcp\"\nports = " +
+           std::string(ports) + "\npool = \"web\"\n";
+  };
+  EXPECT_TRUE(error_of(second("[443]")).starts_with("24:25: service \"other\" claims 203.0.113.10 port 443"));
+  EXPECT_TRUE(error_of(second("[\"8100-8200\"]")).starts_with("24:25: service \"other\" claims"));
+  EXPECT_EQ(error_of(second("[8100, \"8101-8200\"]")), "accepted");
+  EXPECT_NE(error_of(node() + std::string(kPool) + std::string(kService) + std::string(kService))
+                .find("a second service named \"web\""),
+            std::string::npos);
+}
+
+TEST_F(ConfigTest, RefusesWhatIsNotThereYet) {
+  EXPECT_TRUE(
+      error_of(node() + "[announce]\nvia = \"bird\"\n").starts_with("10:1: [announce] is not there yet"));
+  EXPECT_TRUE(
+      error_of(node() + "[anounce]\n").starts_with("10:2: unknown key \"anounce\"; expected \"announce\""));
+}
+
+TEST_F(ConfigTest, GuardsTheHashSeed) {
+  const std::string text = node() + std::string(kPool) + std::string(kService);
+  const auto first = load(text);
+  ASSERT_TRUE(first);
+  folder_.write("seed", "fedcba9876543210");
+  EXPECT_NE(load(text)->hash_seed, first->hash_seed);
+
+  folder_.write("seed", "0123456789abcdef", 0644);
+  EXPECT_NE(error_of(text).find("5:18: hash seed file"), std::string::npos);
+  EXPECT_NE(error_of(text).find("chmod 600"), std::string::npos);
+  folder_.write("seed", "short", 0600);
+  EXPECT_NE(error_of(text).find("has 5 bytes, fewer than 16"), std::string::npos);
+  std::filesystem::remove(seed_);
+  EXPECT_NE(error_of(text).find("head -c 32 /dev/urandom >"), std::string::npos);
+}
+
+TEST(ValuesTest, WritesDurationsAsPeopleDo) {
+  using std::chrono::milliseconds;
+  EXPECT_EQ(duration_text(milliseconds(200)), "200ms");
+  EXPECT_EQ(duration_text(milliseconds(2000)), "2s");
+  EXPECT_EQ(duration_text(milliseconds(90'000)), "90s");
+  EXPECT_EQ(duration_text(std::chrono::hours(2)), "2h");
+}
+
+}  // namespace
+}  // namespace linimo

@@ -1,0 +1,240 @@
+// The controller against a data plane on a real socket: nothing is published before health is known, what is
+// live is taken over undisturbed, every change arrives, and either side may go and come back.
+
+#include "controlplane/controller.h"
+
+#include <gtest/gtest.h>
+
+#include "controlplane/log.h"
+#include "tests/unit/fake_dataplane.h"
+#include "tests/unit/fake_prober.h"
+#include "tests/unit/temporary_folder.h"
+
+namespace linimo {
+namespace {
+
+using std::chrono::milliseconds;
+
+Address address(int number) {
+  return *Address::parse("10.0.1." + std::to_string(number));
+}
+BackendKey key(int number) {
+  return {"web", address(number)};
+}
+
+class ControllerTest : public testing::Test {
+ protected:
+  ControllerTest() {
+    set_log_level("error");
+    folder_.write("seed", "0123456789abcdef");
+    write_config({1, 2, 3});
+  }
+
+  void write_config(const std::vector<int>& backends, const std::string& more = "", int workers = 1) {
+    std::string list;
+    for (const int number : backends) list += "{ address = \"10.0.1." + std::to_string(number) + "\" }, ";
+    const std::string folder = folder_.path().string();
+    folder_.write(
+        "linimo.toml",
+        "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\nencap_source = [\"10.0.0.11\"]\nworkers = " +
+            std::to_string(workers) + "\nhash_seed_file = \"" + folder + "/seed\"\nruntime_dir = \"" +
+            folder +
+            "\"\n[[pool]]\nname = \"web\"\ntable_size = 251\nhealth = { type = \"tcp\", port = 80, "
+            "interval = \"50ms\", timeout = \"50ms\" }\nbackends = [ " +
+            list +
+            "]\n[[service]]\nname = \"s\"\nvips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\n"
+            "ports = [80]\npool = \"web\"\n" +
+            more);
+  }
+
+  Controller& start() {
+    auto config = load_config(folder_.path() / "linimo.toml");
+    EXPECT_TRUE(config) << config.error();
+    controller_.emplace(io_, std::move(*config), prober_);
+    controller_->start();
+    return *controller_;
+  }
+  FakeDataplane& start_dataplane() { return fake_.emplace(folder_.path() / "dataplane.sock"); }
+
+  bool wait(const std::function<bool()>& condition) {
+    return run_until(io_, condition, [this] {
+      if (fake_) fake_->poll();
+    });
+  }
+  void pass(milliseconds time) {
+    run_for(io_, time, [this] {
+      if (fake_) fake_->poll();
+    });
+  }
+  LiveTables last() const { return *read_live_tables(fake_->published.back()); }
+
+  /// A snapshot as an earlier controller would have left it.
+  static std::vector<std::byte> earlier(uint64_t generation, linimo_backend_state state_of_2) {
+    SnapshotSpec spec;
+    spec.generation = generation;
+    spec.encap_source4 = *Address::parse("10.0.0.11");
+    PoolSpec pool{.name = "web", .encapsulation = LINIMO_ENCAP_IPIP, .backends = {}, .table = nullptr};
+    pool.backends = {{address(1), 71, 100, LINIMO_BACKEND_UP}, {address(2), 72, 100, state_of_2}};
+    pool.table = make_pool_table(pool.backends, 251);
+    spec.pools = {pool};
+    return build_snapshot(spec);
+  }
+
+  TemporaryFolder folder_;
+  boost::asio::io_context io_;
+  FakeProber prober_{io_};
+  std::optional<FakeDataplane> fake_;
+  std::optional<Controller> controller_;
+};
+
+TEST_F(ControllerTest, PublishesOnceWhenHealthIsKnown) {
+  start_dataplane();
+  prober_.dead = {address(3)};
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  pass(milliseconds(100));
+  ASSERT_EQ(fake_->published.size(), 1u) << "one generation for the three first verdicts";
+  const LiveTables live = last();
+  EXPECT_EQ(live.backends.at(key(1)).state, LINIMO_BACKEND_UP);
+  EXPECT_EQ(live.backends.at(key(3)).state, LINIMO_BACKEND_DOWN);
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() / "ids.json"));
+  EXPECT_TRUE(controller_->connected());
+}
+
+TEST_F(ControllerTest, FollowsHealth) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  prober_.dead = {address(2)};
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 2; }));
+  EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_DOWN);
+  prober_.dead = {};
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 3; }));
+  EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_UP);
+}
+
+TEST_F(ControllerTest, TakesOverWhatIsLive) {
+  FakeDataplane& fake = start_dataplane();
+  fake.live = earlier(40, LINIMO_BACKEND_DOWN);
+  fake.welcome.generation = 40;
+  prober_.silent = {address(1), address(2), address(3)};
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->connected(); }));
+  pass(milliseconds(100));
+  EXPECT_TRUE(fake.published.empty()) << "nothing changes until health is known";
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 41; }));
+  const LiveTables live = last();
+  EXPECT_EQ(live.backends.at(key(1)).id, 71u);
+  EXPECT_EQ(live.backends.at(key(1)).state, LINIMO_BACKEND_UP) << "unknown is not down";
+  EXPECT_EQ(live.backends.at(key(2)).id, 72u);
+  EXPECT_EQ(live.backends.at(key(2)).state, LINIMO_BACKEND_DOWN);
+  EXPECT_FALSE(live.backends.contains(key(3))) << "never heard of, never live: not used";
+}
+
+TEST_F(ControllerTest, PublishesNothingThatIsLiveAlready) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  controller_.reset();  // and starts again
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->health().settled() && controller_->connected(); }));
+  pass(milliseconds(100));
+  EXPECT_EQ(fake_->published.size(), 1u);
+  EXPECT_EQ(controller_->live_generation(), 1u);
+}
+
+TEST_F(ControllerTest, NoticesADeathDuringItsAbsenceAfterItsChecks) {
+  FakeDataplane& fake = start_dataplane();
+  fake.live = earlier(40, LINIMO_BACKEND_UP);
+  fake.welcome.generation = 40;
+  prober_.dead = {address(2)};
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 41; }));
+  EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_UP) << "one failure is not three";
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 42; }));
+  EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_DOWN);
+}
+
+TEST_F(ControllerTest, CatchesUpADataPlaneThatComesBack) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  const auto bytes = fake_->published.back();
+  fake_.reset();
+  ASSERT_TRUE(wait([&] { return !controller_->connected(); }));
+  start_dataplane().welcome.pid = 4712;
+  ASSERT_TRUE(wait([&] { return !fake_->published.empty() && controller_->live_generation() == 2; }));
+  EXPECT_TRUE(same_tables(bytes, fake_->published.back()));
+}
+
+TEST_F(ControllerTest, WorksWithoutADataPlaneUntilThereIsOne) {
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->health().settled(); }));
+  EXPECT_FALSE(controller_->connected());
+  start_dataplane();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+}
+
+TEST_F(ControllerTest, ReloadsAndKeepsIds) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  const LiveTables before = last();
+  write_config({2, 3, 4});
+  ASSERT_TRUE(controller_->reload("test"));
+  ASSERT_TRUE(wait([&] { return last().backends.contains(key(4)); }));
+  const LiveTables after = last();
+  EXPECT_EQ(after.backends.at(key(2)).id, before.backends.at(key(2)).id);
+  EXPECT_NE(after.backends.at(key(4)).id, before.backends.at(key(1)).id);
+  EXPECT_FALSE(after.backends.contains(key(1)));
+  write_config({1, 2, 3, 4});
+  ASSERT_TRUE(controller_->reload("test"));
+  ASSERT_TRUE(wait([&] { return last().backends.contains(key(1)); }));
+  EXPECT_EQ(last().backends.at(key(1)).id, before.backends.at(key(1)).id) << "it returned";
+}
+
+TEST_F(ControllerTest, LeavesAllAsItIsWhenAReloadIsRefused) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  write_config({1, 2}, "nonsense = 1\n");
+  const auto reloaded = controller_->reload("test");
+  ASSERT_FALSE(reloaded);
+  EXPECT_NE(reloaded.error().find("unknown key \"nonsense\""), std::string::npos);
+  EXPECT_EQ(controller_->last_error(), reloaded.error());
+  pass(milliseconds(100));
+  EXPECT_EQ(fake_->published.size(), 1u);
+  EXPECT_EQ(controller_->config().pools[0].backends.size(), 3u);
+  write_config({1, 2, 3});
+  ASSERT_TRUE(controller_->reload("test"));
+  EXPECT_FALSE(controller_->last_error());
+}
+
+TEST_F(ControllerTest, SaysWhatWaitsForARestart) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  write_config({1, 2, 3}, "", 2);
+  ASSERT_TRUE(controller_->reload("test"));
+  EXPECT_EQ(controller_->restart_needed(), std::vector<std::string>{"workers"});
+  fake_.reset();
+  ASSERT_TRUE(wait([&] { return !controller_->connected(); }));
+  start_dataplane().welcome.pid = 4712;  // it has read the file anew
+  ASSERT_TRUE(wait([&] { return controller_->connected(); }));
+  EXPECT_TRUE(controller_->restart_needed().empty());
+}
+
+TEST_F(ControllerTest, RemembersARefusal) {
+  start_dataplane().manner = FakeDataplane::Manner::kRefuse;
+  start();
+  ASSERT_TRUE(wait([&] { return !controller_->last_refusal().empty(); }));
+  EXPECT_EQ(controller_->last_refusal(), "not today");
+  EXPECT_EQ(controller_->live_generation(), 0u);
+  fake_->manner = FakeDataplane::Manner::kWell;
+  prober_.dead = {address(1)};  // any change is another attempt
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  EXPECT_EQ(controller_->last_refusal(), "");
+}
+
+}  // namespace
+}  // namespace linimo

@@ -1,0 +1,187 @@
+// The link to the data plane: what is live is read back, a snapshot arrives sealed and is answered, and a
+// data plane that refuses, dies, says nothing or talks nonsense costs a reconnection and nothing else.
+
+#include "controlplane/tables/dataplane_link.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/fake_dataplane.h"
+#include "tests/unit/temporary_folder.h"
+
+namespace linimo {
+namespace {
+
+using std::chrono::milliseconds;
+using Manner = FakeDataplane::Manner;
+
+std::vector<std::byte> snapshot(uint64_t generation) {
+  SnapshotSpec spec;
+  spec.generation = generation;
+  return build_snapshot(spec);
+}
+
+class DataplaneLinkTest : public testing::Test, public DataplaneLink::Observer {
+ protected:
+  void on_connected(const DataplanePeer& peer, LiveTables live,
+                    std::optional<CountersView> counters) override {
+    ++connected_;
+    peer_ = peer;
+    live_ = std::move(live);
+    counters_ = counters.has_value();
+  }
+  void on_accepted(uint64_t generation) override { accepted_.push_back(generation); }
+  void on_refused(uint64_t generation, const std::string& reason) override {
+    refused_.emplace_back(generation, reason);
+  }
+  void on_lost(const std::string& reason) override { lost_.push_back(reason); }
+
+  bool wait(const std::function<bool()>& condition) {
+    return run_until(io_, condition, [this] { fake_.poll(); });
+  }
+  bool last_loss_has(std::string_view text) const {
+    return !lost_.empty() && lost_.back().find(text) != std::string::npos;
+  }
+
+  TemporaryFolder folder_;
+  boost::asio::io_context io_;
+  FakeDataplane fake_{folder_.path() / "dataplane.sock"};
+  DataplaneLink link_{io_,
+                      folder_.path() / "dataplane.sock",
+                      *this,
+                      {.welcome = milliseconds(50),
+                       .answer = milliseconds(50),
+                       .first_retry = milliseconds(5),
+                       .last_retry = milliseconds(20)}};
+
+  int connected_ = 0;
+  DataplanePeer peer_;
+  LiveTables live_;
+  bool counters_ = false;
+  std::vector<uint64_t> accepted_;
+  std::vector<std::pair<uint64_t, std::string>> refused_;
+  std::vector<std::string> lost_;
+};
+
+TEST_F(DataplaneLinkTest, ReadsBackWhatIsLive) {
+  fake_.live = snapshot(41);
+  fake_.welcome.generation = 41;
+  fake_.welcome.restored = 1;
+  protocol::set_text(fake_.welcome.engine, "dpdk");
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  EXPECT_EQ(peer_.pid, 4711u);
+  EXPECT_EQ(peer_.workers, 2u);
+  EXPECT_TRUE(peer_.restored);
+  EXPECT_EQ(peer_.engine, "dpdk");
+  EXPECT_EQ(peer_.snapshot_error, "");
+  EXPECT_EQ(live_.bytes, fake_.live);
+  EXPECT_TRUE(counters_);
+  EXPECT_TRUE(link_.ready());
+}
+
+TEST_F(DataplaneLinkTest, PublishesSealedMemory) {
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  const auto bytes = snapshot(1);
+  link_.publish(1, bytes);
+  EXPECT_FALSE(link_.ready());
+  ASSERT_TRUE(wait([&] { return !accepted_.empty(); }));
+  EXPECT_EQ(accepted_, std::vector<uint64_t>{1});
+  EXPECT_EQ(fake_.published.at(0), bytes);
+  EXPECT_EQ(fake_.seals, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL);
+  EXPECT_TRUE(link_.ready());
+}
+
+TEST_F(DataplaneLinkTest, HandsOnARefusal) {
+  fake_.manner = Manner::kRefuse;
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  link_.publish(1, snapshot(1));
+  ASSERT_TRUE(wait([&] { return !refused_.empty(); }));
+  EXPECT_EQ(refused_[0].first, 1u);
+  EXPECT_EQ(refused_[0].second, "not today");
+  EXPECT_TRUE(link_.ready());
+  EXPECT_TRUE(lost_.empty());
+}
+
+TEST_F(DataplaneLinkTest, ConnectsAgainAfterAnyMisbehaviour) {
+  const std::pair<Manner, std::string_view> cases[] = {
+      {Manner::kLeave, "closed the connection"},
+      {Manner::kSilent, "no answer to generation 1 within 50 ms"},
+      {Manner::kGarbage, "no answer to generation 1"}};
+  link_.start();
+  for (const auto& [manner, reason] : cases) {
+    fake_.manner = manner;
+    const int before = connected_;
+    ASSERT_TRUE(wait([&] { return link_.ready(); }));
+    lost_.clear();
+    link_.publish(1, snapshot(1));
+    ASSERT_TRUE(wait([&] { return !lost_.empty(); }));
+    EXPECT_TRUE(last_loss_has(reason)) << lost_.back();
+    EXPECT_FALSE(link_.ready());
+    ASSERT_TRUE(wait([&] { return connected_ > before && link_.ready(); }));
+  }
+  EXPECT_TRUE(accepted_.empty());
+}
+
+TEST_F(DataplaneLinkTest, TakesAFloodForTheNonsenseItIs) {
+  fake_.manner = Manner::kFlood;
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  link_.publish(1, snapshot(1));
+  ASSERT_TRUE(wait([&] { return connected_ == 2; }));
+  EXPECT_EQ(accepted_.size(), 1u);
+}
+
+TEST_F(DataplaneLinkTest, SurvivesAGreetingOfAnyKind) {
+  const std::pair<Manner, std::string_view> cases[] = {
+      {Manner::kLeave, "closed the connection"},
+      {Manner::kSilent, "no welcome within 50 ms"},
+      {Manner::kGarbage, "no welcome"},
+      {Manner::kRefuse, "refused by the data plane: not today"}};
+  link_.start();
+  for (const auto& [greeting, reason] : cases) {
+    fake_.greeting = greeting;
+    ASSERT_TRUE(wait([&] { return last_loss_has(reason); }))
+        << reason << ", not " << (lost_.empty() ? "" : lost_.back());
+  }
+  EXPECT_EQ(connected_, 0);
+  fake_.greeting = Manner::kWell;
+  EXPECT_TRUE(wait([&] { return connected_ == 1; }));
+}
+
+TEST_F(DataplaneLinkTest, RefusesAWelcomeThatDoesNotAddUp) {
+  fake_.welcome.abi = LINIMO_ABI_VERSION + 1;
+  link_.start();
+  ASSERT_TRUE(wait([&] { return last_loss_has("was not offered"); }));
+  fake_.welcome.abi = LINIMO_ABI_VERSION;
+  fake_.with_counters = false;
+  ASSERT_TRUE(wait([&] { return last_loss_has("a welcome with 0 descriptors"); }));
+  EXPECT_EQ(connected_, 0);
+}
+
+TEST_F(DataplaneLinkTest, GoesOnWithoutALiveSnapshotThatCannotBeRead) {
+  fake_.welcome.generation = 9;
+  fake_.live = std::vector<std::byte>(500);
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  EXPECT_NE(peer_.snapshot_error, "");
+  EXPECT_EQ(live_.generation, 9u);
+  EXPECT_TRUE(live_.bytes.empty());
+
+  fake_.live = snapshot(8);
+  fake_.drop();
+  ASSERT_TRUE(wait([&] { return connected_ == 2; }));
+  EXPECT_EQ(peer_.snapshot_error, "generation 8 instead of 9");
+}
+
+TEST_F(DataplaneLinkTest, WaitsForADataPlaneThatIsNotThere) {
+  unlink((folder_.path() / "dataplane.sock").c_str());
+  link_.start();
+  ASSERT_TRUE(wait([&] { return lost_.size() >= 2; }));
+  EXPECT_TRUE(last_loss_has("No such file or directory"));
+  EXPECT_FALSE(link_.ready());
+}
+
+}  // namespace
+}  // namespace linimo

@@ -1,0 +1,185 @@
+// A data plane for tests: speaks maglev/protocol.h over a real socket, well or badly as told.
+//
+// It does nothing by itself: a test calls `poll` while it waits, so everything happens in one thread.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "controlplane/unix/memfd.h"
+#include "controlplane/unix/seqpacket.h"
+#include "maglev/counters.h"
+#include "maglev/protocol.h"
+
+namespace linimo {
+
+class FakeDataplane {
+ public:
+  enum class Manner {
+    kWell,
+    kRefuse,
+    kSilent,   // answers nothing
+    kGarbage,  // answers with bytes that are no message
+    kFlood,    // answers, and then goes on and on
+    kLeave,    // closes the connection
+  };
+
+  explicit FakeDataplane(const std::filesystem::path& path) : path_(path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.string().copy(address.sun_path, sizeof address.sun_path - 1);
+    unlink(path.c_str());
+    listener_.reset(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        listen(listener_.get(), 4) != 0) {
+      throw std::runtime_error("the fake data plane cannot listen");
+    }
+  }
+  ~FakeDataplane() { unlink(path_.c_str()); }
+
+  Manner greeting = Manner::kWell;
+  Manner manner = Manner::kWell;
+  protocol::Welcome welcome{.abi = LINIMO_ABI_VERSION, .pid = 4711, .workers = 2};
+  std::vector<std::byte> live;  // read back by a controller when `welcome.generation` is not 0
+  bool with_counters = true;
+
+  std::vector<std::vector<std::byte>> published;
+  int seals = 0;        // of the last snapshot
+  int connections = 0;  // accepted so far
+
+  void poll() {
+    if (const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); fd >= 0) {
+      peer_.reset(fd);
+      ++connections;
+    }
+    if (!peer_) return;
+    auto packet = receive_packet(peer_.get(), protocol::kMaxMessageSize);
+    if (!packet) return peer_.reset();
+    if (!*packet) return;
+    if (protocol::decode<protocol::Hello>((*packet)->bytes)) on_hello();
+    if (const auto publish = protocol::decode<protocol::Publish>((*packet)->bytes))
+      on_publish(*publish, **packet);
+  }
+
+  void drop() { peer_.reset(); }
+
+  template <typename Message>
+  void send(const Message& message) {
+    (void)send_packet(peer_.get(), protocol::encode(message));
+  }
+
+ private:
+  void on_hello() {
+    if (misbehave(greeting)) return;
+    std::vector<UniqueFd> fds;
+    if (with_counters) fds.push_back(counters());
+    if (welcome.generation != 0) fds.push_back(std::move(*make_sealed_memfd("live", live)));
+    send_with(protocol::encode(welcome), fds);
+  }
+
+  void on_publish(const protocol::Publish& publish, const Packet& packet) {
+    seals = fcntl(packet.fds.at(0).get(), F_GET_SEALS);
+    published.push_back(*copy_of_file(packet.fds[0].get(), LINIMO_MAX_SNAPSHOT_BYTES));
+    if (misbehave(manner)) return;
+    live = published.back();
+    welcome.generation = publish.generation;
+    protocol::Accepted accepted;
+    accepted.generation = publish.generation;
+    send(accepted);
+    for (int i = 0; manner == Manner::kFlood && i < 100; ++i) send(accepted);
+  }
+
+  bool misbehave(Manner how) {
+    protocol::Refused refused;
+    switch (how) {
+      case Manner::kWell:
+      case Manner::kFlood:
+        return false;
+      case Manner::kRefuse:
+        refused.generation = how == greeting ? 0 : welcome.generation + 1;
+        protocol::set_text(refused.reason, "not today");
+        send(refused);
+        return true;
+      case Manner::kGarbage:
+        (void)send_packet(peer_.get(), std::as_bytes(std::span("garbage, and \xff not text")));
+        return true;
+      case Manner::kLeave:
+        drop();
+        return true;
+      case Manner::kSilent:
+        return true;
+    }
+    return true;
+  }
+
+  static UniqueFd counters() {
+    UniqueFd fd(memfd_create("counters", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    CountersBlock block{};
+    block.magic = kCountersMagic;
+    block.abi_version = LINIMO_ABI_VERSION;
+    block.workers = 1;
+    if (ftruncate(fd.get(), static_cast<off_t>(counters_size(1))) != 0 ||
+        pwrite(fd.get(), &block, sizeof block, 0) < 0 || fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0) {
+      throw std::runtime_error("counters");
+    }
+    return fd;
+  }
+
+  void send_with(std::span<const std::byte> message, const std::vector<UniqueFd>& fds) {
+    iovec part{const_cast<std::byte*>(message.data()), message.size()};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+    if (!fds.empty()) {
+      header.msg_control = control;
+      header.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+      cmsghdr* rights = CMSG_FIRSTHDR(&header);
+      rights->cmsg_level = SOL_SOCKET;
+      rights->cmsg_type = SCM_RIGHTS;
+      rights->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+      for (size_t i = 0; i < fds.size(); ++i) {
+        const int fd = fds[i].get();
+        std::memcpy(CMSG_DATA(rights) + i * sizeof fd, &fd, sizeof fd);
+      }
+    }
+    sendmsg(peer_.get(), &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+
+  std::filesystem::path path_;
+  UniqueFd listener_;
+  UniqueFd peer_;
+};
+
+/// Runs the loop, and `meanwhile` beside it, until the condition holds; false when it does not within 5 s.
+inline bool run_until(
+    boost::asio::io_context& io, const std::function<bool()>& condition,
+    const std::function<void()>& meanwhile = [] {}) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    meanwhile();
+    io.restart();
+    io.run_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+/// The same for a time rather than a condition.
+inline void run_for(
+    boost::asio::io_context& io, std::chrono::milliseconds time,
+    const std::function<void()>& meanwhile = [] {}) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  run_until(
+      io, [&] { return std::chrono::steady_clock::now() > end; }, meanwhile);
+}
+
+}  // namespace linimo

@@ -1,0 +1,130 @@
+// The [node] section: what it means, and that every mistake in it is named with file, line, column and what
+// was expected.
+
+#include <gtest/gtest.h>
+
+#include "maglev/config/node.h"
+#include "maglev/config/toml_reader.h"
+#include "tests/unit/temporary_folder.h"
+
+namespace linimo {
+namespace {
+
+class NodeConfigTest : public testing::Test {
+ protected:
+  tl::expected<NodeConfig, std::string> load(std::string_view text) {
+    return load_node_config(folder_.write("linimo.toml", text));
+  }
+
+  /// The error without the folder's name.
+  std::string error_of(std::string_view text) {
+    const auto loaded = load(text);
+    if (loaded) return "accepted";
+    const std::string prefix = folder_.path().string() + "/";
+    return loaded.error().starts_with(prefix) ? loaded.error().substr(prefix.size()) : loaded.error();
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(NodeConfigTest, ReadsEveryKey) {
+  const auto node = load(R"([node]
+name = "lb1"
+interfaces = ["eth0", "0000:01:00.0", "net_memif0,role=client"]
+engine = "dpdk"
+workers = 2
+cores = [3, 1]
+idle = "busy"
+flows_per_worker = 65536
+encap_source = ["2001:db8::11", "10.0.0.11"]
+hash_seed_file = "/etc/linimo/other"
+runtime_dir = "/run/linimo-a"
+)");
+  ASSERT_TRUE(node) << node.error();
+  EXPECT_EQ(node->name, "lb1");
+  EXPECT_EQ(node->interfaces.size(), 3u);
+  EXPECT_EQ(node->engine, Engine::kDpdk);
+  EXPECT_EQ(node->workers, 2u);
+  EXPECT_EQ(node->cores, (std::vector<uint32_t>{3, 1}));
+  EXPECT_EQ(node->idle, IdlePolicy::kBusy);
+  EXPECT_EQ(node->flows_per_worker, 65536u);
+  EXPECT_EQ(node->encap_source4.to_string(), "10.0.0.11");
+  EXPECT_EQ(node->encap_source6.to_string(), "2001:db8::11");
+  EXPECT_EQ(node->hash_seed_file, "/etc/linimo/other");
+  EXPECT_EQ(node->dataplane_socket(), "/run/linimo-a/dataplane.sock");
+}
+
+TEST_F(NodeConfigTest, FillsInDefaultsAndIgnoresOtherSections) {
+  const auto node =
+      load("[node]\nname = \"a\"\ninterfaces = [\"eth0\"]\n[later]\nx = 1\n[[pool]]\nnonsense = true\n");
+  ASSERT_TRUE(node) << node.error();
+  EXPECT_EQ(node->engine, Engine::kAuto);
+  EXPECT_EQ(node->workers, 1u);
+  EXPECT_EQ(node->idle, IdlePolicy::kAuto);
+  EXPECT_TRUE(node->encap_source4.is_zero());
+  EXPECT_EQ(node->hash_seed_file, "/etc/linimo/seed");
+  EXPECT_EQ(node->control_socket(), "/run/linimo/control.sock");
+}
+
+TEST_F(NodeConfigTest, NamesEveryMistakeWithItsPlace) {
+  struct Case {
+    std::string_view text;
+    std::string_view error;  // its beginning
+  };
+  const Case cases[] = {
+      {"", "linimo.toml:1:1: \"node\" is missing; expected a [node] section"},
+      {"[node]\nname = \"a\"\n", "linimo.toml:1:1: \"interfaces\" is missing"},
+      {"[node]\nname = \"a b\"\n",
+       "linimo.toml:2:8: \"a b\" is not a valid name; expected a name of 1 to 63"},
+      {"[node]\nname = 7\n", "linimo.toml:2:8: this is an integer; expected a name"},
+      {"[node]\nname = \"a\"\ninterfaces = []\n", "linimo.toml:3:14: no interface"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\", \"e\"]\n", "linimo.toml:3:20: \"e\" is listed twice"},
+      {"[node]\nname = \"a\"\ninterfaces = \"eth0\"\n",
+       "linimo.toml:3:14: this is a string; expected a list"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nworkers = 0\n",
+       "linimo.toml:4:11: 0 is out of range; expected an "
+       "integer from 1 to 64"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nworkers = 1.5\n", "linimo.toml:4:11: this is a fraction"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nworker = 1\n",
+       "linimo.toml:4:1: unknown key \"worker\"; expected \"workers\", perhaps"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nzzzzzzzzz = 1\n",
+       "linimo.toml:4:1: unknown key \"zzzzzzzzz\"; expected one of \"name\""},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nengine = \"DPDK\"\n",
+       "linimo.toml:4:10: \"DPDK\" is not known here; expected one of \"auto\", \"dpdk\", \"xdp\""},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\ncores = [1, 2]\n",
+       "linimo.toml:4:9: 2 cores for 1 workers"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source = [\"10.0.0.1\", \"10.0.0.2\"]\n",
+       "linimo.toml:4:29: a second address of the same family"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source = [\"224.0.0.1\"]\n",
+       "linimo.toml:4:17: not a unicast IP address"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nruntime_dir = \"run\"\n",
+       "linimo.toml:4:15: not an absolute path"},
+      {"[node]\nname = \"a\"\nname = \"b\"\n", "linimo.toml:3:"},
+      {"[node\nname = \"a\"\n", "linimo.toml:1:"},
+  };
+  for (const Case& wrong : cases) {
+    const std::string error = error_of(wrong.text);
+    EXPECT_TRUE(error.starts_with(wrong.error))
+        << wrong.text << "\ngave: " << error << "\nnot:  " << wrong.error;
+    EXPECT_NE(error.find("expected"), std::string::npos) << error;
+  }
+}
+
+TEST_F(NodeConfigTest, RefusesWhatIsNoFile) {
+  const auto missing = load_node_config(folder_.path() / "none.toml");
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().find("none.toml"), std::string::npos);
+  EXPECT_NE(missing.error().find("expected a readable TOML file"), std::string::npos);
+  EXPECT_FALSE(load_node_config(folder_.path()));
+  EXPECT_FALSE(load_node_config("/dev/zero"));
+}
+
+TEST(TomlReaderTest, SuggestsOnlyWhatIsNear) {
+  EXPECT_EQ(nearest_word("intervall", {"interval", "timeout"}), "interval");
+  EXPECT_EQ(nearest_word("encapsulaton", {"encapsulation", "name"}), "encapsulation");
+  EXPECT_EQ(nearest_word("colour", {"interval", "timeout"}), "");
+  EXPECT_EQ(nearest_word(std::string(100'000, 'x'), {"interval"}), "");
+}
+
+}  // namespace
+}  // namespace linimo

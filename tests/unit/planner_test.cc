@@ -1,0 +1,102 @@
+// From configuration and health to tables: who takes slots, in which state the others are, which tables are
+// shared with the generation before, and that a snapshot of the plan reads back as what was planned.
+
+#include "controlplane/tables/planner.h"
+
+#include <gtest/gtest.h>
+
+#include "controlplane/tables/live_tables.h"
+
+namespace linimo {
+namespace {
+
+PoolConfig pool_of(std::string name, const std::vector<std::pair<const char*, uint32_t>>& backends) {
+  PoolConfig pool;
+  pool.name = std::move(name);
+  pool.table_size = 251;
+  for (const auto& [address, weight] : backends) pool.backends.push_back({*Address::parse(address), weight});
+  return pool;
+}
+
+class PlannerTest : public testing::Test {
+ protected:
+  PlannerTest() {
+    config_.node.encap_source4 = *Address::parse("10.0.0.11");
+    config_.pools = {pool_of("a", {{"10.0.1.3", 100}, {"10.0.1.1", 100}, {"10.0.1.2", 0}}),
+                     pool_of("b", {{"10.0.1.1", 1}})};
+    ServiceConfig service;
+    service.name = "s";
+    service.vips = {*Prefix::parse("203.0.113.1")};
+    service.ports = {{80, 80}};
+    config_.services = {service};
+  }
+
+  SnapshotSpec plan(uint64_t generation = 1) {
+    EXPECT_TRUE(ids_.hold(config_, {}, {}));
+    return planner_.plan(
+        config_,
+        [this](const BackendKey& key) {
+          const auto found = states_.find(key);
+          return found != states_.end() ? found->second : HealthState::kUp;
+        },
+        ids_, generation);
+  }
+  static BackendKey key(const char* pool, const char* address) { return {pool, *Address::parse(address)}; }
+
+  Config config_;
+  Ids ids_;
+  Planner planner_;
+  std::map<BackendKey, HealthState> states_;
+};
+
+TEST_F(PlannerTest, GivesSlotsToHealthyBackendsWithWeight) {
+  const SnapshotSpec spec = plan();
+  EXPECT_NEAR(planner_.share(key("a", "10.0.1.1")), 0.5, 0.01);
+  EXPECT_EQ(planner_.share(key("a", "10.0.1.2")), 0);
+  EXPECT_EQ(planner_.share(key("b", "10.0.1.1")), 1);
+  EXPECT_EQ(planner_.share(key("c", "10.0.1.1")), 0);
+  for (const BackendSpec& backend : spec.pools[0].backends) {
+    EXPECT_EQ(backend.state, backend.weight == 0 ? LINIMO_BACKEND_DRAINING : LINIMO_BACKEND_UP);
+  }
+}
+
+TEST_F(PlannerTest, LeavesOutWhatIsUnknownAndKeepsWhatIsDown) {
+  states_[key("a", "10.0.1.1")] = HealthState::kUnknown;
+  states_[key("a", "10.0.1.3")] = HealthState::kDown;
+  const SnapshotSpec spec = plan();
+  ASSERT_EQ(spec.pools[0].backends.size(), 2u);
+  EXPECT_EQ(spec.pools[0].backends[0].state, LINIMO_BACKEND_DOWN);
+  EXPECT_TRUE(spec.pools[0].table->members.empty());
+  EXPECT_NE(spec.pools[1].backends[0].id, ids_.backend(key("a", "10.0.1.1")))
+      << "an id is of (pool, address)";
+}
+
+TEST_F(PlannerTest, PopulatesOnlyTablesThatChange) {
+  const SnapshotSpec first = plan();
+  states_[key("a", "10.0.1.1")] = HealthState::kDown;
+  const SnapshotSpec second = plan();
+  EXPECT_NE(first.pools[0].table, second.pools[0].table);
+  EXPECT_EQ(first.pools[1].table, second.pools[1].table);
+  config_.pools[1].table_size = 257;
+  EXPECT_NE(plan().pools[1].table, second.pools[1].table);
+}
+
+TEST_F(PlannerTest, ReadsBackWhatWasPlanned) {
+  states_[key("a", "10.0.1.3")] = HealthState::kDown;
+  const auto bytes = build_snapshot(plan(7));
+  const auto live = read_live_tables(bytes);
+  ASSERT_TRUE(live) << live.error();
+  EXPECT_EQ(live->generation, 7u);
+  EXPECT_EQ(live->backends.at(key("a", "10.0.1.3")).state, LINIMO_BACKEND_DOWN);
+  EXPECT_EQ(live->backends.at(key("a", "10.0.1.2")).state, LINIMO_BACKEND_DRAINING);
+  EXPECT_EQ(live->backends.at(key("b", "10.0.1.1")).id, ids_.backend(key("b", "10.0.1.1")));
+  EXPECT_EQ(live->services.at("s"), ids_.service("s"));
+
+  EXPECT_TRUE(same_tables(bytes, build_snapshot(plan(8))));
+  states_.clear();
+  EXPECT_FALSE(same_tables(bytes, build_snapshot(plan(8))));
+  EXPECT_FALSE(same_tables(bytes, {}));
+}
+
+}  // namespace
+}  // namespace linimo
