@@ -126,14 +126,16 @@ tl::expected<Eal, std::string> start_eal(const NodeConfig& config) {
   // The first lcore is the control thread, which may run wherever it finds room; workers are pinned.
   std::string lcores = fmt::format("0@({})", fmt::join(allowed, ","));
   for (uint32_t i = 0; i < config.workers; ++i) lcores += fmt::format(",{}@{}", i + 1, cpus[i]);
-  std::vector<std::string> arguments = {"linimo-dataplane", "--lcores",       lcores,
-                                        "--in-memory",      "--iova-mode=va", "--log-level",
-                                        "lib.eal:error",  "--no-telemetry"};
-  if (!eal.hugepages) {
+  std::vector<std::string> arguments = {"linimo-dataplane", "--lcores",    lcores,
+                                        "--iova-mode=va",   "--log-level", "lib.eal:error",
+                                        "--no-telemetry"};
+  if (eal.hugepages) {
+    arguments.push_back("--in-memory");
+  } else {
     spdlog::warn(
         "no hugepages: forwarding works at less than half the speed; reserve some with "
         "`sysctl vm.nr_hugepages=512` and start again");
-    arguments.insert(arguments.end(), {"--no-huge", "-m", "512"});
+    arguments.insert(arguments.end(), {"--no-huge", "--no-shconf", "-m", "512"});
   }
   arguments.insert(arguments.end(), plan->arguments.begin(), plan->arguments.end());
   std::vector<char*> argv;

@@ -89,6 +89,24 @@ Verdict judge_v6(const Frame& frame, Flow& flow) {
   return verdict == Verdict::kIcmp && flow.protocol == kIcmp ? Verdict::kOther : verdict;
 }
 
+struct LinkHeader {
+  uint32_t length;  // up to what the type names, never beyond the frame
+  uint16_t type;    // 0: cut short
+};
+
+/// Ethernet and at most two VLAN tags.
+LinkHeader link_header(const uint8_t* bytes, uint32_t length) {
+  LinkHeader link{sizeof(Ethernet), 0};
+  if (length < link.length) return {length, 0};
+  link.type = reinterpret_cast<const Ethernet*>(bytes)->type;
+  for (int tags = 0; tags < 2 && (link.type == kTypeVlan || link.type == kTypeQinq); ++tags) {
+    if (length < link.length + sizeof(VlanTag)) return {length, 0};
+    link.type = reinterpret_cast<const VlanTag*>(bytes + link.length)->type;
+    link.length += sizeof(VlanTag);
+  }
+  return link;
+}
+
 bool is_control_port(uint16_t network_order, uint8_t protocol) {
   const uint16_t port = swap16(network_order);
   if (protocol == kTcp) return port == 179;                             // BGP, RFC 4271
@@ -98,19 +116,12 @@ bool is_control_port(uint16_t network_order, uint8_t protocol) {
 }  // namespace
 
 bool locate(const uint8_t* bytes, uint32_t length, Frame& frame) {
-  uint32_t offset = sizeof(Ethernet);
-  if (length < offset) return false;
-  uint16_t type = reinterpret_cast<const Ethernet*>(bytes)->type;
-  for (int tags = 0; tags < 2 && (type == kTypeVlan || type == kTypeQinq); ++tags) {
-    if (length < offset + sizeof(VlanTag)) return false;
-    type = reinterpret_cast<const VlanTag*>(bytes + offset)->type;
-    offset += sizeof(VlanTag);
-  }
-  frame.ip = bytes + offset;
-  frame.ip_offset = static_cast<uint16_t>(offset);
-  frame.available = static_cast<uint16_t>(length - offset > 0xffff ? 0xffff : length - offset);
-  frame.is_v6 = type == kTypeIpv6;
-  if (type == kTypeIpv4) return frame.available >= sizeof(Ipv4);
+  const LinkHeader link = link_header(bytes, length);
+  frame.ip = bytes + link.length;
+  frame.ip_offset = static_cast<uint16_t>(link.length);
+  frame.available = static_cast<uint16_t>(length - link.length > 0xffff ? 0xffff : length - link.length);
+  frame.is_v6 = link.type == kTypeIpv6;
+  if (link.type == kTypeIpv4) return frame.available >= sizeof(Ipv4);
   return frame.is_v6 && frame.available >= sizeof(Ipv6);
 }
 
@@ -121,8 +132,7 @@ Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow) {
 bool is_control(const uint8_t* bytes, uint32_t length) {
   Frame frame;
   if (!locate(bytes, length, frame)) {
-    if (length < sizeof(Ethernet)) return false;
-    const uint16_t type = reinterpret_cast<const Ethernet*>(bytes)->type;
+    const uint16_t type = link_header(bytes, length).type;
     return type == kTypeArp || type == kTypeLldp;
   }
   const uint32_t header = frame.is_v6 ? sizeof(Ipv6) : frame.v4().header_length();
