@@ -58,11 +58,15 @@ class Load:
         self._running: list[threading.Thread] = []
         self.served: Counter[str] = Counter()  # backend's address -> requests
         self.failures: list[Failure] = []
-        self.slowest_s = 0.0
+        self.latencies_s: list[float] = []  # of the requests that were answered
 
     @property
     def requests(self) -> int:
         return self.served.total() + len(self.failures)
+
+    @property
+    def slowest_s(self) -> float:
+        return max(self.latencies_s, default=0.0)
 
     def run(self, requests: int) -> None:
         self.start(requests)
@@ -106,9 +110,9 @@ class Load:
                     body, error = "", f"{type(broken).__name__}: {broken}"
                 ended = time.monotonic()
                 with self._lock:
-                    self.slowest_s = max(self.slowest_s, ended - begun)
                     if error is None:
                         self.served[body] += 1
+                        self.latencies_s.append(ended - begun)
                     else:
                         self.failures.append(Failure(begun, error))
                 if self._pause:

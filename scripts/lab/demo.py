@@ -60,8 +60,11 @@ def main() -> int:
     except BlockingIOError as busy:
         say_on_stderr(f"scripts/demo: {busy}; `scripts/demo down` ends it")
         return 1
+    except (RuntimeError, TimeoutError, FileNotFoundError) as error:
+        say_on_stderr(f"scripts/demo: {error}")
+        return 1
     except KeyboardInterrupt:
-        return 0 if not options.check else 130
+        return 130 if options.check else 0
 
 
 def run(lab: Lab, options: argparse.Namespace) -> int:

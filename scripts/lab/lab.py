@@ -21,7 +21,7 @@ from .topology import Topology
 from .wait import wait_until
 
 STATE = Path("/run/linimo-lab")
-BUILD = Path(__file__).resolve().parents[2] / "build"
+BUILD = Path(os.environ.get("LINIMO_BUILD", Path(__file__).resolve().parents[2] / "build"))
 
 
 def say_on_stderr(text: str) -> None:

@@ -71,8 +71,10 @@ class Topology:
             # AF_XDP wants as many queues as workers; a veth delivers to the queue its peer sent on.
             f"link add lb1 netns {self.router.name} {queues} type veth peer name eth0 netns {self.node.name} {queues}",
         ]))
-        # The bridge must not wait for anybody's multicast queries before it passes neighbour solicitations on.
-        router = ["link set lo up", f"link add fabric mtu {FABRIC_MTU} type bridge mcast_snooping 0"]
+        # A bridge's address is its own only if it is given one: else it takes the lowest of its ports', and every
+        # backend loses its gateway when one is added. Nor must neighbour solicitations wait for multicast queries.
+        router = ["link set lo up",
+                  f"link add fabric address 02:00:00:00:00:fe mtu {FABRIC_MTU} type bridge mcast_snooping 0"]
         router += ["link set client up", f"link set lb1 mtu {FABRIC_MTU} up", "link set fabric up"]
         for link, addresses in (("client", _ROUTER_TO_CLIENT), ("lb1", _ROUTER_TO_NODE), ("fabric", _ROUTER_TO_FABRIC)):
             router += _addresses(addresses, link)

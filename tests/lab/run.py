@@ -47,7 +47,8 @@ class Result(unittest.TestResult):
     def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: object) -> None:
         super().addSubTest(test, subtest, err)  # type: ignore[arg-type]
         if err:
-            self._report(subtest, (self.failures + self.errors)[-1][1])
+            failed = issubclass(err[0], test.failureException)  # type: ignore[index]
+            self._report(subtest, (self.failures if failed else self.errors)[-1][1])
 
     def counts(self, planned: int) -> dict[str, int]:
         """A test that could not even begin (its class's lab did not start) has failed too."""

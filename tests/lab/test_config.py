@@ -28,7 +28,7 @@ MISTAKES = [
     Mistake("not TOML: a string is not closed", 'name = "lb1"', 'name = "lb1', "name", "expected", column_known=False),
     Mistake("not TOML: a key twice", 'name = "lb1"', 'name = "lb1"\nname = "lb2"', 'name = "lb2"', "", column_known=False),
     Mistake("an unknown key", "workers = 1", "wokers = 1", "wokers", "workers"),
-    Mistake("an unknown section", "[node]", "[nodes]\n[node]", "[nodes]", "expected"),
+    Mistake("an unknown section", "[node]", "[nodes]\n[node]", "nodes]", "expected"),
     Mistake("a key that must be there", 'interfaces = ["eth0"]\n', "", "[node]", "interfaces"),
     Mistake("a string for a number", "workers = 1", 'workers = "one"', '"one"', "expected"),
     Mistake("a number out of range", "workers = 1", "workers = 0", "0", "expected"),
