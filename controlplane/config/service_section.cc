@@ -59,13 +59,16 @@ ServiceSection read_service(const TomlValue& value, const std::vector<PoolSectio
                          : IPPROTO_UDP;
   service.ports = read_ports(table.require("ports", "ports = [...] or \"any\""));
   service.pool = find_pool(table.require("pool", "pool = \"...\" in [[service]]"), pools);
-  refuse_until_it_exists(table, "scheduler", "maglev", {"maglev", "source-hash", "least-load"});
+  refuse_until_it_exists(
+      table, "scheduler", "maglev",
+      {"maglev", "source-hash", "round-robin", "weighted-round-robin", "least-connections"});
   refuse_until_it_exists(table, "no_backend", "drop", {"drop", "reject"});
   if (const auto* tracking = table.find("tracking")) service.tracking = read_tracking(*tracking);
   if (const auto* sources = table.find("allow_sources")) service.allow_sources = read_prefixes(*sources);
   service.idle_timeout_s = service.protocol == IPPROTO_TCP ? kTcpIdleTimeout : kUdpIdleTimeout;
   if (const auto* timeout = table.find("idle_timeout")) {
-    const auto duration = read_duration(*timeout, std::chrono::seconds(1), std::chrono::hours(24));
+    const auto duration =
+        read_duration(*timeout, std::chrono::seconds(1), std::chrono::seconds(LINIMO_MAX_IDLE_TIMEOUT_S));
     if (duration.count() % 1000 != 0)
       timeout->fail("not a whole number of seconds", "whole seconds, such as \"90s\"");
     service.idle_timeout_s = static_cast<uint32_t>(duration.count() / 1000);
