@@ -87,6 +87,13 @@ def lab(log: Path, deadline: float) -> Counts:
     return counts
 
 
+def fuzz(log: Path, deadline: float) -> Counts:
+    """tests/fuzz/run: a target that got through says at its end how much it ran."""
+    code = run_logged([str(ROOT / "tests/fuzz/run")], log, deadline)
+    passed = log.read_text(errors="replace").count("stat::number_of_executed_units")
+    return Counts(passed=passed, failed=1 if code else 0)
+
+
 def demo(log: Path, deadline: float) -> Counts:
     """`scripts/demo --check` in a copy of the tree that was never built, as someone who has just cloned it would."""
     counts = Counts()
@@ -130,4 +137,5 @@ SUITES = [
     Suite("demo", "scripts/demo --check from a fresh copy, every encapsulation and family", [], 600, demo),
     Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", ["--sanitize"], 600,
           meson("build/asan", "unit", "packets")),
+    Suite("fuzz", "the parser and the packet path on mutated frames, a short run", [], 600, fuzz),
 ]
