@@ -1,0 +1,173 @@
+#include "tests/packets/case_file.h"
+
+#include <fstream>
+#include <ostream>
+#include <stdexcept>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "maglev/counters.h"
+
+namespace linimo::tests {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr uint32_t kTableSize = 251;
+
+Bytes from_hex(const std::string& text) {
+  Bytes bytes(text.size() / 2);
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<uint8_t>(std::stoi(text.substr(2 * i, 2), nullptr, 16));
+  }
+  return bytes;
+}
+
+Mac mac_of(const std::string& text) {
+  Mac mac;
+  for (size_t i = 0; i < mac.size(); ++i) {
+    mac[i] = static_cast<uint8_t>(std::stoi(text.substr(3 * i, 2), nullptr, 16));
+  }
+  return mac;
+}
+
+template <typename Value>
+Value parsed(const Json& text) {
+  const auto value = Value::parse(text.get<std::string>());
+  if (!value) throw std::runtime_error(fmt::format("case file: {} is no address", text.dump()));
+  return *value;
+}
+
+template <typename Value>
+std::vector<Value> all_parsed(const Json& texts) {
+  std::vector<Value> values;
+  for (const Json& text : texts) values.push_back(parsed<Value>(text));
+  return values;
+}
+
+/// The position of a name among those that an enumeration counts up.
+uint32_t index_of(const Json& name, std::initializer_list<const char*> names) {
+  const auto found = std::find(names.begin(), names.end(), name.get<std::string>());
+  if (found == names.end()) throw std::runtime_error(fmt::format("case file: what is {}?", name.dump()));
+  return static_cast<uint32_t>(found - names.begin());
+}
+
+BackendSpec backend_of(const Json& from) {
+  return {.address = parsed<Address>(from["address"]),
+          .id = from["id"],
+          .weight = from["weight"],
+          .state = static_cast<linimo_backend_state>(index_of(from["state"], {"up", "draining", "down"}))};
+}
+
+NextHop next_hop_of(const Json& from) {
+  const uint32_t state = index_of(from["next_hop"], {"no_route", "unresolved", "wrong_egress", "resolved"});
+  return {.state = static_cast<NextHop::State>(state),
+          .port = from["port"],
+          .mac = mac_of(from["mac"]),
+          .mtu = from["mtu"]};
+}
+
+PoolSpec pool_of(const Json& from) {
+  PoolSpec pool{
+      .name = from["name"],
+      .encapsulation = static_cast<linimo_encapsulation>(index_of(from["encapsulation"], {"ipip", "gre"})),
+      .backends = {},
+      .table = {}};
+  for (const Json& backend : from["backends"]) pool.backends.push_back(backend_of(backend));
+  pool.table = make_pool_table(pool.backends, kTableSize);
+  return pool;
+}
+
+ServiceSpec service_of(const Json& from, uint32_t id, const std::vector<PoolSpec>& pools) {
+  const auto pool = std::find_if(pools.begin(), pools.end(),
+                                 [&](const PoolSpec& candidate) { return candidate.name == from["pool"]; });
+  ServiceSpec service{
+      .name = fmt::format("service{}", id),
+      .id = id,
+      .pool = static_cast<uint32_t>(pool - pools.begin()),
+      .protocol = static_cast<uint8_t>(from["protocol"] == "tcp" ? 6 : 17),
+      .tracking = static_cast<linimo_tracking>(index_of(from["tracking"], {"off", "full"})),
+      .source_hash = from["source_hash"],
+      .idle_timeout_s = from["idle_timeout_s"],
+      .vips = all_parsed<Prefix>(from["vips"]),
+      .ports = {},
+      .allow_sources = all_parsed<Prefix>(from["allow_sources"]),
+  };
+  for (const Json& range : from["ports"]) service.ports.push_back({.first = range[0], .last = range[1]});
+  return service;
+}
+
+Configuration configuration_of(const Json& from) {
+  Configuration configuration;
+  SnapshotSpec& snapshot = configuration.snapshot;
+  snapshot.hash_seed = from["hash_seed"];
+  snapshot.encap_source4 = parsed<Address>(from["encap_sources"][0]);
+  snapshot.encap_source6 = parsed<Address>(from["encap_sources"][1]);
+  for (const Json& pool : from["pools"]) {
+    snapshot.pools.push_back(pool_of(pool));
+    for (const Json& backend : pool["backends"]) {
+      configuration.next_hops.emplace_back(backend["id"], next_hop_of(backend));
+    }
+  }
+  uint32_t id = 0;
+  for (const Json& service : from["services"]) {
+    snapshot.services.push_back(service_of(service, id++, snapshot.pools));
+  }
+  for (const Json& mac : from["port_macs"]) configuration.port_macs.push_back(mac_of(mac));
+  configuration.host_addresses = all_parsed<Address>(from["host_addresses"]);
+  std::sort(configuration.host_addresses.begin(), configuration.host_addresses.end());
+  return configuration;
+}
+
+Case case_of(const Json& from) {
+  Case result{.name = from["name"],
+              .row = from["row"],
+              .choice = static_cast<Case::Choice>(index_of(from["choice"], {"", "same", "spread"})),
+              .steps = {}};
+  for (const Json& step : from["steps"]) {
+    Step& added = result.steps.emplace_back();
+    added.frame = from_hex(step["frame"]);
+    added.outcome = outcome_named(step["outcome"]);
+    for (const Json& out : step["out"]) {
+      added.possible.push_back({.port = out.value("port", 0U), .bytes = from_hex(out["bytes"])});
+    }
+  }
+  return result;
+}
+
+CaseFile load(const char* path) {
+  std::ifstream file(path);
+  if (!file)
+    throw std::runtime_error(fmt::format("no case file {}: build the target packet-cases.json", path));
+  const Json content = Json::parse(file);
+  CaseFile result{.configuration = configuration_of(content["configuration"]), .cases = {}};
+  for (const Json& from : content["cases"]) result.cases.push_back(case_of(from));
+  return result;
+}
+
+}  // namespace
+
+const CaseFile& case_file() {
+  static const CaseFile file = load(LINIMO_PACKET_CASES);
+  return file;
+}
+
+linimo_outcome outcome_named(const std::string& name) {
+  for (int i = 0; i < LINIMO_OUTCOME_COUNT; ++i) {
+    const auto outcome = static_cast<linimo_outcome>(i);
+    if (name == outcome_name(outcome)) return outcome;
+  }
+  throw std::runtime_error("no outcome is called " + name);
+}
+
+std::string hex(ByteView bytes) {
+  return fmt::format("{:02x}", fmt::join(bytes, ""));
+}
+
+void PrintTo(const Case& shown, std::ostream* out) {
+  *out << shown.name << " (" << shown.row << ")";
+}
+
+}  // namespace linimo::tests

@@ -1,0 +1,53 @@
+// Every named case through every engine: outcome, counter, and each byte that leaves.
+
+#include <algorithm>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "maglev/counters.h"
+#include "tests/packets/case_file.h"
+#include "tests/packets/dpdk_engine.h"
+#include "tests/packets/expect.h"
+
+namespace linimo::tests {
+namespace {
+
+using MakeEngine = Engine& (*)();
+
+class PacketCase : public testing::TestWithParam<std::tuple<MakeEngine, Case>> {};
+
+TEST_P(PacketCase, Holds) {
+  const auto& [make_engine, wanted] = GetParam();
+  Engine& engine = make_engine();
+  engine.apply(case_file().configuration);
+  engine.forget_flows();
+
+  std::set<size_t> chosen;
+  for (size_t i = 0; i < wanted.steps.size(); ++i) {
+    const Step& step = wanted.steps[i];
+    const Result result = engine.run(step.frame, kStart_s);
+    const std::string difference = difference_from(step, result, &chosen);
+    EXPECT_EQ(difference, "") << "row: " << wanted.row << "\nstep " << i << ", frame in: " << hex(step.frame);
+  }
+  if (wanted.choice == Case::Choice::kSame) {
+    EXPECT_EQ(chosen.size(), 1U) << "one flow, several backends";
+  } else if (wanted.choice == Case::Choice::kSpread) {
+    EXPECT_EQ(chosen.size(), wanted.steps.front().possible.size()) << "a backend was never chosen";
+  }
+}
+
+std::string name_of(const testing::TestParamInfo<PacketCase::ParamType>& info) {
+  return std::get<Case>(info.param).name;
+}
+
+Engine& dpdk() {
+  return dpdk_engine();
+}
+
+INSTANTIATE_TEST_SUITE_P(Dpdk, PacketCase,
+                         testing::Combine(testing::Values(&dpdk), testing::ValuesIn(case_file().cases)),
+                         name_of);
+
+}  // namespace
+}  // namespace linimo::tests

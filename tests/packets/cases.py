@@ -1,0 +1,31 @@
+#!/usr/bin/python3
+"""Writes the case file: cases.py FILE, and with a second argument, a folder, every frame as a file of its own there (a
+fuzzer's first corpus)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from oracle import choice, forwarding, judged, not_ours, outer, services, undeliverable, world
+from oracle.case import Cases
+
+
+def main(file: str, corpus: str | None = None) -> None:
+    cases = Cases()
+    for rows in (not_ours, forwarding, outer, judged, undeliverable, services, choice):
+        rows.add_to(cases)
+    content = {"configuration": world.configuration(), "cases": [case.to_json() for case in cases]}
+    Path(file).write_text(json.dumps(content, indent=1))
+    if corpus is not None:
+        folder = Path(corpus)
+        folder.mkdir(parents=True, exist_ok=True)
+        for case in cases:
+            for step in case.steps[:8]:
+                (folder / hashlib.sha1(step.frame).hexdigest()).write_bytes(step.frame)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,167 @@
+#include "tests/packets/dpdk_engine.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <stdexcept>
+
+#include <fmt/format.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <sanitizer/asan_interface.h>
+#include <sched.h>
+
+namespace linimo::tests {
+namespace {
+
+constexpr unsigned kBuffers = 1000;
+constexpr unsigned kHeld =
+    8;  // never in the pool, so that a buffer given back twice makes it fuller than it may be
+constexpr uint32_t kUntouchedHeadroom =
+    64;  // of 128 bytes; the longest outer header is 44 and more than Ethernet's
+
+void start_dpdk() {
+  cpu_set_t allowed;
+  sched_getaffinity(0, sizeof allowed, &allowed);
+  int first = 0;
+  while (!CPU_ISSET(first, &allowed)) ++first;
+  std::string lcores = fmt::format("--lcores=0@{}", first);
+  std::string arguments[] = {"packets", "--no-huge", "--no-shconf",    "--no-pci",    "--no-telemetry",
+                             "-m",      "64",        "--iova-mode=va", "--log-level", "lib.eal:error",
+                             lcores};
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
+    throw std::runtime_error(fmt::format("DPDK did not start: {}", rte_strerror(rte_errno)));
+  }
+  sched_setaffinity(0, sizeof allowed, &allowed);  // a test may run wherever there is room
+}
+
+std::shared_ptr<std::byte> zeroed_memory(size_t bytes) {
+  const size_t whole_lines = (bytes + 63) / 64 * 64;
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, whole_lines));
+  std::fill_n(memory, whole_lines, std::byte{0});
+  return {memory, [](std::byte* at) { std::free(at); }};
+}
+
+/// Empties a list of the pipeline's output: notes which frame of the burst went there, and as what.
+void collect(MbufList& list, std::span<rte_mbuf* const> burst, Left::Way way, uint32_t port,
+             BurstResult& result, uint64_t& collected) {
+  for (rte_mbuf* mbuf : std::span(list.mbufs.data(), list.count)) {
+    const auto index = static_cast<size_t>(std::find(burst.begin(), burst.end(), mbuf) - burst.begin());
+    if (index == burst.size() || (collected >> index & 1) != 0) {
+      result.fault = "a buffer left that did not come in, or left twice";
+      continue;
+    }
+    collected |= uint64_t{1} << index;
+    if (mbuf->nb_segs != 1 || mbuf->pkt_len != mbuf->data_len) result.fault = "lengths of a buffer disagree";
+    const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+    result.left[index] = {way, port, {bytes, bytes + mbuf->data_len}};
+    rte_pktmbuf_free(mbuf);
+  }
+  list.count = 0;
+}
+
+}  // namespace
+
+DpdkEngine::DpdkEngine() {
+  start_dpdk();
+  pool_ = rte_pktmbuf_pool_create("packets", kBuffers, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+  if (pool_ == nullptr) throw std::runtime_error("no memory for packets");
+  for (unsigned i = 0; i < kHeld; ++i) rte_pktmbuf_alloc(pool_);
+  counters_ = std::make_unique<WorkerCounters>();
+  next_hops_ = std::make_unique<NextHopTable>();
+  forget_flows();
+}
+
+DpdkEngine::~DpdkEngine() {
+  rte_mempool_free(pool_);
+  rte_eal_cleanup();
+}
+
+void DpdkEngine::apply(const Configuration& configuration) {
+  const auto allocate = [](size_t bytes) { return zeroed_memory(bytes); };
+  auto compiled =
+      Generation::compile(build_snapshot(configuration.snapshot), allocate, configuration.host_addresses);
+  if (!compiled) throw std::runtime_error("the snapshot was refused: " + compiled.error());
+  generation_ = std::move(*compiled);
+  for (const auto& [id, hop] : configuration.next_hops) next_hops_->store(id, hop);
+  std::copy(configuration.port_macs.begin(), configuration.port_macs.end(), port_macs_.begin());
+}
+
+void DpdkEngine::forget_flows(uint64_t capacity) {
+  const size_t bytes = ConnectionTable::bytes_for(capacity);
+  pipeline_.reset();
+  connection_memory_ = zeroed_memory(bytes);
+  connections_.emplace(capacity, std::span(connection_memory_.get(), bytes));
+  pipeline_.emplace(port_macs_, *next_hops_, *connections_, *counters_);
+}
+
+rte_mbuf* DpdkEngine::mbuf_with(ByteView frame, uint64_t nic_flags) {
+  rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
+  if (mbuf == nullptr) throw std::runtime_error("all buffers are lost");
+  auto* start = static_cast<uint8_t*>(mbuf->buf_addr);
+  uint8_t* data = start + mbuf->data_off;
+  std::fill(start, start + mbuf->buf_len, 0xa5);  // whatever the buffer held before
+  std::copy(frame.begin(), frame.end(), data);
+  mbuf->data_len = static_cast<uint16_t>(frame.size());
+  mbuf->pkt_len = mbuf->data_len;
+  mbuf->ol_flags = nic_flags;
+  ASAN_POISON_MEMORY_REGION(start, kUntouchedHeadroom);
+  ASAN_POISON_MEMORY_REGION(data + frame.size(), start + mbuf->buf_len - data - frame.size());
+  return mbuf;
+}
+
+Counts DpdkEngine::outcomes() const {
+  Counts counts;
+  std::copy_n(counters_->outcomes, counts.size(), counts.begin());
+  return counts;
+}
+
+BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint32_t now_s, uint64_t nic_flags) {
+  BurstResult result;
+  result.left.resize(frames.size());
+  std::vector<rte_mbuf*> burst;
+  for (const ByteView frame : frames) burst.push_back(mbuf_with(frame, nic_flags));
+
+  const Counts before = outcomes();
+  pipeline_->run(burst, generation_.get(), now_s, out_);
+  result.counts = outcomes();
+  for (size_t i = 0; i < before.size(); ++i) result.counts[i] -= before[i];
+
+  uint64_t collected = 0;
+  for (uint32_t port = 0; port < kMaxPorts; ++port) {
+    collect(out_.transmit[port], burst, Left::Way::kSent, port, result, collected);
+  }
+  if (out_.control.count != result.counts[LINIMO_OUTCOME_kernel_control]) {
+    result.fault = "the control ring got other frames than were counted";
+  }
+  collect(out_.control, burst, Left::Way::kKernel, 0, result, collected);
+  collect(out_.kernel, burst, Left::Way::kKernel, 0, result, collected);
+  for (rte_mbuf* mbuf : burst) ASAN_UNPOISON_MEMORY_REGION(mbuf->buf_addr, mbuf->buf_len);
+  // What was dropped must be back in the pool, and what left must not have been there before.
+  if (const unsigned in_pool = rte_mempool_avail_count(pool_); in_pool != kBuffers - kHeld) {
+    result.fault = fmt::format("{} buffers in the pool, where {} were", in_pool, kBuffers - kHeld);
+  }
+  return result;
+}
+
+Result DpdkEngine::run(ByteView frame, uint32_t now_s) {
+  BurstResult burst = run_burst({&frame, 1}, now_s);
+  Result result{{std::move(burst.left.front())}, LINIMO_OUTCOME_COUNT, std::move(burst.fault)};
+  uint64_t sum = 0;
+  for (size_t i = 0; i < burst.counts.size(); ++i) {
+    sum += burst.counts[i];
+    if (burst.counts[i] != 0) result.counter = static_cast<linimo_outcome>(i);
+  }
+  if (sum != 1) result.fault = fmt::format("one frame was counted {} times", sum);
+  return result;
+}
+
+DpdkEngine& dpdk_engine() {
+  static DpdkEngine engine;
+  return engine;
+}
+
+}  // namespace linimo::tests

@@ -1,0 +1,65 @@
+// The engine `dpdk`, as the suite drives it: the real pipeline over real mbufs, without ports and hugepages.
+//
+// What a port would do is done here: frames are put into mbufs, and taken out of the lists that the pipeline
+// fills. Under AddressSanitizer everything behind the frame's last byte is poisoned, so that reading one byte
+// too many is caught although the mbuf has room for it.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+
+#include "dataplane/forward/pipeline.h"
+#include "tests/packets/engine.h"
+
+struct rte_mempool;
+
+namespace linimo::tests {
+
+/// How often each outcome was counted.
+using Counts = std::array<uint64_t, LINIMO_OUTCOME_COUNT>;
+
+struct BurstResult {
+  std::vector<Left> left;  // of each frame of the burst
+  Counts counts{};
+  std::string fault;
+};
+
+class DpdkEngine : public Engine {
+ public:
+  DpdkEngine();
+  ~DpdkEngine() override;
+
+  void apply(const Configuration& configuration) override;
+  void forget_flows() override { forget_flows(kFlows); }
+  Result run(ByteView frame, uint32_t now_s) override;
+
+  /// At most kMaxBurst frames. `nic_flags`: what a NIC found out about them (RTE_MBUF_F_RX_...).
+  BurstResult run_burst(std::span<const ByteView> frames, uint32_t now_s, uint64_t nic_flags = 0);
+  void forget_flows(uint64_t capacity);
+  void forget_configuration() { generation_.reset(); }
+
+  const WorkerCounters& counters() const { return *counters_; }
+  const ConnectionTable& connections() const { return *connections_; }
+
+ private:
+  static constexpr uint64_t kFlows = 4096;
+
+  rte_mbuf* mbuf_with(ByteView frame, uint64_t nic_flags);
+  Counts outcomes() const;
+
+  rte_mempool* pool_;
+  std::unique_ptr<WorkerCounters> counters_;
+  std::unique_ptr<NextHopTable> next_hops_;
+  std::array<Mac, kMaxPorts> port_macs_{};
+  std::unique_ptr<const Generation> generation_;
+  std::shared_ptr<std::byte> connection_memory_;
+  std::optional<ConnectionTable> connections_;
+  std::optional<Pipeline> pipeline_;
+  BurstOutput out_;
+};
+
+/// One for the whole program, since DPDK starts once.
+DpdkEngine& dpdk_engine();
+
+}  // namespace linimo::tests

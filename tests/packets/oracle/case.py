@@ -1,0 +1,97 @@
+"""Cases, as the rows write them and the case file holds them.
+
+A case is a list of steps. A step is one frame in and what must become of it: an outcome (the name of its counter) and,
+if a frame leaves, its port and bytes. Where the Maglev table decides, a step lists one possibility per backend, and
+`choice` says how the steps must relate: "same" backend for all, or "spread" over all backends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
+from scapy.packet import Packet, Raw
+
+from .tunnel import Flow, tunnelled
+from .world import CLIENT_MAC, CLIENTS, POOLS, PORT_MACS, VIP_OF_POOL, vip
+
+ETHERTYPE = {4: 0x0800, 6: 0x86DD}
+
+
+def link(inner: Packet | bytes, tags: tuple[Packet, ...] = (), ethertype: int | None = None, pad: bytes = b"") -> bytes:
+    """The frame around an IP packet. `pad` follows the packet; no minimum length is enforced."""
+    inner = bytes(inner)
+    ethertype = ethertype or ETHERTYPE[inner[0] >> 4]
+    types = [0x88A8 if isinstance(tag, Dot1AD) else 0x8100 for tag in tags] + [ethertype]
+    frame = Ether(src=CLIENT_MAC, dst=PORT_MACS[0], type=types[0])
+    for tag, following in zip(tags, types[1:]):
+        frame /= tag.__class__(vlan=tag.vlan, prio=tag.prio, type=following)
+    return bytes(frame / Raw(inner + pad))
+
+
+def ip(family: int, number: int, **fields: object) -> Packet:
+    """The header of a packet from the client to a VIP, by its number."""
+    if family == 4:
+        return IP(**{"src": CLIENTS[4], "dst": vip(4, number), "id": 0x1234, "ttl": 57, **fields})
+    return IPv6(**{"src": CLIENTS[6], "dst": vip(6, number), "hlim": 57, **fields})
+
+
+def tcp(port: int = 80, **fields: object) -> Packet:
+    return TCP(**{"sport": 40000, "dport": port, "flags": "PA", "seq": 1, "ack": 1, **fields})
+
+
+def udp(port: int = 53, **fields: object) -> Packet:
+    return UDP(**{"sport": 40000, "dport": port, **fields})
+
+
+def request(family: int, pool: str, **fields: object) -> Packet:
+    """A small TCP packet to the service of a pool."""
+    return ip(family, VIP_OF_POOL[pool], **fields) / tcp() / b"GET / HTTP/1.1\r\n"
+
+
+@dataclass
+class Step:
+    frame: bytes
+    outcome: str
+    out: list[dict] = field(default_factory=list)  # possibilities: {"port": n, "bytes": hex}; none: nothing leaves
+
+
+def forwarded(inner: Packet, pool: str, *, frame: bytes | None = None, flow: Flow | None = None,
+              source_hash: bool = False) -> Step:
+    """The packet goes to a backend of the pool. `frame` and `flow` where they do not follow from the packet."""
+    whole = bytes(inner)
+    flow_hash = (flow or Flow.of(inner)).hash(source_hash)
+    out = [{"port": backend.port, "bytes": tunnelled(whole, flow_hash, backend, POOLS[pool].encapsulation).hex()}
+           for backend in POOLS[pool].backends]
+    return Step(frame or link(whole), "forwarded", out)
+
+
+def kernel(frame: bytes) -> Step:
+    return Step(frame, "kernel", [{"bytes": frame.hex()}])
+
+
+def control(frame: bytes) -> Step:
+    return Step(frame, "kernel_control", [{"bytes": frame.hex()}])
+
+
+def dropped(frame: bytes, reason: str) -> Step:
+    return Step(frame, reason)
+
+
+@dataclass
+class Case:
+    name: str
+    row: str  # of packets.md
+    steps: list[Step]
+    choice: str = ""
+
+    def to_json(self) -> dict:
+        steps = [{"frame": step.frame.hex(), "outcome": step.outcome, "out": step.out} for step in self.steps]
+        return {"name": self.name, "row": self.row, "choice": self.choice, "steps": steps}
+
+
+class Cases(list[Case]):
+    def add(self, name: str, row: str, *steps: Step, choice: str = "") -> None:
+        assert steps and name not in {case.name for case in self}, name
+        self.append(Case(name, row, list(steps), choice))

@@ -1,0 +1,298 @@
+// Connection tracking, seen from outside: where a flow goes when tables change and time passes.
+//
+// Each test knows by itself where the table alone would send a flow, so that "it stayed" is only said of
+// flows that would have moved.
+
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+#include "maglev/counters.h"
+#include "tests/packets/case_file.h"
+#include "tests/packets/dpdk_engine.h"
+#include "tests/packets/expect.h"
+
+namespace linimo::tests {
+namespace {
+
+constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kAck = 0x10;
+constexpr uint16_t kFirstPort = 20'000;
+constexpr size_t kFlows = 64;
+constexpr uint32_t kTcpIdle_s = 900, kUdpIdle_s = 60, kClosing_s = 60;  // of the configuration; of packets.md
+
+using Choices = std::vector<Address>;
+
+class Tracking : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    for (const Case& from : case_file().cases) {
+      for (const char* kind :
+           {"flows_spread_tracked", "udp_flows_spread_tracked", "flows_spread_untracked"}) {
+        if (from.name == kind + family()) templates_[kind] = from.steps.front().frame;
+      }
+    }
+  }
+
+  std::string family() const { return "_v" + std::to_string(GetParam()); }
+
+  /// A packet of the given flow; TCP unless another template is named.
+  Bytes packet(size_t flow, uint8_t flags = kAck, const char* kind = "flows_spread_tracked") const {
+    Bytes frame = templates_.at(kind);
+    const size_t l4 = GetParam() == 4 ? 14 + 20 : 14 + 40;
+    const auto port = static_cast<uint16_t>(kFirstPort + flow);
+    frame[l4] = static_cast<uint8_t>(port >> 8);
+    frame[l4 + 1] = static_cast<uint8_t>(port);
+    if (kind != kUdp) frame[l4 + 13] = flags;
+    return frame;
+  }
+
+  /// The configuration with backends of the pool in this state; the others are up.
+  static Configuration with(std::initializer_list<size_t> backends, linimo_backend_state state) {
+    Configuration configuration = case_file().configuration;
+    PoolSpec& pool = many(configuration);
+    for (const size_t index : backends) pool.backends[index].state = state;
+    pool.table = make_pool_table(pool.backends, static_cast<uint32_t>(pool.table->slots.size()));
+    return configuration;
+  }
+
+  static PoolSpec& many(Configuration& configuration) {
+    auto& pools = configuration.snapshot.pools;
+    return *std::find_if(pools.begin(), pools.end(),
+                         [](const PoolSpec& pool) { return pool.name == "many"; });
+  }
+
+  Address backend(size_t index) const { return many(all_up_).backends[index].address; }
+
+  /// Sends a frame and says to which backend it went; all backends of the pool have IPv4 addresses.
+  Address sent_to(const Bytes& frame, uint32_t after_s = 0) {
+    const Result result = engine.run(frame, kStart_s + after_s);
+    EXPECT_EQ(result.fault, "");
+    EXPECT_EQ(result.counter, LINIMO_OUTCOME_forwarded) << outcome_name(result.counter);
+    Address address = *Address::parse("0.0.0.0");
+    if (result.bytes.size() >= 34) std::copy_n(result.bytes.begin() + 30, 4, address.bytes.begin() + 12);
+    return address;
+  }
+
+  void begin(const Configuration& configuration) {
+    engine.apply(configuration);
+    engine.forget_flows();
+  }
+
+  /// Where the table alone sends each flow. Leaves the engine without flows.
+  Choices choices(const Configuration& configuration, const char* kind = "flows_spread_tracked") {
+    Choices result;
+    begin(configuration);
+    for (size_t flow = 0; flow < kFlows; ++flow) result.push_back(sent_to(packet(flow, kAck, kind)));
+    engine.forget_flows();
+    return result;
+  }
+
+  /// Flows that the one table sends elsewhere than the other.
+  static std::vector<size_t> moved(const Choices& before, const Choices& after) {
+    std::vector<size_t> flows;
+    for (size_t flow = 0; flow < kFlows; ++flow) {
+      if (before[flow] != after[flow]) flows.push_back(flow);
+    }
+    EXPECT_GE(flows.size(), 4U) << "the tables hardly differ: the test would show nothing";
+    return flows;
+  }
+
+  static constexpr const char* kUdp = "udp_flows_spread_tracked";
+  static constexpr const char* kUntracked = "flows_spread_untracked";
+
+  DpdkEngine& engine = dpdk_engine();
+  Configuration all_up_ = case_file().configuration;
+  Configuration three_up_ = with({3}, LINIMO_BACKEND_DOWN);
+
+ private:
+  static PoolSpec many(const Configuration& configuration) {
+    Configuration copy = configuration;
+    return many(copy);
+  }
+
+  std::map<std::string, Bytes> templates_;
+};
+
+TEST_P(Tracking, AFlowKeepsItsBackendWhenTheTableChanges) {
+  const Choices before = choices(three_up_);
+  const Choices after = choices(all_up_);
+  moved(before, after);
+  begin(three_up_);
+  for (size_t flow = 0; flow < kFlows; ++flow) EXPECT_EQ(sent_to(packet(flow, kSyn)), before[flow]);
+  engine.apply(all_up_);
+  for (size_t flow = 0; flow < kFlows; ++flow) {
+    EXPECT_EQ(sent_to(packet(flow), 1), before[flow]);
+    EXPECT_EQ(sent_to(packet(flow, kAck | kFin), 2), before[flow]);
+  }
+}
+
+TEST_P(Tracking, ABackendThatIsDownLosesItsFlowsAndTheEntryFollows) {
+  const Choices before = choices(all_up_);
+  const Configuration first_down = with({0}, LINIMO_BACKEND_DOWN);
+  const Choices without = choices(first_down);
+  begin(all_up_);
+  for (size_t flow = 0; flow < kFlows; ++flow) sent_to(packet(flow, kSyn));
+  engine.apply(first_down);
+  const auto wanted = [&](size_t flow) { return before[flow] == backend(0) ? without[flow] : before[flow]; };
+  for (size_t flow = 0; flow < kFlows; ++flow) EXPECT_EQ(sent_to(packet(flow), 1), wanted(flow));
+  engine.apply(all_up_);  // and does not go back when the backend does
+  for (size_t flow = 0; flow < kFlows; ++flow) EXPECT_EQ(sent_to(packet(flow), 2), wanted(flow));
+  EXPECT_GE(std::count(before.begin(), before.end(), backend(0)), 4);
+}
+
+TEST_P(Tracking, ABackendThatIsRemovedLosesItsFlows) {
+  const Choices before = choices(all_up_);
+  Configuration removed = all_up_;
+  PoolSpec& pool = many(removed);
+  pool.backends.erase(pool.backends.begin());
+  pool.table = make_pool_table(pool.backends, static_cast<uint32_t>(pool.table->slots.size()));
+  const Choices without = choices(removed);
+  begin(all_up_);
+  for (size_t flow = 0; flow < kFlows; ++flow) sent_to(packet(flow, kSyn));
+  engine.apply(removed);
+  for (size_t flow = 0; flow < kFlows; ++flow) {
+    EXPECT_EQ(sent_to(packet(flow), 1), before[flow] == backend(0) ? without[flow] : before[flow]);
+  }
+}
+
+TEST_P(Tracking, ADrainingBackendKeepsItsFlowsAndGetsNoNewOnes) {
+  const Choices before = choices(all_up_);
+  begin(all_up_);
+  for (size_t flow = 0; flow < kFlows; ++flow) sent_to(packet(flow, kSyn));
+  engine.apply(with({0, 1}, LINIMO_BACKEND_DRAINING));
+  for (size_t flow = 0; flow < kFlows; ++flow) EXPECT_EQ(sent_to(packet(flow), 1), before[flow]);
+  for (size_t flow = kFlows; flow < 2 * kFlows; ++flow) {
+    const Address address = sent_to(packet(flow, kSyn), 1);
+    EXPECT_TRUE(address == backend(2) || address == backend(3)) << address.to_string();
+  }
+}
+
+TEST_P(Tracking, WhenAllDrainTrackedFlowsLiveAndNewOnesHaveNoBackend) {
+  const Choices before = choices(all_up_);
+  begin(all_up_);
+  for (size_t flow = 0; flow < kFlows; ++flow) sent_to(packet(flow, kSyn));
+  engine.apply(with({0, 1, 2, 3}, LINIMO_BACKEND_DRAINING));
+  for (size_t flow = 0; flow < kFlows; ++flow) EXPECT_EQ(sent_to(packet(flow), 1), before[flow]);
+  EXPECT_EQ(engine.run(packet(kFlows, kSyn), kStart_s).counter, LINIMO_OUTCOME_no_backend);
+  engine.apply(with({0, 1, 2, 3}, LINIMO_BACKEND_DOWN));
+  EXPECT_EQ(engine.run(packet(0), kStart_s).counter, LINIMO_OUTCOME_no_backend);
+}
+
+TEST_P(Tracking, AServiceThatMovesToAnotherPoolTakesItsFlowsAlong) {
+  begin(all_up_);
+  for (size_t flow = 0; flow < kFlows; ++flow) sent_to(packet(flow, kSyn));
+  Configuration elsewhere = all_up_;
+  for (ServiceSpec& service : elsewhere.snapshot.services) {
+    if (elsewhere.snapshot.pools[service.pool].name == "many") service.pool = 0;
+  }
+  engine.apply(elsewhere);
+  const Address only = elsewhere.snapshot.pools[0].backends[0].address;
+  for (size_t flow = 0; flow < kFlows; ++flow) EXPECT_EQ(sent_to(packet(flow), 1), only);
+}
+
+TEST_P(Tracking, AResetMakesNoEntry) {
+  const Choices before = choices(three_up_);
+  const Choices after = choices(all_up_);
+  const auto flows = moved(before, after);
+  begin(three_up_);
+  for (const size_t flow : flows) EXPECT_EQ(sent_to(packet(flow, kRst)), before[flow]);
+  for (const size_t flow : flows) EXPECT_EQ(sent_to(packet(flow, kRst | kAck)), before[flow]);
+  engine.apply(all_up_);
+  for (const size_t flow : flows) EXPECT_EQ(sent_to(packet(flow), 1), after[flow]);
+}
+
+TEST_P(Tracking, AResetOnATrackedFlowNeitherEndsNorProlongsIt) {
+  const Choices before = choices(three_up_);
+  const Choices after = choices(all_up_);
+  const auto flows = moved(before, after);
+  begin(three_up_);
+  for (const size_t flow : {flows[0], flows[1]}) sent_to(packet(flow, kSyn));
+  engine.apply(all_up_);
+  EXPECT_EQ(sent_to(packet(flows[0], kRst), 10), before[flows[0]]);
+  EXPECT_EQ(sent_to(packet(flows[0]), kTcpIdle_s - 10), before[flows[0]]);
+  EXPECT_EQ(sent_to(packet(flows[1], kRst), kTcpIdle_s - 1), before[flows[1]]);
+  EXPECT_EQ(sent_to(packet(flows[1]), kTcpIdle_s + 2), after[flows[1]]);
+}
+
+// A second is the clock's grain, so the moment itself is left alone: just before it and just behind.
+TEST_P(Tracking, AnEntryExpiresWhenItsFlowHasBeenIdle) {
+  for (const auto& [kind, idle_s] :
+       {std::pair("flows_spread_tracked", kTcpIdle_s), std::pair(kUdp, kUdpIdle_s)}) {
+    const Choices before = choices(three_up_, kind);
+    const Choices after = choices(all_up_, kind);
+    const auto flows = moved(before, after);
+    begin(three_up_);
+    for (const size_t flow : {flows[0], flows[1], flows[2]}) sent_to(packet(flow, kSyn, kind));
+    engine.apply(all_up_);
+    EXPECT_EQ(sent_to(packet(flows[2], kAck, kind), idle_s - 10), before[flows[2]]);
+    EXPECT_EQ(sent_to(packet(flows[0], kAck, kind), idle_s - 1), before[flows[0]]);
+    EXPECT_EQ(sent_to(packet(flows[1], kAck, kind), idle_s + 2), after[flows[1]]);
+    EXPECT_EQ(sent_to(packet(flows[2], kAck, kind), 2 * idle_s - 11), before[flows[2]])
+        << "prolonged by its packet";
+  }
+}
+
+TEST_P(Tracking, AFinShortensTheEntry) {
+  const Choices before = choices(three_up_);
+  const Choices after = choices(all_up_);
+  const auto flows = moved(before, after);
+  begin(three_up_);
+  for (const size_t flow : {flows[0], flows[1], flows[2], flows[3]}) {
+    sent_to(packet(flow, kSyn));
+    sent_to(packet(flow), 2);
+    if (flow != flows[3]) sent_to(packet(flow, kFin | kAck), 10);
+  }
+  engine.apply(all_up_);
+  EXPECT_EQ(sent_to(packet(flows[2]), 10 + 50), before[flows[2]]);
+  EXPECT_EQ(sent_to(packet(flows[0]), 10 + kClosing_s - 1), before[flows[0]]);
+  EXPECT_EQ(sent_to(packet(flows[1]), 10 + kClosing_s + 2), after[flows[1]]);
+  EXPECT_EQ(sent_to(packet(flows[3]), 10 + kClosing_s + 2), before[flows[3]]) << "had no FIN";
+  EXPECT_EQ(sent_to(packet(flows[2]), 10 + 50 + kClosing_s - 1), before[flows[2]])
+      << "60 s after its last packet";
+  EXPECT_EQ(sent_to(packet(flows[2]), 10 + 50 + 2 * kClosing_s + 1), after[flows[2]]) << "still closing";
+}
+
+TEST_P(Tracking, ASynOnALiveEntryFollowsIt) {
+  const Choices before = choices(three_up_);
+  const Choices after = choices(all_up_);
+  const auto flows = moved(before, after);
+  begin(three_up_);
+  for (const size_t flow : flows) sent_to(packet(flow, kSyn));
+  engine.apply(all_up_);
+  for (const size_t flow : flows) {
+    EXPECT_EQ(sent_to(packet(flow, kSyn), 5), before[flow]);
+    EXPECT_EQ(sent_to(packet(flow), 6), before[flow]) << "rewritten by the SYN";
+  }
+}
+
+TEST_P(Tracking, WithoutTrackingAFlowFollowsTheTable) {
+  const Choices before = choices(three_up_, kUntracked);
+  const Choices after = choices(all_up_, kUntracked);
+  moved(before, after);
+  begin(three_up_);
+  for (size_t flow = 0; flow < kFlows; ++flow)
+    EXPECT_EQ(sent_to(packet(flow, kSyn, kUntracked)), before[flow]);
+  engine.apply(all_up_);
+  for (size_t flow = 0; flow < kFlows; ++flow)
+    EXPECT_EQ(sent_to(packet(flow, kAck, kUntracked), 1), after[flow]);
+}
+
+TEST_P(Tracking, AFullTableDropsNothing) {
+  constexpr size_t kMany = 10'000;
+  begin(all_up_);
+  engine.forget_flows(64);
+  const uint64_t unstored = engine.counters().flows_unstored;
+  for (size_t flow = 0; flow < kMany; ++flow) sent_to(packet(flow, kSyn));
+  EXPECT_LE(engine.connections().entries(), engine.connections().capacity());
+  EXPECT_GE(engine.counters().flows_unstored - unstored, kMany / 2);
+  for (size_t flow = 0; flow < kMany; ++flow) {  // by now anyone may be displaced
+    const Bytes frame = packet(flow);
+    EXPECT_EQ(sent_to(frame, 10), sent_to(frame, 10));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dpdk, Tracking, testing::Values(4, 6),
+                         [](const auto& info) { return "v" + std::to_string(info.param); });
+
+}  // namespace
+}  // namespace linimo::tests
