@@ -28,8 +28,9 @@ def ip_batch(lines: Sequence[str], netns: str | None = None) -> subprocess.Popen
     argv = ["ip", *(["-n", netns] if netns else []), "-batch", "-"]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdin
-    process.stdin.write("\n".join(lines) + "\n")
-    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # it has ended already; finish() says why
+        process.stdin.write("\n".join(lines) + "\n")
+        process.stdin.close()
     return process
 
 
