@@ -80,8 +80,8 @@ void KernelPath::run() {
   while (running_.load(std::memory_order_relaxed)) {
     uint32_t moved = 0;
     for (const Link& link : links_) {
-      moved += write_out(link, link.control.get());
-      moved += write_out(link, link.data.get());
+      moved += write_out(link, link.control.get(), LINIMO_OUTCOME_kernel_control);
+      moved += write_out(link, link.data.get(), LINIMO_OUTCOME_kernel);
       moved += read_in(link);
     }
     if (moved != 0) {
@@ -97,15 +97,14 @@ void KernelPath::run() {
   rte_thread_unregister();
 }
 
-uint32_t KernelPath::write_out(const Link& link, rte_ring* ring) {
+uint32_t KernelPath::write_out(const Link& link, rte_ring* ring, linimo_outcome outcome) {
   rte_mbuf* frames[kBurst];
   const uint32_t taken = rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(frames), kBurst, nullptr);
   for (uint32_t i = 0; i < taken; ++i) {
-    const bool whole = rte_pktmbuf_linearize(frames[i]) == 0;
-    if (!whole ||
-        write(link.tap.fd.get(), rte_pktmbuf_mtod(frames[i], void*), rte_pktmbuf_data_len(frames[i])) < 0) {
-      count(counters_.outcomes[LINIMO_OUTCOME_kernel_full]);
-    }
+    const bool written =
+        rte_pktmbuf_linearize(frames[i]) == 0 &&
+        write(link.tap.fd.get(), rte_pktmbuf_mtod(frames[i], void*), rte_pktmbuf_data_len(frames[i])) >= 0;
+    count(counters_.outcomes[written ? outcome : LINIMO_OUTCOME_kernel_full]);
     rte_pktmbuf_free(frames[i]);
   }
   return taken;

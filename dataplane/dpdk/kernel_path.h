@@ -56,7 +56,7 @@ class KernelPath {
   };
 
   void run();
-  uint32_t write_out(const Link& link, rte_ring* ring);
+  uint32_t write_out(const Link& link, rte_ring* ring, linimo_outcome outcome);
   uint32_t read_in(const Link& link);
 
   WorkerCounters& counters_;

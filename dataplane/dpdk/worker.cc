@@ -68,7 +68,7 @@ bool Worker::poll(const Source& source, const Generation* generation) {
   pipeline_.run({burst, received}, generation, now_s_, out_);
   for (uint32_t i = 0; i < transmit_.size(); ++i) {
     MbufList& frames = out_.transmit[i];
-    if (frames.count != 0) transmit(i, {frames.mbufs.data(), frames.count});
+    if (frames.count != 0) transmit(i, {frames.mbufs.data(), frames.count}, LINIMO_OUTCOME_forwarded);
     frames.count = 0;
   }
   hand_to_kernel(source.interface, out_.control, true);
@@ -82,17 +82,17 @@ bool Worker::inject() {
     rte_mbuf* frames[KernelPath::kBurst];
     const uint32_t taken = exception_->from_kernel(i, frames);
     if (taken == 0) continue;
-    count(counters_.outcomes[LINIMO_OUTCOME_from_kernel], taken);
-    transmit(i, {frames, taken});
+    transmit(i, {frames, taken}, LINIMO_OUTCOME_from_kernel);
     any = true;
   }
   return any;
 }
 
-void Worker::transmit(uint32_t interface, std::span<rte_mbuf*> frames) {
+void Worker::transmit(uint32_t interface, std::span<rte_mbuf*> frames, linimo_outcome outcome) {
   const Lane& lane = transmit_[interface];
   const uint16_t sent =
       rte_eth_tx_burst(lane.port_id, lane.queue, frames.data(), static_cast<uint16_t>(frames.size()));
+  count(counters_.outcomes[outcome], sent);
   // A full queue means the link is slower than the traffic: to wait here would only add delay to every flow.
   if (sent == frames.size()) return;
   const auto rest = frames.subspan(sent);

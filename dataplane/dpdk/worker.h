@@ -40,7 +40,7 @@ class Worker {
  private:
   bool poll(const Source& source, const Generation* generation);
   bool inject();
-  void transmit(uint32_t interface, std::span<rte_mbuf*> frames);
+  void transmit(uint32_t interface, std::span<rte_mbuf*> frames, linimo_outcome outcome);
   void hand_to_kernel(uint32_t interface, MbufList& frames, bool control);
   void housekeeping(uint64_t tsc, const Generation* generation);
   void rest(uint32_t empty_rounds);

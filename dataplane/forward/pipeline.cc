@@ -195,7 +195,6 @@ void Pipeline::send(const Packet& packet, BurstOutput& out) {
 
   TrafficCount& by_service = counters_.services[packet.service->tracking_key.id];
   TrafficCount& by_backend = counters_.backends[target.backend_id];
-  count(counters_.outcomes[LINIMO_OUTCOME_forwarded]);
   count(by_service.packets);
   count(by_service.bytes, packet.flow.ip_length);
   count(by_backend.packets);
@@ -211,7 +210,6 @@ bool Pipeline::drop(rte_mbuf* mbuf, linimo_outcome reason) {
 
 bool Pipeline::to_kernel(rte_mbuf* mbuf, BurstOutput& out) {
   const bool control = packet::is_control(rte_pktmbuf_mtod(mbuf, const uint8_t*), rte_pktmbuf_data_len(mbuf));
-  count(counters_.outcomes[control ? LINIMO_OUTCOME_kernel_control : LINIMO_OUTCOME_kernel]);
   (control ? out.control : out.kernel).push(mbuf);
   return false;
 }

@@ -31,7 +31,9 @@ struct MbufList {
   void push(rte_mbuf* mbuf) { mbufs[count++] = mbuf; }
 };
 
-/// Where the packets of one burst are to go. `run` adds; the caller empties.
+/// Where the packets of one burst are to go. `run` adds; the caller empties, and counts what became of them:
+/// they are forwarded, or the kernel's, only once the next queue has taken them, and tx_full or kernel_full
+/// otherwise. So each packet is counted once.
 struct BurstOutput {
   std::array<MbufList, kMaxPorts> transmit;
   MbufList kernel;   // frames for the host

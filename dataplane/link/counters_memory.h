@@ -1,8 +1,8 @@
 // The counters' shared memory, writer's side (maglev/counters.h says what is in it).
 #pragma once
 
-#include "maglev/unique_fd.h"
 #include "maglev/counters.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 

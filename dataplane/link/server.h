@@ -15,8 +15,8 @@
 
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
-#include "maglev/unique_fd.h"
 #include "maglev/protocol.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 

@@ -130,12 +130,13 @@ BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint32_t now
   result.counts = outcomes();
   for (size_t i = 0; i < before.size(); ++i) result.counts[i] -= before[i];
 
+  // What goes on is counted by whoever takes it: here, as a worker whose queues are never full.
+  result.counts[LINIMO_OUTCOME_kernel] += out_.kernel.count;
+  result.counts[LINIMO_OUTCOME_kernel_control] += out_.control.count;
   uint64_t collected = 0;
   for (uint32_t port = 0; port < kMaxPorts; ++port) {
+    result.counts[LINIMO_OUTCOME_forwarded] += out_.transmit[port].count;
     collect(out_.transmit[port], burst, Left::Way::kSent, port, result, collected);
-  }
-  if (out_.control.count != result.counts[LINIMO_OUTCOME_kernel_control]) {
-    result.fault = "the control ring got other frames than were counted";
   }
   collect(out_.control, burst, Left::Way::kKernel, 0, result, collected);
   collect(out_.kernel, burst, Left::Way::kKernel, 0, result, collected);
