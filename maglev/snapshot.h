@@ -86,6 +86,9 @@ struct SnapshotSpec {
 /// checks them with better words); two services may not claim the same (VIP prefix, protocol, port range).
 std::vector<std::byte> build_snapshot(const SnapshotSpec& spec);
 
+/// The same into memory that is there already: fresh pages would cost more than filling them does.
+void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes);
+
 /// Of all tables of a specification, whatever the order of its pools; the header carries it.
 uint64_t snapshot_digest(std::span<const PoolSpec> pools);
 

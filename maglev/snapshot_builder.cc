@@ -214,6 +214,12 @@ uint64_t snapshot_digest(std::span<const PoolSpec> pools) {
 }
 
 std::vector<std::byte> build_snapshot(const SnapshotSpec& spec) {
+  std::vector<std::byte> bytes;
+  build_snapshot(spec, bytes);
+  return bytes;
+}
+
+void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   Sections sections;
   for (const PoolSpec& pool : spec.pools) add_pool(pool, sections);
   for (const ServiceSpec& service : spec.services) add_service(service, sections);
@@ -239,7 +245,9 @@ std::vector<std::byte> build_snapshot(const SnapshotSpec& spec) {
   place<linimo_backend>(header, LINIMO_SECTION_BACKENDS, sections.backends.size());
   place<linimo_slot>(header, LINIMO_SECTION_SLOTS, sections.slot_count);
 
-  std::vector<std::byte> bytes(header.size);
+  bytes.resize(header.size);
+  std::byte* slots = bytes.data() + header.sections[LINIMO_SECTION_SLOTS].offset;
+  std::fill(bytes.data(), slots, std::byte{0});  // the gaps between sections
   std::memcpy(bytes.data(), &header, sizeof header);
   copy<linimo_vip>(bytes, header, LINIMO_SECTION_VIPS, sections.vips);
   copy<linimo_rule>(bytes, header, LINIMO_SECTION_RULES, sections.rules);
@@ -247,7 +255,6 @@ std::vector<std::byte> build_snapshot(const SnapshotSpec& spec) {
   copy<linimo_source>(bytes, header, LINIMO_SECTION_SOURCES, sections.sources);
   copy<linimo_pool>(bytes, header, LINIMO_SECTION_POOLS, sections.pools);
   copy<linimo_backend>(bytes, header, LINIMO_SECTION_BACKENDS, sections.backends);
-  std::byte* slots = bytes.data() + header.sections[LINIMO_SECTION_SLOTS].offset;
   for (const PoolSpec& pool : spec.pools) {
     const auto source = std::as_bytes(std::span(pool.table->slots));
     std::memcpy(slots, source.data(), source.size());
@@ -255,7 +262,6 @@ std::vector<std::byte> build_snapshot(const SnapshotSpec& spec) {
   }
   header.checksum = XXH3_64bits(bytes.data(), bytes.size());  // the checksum field is zero here
   std::memcpy(bytes.data(), &header, sizeof header);
-  return bytes;
 }
 
 }  // namespace linimo
