@@ -1,6 +1,8 @@
 #include "controlplane/controller.h"
 
+#include <cstring>
 #include <ctime>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -83,16 +85,27 @@ void Controller::begin_checks() {
   inherit_live_states();
 }
 
+/// Taken apart only when somebody asks: after most generations nobody does.
+const LiveTables& Controller::live() {
+  if (!live_is_read_) {
+    if (auto read = read_live_tables(std::move(live_.bytes))) live_ = std::move(*read);
+    live_is_read_ = true;
+  }
+  return live_;
+}
+
 void Controller::inherit_live_states() {
+  planner_.all_changed();
   std::map<BackendKey, HealthState> states;
-  for (const auto& [key, backend] : live_.backends) {
+  for (const auto& [key, backend] : live().backends) {
     states[key] = backend.state == LINIMO_BACKEND_DOWN ? HealthState::kDown : HealthState::kUp;
   }
   monitor_.inherit(states);
 }
 
 tl::expected<void, std::string> Controller::hold_ids(const Config& config) {
-  if (auto held = ids_.hold(config, live_, Clock::now()); !held) return held;
+  if (auto held = ids_.hold(config, live(), Clock::now()); !held) return held;
+  planner_.all_changed();
   // Written down before anybody relies on them.
   if (auto saved = ids_.save(id_file(config_.node)); !saved) {
     log_error("ids not saved, a restart may give other ones", {{"why", saved.error()}});
@@ -119,6 +132,7 @@ tl::expected<void, std::string> Controller::reload(std::string_view why) {
   const NodeConfig wanted = loaded->node;
   loaded->node.runtime_dir = config_.node.runtime_dir;
   config_ = std::move(*loaded);
+  ids_to_release_ = true;
   restart_needed_ = restart_differences(running_node_, wanted);
   loaded_at_ = time_text();
   last_error_.reset();
@@ -144,6 +158,7 @@ void Controller::on_health_change(const HealthMonitor::Change& change) {
                                      {"from", health_name(change.before)},
                                      {"to", health_name(change.after)},
                                      {"why", change.detail.empty() ? "check succeeded" : change.detail}});
+  planner_.pool_changed(change.backend.pool);
   evaluate_after(kCoalesce);
 }
 
@@ -167,11 +182,13 @@ void Controller::on_connected(const DataplanePeer& peer, LiveTables live,
   peer_ = peer;
   counters_ = std::move(counters);
   live_ = std::move(live);
+  live_is_read_ = true;
   last_generation_ = std::max(last_generation_, live_.generation);
   if (!learned_) {
     learned_ = true;
     ids_.learn(live_, Clock::now());
     ids_held_ = false;
+    ids_to_release_ = true;
   }
   begin_checks();
   inherit_live_states();
@@ -190,7 +207,12 @@ void Controller::on_lost(const std::string& reason) {
 
 void Controller::on_accepted(uint64_t generation) {
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - publish_start_);
-  if (auto live = read_live_tables(std::move(publishing_))) live_ = std::move(*live);
+  linimo_header header;
+  std::memcpy(&header, publishing_.data(), sizeof header);
+  live_.generation = generation;
+  live_.digest = header.digest;
+  spare_ = std::exchange(live_.bytes, std::move(publishing_));
+  live_is_read_ = false;
   publishing_.clear();
   last_generation_ = generation;
   last_refusal_.clear();
@@ -198,13 +220,15 @@ void Controller::on_accepted(uint64_t generation) {
                                    {"digest", fmt::format("{:016x}", live_.digest)},
                                    {"bytes", live_.bytes.size()},
                                    {"took_us", took.count()}});
-  // Ids of what was replaced begin to rest only now.
-  if (auto held = hold_ids(config_); !held) log_error("ids not released", {{"why", held.error()}});
-  evaluate_after(kCoalesce);
+  if (ids_to_release_) {  // they begin to rest only now
+    ids_to_release_ = false;
+    if (auto held = hold_ids(config_); !held) log_error("ids not released", {{"why", held.error()}});
+  }
+  if (changed_meanwhile_) evaluate_after(milliseconds(0));
 }
 
 void Controller::on_refused(uint64_t generation, const std::string& reason) {
-  publishing_.clear();
+  spare_ = std::move(publishing_);
   last_refusal_ = reason;
   log_error("generation refused by the data plane, the live one stays",
             {{"generation", generation}, {"live", live_.generation}, {"why", reason}});
@@ -234,14 +258,15 @@ void Controller::evaluate() {
   const uint64_t generation = last_generation_ + 1;
   const SnapshotSpec spec = planner_.plan(
       config_, [this](const BackendKey& key) { return monitor_.state(key); }, ids_, generation);
-  if (!link_.ready()) return;  // the answer, or the next connection, brings us here again
-  std::vector<std::byte> bytes = build_snapshot(spec);
-  if (same_tables(bytes, live_.bytes)) {
+  changed_meanwhile_ = !link_.ready();
+  if (changed_meanwhile_) return;  // the answer, or the next connection, brings us here again
+  build_snapshot(spec, spare_);
+  if (same_tables(spare_, live_.bytes)) {
     log_debug("tables are live already", {{"generation", live_.generation}});
     return;
   }
   publish_start_ = start;
-  publishing_ = std::move(bytes);
+  publishing_ = std::move(spare_);
   log_debug("publishing", {{"generation", generation}, {"bytes", publishing_.size()}});
   link_.publish(generation, publishing_);
 }

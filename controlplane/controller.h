@@ -63,6 +63,7 @@ class Controller final : private DataplaneLink::Observer {
   void on_lost(const std::string& reason) override;
 
   void on_health_change(const HealthMonitor::Change& change);
+  const LiveTables& live();
   void begin_checks();
   void inherit_live_states();
   tl::expected<void, std::string> hold_ids(const Config& config);
@@ -78,7 +79,11 @@ class Controller final : private DataplaneLink::Observer {
   boost::asio::steady_timer evaluation_;
 
   LiveTables live_;
+  bool live_is_read_ = true;     // or only its bytes, generation and digest are right
+  bool ids_to_release_ = false;  // names went, and what went with them is live until the next generation
   std::vector<std::byte> publishing_;  // sent, not yet answered
+  bool changed_meanwhile_ = false;     // while something was being published, or nobody was there
+  std::vector<std::byte> spare_;       // memory to build the next snapshot in
   uint64_t last_generation_ = 0;       // the highest that was accepted or found live
   std::chrono::steady_clock::time_point publish_start_;
 

@@ -80,6 +80,7 @@ class DataplaneLink {
   void on_answer(const Packet& packet);
   void limit(std::chrono::milliseconds time, std::string what);
   void lose(const std::string& reason);
+  tl::expected<UniqueFd, std::string> memory_with(std::span<const std::byte> snapshot);
 
   boost::asio::io_context& io_;
   std::filesystem::path path_;
@@ -87,6 +88,8 @@ class DataplaneLink {
   Limits limits_;
   Phase phase_ = Phase::kAway;
   uint64_t publishing_ = 0;  // generation
+  UniqueFd spare_;           // memory for the next snapshot, made while nobody waits for it
+  size_t spare_size_ = 0;
   uint64_t connection_ = 0;  // number of the connection: handlers of earlier ones find that they are late
   std::chrono::milliseconds retry_;
   boost::asio::posix::stream_descriptor socket_;

@@ -24,22 +24,14 @@ SnapshotSpec Planner::plan(const Config& config, const StateOf& state_of, const 
   spec.encap_source4 = config.node.encap_source4;
   spec.encap_source6 = config.node.encap_source6;
 
-  std::map<std::string, Cached> kept;
+  std::map<std::string, Planned> kept;
   for (const PoolConfig& pool : config.pools) {
-    PoolSpec pool_spec{
-        .name = pool.name, .encapsulation = pool.encapsulation, .backends = {}, .table = nullptr};
-    for (const BackendConfig& backend : pool.backends) {
-      const BackendKey key{pool.name, backend.address};
-      const auto state = table_state(state_of(key), backend.weight);
-      if (!state) continue;
-      pool_spec.backends.push_back(
-          {.address = backend.address, .id = ids.backend(key), .weight = backend.weight, .state = *state});
-    }
-    pool_spec.table = table_for(pool, pool_spec.backends);
-    kept.insert(tables_.extract(pool.name));
-    spec.pools.push_back(std::move(pool_spec));
+    kept.insert(pools_.extract(pool.name));
+    Planned& planned = kept[pool.name];
+    if (!planned.current) plan_pool(pool, state_of, ids, planned);
+    spec.pools.push_back(planned.spec);
   }
-  tables_ = std::move(kept);
+  pools_ = std::move(kept);
 
   for (const ServiceConfig& service : config.services) {
     spec.services.push_back({.name = service.name,
@@ -57,40 +49,54 @@ SnapshotSpec Planner::plan(const Config& config, const StateOf& state_of, const 
   return spec;
 }
 
-std::shared_ptr<const PoolTable> Planner::table_for(const PoolConfig& pool,
-                                                    const std::vector<BackendSpec>& backends) {
+void Planner::plan_pool(const PoolConfig& pool, const StateOf& state_of, const Ids& ids, Planned& planned) {
+  PoolSpec& spec = planned.spec;
+  spec.name = pool.name;
+  spec.encapsulation = pool.encapsulation;
+  spec.backends.clear();
   std::vector<TableMember> members;
-  for (const BackendSpec& backend : backends) {
-    if (backend.takes_slots()) members.push_back({backend.address, backend.weight});
+  for (const BackendConfig& backend : pool.backends) {
+    const BackendKey key{pool.name, backend.address};
+    const auto state = table_state(state_of(key), backend.weight);
+    if (!state) continue;
+    spec.backends.push_back(
+        {.address = backend.address, .id = ids.backend(key), .weight = backend.weight, .state = *state});
+    if (spec.backends.back().takes_slots()) members.push_back({backend.address, backend.weight});
   }
+  planned.current = true;
+
   std::sort(members.begin(), members.end());
-  Cached& cached = tables_[pool.name];
-  if (cached.table != nullptr && cached.table->members == members &&
-      cached.table->slots.size() == pool.table_size) {
-    return cached.table;
+  if (spec.table != nullptr && spec.table->members == members && spec.table->slots.size() == pool.table_size)
+    return;
+  spec.table = make_pool_table(spec.backends, pool.table_size);
+  planned.slots_of_member.assign(members.size(), 0);
+  for (const linimo_slot slot : spec.table->slots) {
+    if (slot != LINIMO_NO_BACKEND) ++planned.slots_of_member[slot];
   }
-  cached.table = make_pool_table(backends, pool.table_size);
-  cached.slots_of_member.assign(members.size(), 0);
-  for (const linimo_slot slot : cached.table->slots) {
-    if (slot != LINIMO_NO_BACKEND) ++cached.slots_of_member[slot];
-  }
-  return cached.table;
+}
+
+void Planner::pool_changed(const std::string& pool) {
+  if (const auto found = pools_.find(pool); found != pools_.end()) found->second.current = false;
+}
+
+void Planner::all_changed() {
+  for (auto& [name, planned] : pools_) planned.current = false;
 }
 
 uint64_t Planner::digest(const std::string& pool) const {
-  const auto found = tables_.find(pool);
-  return found != tables_.end() ? found->second.table->digest : 0;
+  const auto found = pools_.find(pool);
+  return found != pools_.end() ? found->second.spec.table->digest : 0;
 }
 
 double Planner::share(const BackendKey& backend) const {
-  const auto found = tables_.find(backend.pool);
-  if (found == tables_.end()) return 0;
-  const auto& [table, slots_of_member] = found->second;
+  const auto found = pools_.find(backend.pool);
+  if (found == pools_.end()) return 0;
+  const PoolTable& table = *found->second.spec.table;
   const auto member =
-      std::lower_bound(table->members.begin(), table->members.end(), TableMember{backend.address, 0});
-  if (member == table->members.end() || member->address != backend.address) return 0;
-  const auto index = static_cast<size_t>(member - table->members.begin());
-  return static_cast<double>(slots_of_member[index]) / static_cast<double>(table->slots.size());
+      std::lower_bound(table.members.begin(), table.members.end(), TableMember{backend.address, 0});
+  if (member == table.members.end() || member->address != backend.address) return 0;
+  const auto index = static_cast<size_t>(member - table.members.begin());
+  return static_cast<double>(found->second.slots_of_member[index]) / static_cast<double>(table.slots.size());
 }
 
 }  // namespace linimo

@@ -1,7 +1,7 @@
 // From what is configured and what is healthy to what shall be live.
 //
-// A pool's table is populated again only when its members changed: with a hundred pools and one backend that
-// failed, one table is computed and the others are copied.
+// With a hundred pools and one backend that failed, one pool is planned anew and the others are copied; and
+// even then its table is populated again only when its members changed.
 #pragma once
 
 #include <functional>
@@ -24,6 +24,11 @@ class Planner {
  public:
   using StateOf = std::function<HealthState(const BackendKey&)>;
 
+  /// To be called before the next plan when states in a pool changed, or (all) when anything else did: the
+  /// configuration, ids, many states.
+  void pool_changed(const std::string& pool);
+  void all_changed();
+
   /// `ids` must hold every name of the configuration.
   SnapshotSpec plan(const Config& config, const StateOf& state_of, const Ids& ids, uint64_t generation);
 
@@ -34,15 +39,15 @@ class Planner {
   uint64_t digest(const std::string& pool) const;
 
  private:
-  struct Cached {
-    std::shared_ptr<const PoolTable> table;
+  struct Planned {
+    PoolSpec spec;
     std::vector<uint32_t> slots_of_member;
+    bool current = false;
   };
 
-  std::shared_ptr<const PoolTable> table_for(const PoolConfig& pool,
-                                             const std::vector<BackendSpec>& backends);
+  static void plan_pool(const PoolConfig& pool, const StateOf& state_of, const Ids& ids, Planned& planned);
 
-  std::map<std::string, Cached> tables_;  // by pool
+  std::map<std::string, Planned> pools_;  // by name
 };
 
 }  // namespace linimo

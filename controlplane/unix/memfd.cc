@@ -16,17 +16,30 @@ auto system_error(std::string_view what) {
 
 }  // namespace
 
-tl::expected<UniqueFd, std::string> make_sealed_memfd(const char* name, std::span<const std::byte> bytes) {
+tl::expected<UniqueFd, std::string> make_memfd(const char* name, size_t size) {
   UniqueFd fd(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd) return system_error("memfd_create");
+  if (size != 0 && fallocate(fd.get(), 0, 0, static_cast<off_t>(size)) != 0) return system_error("memory");
+  return fd;
+}
+
+tl::expected<void, std::string> fill_and_seal(const UniqueFd& fd, std::span<const std::byte> bytes) {
   for (size_t written = 0; written < bytes.size();) {
-    const ssize_t count = write(fd.get(), bytes.data() + written, bytes.size() - written);
+    const ssize_t count =
+        pwrite(fd.get(), bytes.data() + written, bytes.size() - written, static_cast<off_t>(written));
     if (count < 0 && errno != EINTR) return system_error("write to memfd");
     if (count > 0) written += static_cast<size_t>(count);
   }
   if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
     return system_error("seal memfd");
   }
+  return {};
+}
+
+tl::expected<UniqueFd, std::string> make_sealed_memfd(const char* name, std::span<const std::byte> bytes) {
+  auto fd = make_memfd(name, bytes.size());
+  if (!fd) return fd;
+  if (auto filled = fill_and_seal(*fd, bytes); !filled) return tl::unexpected(filled.error());
   return fd;
 }
 

@@ -12,7 +12,14 @@
 
 namespace linimo {
 
-/// A memfd with these bytes, sealed against growing, shrinking, writing and unsealing.
+/// A memfd of that size whose pages are there already.
+tl::expected<UniqueFd, std::string> make_memfd(const char* name, size_t size);
+
+/// Puts these bytes into a memfd of their size and seals it against growing, shrinking, writing and
+/// unsealing.
+tl::expected<void, std::string> fill_and_seal(const UniqueFd& fd, std::span<const std::byte> bytes);
+
+/// Both in one.
 tl::expected<UniqueFd, std::string> make_sealed_memfd(const char* name, std::span<const std::byte> bytes);
 
 /// A copy of a file's bytes, at most `most` of them. By reading, never by mapping: whoever still has the file

@@ -33,6 +33,7 @@ class PlannerTest : public testing::Test {
 
   SnapshotSpec plan(uint64_t generation = 1) {
     EXPECT_TRUE(ids_.hold(config_, {}, {}));
+    planner_.all_changed();
     return planner_.plan(
         config_,
         [this](const BackendKey& key) {
