@@ -27,8 +27,8 @@ def add_to(cases: Cases) -> None:
 def _same(cases: Cases, name: str, family: int, number: int, pool: str) -> None:
     """Whatever else differs between two packets of a flow."""
     row = "key: source address, destination address, protocol, source port, destination port"
-    fields = [{"ttl": 3}, {"id": 9}, {"flags": "DF"}, {"tos": 0xB8}] if family == 4 else [{"hlim": 3}, {"fl": 77}, {"tc": 1}]
-    packets = [ip(family, number, **more) / tcp() / b"x" for more in [{}, *fields]]
+    fields = {4: [{"ttl": 3}, {"id": 9}, {"flags": "DF"}, {"tos": 0xB8}], 6: [{"hlim": 3}, {"fl": 77}, {"tc": 1}]}
+    packets = [ip(family, number, **more) / tcp() / b"x" for more in [{}, *fields[family]]]
     packets += [ip(family, number) / tcp(seq=5, ack=9, window=1, flags=flags) for flags in ("S", "A", "PA")]
     steps = [forwarded(packet, pool) for packet in packets]
     plain = packets[0]
@@ -70,7 +70,7 @@ def _source_hash(cases: Cases) -> None:
 
     row = "a source-hash service uses the source address alone"
     for family in (4, 6):
-        cases.add(f"source_hash_same_v{family}", row, *(step(family, CLIENTS[family], sport=port) for port in range(48)),
-                  choice="same")
+        cases.add(f"source_hash_same_v{family}", row,
+                  *(step(family, CLIENTS[family], sport=port) for port in range(48)), choice="same")
         sources = [f"198.51.100.{n}" if family == 4 else f"2001:db8:c::{n}" for n in range(48)]
         cases.add(f"source_hash_spread_v{family}", row, *(step(family, source) for source in sources), choice="spread")

@@ -86,8 +86,8 @@ def _extensions(cases: Cases, pool: str) -> None:
     lists = [[hop], [options], [routing], [to_come], [long_options], [hop, options, routing, options],
              [hop, long_options, routing]]
     lists += [[options] * count for count in range(7)] + [[hop] + [options, routing] * 2 + [long_options]]
-    cases.add(f"v6_extensions_{pool}", row,
-              *(forwarded(_chain(pool, headers, l4), pool, flow=flow(l4)) for headers in lists for l4 in (tcp(), udp())))
+    cases.add(f"v6_extensions_{pool}", row, *(
+        forwarded(_chain(pool, headers, l4), pool, flow=flow(l4)) for headers in lists for l4 in (tcp(), udp())))
 
 
 def _left_alone(cases: Cases) -> None:
@@ -97,10 +97,12 @@ def _left_alone(cases: Cases) -> None:
     for family in (4, 6):
         header = ip(family, VIP_OF_POOL[pool])
         cases.add(f"left_alone_v{family}", row,
-                  forwarded(header / tcp(chksum=0x0BAD) / b"x", pool), forwarded(header / udp(chksum=0x0BAD) / b"x", pool),
+                  forwarded(header / tcp(chksum=0x0BAD) / b"x", pool),
+                  forwarded(header / udp(chksum=0x0BAD) / b"x", pool),
                   forwarded(header / udp(chksum=0) / b"x", pool), forwarded(header / tcp(reserved=7, urgptr=9), pool),
                   forwarded(header / udp(len=9) / b"more than it says", pool))
-    ttls = [request(4, pool, ttl=ttl) for ttl in (0, 1, 2, 255)] + [request(6, pool, hlim=limit) for limit in (0, 1, 255)]
+    ttls = [request(4, pool, ttl=ttl) for ttl in (0, 1, 2, 255)]
+    ttls += [request(6, pool, hlim=limit) for limit in (0, 1, 255)]
     cases.add("any_ttl", row, *(forwarded(packet, pool) for packet in ttls))
     labels = [request(6, pool, fl=label) for label in (0, 1, 0xFFFFF)]
     cases.add("any_flow_label", row, *(forwarded(packet, pool) for packet in labels))

@@ -63,8 +63,8 @@ def _v6_lengths(cases: Cases) -> None:
             inner /= header
         return inner / tcp() / b"payload"
 
-    cases.add("v6_seven_extensions", row, malformed(chain([options] * 7)), malformed(chain([hop] + [options, routing] * 3)),
-              malformed(chain([options] * 8)), malformed(chain([options] * 30)))
+    cases.add("v6_seven_extensions", row, *(malformed(chain(headers)) for headers in (
+        [options] * 7, [hop] + [options, routing] * 3, [options] * 8, [options] * 30)))
     cases.add("v6_extension_past_the_end", "payload length that does not fit",
               *(malformed(ip(6, NUMBER, nh=first) / Raw(bytes([6, words]) + bytes(22)))
                 for first in (0, 43, 60) for words in (3, 4, 255)),
@@ -115,6 +115,7 @@ def _checksum(cases: Cases) -> None:
 
 
 def _martian(cases: Cases) -> None:
+    row = "source is one of the VIPs, loopback, multicast, broadcast or unspecified"
     sources = {
         4: {"vip": [vip(4, NUMBER), vip(4, 2), INSIDE_PREFIX[0], "203.0.113.79", vip(4, PRIVATE_VIP)],
             "loopback": ["127.0.0.1", "127.0.0.0", "127.255.255.255"],
@@ -125,7 +126,7 @@ def _martian(cases: Cases) -> None:
     }
     for family, kinds in sources.items():
         for kind, addresses in kinds.items():
-            cases.add(f"martian_{kind}_v{family}", "source is one of the VIPs, loopback, multicast, broadcast, unspecified",
+            cases.add(f"martian_{kind}_v{family}", row,
                       *(dropped(link(ip(family, NUMBER, src=source) / l4 / b"x"), "martian")
                         for source in addresses for l4 in (tcp(), udp())))
     near = {4: ["126.255.255.255", "128.0.0.1", "223.255.255.254", "1.0.0.1", "203.0.113.63", "203.0.113.80"],
@@ -143,7 +144,8 @@ def _not_allowed(cases: Cases) -> None:
         cases.add(f"allowed_v{family}", row, *(
             forwarded(ip(family, PRIVATE_VIP, src=source) / tcp() / b"x", POOL) for source in allowed[family]))
         cases.add(f"not_allowed_v{family}", row, *(
-            dropped(link(ip(family, PRIVATE_VIP, src=source) / tcp() / b"x"), "not_allowed") for source in others[family]))
+            dropped(link(ip(family, PRIVATE_VIP, src=source) / tcp() / b"x"), "not_allowed")
+            for source in others[family]))
     cases.add("allowed_family", row, forwarded(ip(4, PRIVATE_VIP, src="8.8.8.8") / udp() / b"x", "gre4"),
               dropped(link(ip(6, PRIVATE_VIP) / udp() / b"x"), "not_allowed"),
               forwarded(ip(6, PRIVATE_VIP) / udp(54) / b"x", "gre6"),

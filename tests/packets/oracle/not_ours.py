@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import (ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6MLDMultAddrRec, ICMPv6MLQuery,
-                                ICMPv6MLReport, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6ND_Redirect,
-                                ICMPv6ND_RS, ICMPv6NDOptSrcLLAddr, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment,
-                                IPv6ExtHdrHopByHop, RouterAlert)
+                                ICMPv6MLReport, ICMPv6MLReport2, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA,
+                                ICMPv6ND_Redirect, ICMPv6ND_RS, ICMPv6NDOptSrcLLAddr, IPv6, IPv6ExtHdrDestOpt,
+                                IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, RouterAlert)
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
 
@@ -42,11 +42,11 @@ def _link_layer(cases: Cases) -> None:
     cases.add("arp_tagged", row, control(link(arp, (TAG,), 0x0806)), control(link(arp, (SERVICE_TAG, TAG), 0x0806)))
     cases.add("lldp", row, control(ethernet(0x88CC, b"\x02\x07\x04" + bytes(6) + bytes(2), "01:80:c2:00:00:0e")))
     ours = bytes(request(4, "ipip4"))
-    cases.add("unknown_ethertype", row,
-              *(kernel(ethernet(kind, ours)) for kind in (0x0000, 0x05DC, 0x0801, 0x6558, 0x8847, 0x8864, 0x88B5, 0x9100,
-                                                          0xFFFF)),
+    types = (0x0000, 0x05DC, 0x0801, 0x6558, 0x8847, 0x8864, 0x88B5, 0x9100, 0xFFFF)
+    cases.add("unknown_ethertype", row, *(kernel(ethernet(kind, ours)) for kind in types),
               kernel(link(ours, (TAG,), 0x88B5)), kernel(ethernet(0x88B5, b"")))
-    cases.add("three_tags", row, kernel(link(ours, (TAG, TAG, TAG))), kernel(link(ours, (SERVICE_TAG, SERVICE_TAG, TAG))))
+    cases.add("three_tags", row, kernel(link(ours, (TAG, TAG, TAG))),
+              kernel(link(ours, (SERVICE_TAG, SERVICE_TAG, TAG))))
 
 
 def _truncated(cases: Cases) -> None:
@@ -76,7 +76,7 @@ def _other_addresses_v4(cases: Cases, row: str) -> None:
         return kernel(link(ip(4, 1, **{"dst": NON_VIP[4], **fields}) / tcp() / bytes(64), ethertype=0x0800))
 
     cases.add("other_address_v4_fragments", row, other(flags="MF"), other(flags="MF", frag=5), other(frag=185))
-    cases.add("other_address_v4_options", row, other(options=[IPOption_NOP()] * 4), other(options=[IPOption_NOP()] * 40))
+    cases.add("other_address_v4_options", row, *(other(options=[IPOption_NOP()] * length) for length in (4, 40)))
     cases.add("other_address_v4_bad_checksum", row, other(chksum=0x0BAD), other(chksum=0))
     cases.add("other_address_v4_bad_lengths", row, other(len=19), other(len=0), other(len=1500), other(len=0xFFFF),
               other(ihl=4), other(ihl=0), other(ihl=15), other(version=5))
@@ -167,7 +167,7 @@ def _icmp(cases: Cases) -> None:
     elsewhere = IP(src=NON_VIP[4], dst=CLIENTS[4]) / UDP(sport=5000, dport=6000)
     no_service = IP(src=vip(4, number), dst=CLIENTS[4]) / TCP(sport=81, dport=6000)
     cases.add("icmp_v4_to_kernel", row, *(kernel(link(ip(4, number) / message)) for message in (
-        ICMP(type=13), ICMP(type=17), ICMP(type=0, id=1), ICMP(type=3, code=1) / elsewhere,
+        ICMP(type=13, ts_ori=1, ts_rx=2, ts_tx=3), ICMP(type=17), ICMP(type=0, id=1), ICMP(type=3, code=1) / elsewhere,
         ICMP(type=11) / no_service, ICMP(type=3, code=4) / Raw(b""))))
     elsewhere6 = IPv6(src=NON_VIP[6], dst=CLIENTS[6]) / UDP(sport=5000, dport=6000)
     cases.add("icmp_v6_to_kernel", row, kernel(link(ip(6, number) / ICMPv6DestUnreach(code=3) / elsewhere6)),

@@ -18,7 +18,8 @@ def add_to(cases: Cases) -> None:
     for pool, entry in FORWARDING.items():
         for family, field in ((4, "tos"), (6, "tc")):
             cases.add(f"traffic_class_v{family}_{pool}", "DSCP and ECN copied from the inner",
-                      *(forwarded(inner(pool, family, **{field: value}), pool) for value in range(0, 256, 5)))  # every ECN, most DSCPs
+                      *(forwarded(inner(pool, family, **{field: value}), pool)
+                        for value in range(0, 256, 5)))  # every ECN, and DSCPs over their range
         cases.add(f"dont_fragment_{pool}", "DF as the inner packet's; identification 0 where DF is set",
                   *(forwarded(inner(pool, 4, id=identification, flags=flags), pool)
                     for flags in (0, "DF", "evil", "evil+DF") for identification in (0, 1, 0x1234, 0x8000, 0xFFFF)))
