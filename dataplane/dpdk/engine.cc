@@ -1,6 +1,7 @@
 #include "dataplane/dpdk/engine.h"
 
 #include <chrono>
+#include <cstring>
 #include <thread>
 
 #include <fmt/format.h>
@@ -15,9 +16,9 @@
 namespace linimo::dpdk {
 namespace {
 
-/// Hugepages where there are any, zeroed.
+/// Hugepages where there are any.
 Generation::Memory allocate(size_t bytes) {
-  auto* memory = static_cast<std::byte*>(rte_zmalloc("linimo", bytes, RTE_CACHE_LINE_SIZE));
+  auto* memory = static_cast<std::byte*>(rte_malloc("linimo", bytes, RTE_CACHE_LINE_SIZE));
   return memory == nullptr ? Generation::Memory()
                            : Generation::Memory(memory, [](std::byte* block) { rte_free(block); });
 }
@@ -133,6 +134,7 @@ tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& confi
                       config.flows_per_worker, bytes >> 20));
     }
     ConnectionTable connections(config.flows_per_worker, {memory.get(), bytes});
+    std::memset(memory.get(), 0, bytes);
     table_memory_.push_back(std::move(memory));
     workers_.push_back(std::make_unique<Worker>(w, shared_, std::move(receive), std::move(transmit),
                                                 std::move(connections), counters_.row(w), exception_.get(),
@@ -161,13 +163,26 @@ DpdkEngine::~DpdkEngine() {
   }
   workers_.clear();
   generation_.reset();
+  blocks_.clear();
   table_memory_.clear();
   rte_free(shared_.quiescence);
   rte_eal_cleanup();
 }
 
+Generation::Memory DpdkEngine::snapshot_memory(size_t bytes) {
+  for (const Block& block : blocks_) {
+    const bool unused = block.memory.use_count() == 1;
+    if (unused && bytes <= block.size && block.size <= 2 * bytes) return block.memory;
+  }
+  std::erase_if(blocks_, [](const Block& block) { return block.memory.use_count() == 1; });
+  Generation::Memory memory = allocate(bytes);
+  if (memory) blocks_.push_back({memory, bytes});
+  return memory;
+}
+
 tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> snapshot) {
-  auto next = Generation::compile(snapshot, allocate, host_addresses_);
+  const auto memory = [this](size_t bytes) { return snapshot_memory(bytes); };
+  auto next = Generation::compile(snapshot, memory, host_addresses_);
   if (!next) return tl::unexpected(next.error());
   shared_.generation.store(next->get(), std::memory_order_release);
   // Every worker passes a quiescent point after the store, and takes the new pointer right behind it.

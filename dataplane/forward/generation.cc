@@ -5,7 +5,7 @@
 namespace linimo {
 
 tl::expected<std::unique_ptr<const Generation>, std::string> Generation::compile(
-    std::span<const std::byte> snapshot, Allocate allocate, std::span<const Address> host_addresses) {
+    std::span<const std::byte> snapshot, const Allocate& allocate, std::span<const Address> host_addresses) {
   Memory memory = allocate(snapshot.size());
   if (!memory)
     return tl::unexpected<std::string>("no memory for " + std::to_string(snapshot.size()) + " bytes");

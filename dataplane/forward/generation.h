@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -49,11 +50,11 @@ class Generation {
  public:
   /// Memory for the copy of a snapshot: zeroed or not, 64-byte aligned, freed by its deleter.
   using Memory = std::shared_ptr<std::byte>;
-  using Allocate = Memory (*)(size_t bytes);
+  using Allocate = std::function<Memory(size_t bytes)>;
 
   /// `host_addresses`: the machine's own, sorted. The error says why the snapshot was refused.
   static tl::expected<std::unique_ptr<const Generation>, std::string> compile(
-      std::span<const std::byte> snapshot, Allocate allocate, std::span<const Address> host_addresses = {});
+      std::span<const std::byte> snapshot, const Allocate& allocate, std::span<const Address> host_addresses = {});
 
   const SnapshotView& snapshot() const { return view_; }
   uint64_t number() const { return view_.header().generation; }

@@ -51,7 +51,7 @@ class TomlValue {
   struct OtherType {};                  // dates, times
   using Content = std::variant<OtherType, std::string, int64_t, double, bool, Array, Members>;
 
-  TomlValue(TomlPlace place, Content content) : place_(std::move(place)), content_(std::move(content)) {}
+  TomlValue(TomlPlace place, Content content);
 
   const TomlPlace& place() const { return place_; }
   bool is_string() const { return std::holds_alternative<std::string>(content_); }
@@ -88,6 +88,10 @@ struct TomlValue::Member {
   TomlPlace place;  // of the key
   TomlValue value;
 };
+
+// Here, where a Member is complete.
+inline TomlValue::TomlValue(TomlPlace place, Content content)
+    : place_(std::move(place)), content_(std::move(content)) {}
 
 /// A table all of whose keys are known ones. Refers into the TomlValue it came from.
 class TomlTable {

@@ -1,0 +1,221 @@
+// How long a change takes to reach the packet path: one backend of one pool changes, and the clock runs until
+// the data plane says that every worker has switched.
+//
+// Real on both ends: the control plane's planner, the snapshot, the sealed memfd; the program
+// linimo-dataplane with its workers polling a null port. No health check and no network between.
+//
+//   publish --dataplane build/dataplane/linimo-dataplane [--services 100] [--rounds 51] [--json FILE]
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "controlplane/tables/ids.h"
+#include "controlplane/tables/planner.h"
+#include "controlplane/unix/memfd.h"
+#include "controlplane/unix/seqpacket.h"
+#include "maglev/protocol.h"
+
+namespace linimo {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+struct Options {
+  std::string dataplane;
+  uint32_t services = 100;
+  uint32_t backends = 100;
+  uint32_t table_size = 65537;
+  uint32_t workers = 1;
+  uint32_t rounds = 51;
+  std::string json;
+};
+
+/// Every service has a pool and a VIP of its own.
+Config make_config(const Options& options) {
+  Config config;
+  config.hash_seed = 1;
+  config.node.encap_source4 = Address::v4(htonl(0x0a00000b));
+  for (uint32_t i = 0; i < options.services; ++i) {
+    PoolConfig pool;
+    pool.name = fmt::format("pool{}", i);
+    pool.table_size = options.table_size;
+    for (uint32_t b = 0; b < options.backends; ++b) {
+      pool.backends.push_back({Address::v4(htonl(0x0a010000 + i * 1024 + b)), 100});
+    }
+    config.pools.push_back(std::move(pool));
+    ServiceConfig service;
+    service.name = fmt::format("service{}", i);
+    service.vips = {{Address::v4(htonl(0xcb007100 + i)), 128}};
+    service.ports = {{80, 80}, {443, 443}};
+    service.pool = i;
+    config.services.push_back(std::move(service));
+  }
+  return config;
+}
+
+/// The program under test, in a runtime folder of its own; ends with this process.
+class Dataplane {
+ public:
+  explicit Dataplane(const Options& options)
+      : folder_(std::filesystem::temp_directory_path() / fmt::format("linimo-publish-{}", getpid())) {
+    std::filesystem::create_directories(folder_);
+    const auto file = folder_ / "linimo.toml";
+    std::ofstream(file) << fmt::format(
+        "[node]\nname = \"bench\"\nengine = \"dpdk\"\ninterfaces = [\"net_null0\"]\nworkers = "
+        "{}\nruntime_dir = \"{}\"\n"
+        "flows_per_worker = 65536\n",
+        options.workers, folder_.string());
+    child_ = fork();
+    if (child_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      execl(options.dataplane.c_str(), "linimo-dataplane", "--config", file.c_str(), "--log-level", "warn",
+            nullptr);
+      std::perror(options.dataplane.c_str());
+      _exit(127);
+    }
+  }
+  ~Dataplane() {
+    kill(child_, SIGTERM);
+    waitpid(child_, nullptr, 0);
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+
+  UniqueFd connect() const {
+    for (int tries = 0; tries < 1000; ++tries) {
+      if (auto socket = connect_seqpacket(folder_ / "dataplane.sock")) return std::move(*socket);
+      if (waitpid(child_, nullptr, WNOHANG) == child_) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    throw std::runtime_error("the data plane does not start");
+  }
+
+ private:
+  std::filesystem::path folder_;
+  pid_t child_ = -1;
+};
+
+Packet wait_for_packet(int socket) {
+  for (;;) {
+    auto packet = receive_packet(socket, protocol::kMaxMessageSize);
+    if (!packet) throw std::runtime_error(packet.error());
+    if (*packet) return std::move(**packet);
+    pollfd waiting{.fd = socket, .events = POLLIN, .revents = 0};
+    poll(&waiting, 1, 5000);
+  }
+}
+
+struct Round {
+  double plan, build, seal, taken, whole;  // milliseconds
+};
+
+double median(std::vector<Round> rounds, double Round::*stage) {
+  std::sort(rounds.begin(), rounds.end(),
+            [&](const Round& a, const Round& b) { return a.*stage < b.*stage; });
+  return rounds[rounds.size() / 2].*stage;
+}
+
+int run(const Options& options) {
+  const Config config = make_config(options);
+  Ids ids;
+  if (auto held = ids.hold(config, {}, Ids::Time{}); !held) throw std::runtime_error(held.error());
+  Dataplane dataplane(options);
+  const UniqueFd socket = dataplane.connect();
+  if (!send_packet(socket.get(), protocol::encode(protocol::Hello{}))) throw std::runtime_error("no hello");
+  wait_for_packet(socket.get());
+
+  Planner planner;
+  std::vector<Round> rounds;
+  std::vector<std::byte> live;
+  std::vector<std::byte> snapshot;
+  for (uint64_t generation = 1; generation <= options.rounds + 1; ++generation) {
+    const auto state_of = [&](const BackendKey& key) {  // the first backend of the first pool comes and goes
+      const bool first = key.address == config.pools[0].backends[0].address;
+      return first && generation % 2 == 0 ? HealthState::kDown : HealthState::kUp;
+    };
+    // As in the control plane: pages for the next snapshot are made while nobody waits for them.
+    auto memory = make_memfd("linimo-snapshot", live.size());
+    if (!memory) throw std::runtime_error(memory.error());
+    const auto start = Clock::now();
+    planner.pool_changed(config.pools[0].name);
+    const SnapshotSpec spec = planner.plan(config, state_of, ids, generation);
+    const auto planned = Clock::now();
+    build_snapshot(spec, snapshot);
+    if (same_tables(snapshot, live)) throw std::runtime_error("nothing changed");
+    const auto built = Clock::now();
+    const auto filled = fill_and_seal(*memory, snapshot);
+    const auto sealed = Clock::now();
+    protocol::Publish publish;
+    publish.generation = generation;
+    if (!filled || !send_packet(socket.get(), protocol::encode(publish), memory->get()))
+      throw std::runtime_error("not sent");
+    const Packet answer = wait_for_packet(socket.get());
+    const auto taken = Clock::now();
+    if (const auto refused = protocol::decode<protocol::Refused>(answer.bytes)) {
+      throw std::runtime_error(std::string(protocol::text_of(refused->reason)));
+    }
+    std::swap(live, snapshot);
+    if (generation == 1) continue;  // every table is new: not what is measured
+    rounds.push_back({milliseconds_between(start, planned), milliseconds_between(planned, built),
+                      milliseconds_between(built, sealed), milliseconds_between(sealed, taken),
+                      milliseconds_between(start, taken)});
+  }
+
+  fmt::print("{} services, {} slots and {} backends each, {:.1f} MB; {} worker(s); median of {} rounds, ms\n",
+             options.services, options.table_size, options.backends, double(live.size()) / 1e6,
+             options.workers, rounds.size());
+  fmt::print("  plan (one table populated)         {:7.3f}\n", median(rounds, &Round::plan));
+  fmt::print("  build the snapshot                 {:7.3f}\n", median(rounds, &Round::build));
+  fmt::print("  write and seal the memfd           {:7.3f}\n", median(rounds, &Round::seal));
+  fmt::print("  copied, validated, taken, acked    {:7.3f}\n", median(rounds, &Round::taken));
+  fmt::print("  from change to acknowledgement     {:7.3f}\n", median(rounds, &Round::whole));
+  if (!options.json.empty()) {
+    std::ofstream(options.json) << fmt::format(
+        "{{\"services\": {}, \"table_size\": {}, \"backends\": {}, \"bytes\": {}, \"workers\": {}, "
+        "\"rounds\": {}, "
+        "\"plan_ms\": {:.3f}, \"build_ms\": {:.3f}, \"seal_ms\": {:.3f}, \"taken_ms\": {:.3f}, \"whole_ms\": "
+        "{:.3f}}}\n",
+        options.services, options.table_size, options.backends, live.size(), options.workers, rounds.size(),
+        median(rounds, &Round::plan), median(rounds, &Round::build), median(rounds, &Round::seal),
+        median(rounds, &Round::taken), median(rounds, &Round::whole));
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace linimo
+
+int main(int argc, char** argv) {
+  CLI::App app("Measures how long a change takes to reach every worker.", "publish");
+  linimo::Options options;
+  app.add_option("--dataplane", options.dataplane, "the program linimo-dataplane")->required();
+  app.add_option("--services", options.services, "services, each with a pool")->capture_default_str();
+  app.add_option("--backends", options.backends, "backends of each pool")->capture_default_str();
+  app.add_option("--table-size", options.table_size, "slots of each pool, a prime")->capture_default_str();
+  app.add_option("--workers", options.workers, "workers of the data plane")->capture_default_str();
+  app.add_option("--rounds", options.rounds, "changes measured")->capture_default_str();
+  app.add_option("--json", options.json, "write the medians to this file");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return linimo::run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "publish: {}\n", error.what());
+    return 1;
+  }
+}
