@@ -37,7 +37,7 @@ class Counts:
 class Suite:
     name: str
     what: str
-    build: list[str]  # arguments of scripts/build; [] builds the programs alone
+    build: list[str] | None  # arguments of scripts/build; [] builds the programs alone; None: it builds what it needs
     budget_s: int  # a suite that takes longer fails: slow tests stop being run
     run: Callable[[Path, float], Counts]  # (log, deadline in time.monotonic()) -> counts
 
@@ -134,8 +134,8 @@ SUITES = [
     Suite("unit", "each part by itself", ["--tests"], 300, meson("build", "unit")),
     Suite("packets", "every kind of packet through the real pipeline", ["--tests"], 300, meson("build", "packets")),
     Suite("lab", "real programs in network namespaces", [], 420, lab),
-    Suite("demo", "scripts/demo --check from a fresh copy, every encapsulation and family", [], 600, demo),
+    Suite("demo", "scripts/demo --check from a fresh copy, every encapsulation and family", None, 600, demo),
     Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", ["--sanitize"], 600,
           meson("build/asan", "unit", "packets")),
-    Suite("fuzz", "the parser and the packet path on mutated frames, a short run", [], 600, fuzz),
+    Suite("fuzz", "the parser and the packet path on mutated frames, a short run", None, 600, fuzz),
 ]
