@@ -57,15 +57,17 @@ void EventLoop::on_signals(std::initializer_list<int> signals, std::function<voi
 
 void EventLoop::run() {
   running_ = true;
-  while (running_) {
-    epoll_event events[16];
-    const int count = epoll_wait(epoll_.get(), events, 16, -1);
-    for (int i = 0; i < count && running_; ++i) {
-      const auto found = callbacks_.find(events[i].data.fd);
-      if (found == callbacks_.end()) continue;  // removed by a callback before it
-      const auto callback = found->second;      // kept while it runs, even if it removes itself
-      (*callback)();
-    }
+  while (running_) run_once(std::chrono::milliseconds(-1));
+}
+
+void EventLoop::run_once(std::chrono::milliseconds longest) {
+  epoll_event events[16];
+  const int count = epoll_wait(epoll_.get(), events, 16, static_cast<int>(longest.count()));
+  for (int i = 0; i < count; ++i) {
+    const auto found = callbacks_.find(events[i].data.fd);
+    if (found == callbacks_.end()) continue;  // removed by a callback before it
+    const auto callback = found->second;      // kept while it runs, even if it removes itself
+    (*callback)();
   }
 }
 

@@ -32,6 +32,10 @@ class EventLoop {
 
   /// Until `stop` is called, from a callback.
   void run();
+
+  /// Serves what is ready, waiting for something at most that long.
+  void run_once(std::chrono::milliseconds longest);
+
   void stop() { running_ = false; }
 
  private:

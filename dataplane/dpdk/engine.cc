@@ -1,8 +1,6 @@
 #include "dataplane/dpdk/engine.h"
 
-#include <chrono>
 #include <cstring>
-#include <thread>
 
 #include <fmt/format.h>
 #include <rte_eal.h>
@@ -31,13 +29,6 @@ int worker_main(void* worker) {
 bool polls_busily(const NodeConfig& config) {
   if (config.idle != IdlePolicy::kAuto) return config.idle == IdlePolicy::kBusy;
   return allowed_cpus().size() > config.workers + 1;
-}
-
-rte_rcu_qsbr* make_quiescence(uint32_t workers) {
-  auto* variable = static_cast<rte_rcu_qsbr*>(
-      rte_zmalloc("linimo", rte_rcu_qsbr_get_memsize(workers), RTE_CACHE_LINE_SIZE));
-  if (variable != nullptr) rte_rcu_qsbr_init(variable, workers);
-  return variable;
 }
 
 }  // namespace
@@ -114,8 +105,8 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) 
 }
 
 tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& config) {
-  shared_.quiescence = make_quiescence(config.workers);
-  if (shared_.quiescence == nullptr) return tl::unexpected<std::string>("no memory; reserve more hugepages");
+  publication_ = std::make_unique<Publication>(config.workers, allocate);
+  shared_.publication = publication_.get();
   const bool busy = polls_busily(config);
   for (uint32_t w = 0; w < config.workers; ++w) {
     std::vector<Worker::Source> receive;
@@ -162,47 +153,25 @@ DpdkEngine::~DpdkEngine() {
     }
   }
   workers_.clear();
-  generation_.reset();
-  blocks_.clear();
+  publication_.reset();
   table_memory_.clear();
-  rte_free(shared_.quiescence);
   rte_eal_cleanup();
 }
 
-Generation::Memory DpdkEngine::snapshot_memory(size_t bytes) {
-  for (const Block& block : blocks_) {
-    const bool unused = block.memory.use_count() == 1;
-    if (unused && bytes <= block.size && block.size <= 2 * bytes) return block.memory;
-  }
-  std::erase_if(blocks_, [](const Block& block) { return block.memory.use_count() == 1; });
-  Generation::Memory memory = allocate(bytes);
-  if (memory) blocks_.push_back({memory, bytes});
-  return memory;
-}
-
 tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> snapshot) {
-  const auto memory = [this](size_t bytes) { return snapshot_memory(bytes); };
-  auto next = Generation::compile(snapshot, memory, host_addresses_);
-  if (!next) return tl::unexpected(next.error());
-  shared_.generation.store(next->get(), std::memory_order_release);
-  // Every worker passes a quiescent point after the store, and takes the new pointer right behind it.
-  const uint64_t token = rte_rcu_qsbr_start(shared_.quiescence);
-  while (rte_rcu_qsbr_check(shared_.quiescence, token, false) == 0) {
-    std::this_thread::sleep_for(std::chrono::microseconds(20));
-  }
-  generation_ = std::move(*next);
-  return {};
+  return publication_->publish(snapshot, host_addresses_);
 }
 
 std::optional<SnapshotView> DpdkEngine::live() const {
-  return generation_ ? std::optional(generation_->snapshot()) : std::nullopt;
+  const Generation* live = publication_->live();
+  return live != nullptr ? std::optional(live->snapshot()) : std::nullopt;
 }
 
 void DpdkEngine::set_host_addresses(std::vector<Address> addresses) {
   if (addresses == host_addresses_) return;
   host_addresses_ = std::move(addresses);
-  if (!generation_) return;
-  if (auto published = publish(generation_->snapshot().bytes()); !published) {
+  if (publication_->live() == nullptr) return;
+  if (auto published = publish(publication_->live()->snapshot().bytes()); !published) {
     spdlog::error("the live generation could not take the host's new addresses: {}", published.error());
   }
 }

@@ -36,23 +36,13 @@ class DpdkEngine final : public EngineBase {
   tl::expected<void, std::string> take_interfaces(Guardian& guardian);
   tl::expected<void, std::string> make_workers(const NodeConfig& config);
 
-  /// Memory for a snapshot. What the generation before the live one had is used again: fresh hugepages would
-  /// be mapped and zeroed for every publication.
-  Generation::Memory snapshot_memory(size_t bytes);
-
-  struct Block {
-    Generation::Memory memory;
-    size_t size;
-  };
-
   Eal eal_;
   CountersMemory counters_;
   Shared shared_;
   std::unique_ptr<KernelPath> exception_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Generation::Memory> table_memory_;
-  std::vector<Block> blocks_;
-  std::unique_ptr<const Generation> generation_;
+  std::unique_ptr<Publication> publication_;
   std::vector<Address> host_addresses_;
   bool launched_ = false;
 };

@@ -37,13 +37,10 @@ Worker::Worker(uint32_t index, Shared& shared, std::vector<Source> receive, std:
 
 void Worker::run() {
   prctl(PR_SET_TIMERSLACK, 1);
-  rte_rcu_qsbr_thread_register(shared_.quiescence, index_);
-  rte_rcu_qsbr_thread_online(shared_.quiescence, index_);
+  shared_.publication->join(index_);
   uint32_t empty_rounds = 0;
   while (shared_.running.load(std::memory_order_relaxed)) {
-    // Between two bursts nothing of a generation is held: here the old one is let go and the new one taken.
-    rte_rcu_qsbr_quiescent(shared_.quiescence, index_);
-    const Generation* generation = shared_.generation.load(std::memory_order_acquire);
+    const Generation* generation = shared_.publication->between_bursts(index_);
     const uint64_t started = rte_rdtsc();
     if (started >= next_housekeeping_) housekeeping(started, generation);
 
@@ -57,8 +54,7 @@ void Worker::run() {
     empty_rounds = worked ? 0 : empty_rounds + 1;
     if (!worked) rest(empty_rounds);
   }
-  rte_rcu_qsbr_thread_offline(shared_.quiescence, index_);
-  rte_rcu_qsbr_thread_unregister(shared_.quiescence, index_);
+  shared_.publication->leave(index_);
 }
 
 bool Worker::poll(const Source& source, const Generation* generation) {

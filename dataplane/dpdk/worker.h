@@ -5,19 +5,17 @@
 #include <memory>
 #include <vector>
 
-#include <rte_rcu_qsbr.h>
-
 #include "dataplane/dpdk/eal.h"
 #include "dataplane/dpdk/kernel_path.h"
 #include "dataplane/forward/pipeline.h"
+#include "dataplane/forward/publication.h"
 
 namespace linimo::dpdk {
 
-/// What all workers share; the control thread alone writes `generation` and `running`.
+/// What all workers share.
 struct Shared {
-  std::atomic<const Generation*> generation = nullptr;  // none: all packets go to the kernel
+  Publication* publication = nullptr;
   std::atomic<bool> running = true;
-  rte_rcu_qsbr* quiescence = nullptr;  // a worker reports to it between bursts
   NextHopTable next_hops;
   std::vector<Mac> macs;  // of the interfaces
 };

@@ -54,7 +54,8 @@ class Generation {
 
   /// `host_addresses`: the machine's own, sorted. The error says why the snapshot was refused.
   static tl::expected<std::unique_ptr<const Generation>, std::string> compile(
-      std::span<const std::byte> snapshot, const Allocate& allocate, std::span<const Address> host_addresses = {});
+      std::span<const std::byte> snapshot, const Allocate& allocate,
+      std::span<const Address> host_addresses = {});
 
   const SnapshotView& snapshot() const { return view_; }
   uint64_t number() const { return view_.header().generation; }

@@ -31,6 +31,9 @@ tl::expected<SealedFile, std::string> SealedFile::map(int fd) {
   if (file.size_ < sizeof(linimo_header) || file.size_ > LINIMO_MAX_SNAPSHOT_BYTES) {
     return tl::unexpected(fmt::format("{} bytes are no snapshot", file.size_));
   }
+  if (static_cast<uint64_t>(status.st_blocks) * 512 < file.size_) {  // to read a hole would allocate it
+    return tl::unexpected(std::string("the memfd has holes"));
+  }
   void* memory = mmap(nullptr, file.size_, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
   if (memory == MAP_FAILED) return tl::unexpected(std::string("mmap: ") + std::strerror(errno));
   file.memory_ = {static_cast<const std::byte*>(memory), [size = file.size_](const std::byte* block) {

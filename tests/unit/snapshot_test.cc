@@ -290,6 +290,13 @@ const Tampering kTamperings[] = {
     {"PoolBackends",
      [](auto& bytes, auto&) { record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).backend_count = 4; },
      "backends out of bounds"},
+    {"BackendsOfNoPool",
+     [](auto& bytes, auto& header) {
+       record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).backend_count = 1;
+       for (uint32_t slot = 0; slot < header.sections[LINIMO_SECTION_SLOTS].count; ++slot)
+         record<linimo_slot>(bytes, LINIMO_SECTION_SLOTS, slot) = 0;
+     },
+     "no pool"},
     {"Encapsulation",
      [](auto& bytes, auto&) { record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).encapsulation = 77; },
      "encapsulation"},

@@ -1,0 +1,63 @@
+#include "dataplane/forward/publication.h"
+
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+
+#include <rte_rcu_qsbr.h>
+
+namespace linimo {
+
+Publication::Publication(uint32_t workers, Allocate allocate)
+    : allocate_(std::move(allocate)), quiescence_memory_(allocate_(rte_rcu_qsbr_get_memsize(workers))) {
+  if (!quiescence_memory_) throw std::runtime_error("no memory; reserve more hugepages");
+  quiescence_ = reinterpret_cast<rte_rcu_qsbr*>(quiescence_memory_.get());
+  rte_rcu_qsbr_init(quiescence_, workers);
+}
+
+Publication::~Publication() = default;
+
+tl::expected<void, std::string> Publication::publish(std::span<const std::byte> snapshot,
+                                                     std::span<const Address> host_addresses) {
+  const auto memory = [this](size_t bytes) { return memory_for(bytes); };
+  auto next = Generation::compile(snapshot, memory, host_addresses);
+  if (!next) return tl::unexpected(next.error());
+  current_.store(next->get(), std::memory_order_release);
+  // A worker that passes a quiescent point after this takes the new pointer right behind it.
+  const uint64_t token = rte_rcu_qsbr_start(quiescence_);
+  while (rte_rcu_qsbr_check(quiescence_, token, false) == 0) {
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+  owned_ = std::move(*next);
+  return {};
+}
+
+void Publication::join(uint32_t index) {
+  rte_rcu_qsbr_thread_register(quiescence_, index);
+  rte_rcu_qsbr_thread_online(quiescence_, index);
+}
+
+void Publication::leave(uint32_t index) {
+  rte_rcu_qsbr_thread_offline(quiescence_, index);
+  rte_rcu_qsbr_thread_unregister(quiescence_, index);
+}
+
+const Generation* Publication::between_bursts(uint32_t index) {
+  rte_rcu_qsbr_quiescent(quiescence_, index);
+  return current_.load(std::memory_order_acquire);
+}
+
+// What the generation before the live one had is used again: fresh hugepages would be mapped and zeroed for
+// every publication.
+Generation::Memory Publication::memory_for(size_t bytes) {
+  for (const Block& block : blocks_) {
+    const bool unused = block.memory.use_count() == 1;
+    if (unused && bytes <= block.size && block.size <= 2 * bytes) return block.memory;
+  }
+  std::erase_if(blocks_, [](const Block& block) { return block.memory.use_count() == 1; });
+  Generation::Memory memory = allocate_(bytes);
+  if (memory) blocks_.push_back({memory, bytes});
+  return memory;
+}
+
+}  // namespace linimo
