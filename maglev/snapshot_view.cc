@@ -173,6 +173,7 @@ Verdict check_slots(const SnapshotView& view, const linimo_pool& pool) {
 Verdict check_pools(const SnapshotView& view) {
   std::vector<bool> seen(LINIMO_MAX_BACKEND_IDS);
   uint64_t next_slot = 0;
+  uint64_t next_backend = 0;
   for (const linimo_pool& pool : view.pools()) {
     if (!terminated(pool.name)) return "pool name without an end";
     if (pool.encapsulation >= LINIMO_ENCAP_COUNT) return wrong("encapsulation {}", pool.encapsulation);
@@ -184,12 +185,16 @@ Verdict check_pools(const SnapshotView& view) {
       return "pool's slots out of bounds";
     }
     next_slot += pool.table_size;
-    if (!in_bounds(pool.backend_first, pool.backend_count, view.backends().size())) {
+    if (pool.backend_first != next_backend ||
+        !in_bounds(next_backend, pool.backend_count, view.backends().size())) {
       return "pool's backends out of bounds";
     }
+    next_backend += pool.backend_count;
     if (auto error = check_backends(view, pool, seen)) return error;
     if (auto error = check_slots(view, pool)) return error;
   }
+  // An engine looks backends up by id: one that no pool owns would go in with an id that nobody checked.
+  if (next_backend != view.backends().size()) return "backends that belong to no pool";
   return std::nullopt;
 }
 
