@@ -33,6 +33,7 @@ class NodeConfig:
     backends: dict[int, int] = field(default_factory=dict)  # number -> weight
     health: Health = field(default_factory=Health)
     tracking: str = "full"
+    table_size: int = 65537
     more: str = ""  # further pools and services, verbatim
 
     @property
@@ -62,6 +63,7 @@ runtime_dir = "{self.runtime_dir}"
 [[pool]]
 name = "web"
 encapsulation = "{self.encapsulation}"
+table_size = {self.table_size}
 health = {{ type = "http", port = 80, path = "/healthz", interval = "{health.interval_ms}ms", \
 timeout = "{health.timeout_ms}ms", rise = {health.rise}, fall = {health.fall} }}
 backends = [
