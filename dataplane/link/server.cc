@@ -57,6 +57,13 @@ bool send_message(int fd, std::span<const std::byte> bytes, std::span<const int>
   return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
 }
 
+/// Before closing: with messages unread the kernel would reset the connection, and the peer not read why.
+void hang_up(int fd) {
+  shutdown(fd, SHUT_RD);
+  char unread = 0;
+  while (recv(fd, &unread, sizeof unread, MSG_DONTWAIT) > 0) continue;
+}
+
 std::vector<UniqueFd> descriptors_of(msghdr& message) {
   std::vector<UniqueFd> descriptors;
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
@@ -105,6 +112,7 @@ void LinkServer::accept_peer() {
                                    : fmt::format("user {} may not control this data plane", credentials.uid);
     spdlog::warn("link: refused pid {}: {}", peer->pid, reason);
     refuse(*peer, 0, reason);
+    hang_up(peer->fd.get());
     peers_.erase(peer);
     return;
   }
@@ -212,6 +220,7 @@ bool LinkServer::refuse(const Peer& peer, uint64_t generation, std::string_view 
 
 void LinkServer::disconnect(PeerAt peer) {
   loop_.remove(peer->fd.get());
+  hang_up(peer->fd.get());
   peers_.erase(peer);
 }
 
