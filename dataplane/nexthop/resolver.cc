@@ -247,7 +247,8 @@ void Resolver::learn_neighbour(const nlmsghdr& message) {
 }
 
 void Resolver::manage(const NeighbourKey& neighbour) {
-  const auto& [device, address] = neighbour;
+  const int device = neighbour.first;
+  const Address& address = neighbour.second;
   const auto ask = [&](bool managed) {
     uint8_t buffer[128] = {};
     nlmsghdr* header = mnl_nlmsg_put_header(buffer);

@@ -88,8 +88,8 @@ def lab(log: Path, deadline: float) -> Counts:
 
 
 def fuzz(log: Path, deadline: float) -> Counts:
-    """tests/fuzz/run: a target that got through says at its end how much it ran."""
-    code = run_logged([str(ROOT / "tests/fuzz/run")], log, deadline)
+    """scripts/fuzz: a target that got through says at its end how much it ran."""
+    code = run_logged([str(ROOT / "scripts/fuzz")], log, deadline)
     passed = log.read_text(errors="replace").count("stat::number_of_executed_units")
     return Counts(passed=passed, failed=1 if code else 0)
 
@@ -137,5 +137,7 @@ SUITES = [
     Suite("demo", "scripts/demo --check from a fresh copy, every encapsulation and family", None, 600, demo),
     Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", ["--sanitize"], 600,
           meson("build/asan", "unit", "packets")),
-    Suite("fuzz", "the parser and the packet path on mutated frames, a short run", None, 600, fuzz),
+    Suite("threads", "the seam between control thread and workers under ThreadSanitizer", ["--threads"], 300,
+          meson("build/tsan", "seam")),
+    Suite("fuzz", "frames, snapshots, the socket and the configuration, mutated; a short run", None, 600, fuzz),
 ]

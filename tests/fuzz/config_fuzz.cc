@@ -1,0 +1,54 @@
+// The configuration, any text: an answer or an error with a place, never a crash; and what is accepted makes
+// a snapshot that validates. "SEED" in the text stands for a file that may serve as hash_seed_file.
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "controlplane/config/config.h"
+#include "controlplane/tables/ids.h"
+#include "controlplane/tables/planner.h"
+
+using namespace linimo;
+
+namespace {
+
+std::string seed_file() {
+  static char path[] = "/tmp/linimo-config-fuzz-XXXXXX";
+  static const int fd = mkstemp(path);
+  static const bool written = write(fd, "0123456789abcdef0123456789abcdef", 32) == 32;
+  static const int removed_at_exit = std::atexit([] { unlink(path); });
+  if (!written || removed_at_exit != 0) std::abort();
+  return path;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const std::string seed = seed_file();
+  std::string text(reinterpret_cast<const char*>(data), size);
+  if (const auto at = text.find("SEED"); at != std::string::npos) text.replace(at, 4, seed);
+
+  const int fd = memfd_create("config", MFD_CLOEXEC);
+  if (write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) std::abort();
+  const auto config = load_config("/proc/self/fd/" + std::to_string(fd));
+  close(fd);
+  if (!config) {
+    if (config.error().find(':') == std::string::npos) std::abort();  // no place
+    return 0;
+  }
+  uint64_t slots = 0;
+  for (const PoolConfig& pool : config->pools) slots += pool.table_size;
+  if (slots > 1'000'000) return 0;  // sound, but slow to populate
+  Ids ids;
+  if (!ids.hold(*config, {}, Ids::Time{})) std::abort();
+  Planner planner;
+  const auto bytes = build_snapshot(planner.plan(
+      *config, [](const BackendKey&) { return HealthState::kUp; }, ids, 1));
+  if (!SnapshotView::validate(bytes)) std::abort();
+  return 0;
+}

@@ -1,0 +1,153 @@
+// The data plane's socket, attacked by everyone who may open it: any packets, with any descriptors, from
+// several connections at once. The server is the real one; only the engine behind it is replaced by one that
+// just validates.
+//
+// An input is a script: one byte of operation and connection, one of length, then that many bytes.
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "dataplane/link/counters_memory.h"
+#include "dataplane/link/sealed_file.h"
+#include "dataplane/link/server.h"
+
+using namespace linimo;
+
+namespace {
+
+class ValidatingEngine final : public EngineBase {
+ public:
+  tl::expected<void, std::string> publish(std::span<const std::byte> snapshot) override {
+    std::vector<std::byte> copy(snapshot.begin(), snapshot.end());
+    if (auto view = SnapshotView::validate(copy); !view) return tl::unexpected(view.error());
+    live_ = std::move(copy);
+    return {};
+  }
+  std::optional<SnapshotView> live() const override {
+    if (live_.empty()) return std::nullopt;
+    return SnapshotView::validate(live_).value();
+  }
+  void set_host_addresses(std::vector<Address>) override {}
+  NextHopTable& next_hops() override { return next_hops_; }
+  std::vector<Egress> egresses() const override { return {}; }
+  uint32_t workers() const override { return 1; }
+
+ private:
+  std::vector<std::byte> live_;
+  NextHopTable next_hops_;
+};
+
+class Attackers {
+ public:
+  explicit Attackers(std::filesystem::path path) : path_(std::move(path)) {}
+
+  void connect(uint8_t which) {
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    path_.native().copy(address.sun_path, sizeof address.sun_path - 1);
+    UniqueFd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0)
+      sockets_[which] = std::move(fd);
+  }
+
+  void send(uint8_t which, std::span<const std::byte> bytes, int descriptor) {
+    if (!sockets_.contains(which)) connect(which);
+    iovec part{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    if (descriptor >= 0) {
+      message.msg_control = control;
+      message.msg_controllen = sizeof control;
+      cmsghdr* header = CMSG_FIRSTHDR(&message);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(sizeof(int));
+      std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+    }
+    sendmsg(sockets_[which].get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+
+  void leave(uint8_t which) { sockets_.erase(which); }
+  void leave_all() { sockets_.clear(); }
+
+ private:
+  std::filesystem::path path_;
+  std::map<uint8_t, UniqueFd> sockets_;
+};
+
+/// A folder of its own for the socket; goes with the process.
+struct Folder {
+  Folder() { std::filesystem::create_directories(path); }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("linimo-protocol-fuzz-" + std::to_string(getpid()));
+};
+
+struct World {
+  World() { spdlog::set_level(spdlog::level::off); }
+  Folder folder;
+  EventLoop loop;
+  ValidatingEngine engine;
+  CountersMemory counters{1};
+  Attackers attackers{folder.path / "dataplane.sock"};
+  LinkServer server{
+      loop, folder.path / "dataplane.sock", engine, {"dpdk", "fuzz", counters.fd()}, [](const SnapshotView&) {
+      }};
+
+  void settle() {
+    for (int i = 0; i < 4; ++i) loop.run_once(std::chrono::milliseconds(0));
+  }
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static World world;
+  for (size_t at = 0; at + 2 <= size;) {
+    const uint8_t which = data[at] >> 4 & 3;
+    const size_t length = std::min<size_t>(data[at + 1], size - at - 2);
+    const auto bytes = std::as_bytes(std::span(data + at + 2, length));
+    protocol::Publish publish;
+    publish.generation = 1;
+    if (length >= 8) std::memcpy(&publish.generation, bytes.data(), 8);
+    switch (data[at] & 7) {
+      case 0:
+        world.attackers.connect(which);
+        break;
+      case 1:
+        world.attackers.leave(which);
+        break;
+      case 2:
+        world.attackers.send(which, protocol::encode(protocol::Hello{}), -1);
+        break;
+      case 3:
+        world.attackers.send(which, protocol::encode(publish), make_sealed_file(bytes).get());
+        break;
+      case 4:
+        world.attackers.send(which, protocol::encode(publish), STDIN_FILENO);
+        break;
+      case 5:
+        world.attackers.send(which, protocol::encode(publish), -1);
+        break;
+      default:
+        world.attackers.send(which, bytes, -1);
+        break;
+    }
+    world.settle();
+    at += 2 + length;
+  }
+  world.attackers.leave_all();
+  world.settle();
+  return 0;
+}
