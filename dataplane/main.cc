@@ -1,8 +1,13 @@
 // linimo-dataplane: forwards packets by the tables that the control plane sends.
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <string>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
@@ -20,6 +25,29 @@
 namespace linimo {
 namespace {
 
+constexpr std::chrono::seconds kGuardianLimit{5};
+
+bool lives(pid_t pid) {
+  return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+}
+
+/// Who holds the lock, or last held it.
+pid_t holder_of(int lock) {
+  char pid[16] = {};
+  return pread(lock, pid, sizeof pid - 1, 0) > 0 ? std::atoi(pid) : 0;
+}
+
+/// A data plane that was killed leaves its guardian, which has the lock until the NICs are given back: that is
+/// waited for, so that whoever restarts may do so at once.
+bool take_lock(int lock) {
+  const auto limit = std::chrono::steady_clock::now() + kGuardianLimit;
+  while (flock(lock, LOCK_EX | LOCK_NB) != 0) {
+    if (lives(holder_of(lock)) || std::chrono::steady_clock::now() > limit) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
+
 /// One data plane for a runtime folder; the lock goes with the process.
 tl::expected<UniqueFd, std::string> lock_runtime_folder(const std::filesystem::path& folder) {
   std::error_code error;
@@ -30,10 +58,9 @@ tl::expected<UniqueFd, std::string> lock_runtime_folder(const std::filesystem::p
   const std::filesystem::path path = folder / "dataplane.lock";
   UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return tl::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    char pid[16] = {};
-    if (read(fd.get(), pid, sizeof pid - 1) <= 0) pid[0] = '?';
-    return tl::unexpected(fmt::format("a data plane runs on {} already (pid {})", folder.string(), pid));
+  if (!take_lock(fd.get())) {
+    return tl::unexpected(
+        fmt::format("a data plane runs on {} already (pid {})", folder.string(), holder_of(fd.get())));
   }
   const std::string pid = std::to_string(getpid());
   if (ftruncate(fd.get(), 0) != 0 || write(fd.get(), pid.data(), pid.size()) < 0) {

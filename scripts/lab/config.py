@@ -33,7 +33,7 @@ class NodeConfig:
     backends: dict[int, int] = field(default_factory=dict)  # number -> weight
     health: Health = field(default_factory=Health)
     tracking: str = "full"
-    table_size: int = 65537
+    table_size: int | None = None
     more: str = ""  # further pools and services, verbatim
 
     @property
@@ -50,6 +50,7 @@ class NodeConfig:
             f'  {{ address = "{backend_address(number, self.backend_family)}", weight = {weight} }},\n'
             for number, weight in self.backends.items())
         health = self.health
+        table_size = f"table_size = {self.table_size}\n" if self.table_size else ""
         return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
 [node]
 name = "lb1"
@@ -63,8 +64,7 @@ runtime_dir = "{self.runtime_dir}"
 [[pool]]
 name = "web"
 encapsulation = "{self.encapsulation}"
-table_size = {self.table_size}
-health = {{ type = "http", port = 80, path = "/healthz", interval = "{health.interval_ms}ms", \
+{table_size}health = {{ type = "http", port = 80, path = "/healthz", interval = "{health.interval_ms}ms", \
 timeout = "{health.timeout_ms}ms", rise = {health.rise}, fall = {health.fall} }}
 backends = [
 {backends}]

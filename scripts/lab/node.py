@@ -44,8 +44,9 @@ class Node:
         self.write_config()
 
     def start_dataplane(self) -> None:
+        before = self._dataplane_socket()
         self.dataplane = self._start(self._dataplane_program)
-        wait_until(lambda: (self.config.runtime_dir / "dataplane.sock").is_socket() and self.has_link("linimo0"),
+        wait_until(lambda: self._dataplane_socket() not in (None, before) and self.has_link("linimo0"),
                    "the data plane opens its socket and linimo0", 30, alive=self.check_alive)
 
     def start_controlplane(self) -> None:
@@ -137,6 +138,12 @@ class Node:
             raise TimeoutError(f"{error}\n{self.logs()}") from None
 
     # What can be seen of it from outside
+
+    def _dataplane_socket(self) -> int | None:
+        """When it was made: a data plane that was killed has left one, which the next replaces."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.config.runtime_dir / "dataplane.sock").stat().st_ctime_ns
+        return None
 
     def has_link(self, link: str) -> bool:
         return self.box.run(["ip", "link", "show", "dev", link], check=False).returncode == 0

@@ -51,14 +51,13 @@ class DataPlaneDies(LabCase):
                                                    check=False).returncode == 0, f"{address} answers", 5)
 
     def test_started_alone_it_forwards_by_what_it_kept(self) -> None:
-        """A request through the VIP succeeds within two seconds, to the backends of the last generation, over addresses of
+        """At once, as a supervisor does: a request through the VIP succeeds within two seconds, to the backends of the last generation, over addresses of
         both families; and whoever connects is told that nobody has confirmed it yet."""
         node = self.lab.node
         node.config.backends = {1: 100, 3: 100}
         generation = node.reload()["generation"]
         node.stop_controlplane(signal.SIGKILL)
         self._kill()
-        wait_until(self._given_back, "the NIC is free", 5)
         began = time.monotonic()
         node.start_dataplane()
         self._await_request(FORWARDS_S - self._since(began))
@@ -99,7 +98,6 @@ class DataPlaneDies(LabCase):
         node.write_config()
         node.signal_reload()
         wait_until(lambda: set(node.backend_states()) == {self.lab.backends[2].address()}, "the configuration is taken")
-        wait_until(self._given_back, "the NIC is free", 5)
         began = time.monotonic()
         node.start_dataplane()
         self._await_request(FORWARDS_S - self._since(began))
@@ -115,7 +113,6 @@ class DataPlaneDies(LabCase):
         node = self.lab.node
         node.stop_controlplane(signal.SIGKILL)
         self._kill()
-        wait_until(self._given_back, "the NIC is free", 5)
         kept = node.config.runtime_dir / "snapshot"
         content = bytearray(kept.read_bytes())
         content[-1] ^= 1
@@ -132,6 +129,19 @@ class DataPlaneDies(LabCase):
         load.run(100)
         self.assert_served(load, {backend.address() for backend in self.lab.backends.values()})
 
+    def test_second_data_plane_is_told_of_the_first(self) -> None:
+        """It ends at once, with its pid; the one that lives is not waited for, and not disturbed."""
+        node = self.lab.node
+        assert node.dataplane
+        began = time.monotonic()
+        second = self.lab.topology.node.run([*node.dataplane.args[4:]], check=False, timeout=10)
+        self.assertLess(self._since(began), 1.0)
+        self.assertEqual(1, second.returncode)
+        self.assertIn(f"already (pid {node.dataplane.pid})", second.stderr)
+        load = Load(self.lab.client, VIP[4], threads=2)
+        load.run(100)
+        self.assert_served(load)
+
     def _kill(self) -> float:
         """When."""
         now = time.monotonic()
@@ -141,7 +151,6 @@ class DataPlaneDies(LabCase):
     def _restart_both(self) -> None:
         self.lab.node.stop_controlplane(signal.SIGKILL)
         self._kill()
-        wait_until(self._given_back, "the NIC is free", 5)
         self.lab.node.start_dataplane()
         self.lab.node.start_controlplane()
 
