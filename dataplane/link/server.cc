@@ -17,6 +17,10 @@ namespace {
 
 constexpr size_t kMaxPeers = 8;
 constexpr size_t kMaxDescriptors = 4;  // one is expected; more are closed
+// Nobody publishes so often. Without a limit one mistake could use up all generations, for good: they never go
+// back, and the last one is kept on disk.
+constexpr uint64_t kLongestStep = 1ULL << 32;
+constexpr uint64_t kLongestFirstStep = 1ULL << 63;  // the control plane may have come far before this one started
 constexpr auto kHelloLimit = std::chrono::seconds(2);
 
 std::system_error failed(const std::string& what) {
@@ -194,9 +198,11 @@ bool LinkServer::publish(Peer& peer, const protocol::Publish& message,
   uint64_t generation = 0;
   std::memcpy(&generation, file->bytes().data() + offsetof(linimo_header, generation), sizeof generation);
   if (generation != message.generation) return no("message and snapshot name different generations");
-  if (const auto live = engine_.live(); live && generation <= live->header().generation) {
+  const auto live = engine_.live();
+  if (live && generation <= live->header().generation)
     return no(fmt::format("generation {} is live already", live->header().generation));
-  }
+  if (generation - (live ? live->header().generation : 0) > (live ? kLongestStep : kLongestFirstStep))
+    return no(fmt::format("generation {} is too far ahead", generation));
   const auto started = Clock::now();
   if (auto published = engine_.publish(file->bytes()); !published) return no(published.error());
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started);

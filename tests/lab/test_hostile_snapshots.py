@@ -107,17 +107,15 @@ class HostileSnapshots(LabCase):
         again by the sound one."""
         accepted = refused = 0
         for at, byte in enumerate(self.sound.bytes):
-            if 24 <= at < 32:  # the generation, which is never to go back
-                continue
-            for changed in (byte ^ 0xFF, byte ^ 1, byte ^ 0x80):
+            for changed in (byte ^ 0xFF, byte ^ 1):
                 self.live += 1
                 answer = self.controller.publish(
                     self.live, Snapshot(self.sound.numbered(self.live)).with_bytes(at, bytes([changed])).bytes)
                 self.assertEqual(self.live, answer.generation, f"byte {at}")
                 accepted += isinstance(answer, Accepted)
                 refused += isinstance(answer, Refused)
-        self.assertGreater(accepted, 500)
-        self.assertGreater(refused, 500)
+        self.assertGreater(accepted, 300)
+        self.assertGreater(refused, 300)
         self._publish_sound()
         self._assert_forwards()
 
@@ -194,7 +192,11 @@ class HostileSnapshots(LabCase):
         self.assertLess(os.fstat(descriptor).st_blocks * 512, 1 << 20)
 
     def test_generations_never_go_back(self) -> None:
+        """Nor so far ahead that there would be no way on."""
         with self._unharmed():
+            for generation in ((1 << 64) - 1, 1 << 63, self.live + 1 + (1 << 32)):
+                answer = self.controller.publish(generation, self.sound.numbered(generation))
+                self.assertEqual(Refused(generation, f"generation {generation} is too far ahead"), answer)
             for generation in range(max(1, self.live - 1), self.live + 1):
                 answer = self.controller.publish(generation, self.sound.numbered(generation))
                 self.assertIsInstance(answer, Refused)
