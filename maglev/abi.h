@@ -5,9 +5,10 @@
  * BPF program include alike. A reader must treat the block as hostile until it is validated (snapshot.h).
  *
  * Shape: one linimo_header, then the sections it names, each an array of fixed-size records at a multiple
- * of 8 bytes. Integers are in host byte order (a snapshot never leaves its machine); addresses are in
- * network byte order, IPv4 in its mapped form ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that one type serves
- * both families. All padding is zero. Any change of layout or meaning changes LINIMO_ABI_VERSION.
+ * of 8 bytes; last the slots, the pools' tables one behind the other up to the end. Integers are in host byte
+ * order (a snapshot never leaves its machine); addresses are in network byte order, IPv4 in its mapped form
+ * ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that one type serves both families. All padding is zero. Any change
+ * of layout or meaning changes LINIMO_ABI_VERSION.
  */
 #ifndef LINIMO_MAGLEV_ABI_H
 #define LINIMO_MAGLEV_ABI_H
@@ -68,7 +69,7 @@ struct linimo_header {
   __u32 table_algorithm;
   __u64 generation; /* from 1, rising */
   __u64 size;       /* of the whole snapshot, bytes */
-  __u64 checksum;   /* XXH3-64 of the whole snapshot, this field taken as zero */
+  __u64 checksum;   /* XXH3-64 of all that comes before the slots, this field taken as zero */
   __u64 hash_seed;  /* secret: it keeps clients from aiming at a slot or a bucket */
   __u64 digest;     /* of all tables; equal on all nodes that would choose the same backends */
   struct linimo_addr encap_source4; /* all zero: none */
@@ -123,6 +124,8 @@ struct linimo_pool {
   __u32 backend_count;
   __u32 encapsulation;
   __u64 digest;
+  __u64 slots_checksum; /* XXH3-64 of the table_size slots: with a hundred tables, one that changed is one to
+                           hash */
 };
 
 /* Members of the table come first, sorted by address; then the pool's other backends, sorted. */
@@ -199,7 +202,7 @@ LINIMO_ASSERT_SIZE(struct linimo_vip, 32);
 LINIMO_ASSERT_SIZE(struct linimo_rule, 8);
 LINIMO_ASSERT_SIZE(struct linimo_source, 24);
 LINIMO_ASSERT_SIZE(struct linimo_service, 96);
-LINIMO_ASSERT_SIZE(struct linimo_pool, 96);
+LINIMO_ASSERT_SIZE(struct linimo_pool, 104);
 LINIMO_ASSERT_SIZE(struct linimo_backend, 32);
 LINIMO_ASSERT_SIZE(struct linimo_key4, 16);
 LINIMO_ASSERT_SIZE(struct linimo_key6, 40);

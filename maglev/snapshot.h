@@ -46,6 +46,7 @@ struct BackendSpec {
 struct PoolTable {
   std::vector<TableMember> members;  // sorted
   std::vector<linimo_slot> slots;
+  uint64_t slots_checksum = 0;
   uint64_t digest = 0;
 };
 
@@ -86,7 +87,8 @@ struct SnapshotSpec {
 /// checks them with better words); two services may not claim the same (VIP prefix, protocol, port range).
 std::vector<std::byte> build_snapshot(const SnapshotSpec& spec);
 
-/// The same into memory that is there already: fresh pages would cost more than filling them does.
+/// The same into memory that is there already: fresh pages would cost more than filling them does. `bytes` is
+/// empty or what an earlier call left; tables that it holds in their places are not copied again.
 void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes);
 
 /// Of all tables of a specification, whatever the order of its pools; the header carries it.
@@ -94,10 +96,16 @@ uint64_t snapshot_digest(std::span<const PoolSpec> pools);
 
 class SnapshotView {
  public:
-  /// Checks everything a reader relies on: version, checksum, every index, offset, count, name and
+  /// Checks everything a reader relies on: version, checksums, every index, offset, count, name and
   /// enumerator. `bytes` must be 8-byte aligned, must outlive the view and must not change under it: copy
   /// what came from another process before validating it. The error says what was wrong, for a log.
   static tl::expected<SnapshotView, std::string> validate(std::span<const std::byte> bytes);
+
+  /// Copies a snapshot to 8-byte aligned memory of at least its size and validates the copy, in one pass over
+  /// the memory: a table is checked while it is still in the cache. `source` may change meanwhile without
+  /// harm.
+  static tl::expected<SnapshotView, std::string> copy(std::span<const std::byte> source,
+                                                      std::byte* destination);
 
   const linimo_header& header() const { return *reinterpret_cast<const linimo_header*>(bytes_.data()); }
   std::span<const std::byte> bytes() const { return bytes_; }
@@ -123,6 +131,8 @@ class SnapshotView {
 
  private:
   explicit SnapshotView(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  static tl::expected<SnapshotView, std::string> check(std::span<const std::byte> bytes,
+                                                       const std::byte* source);
 
   template <typename Record>
   std::span<const Record> section(linimo_section which) const {

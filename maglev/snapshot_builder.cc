@@ -125,6 +125,7 @@ void add_pool(const PoolSpec& spec, Sections& out) {
   pool.backend_count = static_cast<uint32_t>(spec.backends.size());
   pool.encapsulation = spec.encapsulation;
   pool.digest = spec.table->digest;
+  pool.slots_checksum = spec.table->slots_checksum;
   out.slot_count += pool.table_size;
   out.pools.push_back(pool);
 
@@ -192,6 +193,21 @@ void copy(std::vector<std::byte>& bytes, const linimo_header& header, linimo_sec
   }
 }
 
+/// The pools of the snapshot that an earlier call left in `bytes`, if its tables lie where those of `next`
+/// will.
+std::vector<linimo_pool> pools_held(std::span<const std::byte> bytes, const linimo_header& next) {
+  if (bytes.size() < sizeof(linimo_header)) return {};
+  linimo_header header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  if (header.sections[LINIMO_SECTION_SLOTS].offset != next.sections[LINIMO_SECTION_SLOTS].offset) return {};
+  std::vector<linimo_pool> pools(header.sections[LINIMO_SECTION_POOLS].count);
+  if (!pools.empty()) {
+    std::memcpy(pools.data(), bytes.data() + header.sections[LINIMO_SECTION_POOLS].offset,
+                pools.size() * sizeof(linimo_pool));
+  }
+  return pools;
+}
+
 }  // namespace
 
 std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> backends, uint32_t table_size) {
@@ -201,6 +217,7 @@ std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> ba
   }
   std::sort(table->members.begin(), table->members.end());
   table->slots = populate(table->members, table_size);
+  table->slots_checksum = XXH3_64bits(table->slots.data(), table->slots.size() * sizeof(linimo_slot));
   table->digest = table_digest(table->members, table->slots);
   return table;
 }
@@ -245,6 +262,7 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   place<linimo_backend>(header, LINIMO_SECTION_BACKENDS, sections.backends.size());
   place<linimo_slot>(header, LINIMO_SECTION_SLOTS, sections.slot_count);
 
+  const std::vector<linimo_pool> held = pools_held(bytes, header);
   bytes.resize(header.size);
   std::byte* slots = bytes.data() + header.sections[LINIMO_SECTION_SLOTS].offset;
   std::fill(bytes.data(), slots, std::byte{0});  // the gaps between sections
@@ -255,12 +273,15 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   copy<linimo_source>(bytes, header, LINIMO_SECTION_SOURCES, sections.sources);
   copy<linimo_pool>(bytes, header, LINIMO_SECTION_POOLS, sections.pools);
   copy<linimo_backend>(bytes, header, LINIMO_SECTION_BACKENDS, sections.backends);
-  for (const PoolSpec& pool : spec.pools) {
-    const auto source = std::as_bytes(std::span(pool.table->slots));
-    std::memcpy(slots, source.data(), source.size());
-    slots += source.size();
+  for (size_t p = 0; p < spec.pools.size(); ++p) {
+    const auto table = std::as_bytes(std::span(spec.pools[p].table->slots));
+    const linimo_pool& pool = sections.pools[p];
+    const bool there = p < held.size() && held[p].slot_first == pool.slot_first &&
+                       held[p].table_size == pool.table_size && held[p].slots_checksum == pool.slots_checksum;
+    if (!there) std::memcpy(slots + pool.slot_first * sizeof(linimo_slot), table.data(), table.size());
   }
-  header.checksum = XXH3_64bits(bytes.data(), bytes.size());  // the checksum field is zero here
+  header.checksum =
+      XXH3_64bits(bytes.data(), static_cast<size_t>(slots - bytes.data()));  // its field is zero here
   std::memcpy(bytes.data(), &header, sizeof header);
 }
 

@@ -20,16 +20,16 @@ std::string wrong(fmt::format_string<Args...> format, Args&&... args) {
   return fmt::format(format, std::forward<Args>(args)...);
 }
 
-/// XXH3-64 of the block with its checksum field taken as zero, without writing to the block.
-uint64_t checksum_of(std::span<const std::byte> bytes) {
+/// XXH3-64 of the head with its checksum field taken as zero, without writing to it.
+uint64_t checksum_of(std::span<const std::byte> head) {
   constexpr size_t kField = offsetof(linimo_header, checksum);
   constexpr uint64_t kZero = 0;
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
-  XXH3_64bits_reset(state.get());
-  XXH3_64bits_update(state.get(), bytes.data(), kField);
-  XXH3_64bits_update(state.get(), &kZero, sizeof kZero);
-  XXH3_64bits_update(state.get(), bytes.data() + kField + 8, bytes.size() - kField - 8);
-  return XXH3_64bits_digest(state.get());
+  XXH3_state_t state;
+  XXH3_64bits_reset(&state);
+  XXH3_64bits_update(&state, head.data(), kField);
+  XXH3_64bits_update(&state, &kZero, sizeof kZero);
+  XXH3_64bits_update(&state, head.data() + kField + 8, head.size() - kField - 8);
+  return XXH3_64bits_digest(&state);
 }
 
 Verdict check_header(std::span<const std::byte> bytes) {
@@ -46,6 +46,12 @@ Verdict check_header(std::span<const std::byte> bytes) {
   if (header.table_algorithm != LINIMO_TABLE_MAGLEV) return wrong("unknown table {}", header.table_algorithm);
   if (header.size != bytes.size()) return wrong("says {} bytes, has {}", header.size, bytes.size());
   if (header.generation == 0) return "generation 0";
+  const linimo_extent& slots = header.sections[LINIMO_SECTION_SLOTS];
+  if (slots.offset > bytes.size() ||
+      bytes.size() - slots.offset != uint64_t{slots.count} * sizeof(linimo_slot)) {
+    return wrong("section {}: {} slots at {} do not reach to the end, or reach past the end",
+                 int{LINIMO_SECTION_SLOTS}, slots.count, slots.offset);
+  }
   for (int i = 0; i < LINIMO_SECTION_COUNT; ++i) {
     const linimo_extent& extent = header.sections[i];
     const uint64_t length = uint64_t{extent.count} * kRecordSizes[i];
@@ -53,11 +59,12 @@ Verdict check_header(std::span<const std::byte> bytes) {
       return wrong("section {}: records of {} bytes", i, extent.record_size);
     if (extent.offset % 8 != 0 || extent.offset < sizeof header)
       return wrong("section {}: offset {}", i, extent.offset);
-    if (extent.offset > bytes.size() || length > bytes.size() - extent.offset) {
+    const uint64_t end = i == LINIMO_SECTION_SLOTS ? bytes.size() : slots.offset;
+    if (extent.offset > end || length > end - extent.offset) {
       return wrong("section {}: {} records at {} reach past the end", i, extent.count, extent.offset);
     }
   }
-  if (header.checksum != checksum_of(bytes)) return "checksum does not match";
+  if (header.checksum != checksum_of(bytes.first(slots.offset))) return "checksum does not match";
   return std::nullopt;
 }
 
@@ -159,18 +166,35 @@ Verdict check_backends(const SnapshotView& view, const linimo_pool& pool, std::v
   return std::nullopt;
 }
 
-Verdict check_slots(const SnapshotView& view, const linimo_pool& pool) {
-  // A maximum without branches: the compiler vectorises it, and a table is 128 KiB.
+/// Checks a pool's slots, and brings them from `source` first unless that is null: in stretches that stay in
+/// the cache between being copied, hashed and compared.
+Verdict check_slots(const SnapshotView& view, const linimo_pool& pool, const std::byte* source) {
+  constexpr size_t kStretch = 32 * 1024;
+  const auto slots = view.slots(pool);
+  auto* bytes = reinterpret_cast<std::byte*>(const_cast<linimo_slot*>(slots.data()));
+  const auto offset = static_cast<size_t>(bytes - view.bytes().data());
+  XXH3_state_t state;
+  XXH3_64bits_reset(&state);
   uint16_t highest = 0;
-  for (const linimo_slot slot : view.slots(pool)) {
-    highest = std::max<uint16_t>(highest, static_cast<uint16_t>(slot + 1));  // "no backend" wraps to 0
+  for (size_t first = 0; first < slots.size(); first += kStretch) {
+    const auto stretch = slots.subspan(first, std::min(kStretch, slots.size() - first));
+    if (source != nullptr) {
+      std::memcpy(bytes + first * sizeof(linimo_slot), source + offset + first * sizeof(linimo_slot),
+                  stretch.size_bytes());
+    }
+    XXH3_64bits_update(&state, stretch.data(), stretch.size_bytes());
+    // A maximum without branches, which the compiler vectorises; "no backend" wraps to 0.
+    for (const linimo_slot slot : stretch)
+      highest = std::max<uint16_t>(highest, static_cast<uint16_t>(slot + 1));
   }
+  if (XXH3_64bits_digest(&state) != pool.slots_checksum)
+    return wrong("checksum of pool {}'s slots does not match", pool.name);
   if (highest > pool.backend_count)
     return wrong("slot of backend {} among {}", highest - 1, pool.backend_count);
   return std::nullopt;
 }
 
-Verdict check_pools(const SnapshotView& view) {
+Verdict check_pools(const SnapshotView& view, const std::byte* source) {
   std::vector<bool> seen(LINIMO_MAX_BACKEND_IDS);
   uint64_t next_slot = 0;
   uint64_t next_backend = 0;
@@ -191,22 +215,41 @@ Verdict check_pools(const SnapshotView& view) {
     }
     next_backend += pool.backend_count;
     if (auto error = check_backends(view, pool, seen)) return error;
-    if (auto error = check_slots(view, pool)) return error;
+    if (auto error = check_slots(view, pool, source)) return error;
   }
   // An engine looks backends up by id: one that no pool owns would go in with an id that nobody checked.
   if (next_backend != view.backends().size()) return "backends that belong to no pool";
+  if (next_slot != view.slots().size()) return "slots that belong to no pool";
   return std::nullopt;
 }
 
 }  // namespace
 
-tl::expected<SnapshotView, std::string> SnapshotView::validate(std::span<const std::byte> bytes) {
+tl::expected<SnapshotView, std::string> SnapshotView::check(std::span<const std::byte> bytes,
+                                                            const std::byte* source) {
   if (auto error = check_header(bytes)) return tl::unexpected(*error);
   const SnapshotView view(bytes);
-  for (const auto check : {check_vips, check_services, check_pools}) {
-    if (auto error = check(view)) return tl::unexpected(*error);
-  }
+  if (auto error = check_vips(view)) return tl::unexpected(*error);
+  if (auto error = check_services(view)) return tl::unexpected(*error);
+  if (auto error = check_pools(view, source)) return tl::unexpected(*error);
   return view;
+}
+
+tl::expected<SnapshotView, std::string> SnapshotView::validate(std::span<const std::byte> bytes) {
+  return check(bytes, nullptr);
+}
+
+tl::expected<SnapshotView, std::string> SnapshotView::copy(std::span<const std::byte> source,
+                                                           std::byte* destination) {
+  linimo_header header{};
+  std::memcpy(&header, source.data(), std::min(sizeof header, source.size()));
+  // Up to the slots, wherever the header says they are: whether that makes sense is checked on the copy.
+  const uint64_t head = std::min<uint64_t>(header.sections[LINIMO_SECTION_SLOTS].offset, source.size());
+  std::memcpy(destination, &header, std::min(sizeof header, source.size()));
+  if (head > sizeof header) {
+    std::memcpy(destination + sizeof header, source.data() + sizeof header, head - sizeof header);
+  }
+  return check({destination, source.size()}, source.data());
 }
 
 }  // namespace linimo

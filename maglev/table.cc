@@ -55,6 +55,9 @@ std::vector<linimo_slot> populate(std::span<const TableMember> members, uint32_t
 
   // Rounds in which the heaviest member always takes a turn and a lighter one takes one whenever its share of
   // the rounds so far has grown by one: after any round every share is exact to one slot.
+  // Most of the time goes into passing over taken slots, so these are looked up in a bitmap that fits the
+  // first cache.
+  std::vector<uint64_t> taken(table_size / 64 + 1);
   uint32_t free_slots = table_size;
   for (;;) {
     for (Turn& turn : turns) {
@@ -62,11 +65,13 @@ std::vector<linimo_slot> populate(std::span<const TableMember> members, uint32_t
       if (turn.claimed < heaviest) continue;
       turn.claimed -= heaviest;
       uint32_t slot = turn.next;
+      const uint32_t skip = turn.skip;
       const auto advance = [&] {
-        slot += turn.skip;
-        if (slot >= table_size) slot -= table_size;
+        const uint32_t past = slot + skip;
+        slot = past >= table_size ? past - table_size : past;
       };
-      while (slots[slot] != LINIMO_NO_BACKEND) advance();
+      while (taken[slot / 64] >> (slot % 64) & 1) advance();
+      taken[slot / 64] |= uint64_t{1} << (slot % 64);
       slots[slot] = static_cast<linimo_slot>(turn.member);
       advance();
       turn.next = slot;

@@ -9,8 +9,7 @@ tl::expected<std::unique_ptr<const Generation>, std::string> Generation::compile
   Memory memory = allocate(snapshot.size());
   if (!memory)
     return tl::unexpected<std::string>("no memory for " + std::to_string(snapshot.size()) + " bytes");
-  std::memcpy(memory.get(), snapshot.data(), snapshot.size());
-  const auto view = SnapshotView::validate({memory.get(), snapshot.size()});
+  const auto view = SnapshotView::copy(snapshot, memory.get());
   if (!view) return tl::unexpected(view.error());
   return std::unique_ptr<const Generation>(new Generation(std::move(memory), *view, host_addresses));
 }

@@ -79,9 +79,22 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   auto& header = *reinterpret_cast<linimo_header*>(bytes.data());
   if (repairs & 1) header.size = bytes.size();
-  if (repairs & 2) {
+  const linimo_extent slots = header.sections[LINIMO_SECTION_SLOTS];
+  const linimo_extent pools = header.sections[LINIMO_SECTION_POOLS];
+  const bool slots_inside = slots.offset >= sizeof header && slots.offset <= bytes.size();
+  if ((repairs & 8) && slots_inside && pools.offset % 8 == 0 && pools.offset < slots.offset &&
+      pools.count <= (slots.offset - pools.offset) / sizeof(linimo_pool)) {
+    const uint64_t most = (bytes.size() - slots.offset) / sizeof(linimo_slot);
+    for (uint32_t i = 0; i < pools.count; ++i) {
+      auto& pool = reinterpret_cast<linimo_pool*>(bytes.data() + pools.offset)[i];
+      if (pool.slot_first > most || pool.table_size > most - pool.slot_first) continue;
+      pool.slots_checksum = XXH3_64bits(bytes.data() + slots.offset + pool.slot_first * sizeof(linimo_slot),
+                                        pool.table_size * sizeof(linimo_slot));
+    }
+  }
+  if ((repairs & 2) && slots_inside) {
     header.checksum = 0;
-    header.checksum = XXH3_64bits(bytes.data(), bytes.size());
+    header.checksum = XXH3_64bits(bytes.data(), slots.offset);
   }
   if (const auto generation = Generation::compile(bytes, allocate)) use(**generation);
   return 0;

@@ -30,6 +30,7 @@ ALL_SEALS = sum(SEALS)
 VIPS, RULES, SERVICES, SOURCES, POOLS, BACKENDS, SLOTS = range(7)  # sections
 _GENERATION, _CHECKSUM, _EXTENTS = 24, 40, 96  # offsets in the header
 HEADER_SIZE = _EXTENTS + 16 * 7
+_POOL_SLOTS, _POOL_CHECKSUM, _POOL_SIZE = 64, 96, 104  # offsets in a pool's record, and its size
 
 
 @dataclass(frozen=True)
@@ -163,5 +164,14 @@ class Snapshot:
 
 
 def with_checksum(content: bytes) -> bytes:
-    blank = content[:_CHECKSUM] + bytes(8) + content[_CHECKSUM + 8:]
-    return content[:_CHECKSUM] + struct.pack("=Q", xxhash.xxh3_64_intdigest(blank)) + content[_CHECKSUM + 8:]
+    """Each pool has the checksum of its slots, the header that of all before the slots; as far as there are such."""
+    whole = bytearray(content)
+    slots, _, _ = struct.unpack_from("=QII", content, Snapshot.extent(SLOTS))
+    pools, count, size = struct.unpack_from("=QII", content, Snapshot.extent(POOLS))
+    for record in range(pools, min(pools + count * size, len(content) - _POOL_SIZE + 1), max(size, _POOL_SIZE)):
+        first, table_size = struct.unpack_from("=QI", content, record + _POOL_SLOTS)
+        table = content[slots + 2 * first:slots + 2 * (first + table_size)]
+        struct.pack_into("=Q", whole, record + _POOL_CHECKSUM, xxhash.xxh3_64_intdigest(table))
+    struct.pack_into("=Q", whole, _CHECKSUM, 0)
+    struct.pack_into("=Q", whole, _CHECKSUM, xxhash.xxh3_64_intdigest(bytes(whole[:slots])))
+    return bytes(whole)

@@ -57,10 +57,24 @@ SnapshotSpec two_services() {
   return spec;
 }
 
+/// Puts the checksums right: each pool's of its slots, the header's of all before the slots; as far as there
+/// are such.
 void seal(std::vector<std::byte>& bytes) {
   auto& header = *reinterpret_cast<linimo_header*>(bytes.data());
+  const linimo_extent slots = header.sections[LINIMO_SECTION_SLOTS];
+  const linimo_extent pools = header.sections[LINIMO_SECTION_POOLS];
+  const uint64_t end = std::min<uint64_t>(slots.offset, bytes.size());
+  for (uint64_t i = 0;
+       i < pools.count && pools.offset <= end && (i + 1) * sizeof(linimo_pool) <= end - pools.offset; ++i) {
+    if (pools.offset % 8 != 0) break;
+    auto& pool = reinterpret_cast<linimo_pool*>(bytes.data() + pools.offset)[i];
+    const uint64_t most = (bytes.size() - end) / sizeof(linimo_slot);
+    if (pool.slot_first > most || pool.table_size > most - pool.slot_first) continue;
+    pool.slots_checksum = XXH3_64bits(bytes.data() + end + pool.slot_first * sizeof(linimo_slot),
+                                      pool.table_size * sizeof(linimo_slot));
+  }
   header.checksum = 0;
-  header.checksum = XXH3_64bits(bytes.data(), bytes.size());
+  header.checksum = XXH3_64bits(bytes.data(), end);
 }
 
 /// The service that rules give to a port of a VIP, by name; "" if none.
@@ -194,6 +208,46 @@ TEST(Snapshot, HostileContentIsSurvived) {
   EXPECT_GT(accepted, 0U);  // some changes only make another sound snapshot
 }
 
+// Building into a buffer that an earlier call left gives the bytes that a fresh one would have.
+TEST(Snapshot, BuildsIntoOldMemory) {
+  SnapshotSpec spec = two_services();
+  spec.pools.push_back(pool(
+      "other",
+      {{address("10.0.2.1"), 7, 1, LINIMO_BACKEND_UP}, {address("10.0.2.2"), 8, 1, LINIMO_BACKEND_UP}}, 257));
+  std::vector<std::byte> bytes;
+  build_snapshot(spec, bytes);
+  for (const uint32_t weight : {1U, 5U, 0U, 1U}) {
+    ++spec.generation;
+    spec.pools[1].backends[0].weight = weight;
+    spec.pools[1].table = make_pool_table(spec.pools[1].backends, 257);
+    build_snapshot(spec, bytes);
+    EXPECT_EQ(bytes, build_snapshot(spec)) << weight;
+    ASSERT_TRUE(SnapshotView::validate(bytes));
+  }
+  std::swap(spec.pools[0], spec.pools[1]);  // the tables lie elsewhere now
+  build_snapshot(spec, bytes);
+  EXPECT_EQ(bytes, build_snapshot(spec));
+}
+
+// A copy is checked as the original would be, and equals it when it is sound.
+TEST(Snapshot, CopiesAndValidatesInOne) {
+  const auto good = build_snapshot(two_services());
+  std::vector<std::byte> destination(good.size());
+  ASSERT_TRUE(SnapshotView::copy(good, destination.data()));
+  EXPECT_EQ(destination.size(), good.size());
+  const auto slots =
+      reinterpret_cast<const linimo_header*>(good.data())->sections[LINIMO_SECTION_SLOTS].offset;
+  for (size_t at = 0; at < good.size(); ++at) {
+    auto bad = good;
+    bad[at] ^= std::byte{1};
+    EXPECT_FALSE(SnapshotView::copy(bad, destination.data()))
+        << at << (at < slots ? " before" : " in") << " the slots";
+  }
+  for (size_t length = 0; length < good.size(); ++length) {
+    EXPECT_FALSE(SnapshotView::copy(std::span(good).first(length), destination.data())) << length;
+  }
+}
+
 struct Tampering {
   const char* name;
   void (*change)(std::vector<std::byte>& bytes, linimo_header& header);
@@ -225,6 +279,10 @@ const Tampering kTamperings[] = {
     {"Table", [](auto&, auto& header) { ++header.table_algorithm; }, "unknown table"},
     {"Generation", [](auto&, auto& header) { header.generation = 0; }, "generation 0"},
     {"Size", [](auto&, auto& header) { ++header.size; }, "says"},
+    {"SlotsOffset", [](auto&, auto& header) { header.sections[6].offset -= 8; }, "do not reach to the end"},
+    {"SlotsOfNoPool",
+     [](auto& bytes, auto&) { record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).table_size = 250; },
+     "belong to no pool"},
     {"SectionOffset", [](auto&, auto& header) { header.sections[0].offset = (header.size | 7) + 1; },
      "past the end"},
     {"SectionOverflow", [](auto&, auto& header) { header.sections[6].count = 0xffffffff; }, "past the end"},
