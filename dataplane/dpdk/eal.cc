@@ -64,7 +64,7 @@ tl::expected<void, std::string> plan_netdev(const std::string& name, uint32_t wo
   if (!facts) return tl::unexpected(facts.error());
   if (facts->queues < workers) {
     return tl::unexpected(
-        fmt::format("{} has {} receive queues, fewer than the {} workers; set [node] workers to {} "
+        fmt::format("{} has {} receive queue(s), fewer than the {} workers; set [node] workers to {} "
                     "or give it more queues (ethtool -L {} combined {})",
                     name, facts->queues, workers, facts->queues, name, workers));
   }

@@ -185,7 +185,7 @@ void Pipeline::send(const Packet& packet, BurstOutput& out) {
   mbuf->data_off = static_cast<uint16_t>(mbuf->data_off - growth);
   mbuf->data_len = static_cast<uint16_t>(sizeof(packet::Ethernet) + outer_length);
   mbuf->pkt_len = mbuf->data_len;
-  mbuf->ol_flags = 0;
+  mbuf->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;  // what receiving said is no order for sending
   auto* ethernet = rte_pktmbuf_mtod(mbuf, packet::Ethernet*);
   packet::encapsulate(target.tunnel, packet.frame, packet.flow.ip_length, packet.hash,
                       reinterpret_cast<uint8_t*>(ethernet + 1));

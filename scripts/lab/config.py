@@ -27,6 +27,7 @@ class Health:
 class NodeConfig:
     runtime_dir: Path
     engine: str = "auto"
+    interface: str = "eth0"
     workers: int = 1
     encapsulation: str = "ipip"
     backend_family: int = 4
@@ -54,7 +55,7 @@ class NodeConfig:
         return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
 [node]
 name = "lb1"
-interfaces = ["eth0"]
+interfaces = ["{self.interface}"]
 engine = "{self.engine}"
 workers = {self.workers}
 encap_source = ["{NODE[4]}", "{NODE[6]}"]

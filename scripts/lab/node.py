@@ -22,7 +22,7 @@ class Node:
         self.folder = folder
         self.config = NodeConfig(runtime_dir=folder / "run")
         self.config_file = folder / "linimo.toml"
-        self._dataplane_program = build / "dataplane/linimo-dataplane"
+        self.dataplane_program = build / "dataplane/linimo-dataplane"
         self._controlplane_program = build / "controlplane/linimo-controlplane"
         self.cli_program = build / "controlplane/linimo"
         self.dataplane: subprocess.Popen[bytes] | None = None
@@ -45,7 +45,7 @@ class Node:
 
     def start_dataplane(self) -> None:
         before = self._dataplane_socket()
-        self.dataplane = self._start(self._dataplane_program)
+        self.dataplane = self._start(self.dataplane_program)
         wait_until(lambda: self._dataplane_socket() not in (None, before) and self.has_link("linimo0"),
                    "the data plane opens its socket and linimo0", 30, alive=self.check_alive)
 
