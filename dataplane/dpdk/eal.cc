@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <regex>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -11,6 +10,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_pci.h>
 #include <sched.h>
 #include <spdlog/spdlog.h>
 
@@ -19,9 +19,10 @@
 namespace linimo::dpdk {
 namespace {
 
+/// [domain:]bus:device.function, as DPDK parses it.
 bool is_pci(const std::string& name) {
-  static const std::regex address("([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\\.[0-7]");
-  return std::regex_match(name, address);
+  rte_pci_addr ignored;
+  return rte_pci_addr_parse(name.c_str(), &ignored) == 0;
 }
 
 bool is_virtual_device(const std::string& name) {
