@@ -16,7 +16,7 @@
 #include <linux/types.h>
 
 #define LINIMO_SNAPSHOT_MAGIC 0x504e53204f4d4e4cULL /* "LNMO SNP" read as bytes */
-#define LINIMO_ABI_VERSION 1u
+#define LINIMO_ABI_VERSION 2u
 
 #define LINIMO_NAME_SIZE 64u            /* with the terminating NUL */
 #define LINIMO_MAX_SERVICES 4096u       /* service ids fit 12 bits of a connection table entry */
@@ -26,6 +26,9 @@
 #define LINIMO_NO_BACKEND 0xffffu       /* a slot of a table without members */
 #define LINIMO_MAX_TABLE_SIZE 16777259u
 #define LINIMO_MAX_SNAPSHOT_BYTES (4ULL << 30)
+#define LINIMO_MAX_SERVER_ID_LENGTH 8u /* bytes */
+#define LINIMO_MAX_CONNECTION_ID 20u   /* bytes of a QUIC connection id, RFC 9000, 17.2 */
+#define LINIMO_GUE_PORT 6080u          /* IANA: gue */
 
 enum linimo_hash_algorithm { LINIMO_HASH_XXH3_64 = 1 };  /* of a linimo_key4 or linimo_key6, with the seed */
 enum linimo_table_algorithm { LINIMO_TABLE_MAGLEV = 1 }; /* table.h */
@@ -42,7 +45,7 @@ enum linimo_section {
 };
 
 enum linimo_tracking { LINIMO_TRACKING_OFF, LINIMO_TRACKING_FULL, LINIMO_TRACKING_COUNT };
-enum linimo_encapsulation { LINIMO_ENCAP_IPIP, LINIMO_ENCAP_GRE, LINIMO_ENCAP_COUNT };
+enum linimo_encapsulation { LINIMO_ENCAP_IPIP, LINIMO_ENCAP_GRE, LINIMO_ENCAP_GUE, LINIMO_ENCAP_COUNT };
 enum linimo_backend_state {
   LINIMO_BACKEND_UP,
   LINIMO_BACKEND_DRAINING, /* keeps its tracked flows, gets no new ones */
@@ -74,6 +77,12 @@ struct linimo_header {
   __u64 digest;     /* of all tables; equal on all nodes that would choose the same backends */
   struct linimo_addr encap_source4; /* all zero: none */
   struct linimo_addr encap_source6;
+  /* Leading bits of the sources (of the 128-bit form, at least 64 for IPv6) that stay; those behind them come
+   * from the flow hash, so that a backend's RSS spreads. 128: all of them stay. */
+  __u32 encap_prefix4;
+  __u32 encap_prefix6;
+  __u32 reply_rate; /* replies of each kind (echo, too big, reject) a second from one worker; 0: no limit */
+  __u32 reserved;
   struct linimo_extent sections[LINIMO_SECTION_COUNT];
 };
 
@@ -112,8 +121,10 @@ struct linimo_service {
   __u8 protocol;
   __u8 tracking;
   __u8 no_backend;
-  __u8 source_hash; /* 1: the flow hash is over the source address alone */
-  __u32 reserved[2];
+  __u8 source_hash;      /* 1: the flow hash is over the source address alone */
+  __u8 quic;             /* 1: a server id in the connection id wins over table and tracking */
+  __u8 server_id_offset; /* of the server id in the connection id (draft-ietf-quic-load-balancers: 1) */
+  __u8 reserved[6];
 };
 
 struct linimo_pool {
@@ -122,7 +133,9 @@ struct linimo_pool {
   __u32 table_size;
   __u32 backend_first;
   __u32 backend_count;
-  __u32 encapsulation;
+  __u8 encapsulation;
+  __u8 server_id_length; /* bytes, at most LINIMO_MAX_SERVER_ID_LENGTH; 0: its backends have none */
+  __u16 gue_port;        /* UDP destination, host byte order; 0 unless the encapsulation is GUE */
   __u64 digest;
   __u64 slots_checksum; /* XXH3-64 of the table_size slots: with a hundred tables, one that changed is one to
                            hash */
@@ -135,6 +148,7 @@ struct linimo_backend {
   __u32 weight;
   __u32 state;
   __u32 reserved;
+  __u64 server_id; /* its bytes read as a big-endian integer; unique in the pool; 0 where the pool has none */
 };
 
 typedef __u16 linimo_slot; /* index into the pool's backends, or LINIMO_NO_BACKEND */
@@ -197,13 +211,13 @@ enum linimo_outcome {
 #endif
 LINIMO_ASSERT_SIZE(struct linimo_addr, 16);
 LINIMO_ASSERT_SIZE(struct linimo_extent, 16);
-LINIMO_ASSERT_SIZE(struct linimo_header, 96 + 16 * LINIMO_SECTION_COUNT);
+LINIMO_ASSERT_SIZE(struct linimo_header, 112 + 16 * LINIMO_SECTION_COUNT);
 LINIMO_ASSERT_SIZE(struct linimo_vip, 32);
 LINIMO_ASSERT_SIZE(struct linimo_rule, 8);
 LINIMO_ASSERT_SIZE(struct linimo_source, 24);
 LINIMO_ASSERT_SIZE(struct linimo_service, 96);
 LINIMO_ASSERT_SIZE(struct linimo_pool, 104);
-LINIMO_ASSERT_SIZE(struct linimo_backend, 32);
+LINIMO_ASSERT_SIZE(struct linimo_backend, 40);
 LINIMO_ASSERT_SIZE(struct linimo_key4, 16);
 LINIMO_ASSERT_SIZE(struct linimo_key6, 40);
 #undef LINIMO_ASSERT_SIZE

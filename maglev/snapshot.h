@@ -36,6 +36,7 @@ struct BackendSpec {
   uint32_t id = 0;
   uint32_t weight = 1;  // 0: takes no slot
   linimo_backend_state state = LINIMO_BACKEND_UP;
+  uint64_t server_id = 0;  // of PoolSpec::server_id_length bytes, big-endian
 
   /// Only a backend that is up and has weight takes slots.
   bool takes_slots() const { return state == LINIMO_BACKEND_UP && weight != 0; }
@@ -56,6 +57,8 @@ std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> ba
 struct PoolSpec {
   std::string name;  // shorter than LINIMO_NAME_SIZE
   linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
+  uint16_t gue_port = LINIMO_GUE_PORT;     // host byte order; of GUE only
+  uint8_t server_id_length = 0;            // bytes; 0: the backends have no server ids
   std::vector<BackendSpec> backends;       // any order; addresses and ids unique
   std::shared_ptr<const PoolTable> table;  // made from these backends
 };
@@ -68,6 +71,8 @@ struct ServiceSpec {
   linimo_tracking tracking = LINIMO_TRACKING_FULL;
   linimo_no_backend no_backend = LINIMO_NO_BACKEND_DROP;
   bool source_hash = false;
+  bool quic = false;
+  uint8_t server_id_offset = 1;
   uint32_t idle_timeout_s = 900;
   std::vector<Prefix> vips;
   std::vector<PortRange> ports;
@@ -79,6 +84,9 @@ struct SnapshotSpec {
   uint64_t hash_seed = 0;
   Address encap_source4;  // zero: none
   Address encap_source6;
+  uint32_t encap_prefix4 = 128;  // of the 128-bit form, as in linimo_header
+  uint32_t encap_prefix6 = 128;
+  uint32_t reply_rate = 0;
   std::vector<PoolSpec> pools;
   std::vector<ServiceSpec> services;
 };

@@ -124,6 +124,8 @@ void add_pool(const PoolSpec& spec, Sections& out) {
   pool.backend_first = static_cast<uint32_t>(out.backends.size());
   pool.backend_count = static_cast<uint32_t>(spec.backends.size());
   pool.encapsulation = spec.encapsulation;
+  pool.server_id_length = spec.server_id_length;
+  pool.gue_port = spec.encapsulation == LINIMO_ENCAP_GUE ? spec.gue_port : 0;
   pool.digest = spec.table->digest;
   pool.slots_checksum = spec.table->slots_checksum;
   out.slot_count += pool.table_size;
@@ -138,7 +140,8 @@ void add_pool(const PoolSpec& spec, Sections& out) {
                             .id = backend.id,
                             .weight = backend.weight,
                             .state = backend.state,
-                            .reserved = 0});
+                            .reserved = 0,
+                            .server_id = spec.server_id_length != 0 ? backend.server_id : 0});
   }
 }
 
@@ -154,6 +157,8 @@ void add_service(const ServiceSpec& spec, Sections& out) {
   service.tracking = spec.tracking;
   service.no_backend = spec.no_backend;
   service.source_hash = spec.source_hash ? 1 : 0;
+  service.quic = spec.quic ? 1 : 0;
+  service.server_id_offset = spec.quic ? spec.server_id_offset : 0;
   out.services.push_back(service);
   for (const Prefix& source : spec.allow_sources)
     out.sources.push_back({source.address.to_abi(), source.length, 0});
@@ -254,6 +259,9 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   header.digest = snapshot_digest(spec.pools);
   header.encap_source4 = spec.encap_source4.to_abi();
   header.encap_source6 = spec.encap_source6.to_abi();
+  header.encap_prefix4 = spec.encap_prefix4;
+  header.encap_prefix6 = spec.encap_prefix6;
+  header.reply_rate = spec.reply_rate;
   place<linimo_vip>(header, LINIMO_SECTION_VIPS, sections.vips.size());
   place<linimo_rule>(header, LINIMO_SECTION_RULES, sections.rules.size());
   place<linimo_service>(header, LINIMO_SECTION_SERVICES, sections.services.size());

@@ -46,6 +46,11 @@ Verdict check_header(std::span<const std::byte> bytes) {
   if (header.table_algorithm != LINIMO_TABLE_MAGLEV) return wrong("unknown table {}", header.table_algorithm);
   if (header.size != bytes.size()) return wrong("says {} bytes, has {}", header.size, bytes.size());
   if (header.generation == 0) return "generation 0";
+  if (header.encap_prefix4 < 96 || header.encap_prefix4 > 128 || header.encap_prefix6 < 64 ||
+      header.encap_prefix6 > 128) {
+    return wrong("encapsulation sources of prefix lengths {} and {}", header.encap_prefix4,
+                 header.encap_prefix6);
+  }
   const linimo_extent& slots = header.sections[LINIMO_SECTION_SLOTS];
   if (slots.offset > bytes.size() ||
       bytes.size() - slots.offset != uint64_t{slots.count} * sizeof(linimo_slot)) {
@@ -141,11 +146,31 @@ Verdict check_services(const SnapshotView& view) {
     if (service.tracking >= LINIMO_TRACKING_COUNT) return wrong("tracking mode {}", service.tracking);
     if (service.no_backend >= LINIMO_NO_BACKEND_COUNT) return wrong("no_backend mode {}", service.no_backend);
     if (service.source_hash > 1) return wrong("source_hash {}", service.source_hash);
+    if (service.quic > 1 || (service.quic == 1 && service.protocol != 17))
+      return wrong("quic {} over protocol {}", service.quic, service.protocol);
+    if (service.server_id_offset + view.pools()[service.pool].server_id_length > LINIMO_MAX_CONNECTION_ID)
+      return wrong("server id at {} of a connection id", service.server_id_offset);
   }
   for (const linimo_source& source : view.sources()) {
     if (!is_prefix(source.address, source.prefix_length))
       return wrong("source of length {}", source.prefix_length);
   }
+  return std::nullopt;
+}
+
+/// Two backends with one server id would take each other's connections.
+Verdict check_server_ids(std::span<const linimo_backend> backends, uint32_t length) {
+  std::vector<uint64_t> ids;
+  ids.reserve(backends.size());
+  for (const linimo_backend& backend : backends) {
+    if (length < 8 && backend.server_id >> (length * 8) != 0)
+      return wrong("server id {:#x} of more than {} bytes", backend.server_id, length);
+    ids.push_back(backend.server_id);
+  }
+  if (length == 0) return std::nullopt;
+  std::sort(ids.begin(), ids.end());
+  const auto twice = std::adjacent_find(ids.begin(), ids.end());
+  if (twice != ids.end()) return wrong("server id {:#x} twice in a pool", *twice);
   return std::nullopt;
 }
 
@@ -163,7 +188,7 @@ Verdict check_backends(const SnapshotView& view, const linimo_pool& pool, std::v
     if (Address::from_abi(source).is_v4() != address.is_v4())
       return "encapsulation source of the wrong family";
   }
-  return std::nullopt;
+  return check_server_ids(view.backends(pool), pool.server_id_length);
 }
 
 /// Checks a pool's slots, and brings them from `source` first unless that is null: in stretches that stay in
@@ -201,6 +226,10 @@ Verdict check_pools(const SnapshotView& view, const std::byte* source) {
   for (const linimo_pool& pool : view.pools()) {
     if (!terminated(pool.name)) return "pool name without an end";
     if (pool.encapsulation >= LINIMO_ENCAP_COUNT) return wrong("encapsulation {}", pool.encapsulation);
+    if ((pool.encapsulation == LINIMO_ENCAP_GUE) != (pool.gue_port != 0))
+      return wrong("GUE port {} with encapsulation {}", pool.gue_port, pool.encapsulation);
+    if (pool.server_id_length > LINIMO_MAX_SERVER_ID_LENGTH)
+      return wrong("server ids of {} bytes", pool.server_id_length);
     if (pool.table_size == 0 || pool.table_size > LINIMO_MAX_TABLE_SIZE)
       return wrong("table of {} slots", pool.table_size);
     if (pool.backend_count > LINIMO_MAX_POOL_BACKENDS)
