@@ -50,6 +50,7 @@ std::vector<std::string> restart_differences(const NodeConfig& running, const No
   compare("cores", running.cores, wanted.cores);
   compare("idle", running.idle, wanted.idle);
   compare("flows_per_worker", running.flows_per_worker, wanted.flows_per_worker);
+  compare("xdp_mode", running.xdp_mode, wanted.xdp_mode);
   compare("runtime_dir", running.runtime_dir, wanted.runtime_dir);
   return keys;
 }

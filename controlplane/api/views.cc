@@ -27,7 +27,8 @@ const char* state_name(const Controller& controller, const BackendKey& key, uint
 }
 
 const char* encapsulation_name(linimo_encapsulation encapsulation) {
-  return encapsulation == LINIMO_ENCAP_GRE ? "gre" : "ipip";
+  constexpr const char* kNames[] = {"ipip", "gre", "gue"};
+  return kNames[encapsulation];
 }
 
 json health_view(const std::optional<HealthCheckConfig>& health) {

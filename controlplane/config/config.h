@@ -45,7 +45,8 @@ struct HealthCheckConfig {
 
 struct BackendConfig {
   Address address;
-  uint32_t weight = 100;  // 0: drain it
+  uint32_t weight = 100;   // 0: drain it
+  uint64_t server_id = 0;  // of PoolConfig::server_id_length bytes, big-endian
 };
 
 /// What a backend is to the rest of the system: an address may serve several pools, each for itself.
@@ -59,6 +60,8 @@ struct BackendKey {
 struct PoolConfig {
   std::string name;
   linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
+  uint16_t gue_port = LINIMO_GUE_PORT;
+  uint8_t server_id_length = 0;  // bytes; 0: no backend has a server id, else all have
   uint32_t table_size = kDefaultTableSize;
   std::optional<HealthCheckConfig> health;  // none: the backends are taken to be up
   std::vector<BackendConfig> backends;
@@ -71,6 +74,9 @@ struct ServiceConfig {
   std::vector<PortRange> ports;
   uint32_t pool = 0;  // index
   linimo_tracking tracking = LINIMO_TRACKING_FULL;
+  linimo_no_backend no_backend = LINIMO_NO_BACKEND_DROP;
+  bool quic = false;                  // server ids in connection ids win over the table
+  uint8_t server_id_offset = 1;       // in a connection id
   std::vector<Prefix> allow_sources;  // empty: everyone
   uint32_t idle_timeout_s = 900;
 };

@@ -77,10 +77,37 @@ HealthCheckConfig read_health(const TomlValue& value) {
   return health;
 }
 
+/// The bytes by which a backend makes itself known in the QUIC connection ids that it gives out.
+void read_server_id(const TomlValue& entry, const TomlValue* value, PoolConfig& pool,
+                    BackendConfig& backend) {
+  constexpr std::string_view kExpected =
+      "1 to 8 bytes in hexadecimal, such as \"0a1b\", of one length in a pool";
+  const bool first = pool.backends.empty();
+  if (value == nullptr) {
+    if (pool.server_id_length != 0)
+      entry.fail("a backend without server_id among others with one", kExpected);
+    return;
+  }
+  const std::string& text = value->string(kExpected);
+  const auto is_hex = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
+  if (text.empty() || text.size() % 2 != 0 || text.size() > 2 * LINIMO_MAX_SERVER_ID_LENGTH ||
+      !std::all_of(text.begin(), text.end(), is_hex)) {
+    value->fail("not a server id", kExpected);
+  }
+  const auto length = static_cast<uint8_t>(text.size() / 2);
+  if (first) pool.server_id_length = length;
+  if (length != pool.server_id_length) value->fail("a server id of another length", kExpected);
+  backend.server_id = std::stoull(text, nullptr, 16);
+  for (const BackendConfig& other : pool.backends) {
+    if (other.server_id == backend.server_id)
+      value->fail("a second backend with this server id", "each id once");
+  }
+}
+
 void read_backends(const TomlValue& value, PoolSection& section) {
   std::set<Address> seen;
   for (const TomlValue& entry : value.array("a list of backends such as [{ address = \"10.0.1.1\" }]")) {
-    const TomlTable table = entry.table({"address", "weight"});
+    const TomlTable table = entry.table({"address", "weight", "server_id"});
     const TomlValue& address = table.require("address", "address = \"...\" of the backend");
     BackendConfig backend;
     backend.address = read_unicast_address(address);
@@ -89,6 +116,7 @@ void read_backends(const TomlValue& value, PoolSection& section) {
       address.fail(fmt::format("{} is listed twice in this pool", backend.address.to_string()),
                    "each backend once (weights make one larger)");
     }
+    read_server_id(entry, table.find("server_id"), section.pool, backend);
     section.pool.backends.push_back(backend);
     section.backends.push_back(&address);
   }
@@ -108,28 +136,26 @@ uint32_t read_table_size(const TomlValue& value) {
   return size;
 }
 
-linimo_encapsulation read_encapsulation(const TomlValue& value) {
-  switch (value.one_of({"ipip", "gre", "gue"})) {
-    case 0:
-      return LINIMO_ENCAP_IPIP;
-    case 1:
-      return LINIMO_ENCAP_GRE;
-    default:
-      value.fail("encapsulation \"gue\" is not there yet", "\"ipip\" or \"gre\"");
+void read_encapsulation(const TomlTable& table, PoolConfig& pool) {
+  if (const TomlValue* encapsulation = table.find("encapsulation"))
+    pool.encapsulation = static_cast<linimo_encapsulation>(encapsulation->one_of({"ipip", "gre", "gue"}));
+  if (const TomlValue* port = table.find("gue_port")) {
+    if (pool.encapsulation != LINIMO_ENCAP_GUE)
+      port->fail("gue_port means nothing here", "it with encapsulation = \"gue\" only");
+    pool.gue_port = static_cast<uint16_t>(port->integer(1, 65535));
   }
 }
 
 }  // namespace
 
 PoolSection read_pool(const TomlValue& value) {
-  const TomlTable table = value.table({"name", "encapsulation", "table_size", "health", "backends"});
+  const TomlTable table =
+      value.table({"name", "encapsulation", "gue_port", "table_size", "health", "backends"});
   PoolSection section;
   section.place = &value;
   PoolConfig& pool = section.pool;
   pool.name = table.require("name", "name = \"...\" in [[pool]]").name(LINIMO_NAME_SIZE - 1);
-  if (const auto* encapsulation = table.find("encapsulation")) {
-    pool.encapsulation = read_encapsulation(*encapsulation);
-  }
+  read_encapsulation(table, pool);
   const TomlValue* table_size = table.find("table_size");
   if (table_size != nullptr) pool.table_size = read_table_size(*table_size);
   if (const auto* health = table.find("health")) pool.health = read_health(*health);

@@ -43,11 +43,28 @@ uint32_t find_pool(const TomlValue& value, const std::vector<PoolSection>& pools
                            : fmt::format("one of {}{}", known, pools.size() > 8 ? ", ..." : ""));
 }
 
+void read_quic(const TomlTable& table, const PoolSection& pool, ServiceConfig& service) {
+  const TomlValue* quic = table.find("quic");
+  service.quic = quic != nullptr && quic->boolean();
+  if (service.quic && service.protocol != IPPROTO_UDP) quic->fail("QUIC runs over UDP", "protocol = \"udp\"");
+  const uint8_t length = pool.pool.server_id_length;
+  if (service.quic && length == 0) {
+    quic->fail(fmt::format("the backends of pool \"{}\" have no server_id", pool.pool.name),
+               "server_id = \"...\" with each of them");
+  }
+  if (const TomlValue* offset = table.find("server_id_offset")) {
+    if (!service.quic)
+      offset->fail("server_id_offset means nothing without QUIC", "it with quic = true only");
+    service.server_id_offset = static_cast<uint8_t>(offset->integer(0, LINIMO_MAX_CONNECTION_ID - length));
+  }
+}
+
 }  // namespace
 
 ServiceSection read_service(const TomlValue& value, const std::vector<PoolSection>& pools) {
-  const TomlTable table = value.table({"name", "vips", "protocol", "ports", "pool", "scheduler", "tracking",
-                                       "allow_sources", "no_backend", "idle_timeout"});
+  const TomlTable table =
+      value.table({"name", "vips", "protocol", "ports", "pool", "scheduler", "tracking", "allow_sources",
+                   "no_backend", "quic", "server_id_offset", "idle_timeout"});
   ServiceSection section;
   section.place = &value;
   ServiceConfig& service = section.service;
@@ -62,7 +79,9 @@ ServiceSection read_service(const TomlValue& value, const std::vector<PoolSectio
   refuse_until_it_exists(
       table, "scheduler", "maglev",
       {"maglev", "source-hash", "round-robin", "weighted-round-robin", "least-connections"});
-  refuse_until_it_exists(table, "no_backend", "drop", {"drop", "reject"});
+  if (const auto* no_backend = table.find("no_backend"))
+    service.no_backend = static_cast<linimo_no_backend>(no_backend->one_of({"drop", "reject"}));
+  read_quic(table, pools[service.pool], service);
   if (const auto* tracking = table.find("tracking")) service.tracking = read_tracking(*tracking);
   if (const auto* sources = table.find("allow_sources")) service.allow_sources = read_prefixes(*sources);
   service.idle_timeout_s = service.protocol == IPPROTO_TCP ? kTcpIdleTimeout : kUdpIdleTimeout;

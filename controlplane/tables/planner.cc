@@ -23,6 +23,9 @@ SnapshotSpec Planner::plan(const Config& config, const StateOf& state_of, const 
   spec.hash_seed = config.hash_seed;
   spec.encap_source4 = config.node.encap_source4;
   spec.encap_source6 = config.node.encap_source6;
+  spec.encap_prefix4 = config.node.encap_prefix4;
+  spec.encap_prefix6 = config.node.encap_prefix6;
+  spec.reply_rate = config.node.reply_rate;
 
   std::map<std::string, Planned> kept;
   for (const PoolConfig& pool : config.pools) {
@@ -39,8 +42,10 @@ SnapshotSpec Planner::plan(const Config& config, const StateOf& state_of, const 
                              .pool = service.pool,
                              .protocol = service.protocol,
                              .tracking = service.tracking,
-                             .no_backend = LINIMO_NO_BACKEND_DROP,
+                             .no_backend = service.no_backend,
                              .source_hash = false,
+                             .quic = service.quic,
+                             .server_id_offset = service.server_id_offset,
                              .idle_timeout_s = service.idle_timeout_s,
                              .vips = service.vips,
                              .ports = service.ports,
@@ -53,14 +58,19 @@ void Planner::plan_pool(const PoolConfig& pool, const StateOf& state_of, const I
   PoolSpec& spec = planned.spec;
   spec.name = pool.name;
   spec.encapsulation = pool.encapsulation;
+  spec.gue_port = pool.gue_port;
+  spec.server_id_length = pool.server_id_length;
   spec.backends.clear();
   std::vector<TableMember> members;
   for (const BackendConfig& backend : pool.backends) {
     const BackendKey key{pool.name, backend.address};
     const auto state = table_state(state_of(key), backend.weight);
     if (!state) continue;
-    spec.backends.push_back(
-        {.address = backend.address, .id = ids.backend(key), .weight = backend.weight, .state = *state});
+    spec.backends.push_back({.address = backend.address,
+                             .id = ids.backend(key),
+                             .weight = backend.weight,
+                             .state = *state,
+                             .server_id = backend.server_id});
     if (spec.backends.back().takes_slots()) members.push_back({backend.address, backend.weight});
   }
   planned.current = true;

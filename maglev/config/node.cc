@@ -52,20 +52,44 @@ std::vector<uint32_t> read_cores(const TomlValue& value, uint32_t workers) {
   return result;
 }
 
+/// A first byte of 0, 127, 224 to 255 (IPv4) or ff (IPv6) is loopback, multicast, reserved: never a source.
+bool is_usable_source(const Address& address) {
+  return address.is_v4()
+             ? address.bytes[12] != 0 && address.bytes[12] != 127 && address.bytes[12] < 224
+             : !address.is_zero() && address.bytes[0] != 0xff && address != *Address::parse("::1");
+}
+
 void read_encap_source(const TomlValue& value, NodeConfig& node) {
   constexpr std::string_view kExpected = "a list of at most one IPv4 and one IPv6 address of this node";
   for (const TomlValue& entry : value.array(kExpected)) {
     const std::string& text = entry.string("an IP address");
     const auto address = Address::parse(text);
-    // A first byte of 127, 224 to 255 (IPv4) or ff (IPv6) is loopback, multicast, reserved: never a source.
-    const auto usable = [](const Address& a) {
-      return a.is_v4() ? a.bytes[12] != 0 && a.bytes[12] != 127 && a.bytes[12] < 224
-                       : !a.is_zero() && a.bytes[0] != 0xff && a != *Address::parse("::1");
-    };
-    if (!address || !usable(*address)) entry.fail("not a unicast IP address", "a source address for tunnels");
+    if (!address || !is_usable_source(*address))
+      entry.fail("not a unicast IP address", "a source address for tunnels");
     Address& place = address->is_v4() ? node.encap_source4 : node.encap_source6;
     if (!place.is_zero()) entry.fail("a second address of the same family", kExpected);
     place = *address;
+  }
+}
+
+/// Instead of a source address: one of each flow's own, so that the backends' RSS spreads.
+void read_encap_source_prefix(const TomlValue& value, NodeConfig& node) {
+  constexpr std::string_view kExpected =
+      "a list of at most one IPv4 and one IPv6 prefix, such as [\"100.64.0.0/10\"]";
+  for (const TomlValue& entry : value.array(kExpected)) {
+    const auto prefix = Prefix::parse(entry.string(kExpected));
+    if (!prefix || !is_usable_source(prefix->address))
+      entry.fail("not a unicast prefix", "a prefix whose host bits are zero");
+    const bool v4 = prefix->address.is_v4();
+    if (prefix->length < (v4 ? 104U : 64U))
+      entry.fail("too short a prefix", "at least a /8 (IPv4) or a /64 (IPv6)");
+    Address& place = v4 ? node.encap_source4 : node.encap_source6;
+    if (!place.is_zero()) {
+      entry.fail(fmt::format("a second source for {} tunnels", v4 ? "IPv4" : "IPv6"),
+                 "either an address in encap_source or one prefix here");
+    }
+    place = prefix->address;
+    (v4 ? node.encap_prefix4 : node.encap_prefix6) = prefix->length;
   }
 }
 
@@ -83,7 +107,8 @@ std::filesystem::path read_absolute_path(const TomlValue& value, size_t longest)
 NodeConfig read_node_section(const TomlTable& root) {
   const TomlTable table = root.require("node", "a [node] section with name and interfaces")
                               .table({"name", "interfaces", "engine", "workers", "cores", "idle",
-                                      "flows_per_worker", "encap_source", "hash_seed_file", "runtime_dir"});
+                                      "flows_per_worker", "encap_source", "encap_source_prefix", "reply_rate",
+                                      "xdp_mode", "hash_seed_file", "runtime_dir"});
   NodeConfig node;
   node.name = table.require("name", "name = \"...\" in [node]").name(LINIMO_NAME_SIZE - 1);
   node.interfaces = read_interfaces(table.require("interfaces", "interfaces = [...] in [node]"));
@@ -98,6 +123,10 @@ NodeConfig read_node_section(const TomlTable& root) {
   node.flows_per_worker = static_cast<uint64_t>(
       table.integer_or("flows_per_worker", static_cast<int64_t>(node.flows_per_worker), 1024, 1 << 30));
   if (const auto* value = table.find("encap_source")) read_encap_source(*value, node);
+  if (const auto* value = table.find("encap_source_prefix")) read_encap_source_prefix(*value, node);
+  node.reply_rate = static_cast<uint32_t>(table.integer_or("reply_rate", node.reply_rate, 0, 10'000'000));
+  if (const auto* value = table.find("xdp_mode"))
+    node.xdp_mode = static_cast<XdpMode>(value->one_of({"auto", "native", "generic"}));
   if (const auto* value = table.find("hash_seed_file"))
     node.hash_seed_file = read_absolute_path(*value, 4000);
   if (const auto* value = table.find("runtime_dir")) {

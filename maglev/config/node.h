@@ -19,6 +19,9 @@ enum class Engine { kAuto, kDpdk, kXdp };
 /// What a worker does when no packet comes: poll on, or sleep ever longer (up to 200 us). kAuto: busy where
 /// the machine has more cores than workers + 1, else adaptive.
 enum class IdlePolicy { kAuto, kBusy, kAdaptive };
+/// Where the kernel runs the XDP program: in the driver, or, slowly, for any netdev. kAuto: in the driver if
+/// it can.
+enum class XdpMode { kAuto, kNative, kGeneric };
 
 struct NodeConfig {
   std::string name;
@@ -31,6 +34,10 @@ struct NodeConfig {
   uint64_t flows_per_worker = 1'048'576;  // connection table capacity
   Address encap_source4;                  // zero: none
   Address encap_source6;
+  uint32_t encap_prefix4 = 128;  // leading bits of the sources that stay, of the 128-bit form; the flow
+  uint32_t encap_prefix6 = 128;  // hash gives the others
+  uint32_t reply_rate = 1000;    // replies of each kind a second from one worker; 0: no limit
+  XdpMode xdp_mode = XdpMode::kAuto;
   std::filesystem::path hash_seed_file = "/etc/linimo/seed";  // the control plane reads it
   std::filesystem::path runtime_dir = "/run/linimo";
 

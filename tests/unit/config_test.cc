@@ -120,11 +120,50 @@ allow_sources = ["0.0.0.0/0", "::/0"]
   EXPECT_EQ(config->longest_idle_timeout(), std::chrono::hours(1));
 }
 
+TEST_F(ConfigTest, ReadsWhatQuicAndGueNeed) {
+  const auto config = load(node() + R"([[pool]]
+name = "p"
+encapsulation = "gue"
+gue_port = 5555
+backends = [ { address = "10.0.1.1", server_id = "00ff" }, { address = "10.0.1.2", server_id = "0aBc" } ]
+[[service]]
+name = "s"
+vips = ["203.0.113.1"]
+protocol = "udp"
+ports = [443]
+pool = "p"
+quic = true
+server_id_offset = 18
+no_backend = "reject"
+)");
+  ASSERT_TRUE(config) << config.error();
+  const PoolConfig& pool = config->pools[0];
+  EXPECT_EQ(pool.encapsulation, LINIMO_ENCAP_GUE);
+  EXPECT_EQ(pool.gue_port, 5555);
+  EXPECT_EQ(pool.server_id_length, 2);
+  EXPECT_EQ(pool.backends[0].server_id, 0x00ffu);
+  EXPECT_EQ(pool.backends[1].server_id, 0x0abcu);
+  EXPECT_TRUE(config->services[0].quic);
+  EXPECT_EQ(config->services[0].server_id_offset, 18);
+  EXPECT_EQ(config->services[0].no_backend, LINIMO_NO_BACKEND_REJECT);
+}
+
 TEST_F(ConfigTest, RefusesWrongPools) {
   const std::pair<std::string, std::string_view> cases[] = {
       {with_pool_line("colour = 1"), "12:1: unknown key \"colour\"; expected one of \"name\""},
-      {with_pool_line("encapsulation = \"gue\""),
-       "12:17: encapsulation \"gue\" is not there yet; expected \"ipip\""},
+      {with_pool_line("encapsulation = \"vxlan\""), "12:17: \"vxlan\" is not known here"},
+      {with_pool_line("gue_port = 6080"), "12:12: gue_port means nothing here"},
+      {with_backends("{ address = \"10.0.1.1\", server_id = \"abc\" }"), "12:50: not a server id"},
+      {with_backends("{ address = \"10.0.1.1\", server_id = \"001122334455667788\" }"),
+       "12:50: not a server id"},
+      {with_backends("{ address = \"10.0.1.1\", server_id = \"0x\" }"), "12:50: not a server id"},
+      {with_backends("{ address = \"10.0.1.1\", server_id = \"ab\" }, { address = \"10.0.1.2\" }"),
+       "12:58: a backend without server_id among others"},
+      {with_backends("{ address = \"10.0.1.1\" }, { address = \"10.0.1.2\", server_id = \"ab\" }"),
+       "12:76: a server id of another length"},
+      {with_backends(
+           "{ address = \"10.0.1.1\", server_id = \"ab\" }, { address = \"10.0.1.2\", server_id = \"AB\" }"),
+       "12:94: a second backend with this server id"},
       {with_pool_line("table_size = 65536"), "12:14: 65536 is not a prime; expected a prime, such as 65537"},
       {with_pool_line("health = { type = \"icmp\", port = 1 }"), "12:19: \"icmp\" is not known here"},
       {with_pool_line("health = { type = \"tcp\" }"),
@@ -190,9 +229,16 @@ TEST_F(ConfigTest, RefusesWrongServices) {
       {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\ntracking = \"adaptive\"" +
                     tail),
        "15:12: tracking \"adaptive\" is not there yet; expected \"full\" or \"off\""},
-      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nno_backend = \"reject\"" +
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nno_backend = \"refuse\"" +
                     tail),
-       "15:14: no_backend \"reject\" is not there yet; expected \"drop\""},
+       "15:14: \"refuse\" is not known here"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nquic = true" + tail),
+       "15:8: QUIC runs over UDP"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"udp\"\nports = [80]\nquic = true" + tail),
+       "15:8: the backends of pool \"p\" have no server_id"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"udp\"\nports = [80]\nserver_id_offset = 1" +
+                    tail),
+       "15:20: server_id_offset means nothing without QUIC"},
       {with_service(
            "vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nscheduler = \"source-hash\"" + tail),
        "15:13: scheduler \"source-hash\" is not there yet; expected \"maglev\""},

@@ -36,7 +36,10 @@ workers = 2
 cores = [3, 1]
 idle = "busy"
 flows_per_worker = 65536
-encap_source = ["2001:db8::11", "10.0.0.11"]
+encap_source = ["2001:db8::11"]
+encap_source_prefix = ["100.64.0.0/10"]
+reply_rate = 7
+xdp_mode = "generic"
 hash_seed_file = "/etc/linimo/other"
 runtime_dir = "/run/linimo-a"
 )");
@@ -48,7 +51,11 @@ runtime_dir = "/run/linimo-a"
   EXPECT_EQ(node->cores, (std::vector<uint32_t>{3, 1}));
   EXPECT_EQ(node->idle, IdlePolicy::kBusy);
   EXPECT_EQ(node->flows_per_worker, 65536u);
-  EXPECT_EQ(node->encap_source4.to_string(), "10.0.0.11");
+  EXPECT_EQ(node->encap_source4.to_string(), "100.64.0.0");
+  EXPECT_EQ(node->encap_prefix4, 106u);
+  EXPECT_EQ(node->encap_prefix6, 128u);
+  EXPECT_EQ(node->reply_rate, 7u);
+  EXPECT_EQ(node->xdp_mode, XdpMode::kGeneric);
   EXPECT_EQ(node->encap_source6.to_string(), "2001:db8::11");
   EXPECT_EQ(node->hash_seed_file, "/etc/linimo/other");
   EXPECT_EQ(node->dataplane_socket(), "/run/linimo-a/dataplane.sock");
@@ -97,6 +104,13 @@ TEST_F(NodeConfigTest, NamesEveryMistakeWithItsPlace) {
        "linimo.toml:4:29: a second address of the same family"},
       {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source = [\"224.0.0.1\"]\n",
        "linimo.toml:4:17: not a unicast IP address"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source_prefix = [\"100.64.0.1/10\"]\n",
+       "linimo.toml:4:24: not a unicast prefix"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source_prefix = [\"2001:db8::/63\"]\n",
+       "linimo.toml:4:24: too short a prefix"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source = [\"10.0.0.1\"]\n"
+       "encap_source_prefix = [\"100.64.0.0/10\"]\n",
+       "linimo.toml:5:24: a second source for IPv4 tunnels"},
       {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nruntime_dir = \"run\"\n",
        "linimo.toml:4:15: not an absolute path"},
       {"[node]\nname = \"a\"\nname = \"b\"\n", "linimo.toml:3:"},
