@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Takes the tunnel off on a backend whose kernel has no tunnel device. Attach it to the backend's NIC:
-//
-//     ip link set dev eth0 xdp obj decap.bpf.o sec xdp
-//
-// and put the VIP on `lo`. It removes, over outer IPv4 or IPv6,
+// Takes the tunnel off on a backend whose kernel has no tunnel device. `linimo-decap attach eth0` (decap.cc)
+// puts it on the NIC; the VIP belongs on `lo`. It removes, over outer IPv4 or IPv6,
 //   - IPIP (RFC 2003, RFC 2473, RFC 4213: protocols 4 and 41),
 //   - GRE (RFC 2784, neither key nor checksum) that carries IPv4 or IPv6,
-//   - GUE version 1 (UDP port 6080, the inner IP header follows at once),
+//   - GUE version 1 (UDP, port 6080 unless told otherwise, the inner IP header follows at once),
 // and hands the inner packet to the stack under the outer frame's MAC addresses. Every other frame goes up as
 // it came, so that a packet this program does not know is the stack's to judge: fragments of a tunnel, outer
 // IPv6 extension headers and VLAN tags among them.
@@ -29,9 +26,11 @@
 // clang-format on
 
 enum {
-  kGuePort = 6080,
   kIpv4FragmentMask = 0x3fff,  // more-fragments and the offset; DF is no fragment
 };
+
+volatile const __u16 gue_port =
+    6080;  // host byte order; the loader may change it until the program is loaded
 
 // RFC 2784: no checksum, so the header is these four bytes. Any flag set means fields we do not know.
 struct gre {
@@ -74,7 +73,7 @@ static __always_inline void parse_tunnel(const void* data, const void* data_end,
     next = gre + 1;
   } else if (protocol == IPPROTO_UDP) {
     const struct udphdr* udp = next;
-    if ((const void*)(udp + 1) > data_end || udp->dest != bpf_htons(kGuePort)) return;
+    if ((const void*)(udp + 1) > data_end || udp->dest != bpf_htons(gue_port)) return;
     next = udp + 1;
   } else {
     return;
@@ -88,7 +87,7 @@ static __always_inline void parse_tunnel(const void* data, const void* data_end,
 }
 
 SEC("xdp")
-int decap(struct xdp_md* ctx) {
+int linimo_decap(struct xdp_md* ctx) {
   void* data = (void*)(long)ctx->data;
   void* data_end = (void*)(long)ctx->data_end;
   struct ethhdr* eth = data;

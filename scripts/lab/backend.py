@@ -57,13 +57,14 @@ def make_files(folder: Path) -> None:
 
 
 class Backend:
-    def __init__(self, number: int, topology: Topology, folder: Path, files: Path, decap: Path) -> None:
+    def __init__(self, number: int, topology: Topology, folder: Path, files: Path,
+                 decap_program: Path) -> None:
         self.number = number
         self.box = topology.backends[number]
         self._router = topology.router
         self.folder = folder
         self._files = files
-        self._decap = decap
+        self.decap_program = decap_program
         self._process: subprocess.Popen[bytes] | None = None
 
     def address(self, family: int = 4) -> str:
@@ -71,7 +72,7 @@ class Backend:
 
     def start(self) -> None:
         """Returns at once; wait_ready() says when it serves, so that several start side by side."""
-        self.box.run(["ip", "link", "set", "dev", "eth0", "xdp", "obj", str(self._decap), "sec", "xdp"])
+        self.box.run([str(self.decap_program), "attach", "eth0"])
         self.folder.mkdir(parents=True, exist_ok=True)
         self.start_nginx()
 

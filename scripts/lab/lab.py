@@ -38,7 +38,7 @@ class Lab:
         self.backends: dict[int, Backend] = {}
         self.node = Node(self.topology.node, self.folder / "node", build)
         self.node.config.workers = workers
-        self._decap = build / "bpf/decap.bpf.o"
+        self._decap_program = build / "bpf/linimo-decap"
         self.files = self.folder / "files"
         self._say = say
         self._lock: int | None = None
@@ -115,7 +115,7 @@ class Lab:
         wait_until(self._try_lock, f"process {pid} has cleaned up", 30)
 
     def _start_backend(self, number: int) -> Backend:
-        backend = Backend(number, self.topology, self.folder / f"b{number}", self.files, self._decap)
+        backend = Backend(number, self.topology, self.folder / f"b{number}", self.files, self._decap_program)
         self.backends[number] = backend
         backend.start()
         return backend

@@ -1,10 +1,13 @@
-"""bpf/decap.bpf.c takes exactly the tunnels it knows off a frame, to the byte, and passes everything else untouched.
+"""linimo-decap takes exactly the tunnels it knows off a frame, to the byte, and passes everything else untouched; it comes
+and goes as it is told, and touches nobody else's program.
 
 Frames made by scapy go over the wire to a backend; what its stack is handed is read back from a packet socket there."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
+import tempfile
 import time
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
@@ -125,3 +128,72 @@ class Decap(LabCase):
         tunnel = IP(**OUTER4, proto=4) / V4
         frame = bytes(Ether(**self._ether) / Dot1Q(vlan=5) / tunnel)
         self.assertEqual(bytes(Ether(**self._ether) / tunnel).hex(), self._seen_after(frame).hex())
+
+    def test_another_gue_port(self) -> None:
+        """Attaching again replaces the program, and with it the port; what the port was before is no tunnel any more."""
+        self.addCleanup(self._decap, "attach", "eth0")
+        self.assertIn("replaced, native", self._decap("attach", "eth0", "--gue-port", "7000").stdout)
+        for tunnel in outer(17):
+            self._assert_removed(tunnel / UDP(sport=50000, dport=7000), V4)
+            self._assert_untouched(tunnel / UDP(**GUE) / V4)
+
+    def test_generic_mode(self) -> None:
+        """Where a driver has no XDP: the same, in the kernel's stack. The mode of what is attached is kept."""
+        self.addCleanup(self._reattach)
+        self._decap("detach", "eth0")
+        self.assertIn("attached, generic", self._decap("attach", "eth0", "--mode", "generic").stdout)
+        self.assertIn("replaced, generic", self._decap("attach", "eth0").stdout)
+        self.assertIn("xdpgeneric", self._link())
+        for tunnel in outer(4):
+            self._assert_removed(tunnel, V4)
+        self._assert_untouched(V4)
+
+    def test_a_driver_that_refuses_gets_generic_mode(self) -> None:
+        """veth has no native XDP for packets larger than a page; why not is said."""
+        box = self.lab.topology.backends[1]
+        box.run(["ip", "link", "add", "big0", "mtu", "9000", "type", "veth", "peer", "name", "big1", "mtu", "9000"])
+        self.addCleanup(box.run, ["ip", "link", "delete", "big0"])
+        refused = self._decap("attach", "big0", "--mode", "native", check=False)
+        self.assertEqual(1, refused.returncode)
+        self.assertIn("MTU", refused.stderr)
+        self.assertRegex(self._decap("attach", "big0").stdout, "attached, generic .*MTU")
+
+    def test_detaching(self) -> None:
+        """Tunnels pass untouched from then on; a second time there is nothing to do, and that is no error."""
+        self.addCleanup(self._reattach)
+        tunnel = IP(**OUTER4, proto=4) / V4
+        self.assertIn("eth0: detached", self._decap("detach", "eth0").stdout)
+        self._assert_untouched(tunnel)
+        self.assertIn("nothing was attached", self._decap("detach", "eth0").stdout)
+
+    def test_nobody_elses_program_is_touched(self) -> None:
+        box = self.lab.topology.backends[1]
+        box.run(["ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1"])
+        self.addCleanup(box.run, ["ip", "link", "delete", "other0"])
+        with tempfile.NamedTemporaryFile(suffix=".o") as program:
+            subprocess.run(["clang-14", "-target", "bpf", "-O2", "-g", "-x", "c", "-", "-c", "-o", program.name],
+                           input=b'__attribute__((section("xdp"), used)) int others(void* ctx) { return 2; }', check=True)
+            box.run(["ip", "link", "set", "dev", "other0", "xdp", "obj", program.name, "sec", "xdp"])
+        before = self._link("other0")
+        for command in ("attach", "detach"):
+            refused = self._decap(command, "other0", check=False)
+            self.assertEqual(1, refused.returncode)
+            self.assertIn('another XDP program is attached ("others"', refused.stderr)
+        self.assertEqual(before, self._link("other0"))
+
+    def test_mistakes_are_named(self) -> None:
+        self.assertIn("nosuch0: No such device", self._decap("attach", "nosuch0", check=False).stderr)
+        self.assertIn("70000", self._decap("attach", "eth0", "--gue-port", "70000", check=False).stderr)
+        self.assertIn("attach", self._decap("--help").stdout)
+
+    def _decap(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        backend = self.lab.backends[1]
+        return backend.box.run([str(backend.decap_program), *arguments], check=check)
+
+    def _reattach(self) -> None:
+        """As the lab had it, whatever the mode is."""
+        self._decap("detach", "eth0")
+        self._decap("attach", "eth0")
+
+    def _link(self, name: str = "eth0") -> str:
+        return self.lab.topology.backends[1].run(["ip", "link", "show", "dev", name]).stdout
