@@ -76,15 +76,19 @@ def _count_junit(report: Path) -> Counts:
     return counts
 
 
-def lab(log: Path, deadline: float) -> Counts:
-    """tests/lab: its runner writes the counts as JSON."""
-    with tempfile.NamedTemporaryFile("r", suffix=".json") as report:
-        code = run_logged([PYTHON, "-B", str(ROOT / "tests/lab/run.py"), "--report", report.name], log, deadline)
-        text = report.read()
-    counts = Counts(**json.loads(text)) if text else Counts()
-    if code != 0 and counts.failed == 0:
-        counts.failed = 1
-    return counts
+def runner(path: str) -> Callable[[Path, float], Counts]:
+    """A runner of our own (tests/lab, tests/vm), which writes the counts as JSON."""
+
+    def run(log: Path, deadline: float) -> Counts:
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as report:
+            code = run_logged([PYTHON, "-B", str(ROOT / path), "--report", report.name], log, deadline)
+            text = report.read()
+        counts = Counts(**json.loads(text)) if text else Counts()
+        if code != 0 and counts.failed == 0:
+            counts.failed = 1
+        return counts
+
+    return run
 
 
 def fuzz(log: Path, deadline: float) -> Counts:
@@ -133,7 +137,9 @@ def _demo_check(clone: Path, encapsulation: str, family: str, seconds_allowed: f
 SUITES = [
     Suite("unit", "each part by itself", ["--tests"], 300, meson("build", "unit")),
     Suite("packets", "every kind of packet through the real pipeline", ["--tests"], 300, meson("build", "packets")),
-    Suite("lab", "real programs in network namespaces", [], 420, lab),
+    Suite("lab", "real programs in network namespaces", [], 420, runner("tests/lab/run.py")),
+    Suite("vm", "programs of this build on Debian 12's own kernel, in a virtual machine", ["--tests"], 300,
+          runner("tests/vm/run.py")),
     Suite("demo", "scripts/demo --check from a fresh copy, every encapsulation and family", None, 600, demo),
     Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", ["--sanitize"], 600,
           meson("build/asan", "unit", "packets")),
