@@ -1,5 +1,8 @@
 #include "maglev/counters.h"
 
+#include <fstream>
+#include <string>
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -8,9 +11,37 @@ namespace linimo {
 namespace {
 
 constexpr uint32_t kMaxWorkers = 1024;
+constexpr size_t kArrayMap = 2;  // BPF_MAP_TYPE_ARRAY
 
 uint64_t read(const uint64_t& word) {
   return __atomic_load_n(&word, __ATOMIC_RELAXED);
+}
+
+/// Values of a BPF array map lie one behind the other, and it never changes its size. What the kernel says of
+/// the descriptor is readable without the right to call bpf().
+std::optional<size_t> array_map_size(int fd) {
+  std::ifstream info("/proc/self/fdinfo/" + std::to_string(fd));
+  std::optional<size_t> type;
+  size_t value_size = 0;
+  size_t entries = 0;
+  for (std::string line; std::getline(info, line);) {
+    const auto number = [&line] { return std::strtoull(line.c_str() + line.find(':') + 1, nullptr, 10); };
+    if (line.starts_with("map_type:")) type = number();
+    if (line.starts_with("value_size:")) value_size = number();
+    if (line.starts_with("max_entries:")) entries = number();
+  }
+  if (type != kArrayMap || value_size % 8 != 0) return std::nullopt;
+  return value_size * entries;
+}
+
+/// Bytes that can be mapped for good. Without the seal the other side could shrink its file and so end this
+/// process with SIGBUS.
+std::optional<size_t> lasting_size(int fd) {
+  const int seals = fcntl(fd, F_GET_SEALS);
+  if (seals < 0) return array_map_size(fd);
+  struct stat status {};
+  if ((seals & F_SEAL_SHRINK) == 0 || fstat(fd, &status) != 0) return std::nullopt;
+  return static_cast<size_t>(status.st_size);
 }
 
 }  // namespace
@@ -29,11 +60,9 @@ const char* outcome_name(linimo_outcome outcome) {
 }
 
 std::optional<CountersView> CountersView::map(int fd) {
-  struct stat status {};
-  // Without the seal the other side could shrink the file and so end this process with SIGBUS.
-  if (fstat(fd, &status) != 0 || (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) == 0) return std::nullopt;
-  const auto size = static_cast<size_t>(status.st_size);
-  if (size < counters_size(1)) return std::nullopt;
+  const std::optional<size_t> lasting = lasting_size(fd);
+  if (!lasting || *lasting < counters_size(1)) return std::nullopt;
+  const size_t size = *lasting;
   void* memory = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED) return std::nullopt;
   CountersView view;

@@ -35,12 +35,15 @@ struct alignas(4096) WorkerCounters {
   uint64_t flows;         // entries alive, as the sweep over the connection table last saw them
   uint64_t flows_capacity;
   uint64_t flows_unstored;  // flows that found no place
+  uint64_t reserved[3];     // counts of traffic start on a cache line
   TrafficCount services[LINIMO_MAX_SERVICES];
   TrafficCount backends[LINIMO_MAX_BACKEND_IDS];
 };
 static_assert(LINIMO_OUTCOME_COUNT <= 64);
+static_assert(sizeof(TrafficCount) == 32 && offsetof(WorkerCounters, services) % 64 == 0);
 
-/// The whole of the shared memory; pages never touched take no memory.
+/// The whole of the shared memory: a sealed file, whose pages take no memory until they are touched, or an
+/// array map that a BPF program counts in.
 struct alignas(4096) CountersBlock {
   uint64_t magic;  // kCountersMagic
   uint32_t abi_version;
@@ -59,7 +62,8 @@ const char* outcome_name(linimo_outcome outcome);
 /// Read-only mapping. Any thread.
 class CountersView {
  public:
-  /// Maps a descriptor received from the data plane; nothing if it is not what it should be.
+  /// Maps a descriptor received from the data plane: a sealed file or a BPF array map. Nothing if it is not
+  /// what it should be.
   static std::optional<CountersView> map(int fd);
 
   uint32_t workers() const { return workers_; }

@@ -8,10 +8,13 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "maglev/abi.h"
+#include "maglev/next_hop.h"
 
 namespace linimo {
 
@@ -27,7 +30,12 @@ struct VlanTag {
 };
 
 struct NextHop {
-  enum State : uint8_t { kNoRoute, kUnresolved, kWrongEgress, kResolved };
+  enum State : uint8_t {
+    kNoRoute = LINIMO_NEXT_HOP_NO_ROUTE,
+    kUnresolved = LINIMO_NEXT_HOP_UNRESOLVED,
+    kWrongEgress = LINIMO_NEXT_HOP_WRONG_EGRESS,
+    kResolved = LINIMO_NEXT_HOP_RESOLVED
+  };
 
   State state = kNoRoute;
   uint8_t port = 0;               // index among the engine's ports
@@ -38,42 +46,48 @@ struct NextHop {
   auto operator<=>(const NextHop&) const = default;
 };
 
+/// A view over one record for each possible backend id. The memory is heap unless the owner of other memory
+/// (a map that a BPF program reads) hands it in.
 class NextHopTable {
  public:
-  NextHopTable()
-      : words_(new std::atomic<uint64_t>[LINIMO_MAX_BACKEND_IDS]()),
-        mtus_(new std::atomic<uint16_t>[LINIMO_MAX_BACKEND_IDS]()),
-        tags_(new std::atomic<uint64_t>[LINIMO_MAX_BACKEND_IDS]()) {}
+  /// `records`: LINIMO_MAX_BACKEND_IDS of them.
+  explicit NextHopTable(std::shared_ptr<linimo_next_hop[]> records =
+                            std::make_shared<linimo_next_hop[]>(LINIMO_MAX_BACKEND_IDS))
+      : records_(std::move(records)) {}
 
   void store(uint32_t backend_id, const NextHop& hop) {
-    uint64_t word = 0;
-    uint64_t tags = 0;
-    for (const VlanTag& tag : hop.tags) tags = tags << 32 | uint64_t{tag.tpid} << 16 | tag.control;
-    tags_[backend_id].store(tags, std::memory_order_relaxed);
-    for (const uint8_t byte : hop.mac) word = word << 8 | byte;
-    mtus_[backend_id].store(hop.mtu, std::memory_order_relaxed);
-    words_[backend_id].store(word << 16 | uint64_t{hop.port} << 8 | hop.state, std::memory_order_relaxed);
+    __u64 way = uint64_t{hop.port} << LINIMO_NEXT_HOP_PORT_SHIFT | uint64_t{hop.state}
+                                                                       << LINIMO_NEXT_HOP_STATE_SHIFT;
+    for (size_t i = 0; i < hop.mac.size(); ++i) way |= uint64_t{hop.mac[i]} << (8 * i);
+    std::array<uint16_t, 4> wire{};
+    for (size_t i = 0; i < hop.tags.size(); ++i) {
+      wire[2 * i] = __builtin_bswap16(hop.tags[i].tpid);
+      wire[2 * i + 1] = __builtin_bswap16(hop.tags[i].control);
+    }
+    linimo_next_hop& record = records_[backend_id];
+    std::atomic_ref(record.tags).store(std::bit_cast<__u64>(wire), std::memory_order_relaxed);
+    std::atomic_ref(record.mtu).store(hop.mtu, std::memory_order_relaxed);
+    std::atomic_ref(record.way).store(way, std::memory_order_relaxed);
   }
 
   NextHop load(uint32_t backend_id) const {
-    const uint64_t word = words_[backend_id].load(std::memory_order_relaxed);
+    linimo_next_hop& record = records_[backend_id];
+    const __u64 way = std::atomic_ref(record.way).load(std::memory_order_relaxed);
+    const __u64 tags = std::atomic_ref(record.tags).load(std::memory_order_relaxed);
     NextHop hop;
-    hop.state = static_cast<NextHop::State>(word & 0xff);
-    hop.port = static_cast<uint8_t>(word >> 8);
-    hop.mtu = mtus_[backend_id].load(std::memory_order_relaxed);
-    for (int i = 0; i < 6; ++i) hop.mac[i] = static_cast<uint8_t>(word >> (56 - 8 * i));
-    const uint64_t tags = tags_[backend_id].load(std::memory_order_relaxed);
-    for (int i = 0; i < 2; ++i) {
-      hop.tags[i] = {static_cast<uint16_t>(tags >> (48 - 32 * i)),
-                     static_cast<uint16_t>(tags >> (32 - 32 * i))};
+    hop.state = static_cast<NextHop::State>(way >> LINIMO_NEXT_HOP_STATE_SHIFT);
+    hop.port = static_cast<uint8_t>(way >> LINIMO_NEXT_HOP_PORT_SHIFT);
+    hop.mtu = static_cast<uint16_t>(std::atomic_ref(record.mtu).load(std::memory_order_relaxed));
+    for (size_t i = 0; i < hop.mac.size(); ++i) hop.mac[i] = static_cast<uint8_t>(way >> (8 * i));
+    const auto wire = std::bit_cast<std::array<uint16_t, 4>>(tags);
+    for (size_t i = 0; i < hop.tags.size(); ++i) {
+      hop.tags[i] = {__builtin_bswap16(wire[2 * i]), __builtin_bswap16(wire[2 * i + 1])};
     }
     return hop;
   }
 
  private:
-  std::unique_ptr<std::atomic<uint64_t>[]> words_;
-  std::unique_ptr<std::atomic<uint16_t>[]> mtus_;
-  std::unique_ptr<std::atomic<uint64_t>[]> tags_;
+  std::shared_ptr<linimo_next_hop[]> records_;
 };
 
 }  // namespace linimo
