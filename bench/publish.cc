@@ -1,8 +1,12 @@
-// How long a change takes to reach the packet path: one backend of one pool changes, and the clock runs until
-// the data plane says that every worker has switched.
+// How long a change takes to reach the packet path: one backend of one pool changes, each time another
+// pool's, and the clock runs until the data plane says that every worker has switched.
 //
 // Real on both ends: the control plane's planner, the snapshot, the sealed memfd; the program
 // linimo-dataplane with its workers polling a null port. No health check and no network between.
+//
+// What both do after an acknowledgement, while nobody waits, is not in the sum: the control plane prepares
+// the memory of its next snapshot (shown for itself), the data plane writes the live one to disk. Changes
+// that follow each other faster than that wait for it.
 //
 //   publish --dataplane build/dataplane/linimo-dataplane [--services 100] [--rounds 51] [--json FILE]
 
@@ -12,6 +16,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <thread>
 
 #include <CLI/CLI.hpp>
@@ -23,7 +28,7 @@
 
 #include "controlplane/tables/ids.h"
 #include "controlplane/tables/planner.h"
-#include "controlplane/unix/memfd.h"
+#include "controlplane/tables/snapshot_memory.h"
 #include "controlplane/unix/seqpacket.h"
 #include "maglev/protocol.h"
 
@@ -121,7 +126,7 @@ Packet wait_for_packet(int socket) {
 }
 
 struct Round {
-  double plan, build, seal, taken, whole;  // milliseconds
+  double plan, build, seal, taken, whole, prepare;  // milliseconds
 };
 
 double median(std::vector<Round> rounds, double Round::*stage) {
@@ -139,30 +144,35 @@ int run(const Options& options) {
   if (!send_packet(socket.get(), protocol::encode(protocol::Hello{}))) throw std::runtime_error("no hello");
   wait_for_packet(socket.get());
 
+  std::map<std::string, uint64_t> pool_of;
+  for (const PoolConfig& pool : config.pools) pool_of.emplace(pool.name, pool_of.size());
   Planner planner;
+  SnapshotMemory memory;
   std::vector<Round> rounds;
   std::vector<std::byte> live;
   std::vector<std::byte> snapshot;
   for (uint64_t generation = 1; generation <= options.rounds + 1; ++generation) {
-    const auto state_of = [&](const BackendKey& key) {  // the first backend of the first pool comes and goes
-      const bool first = key.address == config.pools[0].backends[0].address;
-      return first && generation % 2 == 0 ? HealthState::kDown : HealthState::kUp;
+    // The first backends of the pools go one after the other, and then come back in that order. If it were
+    // always the same one, the data plane would find each table in the memory of two generations before.
+    const uint64_t changed = generation % options.services;
+    const uint64_t turn = generation / options.services;
+    const auto state_of = [&](const BackendKey& key) {
+      const uint64_t pool = pool_of.at(key.pool);
+      const bool first = key.address == config.pools[pool].backends[0].address;
+      return first && (pool <= changed) == (turn % 2 == 0) ? HealthState::kDown : HealthState::kUp;
     };
-    // As in the control plane: pages for the next snapshot are made while nobody waits for them.
-    auto memory = make_memfd("linimo-snapshot", live.size());
-    if (!memory) throw std::runtime_error(memory.error());
     const auto start = Clock::now();
-    planner.pool_changed(config.pools[0].name);
+    planner.pool_changed(config.pools[changed].name);
     const SnapshotSpec spec = planner.plan(config, state_of, ids, generation);
     const auto planned = Clock::now();
     build_snapshot(spec, snapshot);
     if (same_tables(snapshot, live)) throw std::runtime_error("nothing changed");
     const auto built = Clock::now();
-    const auto filled = fill_and_seal(*memory, snapshot);
+    const auto sealed_memory = memory.sealed_with(snapshot);
     const auto sealed = Clock::now();
     protocol::Publish publish;
     publish.generation = generation;
-    if (!filled || !send_packet(socket.get(), protocol::encode(publish), memory->get()))
+    if (!sealed_memory || !send_packet(socket.get(), protocol::encode(publish), sealed_memory->get()))
       throw std::runtime_error("not sent");
     const Packet answer = wait_for_packet(socket.get());
     const auto taken = Clock::now();
@@ -170,13 +180,15 @@ int run(const Options& options) {
       throw std::runtime_error(std::string(protocol::text_of(refused->reason)));
     }
     std::swap(live, snapshot);
+    memory.prepare(live);
+    const auto prepared = Clock::now();
     // Changes are rare: what follows the acknowledgement (the snapshot is kept, next hops are resolved) is
     // over by the next.
     std::this_thread::sleep_for(std::chrono::milliseconds(generation == 1 ? 1000 : 50));
     if (generation == 1) continue;  // every table is new: not what is measured
     rounds.push_back({milliseconds_between(start, planned), milliseconds_between(planned, built),
                       milliseconds_between(built, sealed), milliseconds_between(sealed, taken),
-                      milliseconds_between(start, taken)});
+                      milliseconds_between(start, taken), milliseconds_between(taken, prepared)});
   }
 
   fmt::print("{} services, {} slots and {} backends each, {:.1f} MB; {} worker(s); median of {} rounds, ms\n",
@@ -187,15 +199,16 @@ int run(const Options& options) {
   fmt::print("  write and seal the memfd           {:7.3f}\n", median(rounds, &Round::seal));
   fmt::print("  copied, validated, taken, acked    {:7.3f}\n", median(rounds, &Round::taken));
   fmt::print("  from change to acknowledgement     {:7.3f}\n", median(rounds, &Round::whole));
+  fmt::print("after it, preparing the next memfd    {:7.3f}\n", median(rounds, &Round::prepare));
   if (!options.json.empty()) {
     std::ofstream(options.json) << fmt::format(
         "{{\"services\": {}, \"table_size\": {}, \"backends\": {}, \"bytes\": {}, \"workers\": {}, "
         "\"rounds\": {}, "
         "\"plan_ms\": {:.3f}, \"build_ms\": {:.3f}, \"seal_ms\": {:.3f}, \"taken_ms\": {:.3f}, \"whole_ms\": "
-        "{:.3f}}}\n",
+        "{:.3f}, \"prepare_ms\": {:.3f}}}\n",
         options.services, options.table_size, options.backends, live.size(), options.workers, rounds.size(),
         median(rounds, &Round::plan), median(rounds, &Round::build), median(rounds, &Round::seal),
-        median(rounds, &Round::taken), median(rounds, &Round::whole));
+        median(rounds, &Round::taken), median(rounds, &Round::whole), median(rounds, &Round::prepare));
   }
   return 0;
 }

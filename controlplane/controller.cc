@@ -185,6 +185,7 @@ void Controller::on_connected(const DataplanePeer& peer, LiveTables live,
   live_ = std::move(live);
   live_is_read_ = true;
   last_generation_ = std::max(last_generation_, live_.generation);
+  if (!live_.bytes.empty()) link_.prepare(live_.bytes);
   if (!learned_) {
     learned_ = true;
     ids_.learn(live_, Clock::now());
@@ -221,6 +222,7 @@ void Controller::on_accepted(uint64_t generation) {
                                    {"digest", fmt::format("{:016x}", live_.digest)},
                                    {"bytes", live_.bytes.size()},
                                    {"took_us", took.count()}});
+  link_.prepare(live_.bytes);
   if (ids_to_release_) {  // they begin to rest only now
     ids_to_release_ = false;
     if (auto held = hold_ids(config_); !held) log_error("ids not released", {{"why", held.error()}});

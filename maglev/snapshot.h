@@ -99,8 +99,33 @@ std::vector<std::byte> build_snapshot(const SnapshotSpec& spec);
 /// empty or what an earlier call left; tables that it holds in their places are not copied again.
 void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes);
 
+/// A snapshot's head: all that lies before its slots, their checksums among it. Of a valid snapshot.
+std::span<const std::byte> head_of(std::span<const std::byte> snapshot);
+
+/// Bytes [offset, offset + size) of a snapshot.
+struct Stretch {
+  size_t offset;
+  size_t size;
+};
+
+/// Where the bytes of `next` may differ from those of an earlier snapshot of the same size, of which the head
+/// suffices: tables are compared by their checksums. Both must be valid.
+std::vector<Stretch> changed_stretches(std::span<const std::byte> earlier_head,
+                                       std::span<const std::byte> next);
+
 /// Of all tables of a specification, whatever the order of its pools; the header carries it.
 uint64_t snapshot_digest(std::span<const PoolSpec> pools);
+
+/// A table that a block of memory has held since a snapshot was copied into it.
+struct HeldTable {
+  uint64_t offset;    // in bytes, from the block's start
+  uint64_t checksum;  // of its slots, as they were hashed in this block
+  uint32_t size;      // slots
+  uint16_t highest;   // one more than the highest index of a backend among them; 0: none
+};
+
+/// By pool. Only SnapshotView::copy writes it; it goes with its block, into which nobody else may write.
+using HeldTables = std::vector<HeldTable>;
 
 class SnapshotView {
  public:
@@ -112,8 +137,11 @@ class SnapshotView {
   /// Copies a snapshot to 8-byte aligned memory of at least its size and validates the copy, in one pass over
   /// the memory: a table is checked while it is still in the cache. `source` may change meanwhile without
   /// harm.
+  ///
+  /// `held`, if given: what earlier calls left in this destination; empty at first. A table that is there
+  /// already is hashed where it comes from, so that nothing changed passes, and not copied.
   static tl::expected<SnapshotView, std::string> copy(std::span<const std::byte> source,
-                                                      std::byte* destination);
+                                                      std::byte* destination, HeldTables* held = nullptr);
 
   const linimo_header& header() const { return *reinterpret_cast<const linimo_header*>(bytes_.data()); }
   std::span<const std::byte> bytes() const { return bytes_; }
@@ -140,7 +168,7 @@ class SnapshotView {
  private:
   explicit SnapshotView(std::span<const std::byte> bytes) : bytes_(bytes) {}
   static tl::expected<SnapshotView, std::string> check(std::span<const std::byte> bytes,
-                                                       const std::byte* source);
+                                                       const std::byte* source, HeldTables& held);
 
   template <typename Record>
   std::span<const Record> section(linimo_section which) const {

@@ -198,19 +198,32 @@ void copy(std::vector<std::byte>& bytes, const linimo_header& header, linimo_sec
   }
 }
 
-/// The pools of the snapshot that an earlier call left in `bytes`, if its tables lie where those of `next`
-/// will.
-std::vector<linimo_pool> pools_held(std::span<const std::byte> bytes, const linimo_header& next) {
-  if (bytes.size() < sizeof(linimo_header)) return {};
+linimo_header header_of(std::span<const std::byte> bytes) {
   linimo_header header;
   std::memcpy(&header, bytes.data(), sizeof header);
-  if (header.sections[LINIMO_SECTION_SLOTS].offset != next.sections[LINIMO_SECTION_SLOTS].offset) return {};
-  std::vector<linimo_pool> pools(header.sections[LINIMO_SECTION_POOLS].count);
-  if (!pools.empty()) {
-    std::memcpy(pools.data(), bytes.data() + header.sections[LINIMO_SECTION_POOLS].offset,
-                pools.size() * sizeof(linimo_pool));
-  }
+  return header;
+}
+
+std::vector<linimo_pool> pools_of(std::span<const std::byte> head) {
+  const linimo_extent& extent = header_of(head).sections[LINIMO_SECTION_POOLS];
+  std::vector<linimo_pool> pools(extent.count);
+  if (!pools.empty())
+    std::memcpy(pools.data(), head.data() + extent.offset, pools.size() * sizeof(linimo_pool));
   return pools;
+}
+
+/// The pools whose tables an earlier snapshot has in the places where the next one's will be.
+std::vector<linimo_pool> pools_in_place(std::span<const std::byte> earlier_head, const linimo_header& next) {
+  if (earlier_head.size() < sizeof(linimo_header)) return {};
+  const linimo_header earlier = header_of(earlier_head);
+  const bool same_place =
+      earlier.sections[LINIMO_SECTION_SLOTS].offset == next.sections[LINIMO_SECTION_SLOTS].offset;
+  return same_place ? pools_of(earlier_head) : std::vector<linimo_pool>();
+}
+
+bool same_slots(std::span<const linimo_pool> held, size_t index, const linimo_pool& pool) {
+  return index < held.size() && held[index].slot_first == pool.slot_first &&
+         held[index].table_size == pool.table_size && held[index].slots_checksum == pool.slots_checksum;
 }
 
 }  // namespace
@@ -233,6 +246,24 @@ uint64_t snapshot_digest(std::span<const PoolSpec> pools) {
     digest += XXH3_64bits_withSeed(pool.name.data(), pool.name.size(), pool.table->digest);
   }
   return digest;
+}
+
+std::span<const std::byte> head_of(std::span<const std::byte> snapshot) {
+  return snapshot.first(header_of(snapshot).sections[LINIMO_SECTION_SLOTS].offset);
+}
+
+std::vector<Stretch> changed_stretches(std::span<const std::byte> earlier_head,
+                                       std::span<const std::byte> next) {
+  const size_t slots = head_of(next).size();
+  const std::vector<linimo_pool> held = pools_in_place(earlier_head, header_of(next));
+  const std::vector<linimo_pool> pools = pools_of(next);
+  std::vector<Stretch> stretches = {{0, slots}};
+  for (size_t p = 0; p < pools.size(); ++p) {
+    if (same_slots(held, p, pools[p])) continue;
+    stretches.push_back(
+        {slots + pools[p].slot_first * sizeof(linimo_slot), pools[p].table_size * sizeof(linimo_slot)});
+  }
+  return stretches;
 }
 
 std::vector<std::byte> build_snapshot(const SnapshotSpec& spec) {
@@ -270,7 +301,7 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   place<linimo_backend>(header, LINIMO_SECTION_BACKENDS, sections.backends.size());
   place<linimo_slot>(header, LINIMO_SECTION_SLOTS, sections.slot_count);
 
-  const std::vector<linimo_pool> held = pools_held(bytes, header);
+  const std::vector<linimo_pool> held = pools_in_place(bytes, header);
   bytes.resize(header.size);
   std::byte* slots = bytes.data() + header.sections[LINIMO_SECTION_SLOTS].offset;
   std::fill(bytes.data(), slots, std::byte{0});  // the gaps between sections
@@ -284,9 +315,8 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   for (size_t p = 0; p < spec.pools.size(); ++p) {
     const auto table = std::as_bytes(std::span(spec.pools[p].table->slots));
     const linimo_pool& pool = sections.pools[p];
-    const bool there = p < held.size() && held[p].slot_first == pool.slot_first &&
-                       held[p].table_size == pool.table_size && held[p].slots_checksum == pool.slots_checksum;
-    if (!there) std::memcpy(slots + pool.slot_first * sizeof(linimo_slot), table.data(), table.size());
+    if (same_slots(held, p, pool)) continue;
+    std::memcpy(slots + pool.slot_first * sizeof(linimo_slot), table.data(), table.size());
   }
   header.checksum =
       XXH3_64bits(bytes.data(), static_cast<size_t>(slots - bytes.data()));  // its field is zero here

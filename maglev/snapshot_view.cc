@@ -191,20 +191,17 @@ Verdict check_backends(const SnapshotView& view, const linimo_pool& pool, std::v
   return check_server_ids(view.backends(pool), pool.server_id_length);
 }
 
-/// Checks a pool's slots, and brings them from `source` first unless that is null: in stretches that stay in
-/// the cache between being copied, hashed and compared.
-Verdict check_slots(const SnapshotView& view, const linimo_pool& pool, const std::byte* source) {
+/// Hashes a pool's slots and finds their highest, and brings them from `source` first unless that is null: in
+/// stretches that stay in the cache between being copied, hashed and compared.
+HeldTable take_slots(std::span<const linimo_slot> slots, uint64_t offset, const std::byte* source) {
   constexpr size_t kStretch = 32 * 1024;
-  const auto slots = view.slots(pool);
-  auto* bytes = reinterpret_cast<std::byte*>(const_cast<linimo_slot*>(slots.data()));
-  const auto offset = static_cast<size_t>(bytes - view.bytes().data());
   XXH3_state_t state;
   XXH3_64bits_reset(&state);
   uint16_t highest = 0;
   for (size_t first = 0; first < slots.size(); first += kStretch) {
     const auto stretch = slots.subspan(first, std::min(kStretch, slots.size() - first));
     if (source != nullptr) {
-      std::memcpy(bytes + first * sizeof(linimo_slot), source + offset + first * sizeof(linimo_slot),
+      std::memcpy(const_cast<linimo_slot*>(stretch.data()), source + first * sizeof(linimo_slot),
                   stretch.size_bytes());
     }
     XXH3_64bits_update(&state, stretch.data(), stretch.size_bytes());
@@ -212,18 +209,46 @@ Verdict check_slots(const SnapshotView& view, const linimo_pool& pool, const std
     for (const linimo_slot slot : stretch)
       highest = std::max<uint16_t>(highest, static_cast<uint16_t>(slot + 1));
   }
-  if (XXH3_64bits_digest(&state) != pool.slots_checksum)
+  return {offset, XXH3_64bits_digest(&state), static_cast<uint32_t>(slots.size()), highest};
+}
+
+/// Checks a pool's slots, which come from `source` unless that is null. `held`: what was noted of the pool
+/// that last had this number in this memory; what is to be noted of this one.
+///
+/// A table stays where it is if the one noted had its place, size and checksum. That is sound, because what
+/// workers will read was hashed, and its highest index found, here, after it had been copied, and has not
+/// been written over: whoever copies forgets first all that the block holds, and notes it again only when all
+/// went well; the heads of snapshots end before their first slot; and a pool's slots begin after those of all
+/// earlier pools, so that what this call has written so far lies before a table that it finds in place. The
+/// source is hashed nevertheless: a byte that changed there is refused, as anywhere. Two tables of one hash
+/// (by intent only: it is of 64 bits) would be taken for each other, and the one read would still be sound.
+Verdict check_slots(const SnapshotView& view, const linimo_pool& pool, const std::byte* source,
+                    HeldTable& held) {
+  const auto slots = view.slots(pool);
+  const auto offset =
+      static_cast<uint64_t>(reinterpret_cast<const std::byte*>(slots.data()) - view.bytes().data());
+  if (source != nullptr) source += offset;
+  const bool in_place = source != nullptr && held.offset == offset && held.size == pool.table_size &&
+                        held.checksum == pool.slots_checksum;
+  if (in_place) {
+    held.checksum = XXH3_64bits(source, slots.size_bytes());
+  } else {
+    held = take_slots(slots, offset, source);
+  }
+  if (held.checksum != pool.slots_checksum)
     return wrong("checksum of pool {}'s slots does not match", pool.name);
-  if (highest > pool.backend_count)
-    return wrong("slot of backend {} among {}", highest - 1, pool.backend_count);
+  if (held.highest > pool.backend_count)
+    return wrong("slot of backend {} among {}", held.highest - 1, pool.backend_count);
   return std::nullopt;
 }
 
-Verdict check_pools(const SnapshotView& view, const std::byte* source) {
+Verdict check_pools(const SnapshotView& view, const std::byte* source, HeldTables& held) {
+  held.resize(view.pools().size());
   std::vector<bool> seen(LINIMO_MAX_BACKEND_IDS);
   uint64_t next_slot = 0;
   uint64_t next_backend = 0;
-  for (const linimo_pool& pool : view.pools()) {
+  for (size_t p = 0; p < view.pools().size(); ++p) {
+    const linimo_pool& pool = view.pools()[p];
     if (!terminated(pool.name)) return "pool name without an end";
     if (pool.encapsulation >= LINIMO_ENCAP_COUNT) return wrong("encapsulation {}", pool.encapsulation);
     if ((pool.encapsulation == LINIMO_ENCAP_GUE) != (pool.gue_port != 0))
@@ -244,7 +269,7 @@ Verdict check_pools(const SnapshotView& view, const std::byte* source) {
     }
     next_backend += pool.backend_count;
     if (auto error = check_backends(view, pool, seen)) return error;
-    if (auto error = check_slots(view, pool, source)) return error;
+    if (auto error = check_slots(view, pool, source, held[p])) return error;
   }
   // An engine looks backends up by id: one that no pool owns would go in with an id that nobody checked.
   if (next_backend != view.backends().size()) return "backends that belong to no pool";
@@ -255,21 +280,24 @@ Verdict check_pools(const SnapshotView& view, const std::byte* source) {
 }  // namespace
 
 tl::expected<SnapshotView, std::string> SnapshotView::check(std::span<const std::byte> bytes,
-                                                            const std::byte* source) {
+                                                            const std::byte* source, HeldTables& held) {
   if (auto error = check_header(bytes)) return tl::unexpected(*error);
   const SnapshotView view(bytes);
   if (auto error = check_vips(view)) return tl::unexpected(*error);
   if (auto error = check_services(view)) return tl::unexpected(*error);
-  if (auto error = check_pools(view, source)) return tl::unexpected(*error);
+  if (auto error = check_pools(view, source, held)) return tl::unexpected(*error);
   return view;
 }
 
 tl::expected<SnapshotView, std::string> SnapshotView::validate(std::span<const std::byte> bytes) {
-  return check(bytes, nullptr);
+  HeldTables ignored;
+  return check(bytes, nullptr, ignored);
 }
 
 tl::expected<SnapshotView, std::string> SnapshotView::copy(std::span<const std::byte> source,
-                                                           std::byte* destination) {
+                                                           std::byte* destination, HeldTables* held) {
+  HeldTables tables;
+  if (held != nullptr) tables.swap(*held);
   linimo_header header{};
   std::memcpy(&header, source.data(), std::min(sizeof header, source.size()));
   // Up to the slots, wherever the header says they are: whether that makes sense is checked on the copy.
@@ -278,7 +306,9 @@ tl::expected<SnapshotView, std::string> SnapshotView::copy(std::span<const std::
   if (head > sizeof header) {
     std::memcpy(destination + sizeof header, source.data() + sizeof header, head - sizeof header);
   }
-  return check({destination, source.size()}, source.data());
+  auto view = check({destination, source.size()}, source.data(), tables);
+  if (view && held != nullptr) *held = std::move(tables);
+  return view;
 }
 
 }  // namespace linimo

@@ -45,7 +45,7 @@ void DataplaneLink::publish(uint64_t generation, std::span<const std::byte> snap
   publishing_ = generation;
   protocol::Publish message;
   message.generation = generation;
-  const auto memory = memory_with(snapshot);
+  const auto memory = memory_.sealed_with(snapshot);
   const auto sent = memory ? send_packet(socket_.native_handle(), protocol::encode(message), memory->get())
                            : tl::unexpected(memory.error());
   if (!sent) {
@@ -56,21 +56,6 @@ void DataplaneLink::publish(uint64_t generation, std::span<const std::byte> snap
     return;
   }
   limit(limits_.answer, fmt::format("no answer to generation {}", generation));
-}
-
-tl::expected<UniqueFd, std::string> DataplaneLink::memory_with(std::span<const std::byte> snapshot) {
-  constexpr const char* kName = "linimo-snapshot";
-  // To get the pages takes longer than to fill them. The next snapshot mostly is as large as this one.
-  boost::asio::post(io_, [this, size = snapshot.size()] {
-    if (auto spare = make_memfd(kName, size)) {
-      spare_ = std::move(*spare);
-      spare_size_ = size;
-    }
-  });
-  if (!spare_ || spare_size_ != snapshot.size()) return make_sealed_memfd(kName, snapshot);
-  UniqueFd memory = std::move(spare_);
-  if (auto filled = fill_and_seal(memory, snapshot); !filled) return tl::unexpected(filled.error());
-  return memory;
 }
 
 void DataplaneLink::limit(std::chrono::milliseconds time, std::string what) {

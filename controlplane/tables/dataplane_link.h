@@ -22,6 +22,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "controlplane/tables/live_tables.h"
+#include "controlplane/tables/snapshot_memory.h"
 #include "controlplane/unix/seqpacket.h"
 #include "maglev/counters.h"
 
@@ -69,6 +70,10 @@ class DataplaneLink {
   /// Only when ready(). The bytes are copied before this returns.
   void publish(uint64_t generation, std::span<const std::byte> snapshot);
 
+  /// Makes memory ready for what will be published next, of which most tables will be those of this snapshot;
+  /// it must be valid. Takes as long as copying it does: to be called when nothing else is due.
+  void prepare(std::span<const std::byte> snapshot) { memory_.prepare(snapshot); }
+
  private:
   enum class Phase { kAway, kGreeting, kReady, kPublishing };
 
@@ -80,7 +85,6 @@ class DataplaneLink {
   void on_answer(const Packet& packet);
   void limit(std::chrono::milliseconds time, std::string what);
   void lose(const std::string& reason);
-  tl::expected<UniqueFd, std::string> memory_with(std::span<const std::byte> snapshot);
 
   boost::asio::io_context& io_;
   std::filesystem::path path_;
@@ -88,8 +92,7 @@ class DataplaneLink {
   Limits limits_;
   Phase phase_ = Phase::kAway;
   uint64_t publishing_ = 0;  // generation
-  UniqueFd spare_;           // memory for the next snapshot, made while nobody waits for it
-  size_t spare_size_ = 0;
+  SnapshotMemory memory_;
   uint64_t connection_ = 0;  // number of the connection: handlers of earlier ones find that they are late
   std::chrono::milliseconds retry_;
   boost::asio::posix::stream_descriptor socket_;

@@ -23,13 +23,18 @@ tl::expected<UniqueFd, std::string> make_memfd(const char* name, size_t size) {
   return fd;
 }
 
-tl::expected<void, std::string> fill_and_seal(const UniqueFd& fd, std::span<const std::byte> bytes) {
+tl::expected<void, std::string> write_at(const UniqueFd& fd, size_t offset,
+                                         std::span<const std::byte> bytes) {
   for (size_t written = 0; written < bytes.size();) {
-    const ssize_t count =
-        pwrite(fd.get(), bytes.data() + written, bytes.size() - written, static_cast<off_t>(written));
+    const ssize_t count = pwrite(fd.get(), bytes.data() + written, bytes.size() - written,
+                                 static_cast<off_t>(offset + written));
     if (count < 0 && errno != EINTR) return system_error("write to memfd");
     if (count > 0) written += static_cast<size_t>(count);
   }
+  return {};
+}
+
+tl::expected<void, std::string> seal(const UniqueFd& fd) {
   if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
     return system_error("seal memfd");
   }
@@ -39,7 +44,8 @@ tl::expected<void, std::string> fill_and_seal(const UniqueFd& fd, std::span<cons
 tl::expected<UniqueFd, std::string> make_sealed_memfd(const char* name, std::span<const std::byte> bytes) {
   auto fd = make_memfd(name, bytes.size());
   if (!fd) return fd;
-  if (auto filled = fill_and_seal(*fd, bytes); !filled) return tl::unexpected(filled.error());
+  if (auto written = write_at(*fd, 0, bytes); !written) return tl::unexpected(written.error());
+  if (auto sealed = seal(*fd); !sealed) return tl::unexpected(sealed.error());
   return fd;
 }
 

@@ -15,11 +15,12 @@ namespace linimo {
 /// A memfd of that size whose pages are there already.
 tl::expected<UniqueFd, std::string> make_memfd(const char* name, size_t size);
 
-/// Puts these bytes into a memfd of their size and seals it against growing, shrinking, writing and
-/// unsealing.
-tl::expected<void, std::string> fill_and_seal(const UniqueFd& fd, std::span<const std::byte> bytes);
+tl::expected<void, std::string> write_at(const UniqueFd& fd, size_t offset, std::span<const std::byte> bytes);
 
-/// Both in one.
+/// Against growing, shrinking, writing and unsealing.
+tl::expected<void, std::string> seal(const UniqueFd& fd);
+
+/// All of it: a memfd with these bytes, sealed.
 tl::expected<UniqueFd, std::string> make_sealed_memfd(const char* name, std::span<const std::byte> bytes);
 
 /// A copy of a file's bytes, at most `most` of them. By reading, never by mapping: whoever still has the file

@@ -6,12 +6,12 @@ namespace linimo {
 
 tl::expected<std::unique_ptr<const Generation>, std::string> Generation::compile(
     std::span<const std::byte> snapshot, const Allocate& allocate, std::span<const Address> host_addresses) {
-  Memory memory = allocate(snapshot.size());
-  if (!memory)
+  Block block = allocate(snapshot.size());
+  if (!block.memory)
     return tl::unexpected<std::string>("no memory for " + std::to_string(snapshot.size()) + " bytes");
-  const auto view = SnapshotView::copy(snapshot, memory.get());
+  const auto view = SnapshotView::copy(snapshot, block.memory.get(), block.held);
   if (!view) return tl::unexpected(view.error());
-  return std::unique_ptr<const Generation>(new Generation(std::move(memory), *view, host_addresses));
+  return std::unique_ptr<const Generation>(new Generation(std::move(block.memory), *view, host_addresses));
 }
 
 Generation::Generation(Memory memory, const SnapshotView& view, std::span<const Address> host_addresses)

@@ -50,7 +50,16 @@ class Generation {
  public:
   /// Memory for the copy of a snapshot: zeroed or not, 64-byte aligned, freed by its deleter.
   using Memory = std::shared_ptr<std::byte>;
-  using Allocate = std::function<Memory(size_t bytes)>;
+
+  /// Memory and what an earlier generation left in it (SnapshotView::copy), if that is known.
+  struct Block {
+    Block(Memory fresh) : memory(std::move(fresh)) {}  // NOLINT: fresh memory is a block that holds nothing
+    Block(Memory used, HeldTables& tables) : memory(std::move(used)), held(&tables) {}
+
+    Memory memory;
+    HeldTables* held = nullptr;
+  };
+  using Allocate = std::function<Block(size_t bytes)>;
 
   /// `host_addresses`: the machine's own, sorted. The error says why the snapshot was refused.
   static tl::expected<std::unique_ptr<const Generation>, std::string> compile(

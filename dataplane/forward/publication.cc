@@ -19,8 +19,8 @@ Publication::~Publication() = default;
 
 tl::expected<void, std::string> Publication::publish(std::span<const std::byte> snapshot,
                                                      std::span<const Address> host_addresses) {
-  const auto memory = [this](size_t bytes) { return memory_for(bytes); };
-  auto next = Generation::compile(snapshot, memory, host_addresses);
+  const auto block = [this](size_t bytes) { return block_for(bytes); };
+  auto next = Generation::compile(snapshot, block, host_addresses);
   if (!next) return tl::unexpected(next.error());
   current_.store(next->get(), std::memory_order_release);
   // A worker that passes a quiescent point after this takes the new pointer right behind it.
@@ -48,16 +48,17 @@ const Generation* Publication::between_bursts(uint32_t index) {
 }
 
 // What the generation before the live one had is used again: fresh hugepages would be mapped and zeroed for
-// every publication.
-Generation::Memory Publication::memory_for(size_t bytes) {
-  for (const Block& block : blocks_) {
+// every publication, and most tables are in it already.
+Generation::Block Publication::block_for(size_t bytes) {
+  for (Block& block : blocks_) {
     const bool unused = block.memory.use_count() == 1;
-    if (unused && bytes <= block.size && block.size <= 2 * bytes) return block.memory;
+    if (unused && bytes <= block.size && block.size <= 2 * bytes) return {block.memory, block.held};
   }
   std::erase_if(blocks_, [](const Block& block) { return block.memory.use_count() == 1; });
   Generation::Memory memory = allocate_(bytes);
-  if (memory) blocks_.push_back({memory, bytes});
-  return memory;
+  if (!memory) return memory;
+  Block& block = blocks_.emplace_back(Block{memory, bytes, {}});
+  return {block.memory, block.held};
 }
 
 }  // namespace linimo

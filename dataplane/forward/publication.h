@@ -56,8 +56,9 @@ class Publication {
   struct Block {
     Generation::Memory memory;
     size_t size;
+    HeldTables held;
   };
-  Generation::Memory memory_for(size_t bytes);
+  Generation::Block block_for(size_t bytes);
 
   Allocate allocate_;
   Generation::Memory quiescence_memory_;

@@ -5,6 +5,7 @@
 // An input is a list of edits: four bytes of offset, one byte of value; the first byte says what is put
 // right.
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -96,6 +97,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     header.checksum = 0;
     header.checksum = XXH3_64bits(bytes.data(), slots.offset);
   }
-  if (const auto generation = Generation::compile(bytes, allocate)) use(**generation);
+  // Fresh memory, and memory that has the sound snapshot's tables already: both say the same of it.
+  HeldTables held;
+  Generation::Memory memory = allocate(std::max(bytes.size(), sound.size()));
+  if (!SnapshotView::copy(sound, memory.get(), &held)) std::abort();
+  const auto used = Generation::compile(bytes, [&](size_t) { return Generation::Block(memory, held); });
+  const auto fresh = Generation::compile(bytes, allocate);
+  if (used.has_value() != fresh.has_value()) std::abort();
+  if (!fresh) return 0;
+  if (!std::ranges::equal((*used)->snapshot().bytes(), bytes)) std::abort();
+  use(**used);
+  use(**fresh);
   return 0;
 }
