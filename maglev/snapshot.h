@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <tl/expected.hpp>
@@ -40,6 +41,11 @@ struct BackendSpec {
 
   /// Only a backend that is up and has weight takes slots.
   bool takes_slots() const { return state == LINIMO_BACKEND_UP && weight != 0; }
+
+  /// The order in a snapshot: those that take slots first, each part by address.
+  bool stands_before(const BackendSpec& other) const {
+    return std::pair(!takes_slots(), address) < std::pair(!other.takes_slots(), other.address);
+  }
 };
 
 /// A pool's table, shared between generations that did not change it: populating costs more than all the
@@ -59,7 +65,7 @@ struct PoolSpec {
   linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
   uint16_t gue_port = LINIMO_GUE_PORT;     // host byte order; of GUE only
   uint8_t server_id_length = 0;            // bytes; 0: the backends have no server ids
-  std::vector<BackendSpec> backends;       // any order; addresses and ids unique
+  std::vector<BackendSpec> backends;       // addresses and ids unique; any order, a snapshot's being quickest
   std::shared_ptr<const PoolTable> table;  // made from these backends
 };
 

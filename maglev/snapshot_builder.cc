@@ -131,11 +131,14 @@ void add_pool(const PoolSpec& spec, Sections& out) {
   out.slot_count += pool.table_size;
   out.pools.push_back(pool);
 
-  std::vector<BackendSpec> sorted = spec.backends;
-  std::sort(sorted.begin(), sorted.end(), [](const BackendSpec& a, const BackendSpec& b) {
-    return std::pair(!a.takes_slots(), a.address) < std::pair(!b.takes_slots(), b.address);
-  });
-  for (const BackendSpec& backend : sorted) {
+  const auto before = [](const BackendSpec& a, const BackendSpec& b) { return a.stands_before(b); };
+  std::vector<BackendSpec> sorted;
+  const bool in_order = std::is_sorted(spec.backends.begin(), spec.backends.end(), before);
+  if (!in_order) {
+    sorted = spec.backends;
+    std::sort(sorted.begin(), sorted.end(), before);
+  }
+  for (const BackendSpec& backend : in_order ? spec.backends : sorted) {
     out.backends.push_back({.address = backend.address.to_abi(),
                             .id = backend.id,
                             .weight = backend.weight,

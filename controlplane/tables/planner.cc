@@ -27,6 +27,8 @@ SnapshotSpec Planner::plan(const Config& config, const StateOf& state_of, const 
   spec.encap_prefix6 = config.node.encap_prefix6;
   spec.reply_rate = config.node.reply_rate;
 
+  spec.pools.reserve(config.pools.size());
+  spec.services.reserve(config.services.size());
   std::map<std::string, Planned> kept;
   for (const PoolConfig& pool : config.pools) {
     kept.insert(pools_.extract(pool.name));
@@ -73,6 +75,9 @@ void Planner::plan_pool(const PoolConfig& pool, const StateOf& state_of, const I
                              .server_id = backend.server_id});
     if (spec.backends.back().takes_slots()) members.push_back({backend.address, backend.weight});
   }
+  // Once here, and not for each snapshot that has this pool.
+  std::sort(spec.backends.begin(), spec.backends.end(),
+            [](const BackendSpec& a, const BackendSpec& b) { return a.stands_before(b); });
   planned.current = true;
 
   std::sort(members.begin(), members.end());
