@@ -25,9 +25,9 @@ DpdkEngine& started_engine() {
   return engine;
 }
 
-void run(DpdkEngine& engine, ByteView frame, uint32_t now_s, uint64_t nic_flags) {
-  const std::string fault =
-      fault_of_burst({&frame, 1}, engine.run_burst({&frame, 1}, now_s, nic_flags), case_file().configuration);
+void run(DpdkEngine& engine, ByteView frame, uint64_t now_ms, uint64_t nic_flags) {
+  const std::string fault = fault_of_burst({&frame, 1}, engine.run_burst({&frame, 1}, now_ms, nic_flags),
+                                           case_file().configuration);
   if (fault.empty()) return;
   std::fprintf(stderr, "%s\n", fault.c_str());
   std::abort();
@@ -39,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > kLongest) return -1;
   DpdkEngine& engine = started_engine();
   engine.forget_flows(kFlows);
-  run(engine, {data, size}, 1, 0);
-  run(engine, {data, size}, 2, RTE_MBUF_F_RX_IP_CKSUM_GOOD);
+  run(engine, {data, size}, 1000, 0);
+  run(engine, {data, size}, 2000, RTE_MBUF_F_RX_IP_CKSUM_GOOD);
   return 0;
 }

@@ -58,23 +58,30 @@ BackendSpec backend_of(const Json& from) {
   return {.address = parsed<Address>(from["address"]),
           .id = from["id"],
           .weight = from["weight"],
-          .state = static_cast<linimo_backend_state>(index_of(from["state"], {"up", "draining", "down"}))};
+          .state = static_cast<linimo_backend_state>(index_of(from["state"], {"up", "draining", "down"})),
+          .server_id = from["server_id"]};
 }
 
 NextHop next_hop_of(const Json& from) {
   const uint32_t state = index_of(from["next_hop"], {"no_route", "unresolved", "wrong_egress", "resolved"});
-  return {.state = static_cast<NextHop::State>(state),
-          .port = from["port"],
-          .mac = mac_of(from["mac"]),
-          .mtu = from["mtu"]};
+  NextHop hop{.state = static_cast<NextHop::State>(state),
+              .port = from["port"],
+              .mac = mac_of(from["mac"]),
+              .mtu = from["mtu"],
+              .tags = {}};
+  size_t tags = 0;
+  for (const Json& tag : from["tags"]) hop.tags.at(tags++) = {.tpid = tag[0], .control = tag[1]};
+  return hop;
 }
 
 PoolSpec pool_of(const Json& from) {
-  PoolSpec pool{
-      .name = from["name"],
-      .encapsulation = static_cast<linimo_encapsulation>(index_of(from["encapsulation"], {"ipip", "gre"})),
-      .backends = {},
-      .table = {}};
+  PoolSpec pool{.name = from["name"],
+                .encapsulation = static_cast<linimo_encapsulation>(
+                    index_of(from["encapsulation"], {"ipip", "gre", "gue"})),
+                .gue_port = from["gue_port"],
+                .server_id_length = from["server_id_length"],
+                .backends = {},
+                .table = {}};
   for (const Json& backend : from["backends"]) pool.backends.push_back(backend_of(backend));
   pool.table = make_pool_table(pool.backends, kTableSize);
   return pool;
@@ -89,7 +96,10 @@ ServiceSpec service_of(const Json& from, uint32_t id, const std::vector<PoolSpec
       .pool = static_cast<uint32_t>(pool - pools.begin()),
       .protocol = static_cast<uint8_t>(from["protocol"] == "tcp" ? 6 : 17),
       .tracking = static_cast<linimo_tracking>(index_of(from["tracking"], {"off", "full"})),
+      .no_backend = static_cast<linimo_no_backend>(index_of(from["no_backend"], {"drop", "reject"})),
       .source_hash = from["source_hash"],
+      .quic = from["quic"],
+      .server_id_offset = from["server_id_offset"],
       .idle_timeout_s = from["idle_timeout_s"],
       .vips = all_parsed<Prefix>(from["vips"]),
       .ports = {},
@@ -105,6 +115,8 @@ Configuration configuration_of(const Json& from) {
   snapshot.hash_seed = from["hash_seed"];
   snapshot.encap_source4 = parsed<Address>(from["encap_sources"][0]);
   snapshot.encap_source6 = parsed<Address>(from["encap_sources"][1]);
+  snapshot.encap_prefix4 = from["encap_prefixes"][0];
+  snapshot.encap_prefix6 = from["encap_prefixes"][1];
   for (const Json& pool : from["pools"]) {
     snapshot.pools.push_back(pool_of(pool));
     for (const Json& backend : pool["backends"]) {
@@ -121,17 +133,29 @@ Configuration configuration_of(const Json& from) {
   return configuration;
 }
 
+void read_expected(const Json& from, Expected& expected) {
+  if (from["outcome"] != "held") expected.outcome = outcome_named(from["outcome"]);
+  expected.flow = from["flow"];
+  for (const Json& out : from["out"]) {
+    expected.possible.push_back({.port = out.value("port", 0U), .bytes = from_hex(out["bytes"])});
+  }
+}
+
 Case case_of(const Json& from) {
   Case result{.name = from["name"],
               .row = from["row"],
               .choice = static_cast<Case::Choice>(index_of(from["choice"], {"", "same", "spread"})),
+              .ordered = from["ordered"],
+              .configuration = from["configuration"],
               .steps = {}};
   for (const Json& step : from["steps"]) {
     Step& added = result.steps.emplace_back();
-    added.frame = from_hex(step["frame"]);
-    added.outcome = outcome_named(step["outcome"]);
-    for (const Json& out : step["out"]) {
-      added.possible.push_back({.port = out.value("port", 0U), .bytes = from_hex(out["bytes"])});
+    added.settles = step.contains("released");
+    if (added.settles) {
+      for (const Json& released : step["released"]) read_expected(released, added.released.emplace_back());
+    } else {
+      added.frame = from_hex(step["frame"]);
+      read_expected(step, added);
     }
   }
   return result;
@@ -142,7 +166,12 @@ CaseFile load(const char* path) {
   if (!file)
     throw std::runtime_error(fmt::format("no case file {}: build the target packet-cases.json", path));
   const Json content = Json::parse(file);
-  CaseFile result{.configuration = configuration_of(content["configuration"]), .cases = {}};
+  CaseFile result;
+  for (const auto& [name, configuration] : content["configurations"].items()) {
+    result.others.emplace(name, configuration_of(configuration));
+  }
+  result.configuration = result.others.at("main");
+  result.others.erase("main");
   for (const Json& from : content["cases"]) result.cases.push_back(case_of(from));
   return result;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <iosfwd>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,11 +15,20 @@ struct Output {
   Bytes bytes;
 };
 
-/// One frame in, and what must become of it.
-struct Step {
+/// What must become of one frame.
+struct Expected {
+  linimo_outcome outcome = LINIMO_OUTCOME_COUNT;  // none: the frame is held
+  std::vector<Output> possible;                   // one of these leaves; none: nothing does
+  std::string flow;                               // whose choice Case::Choice::kSame is about
+
+  bool held() const { return outcome == LINIMO_OUTCOME_COUNT; }
+};
+
+/// One frame in; or, where `settles`, none: the engine settles, and held frames come of it.
+struct Step : Expected {
   Bytes frame;
-  linimo_outcome outcome;
-  std::vector<Output> possible;  // one of these leaves; none: nothing does
+  bool settles = false;
+  std::vector<Expected> released;  // in any order
 };
 
 struct Case {
@@ -26,13 +36,20 @@ struct Case {
 
   std::string name;
   std::string row;  // of packets.md
-  Choice choice;    // over all steps: the same possibility, or each of them at least once
+  Choice choice;    // over all steps: the same possibility for each flow, or each of them at least once
+  bool ordered;     // a step depends on those before it
+  std::string configuration;  // under which it runs
   std::vector<Step> steps;
 };
 
 struct CaseFile {
-  Configuration configuration;
+  Configuration configuration;                  // under which nearly all cases run: "main"
+  std::map<std::string, Configuration> others;  // by name
   std::vector<Case> cases;
+
+  const Configuration& configuration_of(const Case& of) const {
+    return of.configuration == "main" ? configuration : others.at(of.configuration);
+  }
 };
 
 /// Read once. Throws what is wrong with the file.

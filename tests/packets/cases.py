@@ -17,14 +17,14 @@ def main(file: str, corpus: str | None = None) -> None:
     cases = Cases()
     for rows in (not_ours, forwarding, outer, judged, undeliverable, services, choice):
         rows.add_to(cases)
-    content = {"configuration": world.configuration(), "cases": [case.to_json() for case in cases]}
+    content = {"configurations": world.configurations(), "cases": [case.to_json() for case in cases]}
     Path(file).write_text(json.dumps(content, indent=1))
     if corpus is not None:
         folder = Path(corpus)
         folder.mkdir(parents=True, exist_ok=True)
         for case in cases:
-            for step in case.steps[:8]:
-                (folder / hashlib.sha1(step.frame).hexdigest()).write_bytes(step.frame)
+            for frame in case.frames[:8]:
+                (folder / hashlib.sha1(frame).hexdigest()).write_bytes(frame)
 
 
 if __name__ == "__main__":

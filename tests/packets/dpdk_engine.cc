@@ -119,14 +119,14 @@ Counts DpdkEngine::outcomes() const {
   return counts;
 }
 
-BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint32_t now_s, uint64_t nic_flags) {
+BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint64_t now_ms, uint64_t nic_flags) {
   BurstResult result;
   result.left.resize(frames.size());
   std::vector<rte_mbuf*> burst;
   for (const ByteView frame : frames) burst.push_back(mbuf_with(frame, nic_flags));
 
   const Counts before = outcomes();
-  pipeline_->run(burst, generation_.get(), now_s, out_);
+  pipeline_->run(burst, generation_.get(), static_cast<uint32_t>(now_ms / 1000), out_);
   result.counts = outcomes();
   for (size_t i = 0; i < before.size(); ++i) result.counts[i] -= before[i];
 
@@ -148,8 +148,8 @@ BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint32_t now
   return result;
 }
 
-Result DpdkEngine::run(ByteView frame, uint32_t now_s) {
-  BurstResult burst = run_burst({&frame, 1}, now_s);
+Result DpdkEngine::run(ByteView frame, uint64_t now_ms) {
+  BurstResult burst = run_burst({&frame, 1}, now_ms);
   Result result{{std::move(burst.left.front())}, LINIMO_OUTCOME_COUNT, std::move(burst.fault)};
   uint64_t sum = 0;
   for (size_t i = 0; i < burst.counts.size(); ++i) {
@@ -158,6 +158,10 @@ Result DpdkEngine::run(ByteView frame, uint32_t now_s) {
   }
   if (sum != 1) result.fault = fmt::format("one frame was counted {} times", sum);
   return result;
+}
+
+std::vector<Result> DpdkEngine::settle(uint64_t /*now_ms*/) {
+  return {};  // the pipeline holds nothing
 }
 
 DpdkEngine& dpdk_engine() {

@@ -32,10 +32,11 @@ class DpdkEngine : public Engine {
 
   void apply(const Configuration& configuration) override;
   void forget_flows() override { forget_flows(kFlows); }
-  Result run(ByteView frame, uint32_t now_s) override;
+  Result run(ByteView frame, uint64_t now_ms) override;
+  std::vector<Result> settle(uint64_t now_ms) override;
 
   /// At most kMaxBurst frames. `nic_flags`: what a NIC found out about them (RTE_MBUF_F_RX_...).
-  BurstResult run_burst(std::span<const ByteView> frames, uint32_t now_s, uint64_t nic_flags = 0);
+  BurstResult run_burst(std::span<const ByteView> frames, uint64_t now_ms, uint64_t nic_flags = 0);
   void forget_flows(uint64_t capacity);
   void forget_configuration() { generation_.reset(); }
 

@@ -32,7 +32,7 @@ class Dpdk : public testing::Test {
   /// What a frame becomes when the NIC has said something about its checksum.
   BurstResult run_with(const Bytes& frame, uint64_t nic_flags) {
     const ByteView view = frame;
-    return engine.run_burst({&view, 1}, kStart_s, nic_flags);
+    return engine.run_burst({&view, 1}, kStart_ms, nic_flags);
   }
 
   DpdkEngine& engine = dpdk_engine();
@@ -42,6 +42,7 @@ class Dpdk : public testing::Test {
 TEST_F(Dpdk, BurstsTreatEachFrameAsIfItWereAlone) {
   std::vector<const Step*> steps;
   for (const Case& from : case_file().cases) {
+    if (from.ordered || from.configuration != "main") continue;
     for (const Step& step : from.steps) steps.push_back(&step);
   }
   std::mt19937_64 random(7);
@@ -54,7 +55,7 @@ TEST_F(Dpdk, BurstsTreatEachFrameAsIfItWereAlone) {
       frames.push_back(steps[i]->frame);
       ++wanted[steps[i]->outcome];
     }
-    const BurstResult result = engine.run_burst(frames, kStart_s);
+    const BurstResult result = engine.run_burst(frames, kStart_ms);
     ASSERT_EQ(result.fault, "");
     EXPECT_EQ(result.counts, wanted) << "burst of " << size;
     for (size_t i = 0; i < size; ++i) {
@@ -68,12 +69,12 @@ TEST_F(Dpdk, BeforeTheFirstGenerationAllIsTheKernels) {
   engine.forget_configuration();
   for (const char* name : {"tcp_v4_ipip4", "udp_v6_gre6", "checksum_bits", "v4_version"}) {
     const Bytes& frame = step_of(name).frame;
-    const Result result = engine.run(frame, kStart_s);
+    const Result result = engine.run(frame, kStart_ms);
     EXPECT_EQ(result.fault, "");
     EXPECT_EQ(result.counter, LINIMO_OUTCOME_kernel) << name;
     EXPECT_EQ(result.bytes, frame) << name;
   }
-  EXPECT_EQ(engine.run(step_of("arp").frame, kStart_s).counter, LINIMO_OUTCOME_kernel_control);
+  EXPECT_EQ(engine.run(step_of("arp").frame, kStart_ms).counter, LINIMO_OUTCOME_kernel_control);
 }
 
 TEST_F(Dpdk, TheNicsVerdictOnTheChecksumIsTaken) {
@@ -110,9 +111,9 @@ TEST_F(Dpdk, ForwardedPacketsAreCountedByServiceAndBackend) {
   const uint64_t all_new_flows = sum(counters.backends, &TrafficCount::new_flows);
   const Bytes& tcp_frame = step_of("padded_v4_ipip4", 2).frame;  // a bare TCP header: 40 bytes, and padding
   const Bytes& udp_frame = step_of("udp_v6_ipip4", 1).frame;     // one byte of payload: 49
-  for (int i = 0; i < 3; ++i) engine.run(tcp_frame, kStart_s);
-  for (int i = 0; i < 2; ++i) engine.run(udp_frame, kStart_s);
-  engine.run(step_of("v4_version").frame, kStart_s);  // a drop is no traffic of theirs
+  for (int i = 0; i < 3; ++i) engine.run(tcp_frame, kStart_ms);
+  for (int i = 0; i < 2; ++i) engine.run(udp_frame, kStart_ms);
+  engine.run(step_of("v4_version").frame, kStart_ms);  // a drop is no traffic of theirs
 
   EXPECT_EQ(counters.services[0].packets - tcp.packets, 3U);
   EXPECT_EQ(counters.services[0].bytes - tcp.bytes, 3U * 40);

@@ -28,15 +28,15 @@ struct Configuration {
 
 /// Where a frame went, and what it was by then.
 struct Left {
-  enum class Way { kDropped, kKernel, kSent };
+  enum class Way { kDropped, kKernel, kSent, kHeld };  // kHeld: a fragment whose datagram is not yet known
 
   Way way = Way::kDropped;
   uint32_t port = 0;  // of kSent
-  Bytes bytes;        // empty where dropped
+  Bytes bytes;        // empty where dropped or held
 };
 
 struct Result : Left {
-  linimo_outcome counter = LINIMO_OUTCOME_COUNT;  // the one that rose
+  linimo_outcome counter = LINIMO_OUTCOME_COUNT;  // the one that rose; none while held
   std::string fault;  // a promise that was broken: not exactly one counter, a buffer lost; else empty
 };
 
@@ -46,9 +46,13 @@ class Engine {
 
   /// The next generation. Tracked flows stay.
   virtual void apply(const Configuration& configuration) = 0;
+  /// Tracked flows, and fragments, whether remembered or held.
   virtual void forget_flows() = 0;
-  /// `now_s`: seconds of a clock that never goes back.
-  virtual Result run(ByteView frame, uint32_t now_s) = 0;
+  /// `now_ms`: of a clock that never goes back. An engine in the kernel has that of the kernel instead.
+  virtual Result run(ByteView frame, uint64_t now_ms) = 0;
+  /// What a worker does between bursts: one result for each held fragment whose fate is now known, in any
+  /// order. It was sent (forwarded) or dropped (fragment_unmatched).
+  virtual std::vector<Result> settle(uint64_t now_ms) = 0;
 };
 
 }  // namespace linimo::tests

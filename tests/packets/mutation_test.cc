@@ -28,7 +28,7 @@ TEST(Mutations, AreSound) {
     std::vector<Bytes> frames(1 + random() % kMaxBurst);
     for (Bytes& frame : frames) frame = mutator.next();
     const std::vector<ByteView> views(frames.begin(), frames.end());
-    const BurstResult result = engine.run_burst(views, kStart_s + static_cast<uint32_t>(done / 1000));
+    const BurstResult result = engine.run_burst(views, kStart_ms + static_cast<uint64_t>(done));
     ASSERT_EQ(fault_of_burst(views, result, configuration), "") << "after " << done << " mutations";
     for (size_t i = 0; i < seen.size(); ++i) seen[i] += result.counts[i];
     done += static_cast<int>(frames.size());
@@ -49,7 +49,7 @@ TEST(Mutations, FramesTooShortForEthernetAreTheKernels) {
   engine.apply(case_file().configuration);
   const Bytes& whole = case_file().cases.front().steps.front().frame;
   for (size_t length = 0; length < 14; ++length) {
-    const Result result = engine.run(ByteView(whole).first(length), kStart_s);
+    const Result result = engine.run(ByteView(whole).first(length), kStart_ms);
     EXPECT_EQ(result.fault, "");
     EXPECT_EQ(result.counter, LINIMO_OUTCOME_kernel) << length;
     EXPECT_EQ(result.bytes, Bytes(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(length)));

@@ -14,7 +14,11 @@ constexpr uint8_t kTelling[] = {0, 1, 4, 5, 6, 17, 20, 40, 41, 43, 44, 47, 58, 6
 Mutator::Mutator(const CaseFile& file, uint64_t seed) : random_(seed) {
   // The same number of each case's frames, or those with hundreds of steps would crowd out the others.
   for (const Case& from : file.cases) {
-    for (size_t i = 0; i < 8; ++i) frames_.push_back(&from.steps[i % from.steps.size()].frame);
+    std::vector<const Bytes*> frames;
+    for (const Step& step : from.steps) {
+      if (!step.settles) frames.push_back(&step.frame);
+    }
+    for (size_t i = 0; i < 8; ++i) frames_.push_back(frames[i % frames.size()]);
   }
 }
 

@@ -65,7 +65,7 @@ class Tracking : public testing::TestWithParam<int> {
 
   /// Sends a frame and says to which backend it went; all backends of the pool have IPv4 addresses.
   Address sent_to(const Bytes& frame, uint32_t after_s = 0) {
-    const Result result = engine.run(frame, kStart_s + after_s);
+    const Result result = engine.run(frame, kStart_ms + after_s * 1000);
     EXPECT_EQ(result.fault, "");
     EXPECT_EQ(result.counter, LINIMO_OUTCOME_forwarded) << outcome_name(result.counter);
     Address address = *Address::parse("0.0.0.0");
@@ -173,9 +173,9 @@ TEST_P(Tracking, WhenAllDrainTrackedFlowsLiveAndNewOnesHaveNoBackend) {
   for (size_t flow = 0; flow < kFlows; ++flow) sent_to(packet(flow, kSyn));
   engine.apply(with({0, 1, 2, 3}, LINIMO_BACKEND_DRAINING));
   for (size_t flow = 0; flow < kFlows; ++flow) EXPECT_EQ(sent_to(packet(flow), 1), before[flow]);
-  EXPECT_EQ(engine.run(packet(kFlows, kSyn), kStart_s).counter, LINIMO_OUTCOME_no_backend);
+  EXPECT_EQ(engine.run(packet(kFlows, kSyn), kStart_ms).counter, LINIMO_OUTCOME_no_backend);
   engine.apply(with({0, 1, 2, 3}, LINIMO_BACKEND_DOWN));
-  EXPECT_EQ(engine.run(packet(0), kStart_s).counter, LINIMO_OUTCOME_no_backend);
+  EXPECT_EQ(engine.run(packet(0), kStart_ms).counter, LINIMO_OUTCOME_no_backend);
 }
 
 TEST_P(Tracking, AServiceThatMovesToAnotherPoolTakesItsFlowsAlong) {

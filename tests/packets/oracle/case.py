@@ -2,7 +2,8 @@
 
 A case is a list of steps. A step is one frame in and what must become of it: an outcome (the name of its counter) and,
 if a frame leaves, its port and bytes. Where the Maglev table decides, a step lists one possibility per backend, and
-`choice` says how the steps must relate: "same" backend for all, or "spread" over all backends."""
+`choice` says how the steps must relate: "same" backend for all of a flow, or "spread" over all backends. A fragment
+that comes too early is held; a settling step then says what is released."""
 
 from __future__ import annotations
 
@@ -55,6 +56,19 @@ class Step:
     frame: bytes
     outcome: str
     out: list[dict] = field(default_factory=list)  # possibilities: {"port": n, "bytes": hex}; none: nothing leaves
+    flow: str = ""  # which steps of a case are of one flow, where there are several
+
+    def to_json(self) -> dict:
+        return {"frame": self.frame.hex(), "outcome": self.outcome, "out": self.out, "flow": self.flow}
+
+
+@dataclass
+class Settling:
+    """The engine has time for what it holds: these frames are released, in any order."""
+    released: list[Step]
+
+    def to_json(self) -> dict:
+        return {"released": [step.to_json() for step in self.released]}
 
 
 def forwarded(inner: Packet, pool: str, *, frame: bytes | None = None, flow: Flow | None = None,
@@ -83,15 +97,22 @@ def dropped(frame: bytes, reason: str) -> Step:
 class Case:
     name: str
     row: str  # of packets.md
-    steps: list[Step]
+    steps: list[Step | Settling]
     choice: str = ""
+    ordered: bool = False  # a step depends on those before it
+    configuration: str = "main"
 
     def to_json(self) -> dict:
-        steps = [{"frame": step.frame.hex(), "outcome": step.outcome, "out": step.out} for step in self.steps]
-        return {"name": self.name, "row": self.row, "choice": self.choice, "steps": steps}
+        return vars(self) | {"steps": [step.to_json() for step in self.steps]}
+
+    @property
+    def frames(self) -> list[bytes]:
+        return [step.frame for step in self.steps if isinstance(step, Step)]
 
 
 class Cases(list[Case]):
-    def add(self, name: str, row: str, *steps: Step, choice: str = "") -> None:
-        assert steps and name not in {case.name for case in self}, name
-        self.append(Case(name, row, list(steps), choice))
+    def add(self, name: str, row: str, *steps: Step | Settling, **more: object) -> None:
+        case = Case(name, row, list(steps), **more)
+        assert case.frames and name not in {case.name for case in self}, name
+        assert case.ordered or all(isinstance(step, Step) and step.outcome != "held" for step in steps), name
+        self.append(case)

@@ -1,4 +1,4 @@
-"""The configuration that all cases run under: one node with two ports, and services whose backend is forced.
+"""The configuration that nearly all cases run under: one node with two ports, and services whose backend is forced.
 
 Nearly every pool has one backend, so that a case need not know the Maglev table to know every byte that leaves."""
 
@@ -25,6 +25,8 @@ class Backend:
     next_hop: str = "resolved"  # resolved | unresolved | no_route | wrong_egress
     state: str = "up"  # up | draining | down
     weight: int = 100
+    server_id: int = 0
+    tags: list[list[int]] = field(default_factory=list)  # [TPID, control information] of the route's device, outermost first
 
     def __post_init__(self) -> None:
         self.mac = f"02:00:00:00:01:{self.id:02x}"
@@ -39,6 +41,8 @@ class Pool:
     name: str
     backends: list[Backend]
     encapsulation: str = "ipip"
+    gue_port: int = 6080
+    server_id_length: int = 0
 
     @property
     def only(self) -> Backend:
@@ -54,6 +58,9 @@ class Service:
     ports: list[list[int]]  # [first, last]
     tracking: str = "full"
     source_hash: bool = False
+    no_backend: str = "drop"
+    quic: bool = False
+    server_id_offset: int = 1
     idle_timeout_s: int = 900
     allow_sources: list[str] = field(default_factory=list)
 
@@ -78,7 +85,37 @@ MANY = {
     "many": Pool("many", [Backend(f"10.0.2.{n}", 20 + n) for n in range(1, 5)]),
     "many6": Pool("many6", [Backend(f"2001:db8:2::{n}", 24 + n, port=1) for n in range(1, 4)], "gre"),
 }
-POOLS = FORWARDING | FAILING | MANY
+GUE = {
+    "gue4": Pool("gue4", [Backend("10.0.3.1", 31, mtu=1528)], "gue"),
+    "gue6": Pool("gue6", [Backend("2001:db8:3::1", 32, port=1, mtu=1548)], "gue"),
+    "gue4_port": Pool("gue4_port", [Backend("10.0.3.2", 33, port=1)], "gue", gue_port=9),
+    "gue6_port": Pool("gue6_port", [Backend("2001:db8:3::2", 34)], "gue", gue_port=65535),
+}
+TAG, SERVICE_TAG = [0x8100, 0x6007], [0x88A8, 0x1FFF]  # priority 3, VLAN 7; drop eligible, VLAN 4095
+TAGGED = {
+    "tagged4": Pool("tagged4", [Backend("10.0.4.1", 41, tags=[TAG])]),
+    "tagged6": Pool("tagged6", [Backend("2001:db8:4::1", 42, port=1, mtu=1600, tags=[SERVICE_TAG, TAG])], "gre"),
+    "tagged_gue6": Pool("tagged_gue6", [Backend("2001:db8:4::2", 43, mtu=1500, tags=[TAG, TAG])], "gue"),
+}
+SMALL = {
+    "small_ipip4": Pool("small_ipip4", [Backend("10.0.5.1", 51, mtu=400)]),
+    "small_ipip6": Pool("small_ipip6", [Backend("2001:db8:5::1", 52, port=1, mtu=400)]),
+    "small_gre4": Pool("small_gre4", [Backend("10.0.5.2", 53, mtu=401)], "gre"),
+    "small_gre6": Pool("small_gre6", [Backend("2001:db8:5::2", 54, mtu=1280)], "gre"),
+    "small_gue4": Pool("small_gue4", [Backend("10.0.5.3", 55, port=1, mtu=402, tags=[TAG])], "gue"),
+    "small_gue6": Pool("small_gue6", [Backend("2001:db8:5::3", 56, mtu=1400)], "gue"),
+    "tiny": Pool("tiny", [Backend("2001:db8:5::4", 57, mtu=100)], "gue"),  # leaves less than IPv4's least MTU of 68
+}
+QUIC = {
+    "quic": Pool("quic", [Backend("10.0.6.1", 61, server_id=0x010203), Backend("10.0.6.2", 62, server_id=0),
+                          Backend("10.0.6.3", 63, server_id=0xFFFFFF, state="draining"),
+                          Backend("10.0.6.4", 64, server_id=0xABCDEF, state="down")], server_id_length=3),
+    "quic8": Pool("quic8", [Backend(f"2001:db8:6::{n}", 64 + n, server_id=n << 56 | n) for n in (1, 2)], "gre",
+                  server_id_length=8),
+    "quic1": Pool("quic1", [Backend(f"10.0.6.1{n}", 70 + n, server_id=0x40 + n) for n in (1, 2)], "gue",
+                  server_id_length=1),
+}
+POOLS = FORWARDING | FAILING | MANY | GUE | TAGGED | SMALL | QUIC
 
 
 def vip(family: int, number: int) -> str:
@@ -90,7 +127,7 @@ def both(number: int) -> list[str]:
 
 
 # Each pool that forwards or fails has a VIP pair of its own, with TCP port 80 and UDP port 53.
-VIP_OF_POOL = {name: number for number, name in enumerate(FORWARDING | FAILING, start=1)}
+VIP_OF_POOL = {name: number for number, name in enumerate(FORWARDING | FAILING | GUE | TAGGED | SMALL, start=1)}
 OWN_VIP = 30  # the host has it as well
 PRIVATE_VIP = 40  # allow_sources
 PRECEDENCE_VIP = 41
@@ -98,8 +135,12 @@ PREFIX_VIPS = ["203.0.113.64/28", "2001:db8:f:64::/64"]
 INSIDE_PREFIX = ["203.0.113.70", "2001:db8:f:64::70"]
 SOURCE_HASH_VIP, TRACKED_VIP, UNTRACKED_VIP, UNTRACKED6_VIP = 50, 51, 52, 53
 
+REJECT_VIP, REJECT_DRAINING_VIP = 54, 55  # both ports; no backend lives
+QUIC_VIP, QUIC8_VIP, QUIC1_VIP, NOT_QUIC_VIP = 56, 57, 58, 59  # UDP 443
+
 TCP80 = [[80, 80]]
 UDP53 = [[53, 53]]
+UDP443 = [[443, 443]]
 ANY = [[0, 65535]]
 
 
@@ -127,15 +168,33 @@ def _services() -> list[Service]:
         Service("many", both(UNTRACKED_VIP), "tcp", ANY, tracking="off"),
         Service("many", both(UNTRACKED_VIP), "udp", ANY, tracking="off", idle_timeout_s=60),
         Service("many6", both(UNTRACKED6_VIP), "tcp", ANY, tracking="off"),
+        Service("down", both(REJECT_VIP), "tcp", ANY, no_backend="reject"),
+        Service("down", both(REJECT_VIP), "udp", ANY, tracking="off", no_backend="reject"),
+        Service("draining", both(REJECT_DRAINING_VIP), "tcp", TCP80, no_backend="reject"),
+        Service("draining", both(REJECT_DRAINING_VIP), "udp", UDP53, tracking="off", no_backend="reject"),
+        Service("quic", both(QUIC_VIP), "udp", UDP443, idle_timeout_s=60, quic=True),
+        Service("quic8", both(QUIC8_VIP), "udp", UDP443, tracking="off", quic=True, server_id_offset=12),
+        Service("quic1", both(QUIC1_VIP), "udp", UDP443, idle_timeout_s=60, quic=True, server_id_offset=0),
+        Service("quic", both(NOT_QUIC_VIP), "udp", UDP443, idle_timeout_s=60),
     ]
     return services
 
 
-def configuration() -> dict:
-    """As the case file has it: the index of a service is its id, pools are named."""
+# How many leading bits of the outer sources stay; the rest comes from the flow hash.
+ENCAP_PREFIXES = {"main": {4: 32, 6: 128}, "source_prefix": {4: 10, 6: 64}, "source_prefix_odd": {4: 31, 6: 107},
+                  "source_prefix_all": {4: 0, 6: 128}}
+
+
+def configurations() -> dict:
+    return {name: _configuration(prefixes) for name, prefixes in ENCAP_PREFIXES.items()}
+
+
+def _configuration(encap_prefixes: dict[int, int]) -> dict:
+    """As the case file has it: the index of a service is its id, pools are named, prefixes count in 128 bits."""
     return {
         "hash_seed": SEED,
         "encap_sources": list(ENCAP_SOURCES.values()),
+        "encap_prefixes": [96 + encap_prefixes[4], encap_prefixes[6]],
         "port_macs": PORT_MACS,
         "host_addresses": HOST_ADDRESSES,
         "pools": [asdict(pool) for pool in POOLS.values()],
