@@ -130,7 +130,8 @@ struct HeldTable {
   uint16_t highest;   // one more than the highest index of a backend among them; 0: none
 };
 
-/// By pool. Only SnapshotView::copy writes it; it goes with its block, into which nobody else may write.
+/// By pool. Only SnapshotView::copy writes it; it goes with its block, into which nobody else may write, but
+/// behind the snapshot.
 using HeldTables = std::vector<HeldTable>;
 
 class SnapshotView {

@@ -1,24 +1,49 @@
 #include "dataplane/forward/generation.h"
 
 #include <algorithm>
+#include <cstring>
+#include <memory>
 
 namespace linimo {
+namespace {
+
+/// The backends of a snapshot that is not validated yet, if it is a valid one.
+size_t most_backends(std::span<const std::byte> snapshot) {
+  if (snapshot.size() < sizeof(linimo_header)) return 0;
+  linimo_header header;
+  std::memcpy(&header, snapshot.data(), sizeof header);
+  return std::min({size_t{header.sections[LINIMO_SECTION_BACKENDS].count},
+                   snapshot.size() / sizeof(linimo_backend), size_t{LINIMO_MAX_BACKEND_IDS}});
+}
+
+}  // namespace
 
 tl::expected<std::unique_ptr<const Generation>, std::string> Generation::compile(
     std::span<const std::byte> snapshot, const Allocate& allocate, std::span<const Address> host_addresses) {
-  Block block = allocate(snapshot.size());
+  const size_t targets_at = (snapshot.size() + alignof(Target) - 1) / alignof(Target) * alignof(Target);
+  const size_t most_targets = most_backends(snapshot);
+  Block block = allocate(targets_at + most_targets * sizeof(Target));
   if (!block.memory)
     return tl::unexpected<std::string>("no memory for " + std::to_string(snapshot.size()) + " bytes");
   const auto view = SnapshotView::copy(snapshot, block.memory.get(), block.held);
   if (!view) return tl::unexpected(view.error());
-  return std::unique_ptr<const Generation>(new Generation(std::move(block.memory), *view, host_addresses));
+  const size_t backends = view->backends().size();
+  if (backends > most_targets) return tl::unexpected<std::string>("the snapshot changed while it was read");
+  auto* targets = reinterpret_cast<Target*>(block.memory.get() + targets_at);
+  std::uninitialized_default_construct_n(targets, backends);
+  return std::unique_ptr<const Generation>(
+      new Generation(std::move(block.memory), *view, {targets, backends}, host_addresses));
 }
 
-Generation::Generation(Memory memory, const SnapshotView& view, std::span<const Address> host_addresses)
-    : memory_(std::move(memory)), view_(view), seed_(view.header().hash_seed), vips_(view.vips()) {
+Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target> targets,
+                       std::span<const Address> host_addresses)
+    : memory_(std::move(memory)),
+      view_(view),
+      seed_(view.header().hash_seed),
+      vips_(view.vips()),
+      targets_(targets) {
   const Address source4 = Address::from_abi(view.header().encap_source4);
   const Address source6 = Address::from_abi(view.header().encap_source6);
-  targets_.resize(view.backends().size());
   uint32_t highest_id = 0;
   for (const linimo_backend& backend : view.backends()) highest_id = std::max(highest_id, backend.id);
   by_id_.resize(view.backends().empty() ? 0 : highest_id + 1);

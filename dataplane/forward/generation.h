@@ -98,15 +98,16 @@ class Generation {
   uint32_t service_id(const ServiceView& service) const { return service.tracking_key.id; }
 
  private:
-  Generation(Memory memory, const SnapshotView& view, std::span<const Address> host_addresses);
+  Generation(Memory memory, const SnapshotView& view, std::span<Target> targets,
+             std::span<const Address> host_addresses);
 
-  Memory memory_;
+  Memory memory_;  // of the snapshot, and behind it the targets
   SnapshotView view_;
   uint64_t seed_;
   VipTable vips_;
   std::vector<ServiceView> services_;
   std::vector<SourceView> sources_;
-  std::vector<Target> targets_;
+  std::span<Target> targets_;
   std::vector<const Target*> by_id_;
   std::vector<uint16_t> timeouts_;
   std::vector<AddressWords> host_addresses_;

@@ -99,7 +99,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   // Fresh memory, and memory that has the sound snapshot's tables already: both say the same of it.
   HeldTables held;
-  Generation::Memory memory = allocate(std::max(bytes.size(), sound.size()));
+  Generation::Memory memory = allocate(64 * 1024);  // more than any of these needs
   if (!SnapshotView::copy(sound, memory.get(), &held)) std::abort();
   const auto used = Generation::compile(bytes, [&](size_t) { return Generation::Block(memory, held); });
   const auto fresh = Generation::compile(bytes, allocate);
