@@ -108,7 +108,7 @@ struct WorkerResult {
 
 /// What a worker does, without ports: bursts from its own buffers through the pipeline.
 void work(uint32_t index, Publication& publication, const NextHopTable& next_hops, WorkerCounters& counters,
-          const std::atomic<bool>& running, WorkerResult& result) {
+          const std::atomic<bool>& running, std::atomic<uint32_t>& ready, WorkerResult& result) {
   const std::vector<Mac> macs(1);
   std::vector<std::byte> memory(ConnectionTable::bytes_for(64) + 64);
   auto* aligned = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
@@ -118,6 +118,7 @@ void work(uint32_t index, Publication& publication, const NextHopTable& next_hop
   BurstOutput out;
   const Generation* last = nullptr;
   publication.join(index);
+  ++ready;
   for (uint32_t round = 0; running.load(std::memory_order_relaxed); ++round) {
     const Generation* generation = publication.between_bursts(index);
     result.switches += generation != last;
@@ -154,12 +155,14 @@ TEST(Publication, SwapsAreWholeAndLoseNothing) {
     Publication publication(kWorkers, allocate);
     ASSERT_TRUE(publication.publish(snapshot_of(1, 1), {}));
     std::atomic<bool> running = true;
+    std::atomic<uint32_t> ready = 0;
     WorkerResult results[kWorkers];
     std::vector<std::thread> workers;
     for (uint32_t i = 0; i < kWorkers; ++i) {
       workers.emplace_back(work, i, std::ref(publication), std::cref(next_hops), std::ref(counters.row(i)),
-                           std::cref(running), std::ref(results[i]));
+                           std::cref(running), std::ref(ready), std::ref(results[i]));
     }
+    while (ready != kWorkers) std::this_thread::yield();
     const auto view = CountersView::map(counters.fd());
     ASSERT_TRUE(view);
     int64_t held_early = 0;
