@@ -66,7 +66,10 @@ TEST_F(PlannerTest, LeavesOutWhatIsUnknownAndKeepsWhatIsDown) {
   states_[key("a", "10.0.1.3")] = HealthState::kDown;
   const SnapshotSpec spec = plan();
   ASSERT_EQ(spec.pools[0].backends.size(), 2u);
-  EXPECT_EQ(spec.pools[0].backends[0].state, LINIMO_BACKEND_DOWN);
+  EXPECT_EQ(spec.pools[0].backends[0].address, *Address::parse("10.0.1.2"));  // as they stand in a snapshot
+  EXPECT_EQ(spec.pools[0].backends[0].state, LINIMO_BACKEND_DRAINING);
+  EXPECT_EQ(spec.pools[0].backends[1].address, *Address::parse("10.0.1.3"));
+  EXPECT_EQ(spec.pools[0].backends[1].state, LINIMO_BACKEND_DOWN);
   EXPECT_TRUE(spec.pools[0].table->members.empty());
   EXPECT_NE(spec.pools[1].backends[0].id, ids_.backend(key("a", "10.0.1.1")))
       << "an id is of (pool, address)";
