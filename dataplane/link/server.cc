@@ -1,5 +1,6 @@
 #include "dataplane/link/server.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
@@ -17,10 +18,11 @@ namespace {
 
 constexpr size_t kMaxPeers = 8;
 constexpr size_t kMaxDescriptors = 4;  // one is expected; more are closed
-// Nobody publishes so often. Without a limit one mistake could use up all generations, for good: they never go
-// back, and the last one is kept on disk.
+// Nobody publishes so often. Without a limit one mistake could use up all generations, for good: they never
+// go back, and the last one is kept on disk.
 constexpr uint64_t kLongestStep = 1ULL << 32;
-constexpr uint64_t kLongestFirstStep = 1ULL << 63;  // the control plane may have come far before this one started
+constexpr uint64_t kLongestFirstStep = 1ULL
+                                       << 63;  // the control plane may have come far before this one started
 constexpr auto kHelloLimit = std::chrono::seconds(2);
 
 std::system_error failed(const std::string& what) {
@@ -93,7 +95,10 @@ LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, Engin
       on_accepted_(std::move(on_accepted)),
       listener_(listen_on(path_)) {
   loop_.add(listener_.get(), [this] { accept_peer(); });
-  loop_.every(std::chrono::milliseconds(500), [this] { drop_silent_peers(); });
+  loop_.every(std::chrono::milliseconds(500), [this] {
+    drop_silent_peers();
+    log_what_was_kept_out();
+  });
 }
 
 LinkServer::~LinkServer() {
@@ -109,17 +114,15 @@ void LinkServer::accept_peer() {
   if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return;
   peers_.push_front({.fd = std::move(fd), .pid = credentials.pid, .since = Clock::now()});
   const PeerAt peer = peers_.begin();
-  const bool trusted = credentials.uid == 0 || credentials.uid == geteuid();
-  if (!trusted || peers_.size() > kMaxPeers) {
-    const std::string reason = trusted
-                                   ? "too many connections"
-                                   : fmt::format("user {} may not control this data plane", credentials.uid);
-    spdlog::warn("link: refused pid {}: {}", peer->pid, reason);
+  if (credentials.uid != 0 && credentials.uid != geteuid()) {
+    const std::string reason = fmt::format("user {} may not control this data plane", credentials.uid);
+    log(kTurnedAway, fmt::format("refused pid {}: {}", peer->pid, reason));
     refuse(*peer, 0, reason);
     hang_up(peer->fd.get());
     peers_.erase(peer);
     return;
   }
+  make_room();
   loop_.add(peer->fd.get(), [this, peer] { read_from(peer); });
 }
 
@@ -136,7 +139,7 @@ void LinkServer::read_from(PeerAt peer) {
   if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (length <= 0) {
     if (peer->controller)
-      spdlog::warn("link: the control plane (pid {}) has gone; forwarding goes on", peer->pid);
+      log(kGone, fmt::format("the control plane (pid {}) has gone; forwarding goes on", peer->pid));
     disconnect(peer);
     return;
   }
@@ -181,14 +184,15 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   }
   peer.controller = send_message(peer.fd.get(), protocol::encode(welcome), descriptors);
   if (peer.controller)
-    spdlog::info("link: pid {} is the control plane; generation {} is live", peer.pid, welcome.generation);
+    log(kGreeted,
+        fmt::format("pid {} is the control plane; generation {} is live", peer.pid, welcome.generation));
   return peer.controller;
 }
 
 bool LinkServer::publish(Peer& peer, const protocol::Publish& message,
                          std::span<const UniqueFd> descriptors) {
   const auto no = [&](const std::string& reason) {
-    spdlog::warn("link: generation {} refused: {}", message.generation, reason);
+    log(kRefusedGeneration, fmt::format("generation {} refused: {}", message.generation, reason));
     return refuse(peer, message.generation, reason);
   };
   if (descriptors.size() != 1)
@@ -235,8 +239,38 @@ void LinkServer::drop_silent_peers() {
   for (PeerAt peer = peers_.begin(); peer != peers_.end();) {
     const PeerAt current = peer++;
     if (current->controller || now - current->since < kHelloLimit) continue;
-    spdlog::warn("link: pid {} connected and said nothing; cut off", current->pid);
+    log(kSilent, fmt::format("pid {} connected and said nothing; cut off", current->pid));
     disconnect(current);
+  }
+}
+
+/// When there are too many, who has said nothing for longest gives way to who has just come: a crowd that
+/// says nothing keeps no control plane out. Nor does one that grows: in each round of the loop one more comes
+/// in, and all that have said something are read.
+void LinkServer::make_room() {
+  if (peers_.size() <= kMaxPeers) return;
+  const auto oldest =
+      std::find_if(peers_.rbegin(), peers_.rend(), [](const Peer& peer) { return !peer.controller; });
+  log(kTurnedAway, fmt::format("pid {} said nothing and gave way: too many connections", oldest->pid));
+  refuse(*oldest, 0, "too many connections");
+  disconnect(std::prev(oldest.base()));
+}
+
+void LinkServer::log(Event event, const std::string& text) {
+  const auto kept_out = log_limits_[event].pass(Clock::now());
+  if (!kept_out) return;
+  const auto level = event == kGreeted ? spdlog::level::info : spdlog::level::warn;
+  const std::string others = *kept_out == 0 ? "" : fmt::format(" ({} more like it before)", *kept_out);
+  spdlog::log(level, "link: {}{}", text, others);
+}
+
+void LinkServer::log_what_was_kept_out() {
+  static constexpr std::array<const char*, kEventCount> kEvents = {
+      "connections turned away", "silent connections cut off", "control planes let in", "control planes gone",
+      "generations refused"};
+  for (int event = 0; event < kEventCount; ++event) {
+    const uint64_t count = log_limits_[event].overdue(Clock::now());
+    if (count != 0) spdlog::warn("link: {} more {} meanwhile", count, kEvents[event]);
   }
 }
 

@@ -1,11 +1,12 @@
 // The data plane's end of the socket to the control plane (maglev/protocol.h says what is spoken).
 //
 // Nothing that comes in is trusted. Credentials are the kernel's; one controller at a time, the first to say
-// hello; who connects and says nothing is cut off; a snapshot is copied out of a descriptor that cannot
-// change before anything is read of it. Runs on the control thread, so the worst that a controller can do to
-// the packet path is to publish often.
+// hello; who connects and says nothing is cut off, or gives way when there are many; a snapshot is copied out
+// of a descriptor that cannot change before anything is read of it. Runs on the control thread, so the worst
+// that a controller can do to the packet path is to publish often.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <functional>
@@ -15,6 +16,7 @@
 
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
+#include "dataplane/link/log_limit.h"
 #include "maglev/protocol.h"
 #include "maglev/unique_fd.h"
 
@@ -51,6 +53,9 @@ class LinkServer {
   };
   using PeerAt = std::list<Peer>::iterator;
 
+  /// What a peer can have logged as often as it likes.
+  enum Event { kTurnedAway, kSilent, kGreeted, kGone, kRefusedGeneration, kEventCount };
+
   void accept_peer();
   void read_from(PeerAt peer);
   bool handle(Peer& peer, std::span<const std::byte> packet, std::span<const UniqueFd> descriptors);
@@ -59,6 +64,9 @@ class LinkServer {
   bool refuse(const Peer& peer, uint64_t generation, std::string_view reason);
   void disconnect(PeerAt peer);
   void drop_silent_peers();
+  void make_room();
+  void log(Event event, const std::string& text);
+  void log_what_was_kept_out();
 
   EventLoop& loop_;
   std::filesystem::path path_;
@@ -66,7 +74,8 @@ class LinkServer {
   Identity identity_;
   OnAccepted on_accepted_;
   UniqueFd listener_;
-  std::list<Peer> peers_;
+  std::list<Peer> peers_;  // the newest first
+  std::array<LogLimit, kEventCount> log_limits_;
   bool restored_ = false;
 };
 
