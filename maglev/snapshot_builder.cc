@@ -277,6 +277,9 @@ std::vector<std::byte> build_snapshot(const SnapshotSpec& spec) {
 
 void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   Sections sections;
+  size_t backends = 0;
+  for (const PoolSpec& pool : spec.pools) backends += pool.backends.size();
+  sections.backends.reserve(backends);
   for (const PoolSpec& pool : spec.pools) add_pool(pool, sections);
   for (const ServiceSpec& service : spec.services) add_service(service, sections);
   add_vips(spec.services, sections);
