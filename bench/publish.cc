@@ -196,10 +196,10 @@ int run(const Options& options) {
              options.workers, rounds.size());
   fmt::print("  plan (one table populated)         {:7.3f}\n", median(rounds, &Round::plan));
   fmt::print("  build the snapshot                 {:7.3f}\n", median(rounds, &Round::build));
-  fmt::print("  write and seal the memfd           {:7.3f}\n", median(rounds, &Round::seal));
+  fmt::print("  write what differs, seal the memfd {:7.3f}\n", median(rounds, &Round::seal));
   fmt::print("  copied, validated, taken, acked    {:7.3f}\n", median(rounds, &Round::taken));
   fmt::print("  from change to acknowledgement     {:7.3f}\n", median(rounds, &Round::whole));
-  fmt::print("after it, preparing the next memfd    {:7.3f}\n", median(rounds, &Round::prepare));
+  fmt::print("  after it: the next memfd prepared  {:7.3f}\n", median(rounds, &Round::prepare));
   if (!options.json.empty()) {
     std::ofstream(options.json) << fmt::format(
         "{{\"services\": {}, \"table_size\": {}, \"backends\": {}, \"bytes\": {}, \"workers\": {}, "
