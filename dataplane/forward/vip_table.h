@@ -84,8 +84,10 @@ class VipTable {
   }
 
   uint64_t place(const AddressWords& address, uint32_t bits) const {
-    const uint64_t mixed = (address.low ^ bits) * 0x9e3779b97f4a7c15 ^ address.high * 0xc2b2ae3d27d4eb4f;
-    return (mixed ^ mixed >> 32) & mask_;
+    // Twice, so that neighbours, which differ in the last byte and so in the highest bits, come to lie apart.
+    uint64_t mixed = (address.low ^ bits) * 0x9e3779b97f4a7c15 ^ address.high * 0xc2b2ae3d27d4eb4f;
+    mixed = (mixed ^ mixed >> 32) * 0x9e3779b97f4a7c15;
+    return mixed >> 32 & mask_;
   }
 
   std::vector<Slot> slots_;

@@ -6,6 +6,7 @@
 #include "tests/packets/case_file.h"
 #include "tests/packets/dpdk_engine.h"
 #include "tests/packets/expect.h"
+#include "tests/packets/xdp_engine.h"
 
 namespace linimo::tests {
 namespace {
@@ -45,8 +46,15 @@ Engine& dpdk() {
   return dpdk_engine();
 }
 
+Engine& xdp() {
+  return xdp_engine();
+}
+
 INSTANTIATE_TEST_SUITE_P(Dpdk, PacketCase,
                          testing::Combine(testing::Values(&dpdk), testing::ValuesIn(case_file().cases)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Xdp, PacketCase,
+                         testing::Combine(testing::Values(&xdp), testing::ValuesIn(case_file().cases)),
                          name_of);
 
 }  // namespace

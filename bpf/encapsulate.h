@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+ *
+ * Into the tunnel and onto the wire: the frame becomes Ethernet with the tags of the route, outer header,
+ * inner packet. The inner packet is not altered in any byte; the old link header and padding go.
+ */
+#ifndef LINIMO_BPF_ENCAPSULATE_H
+#define LINIMO_BPF_ENCAPSULATE_H
+
+#include "count.h"
+
+enum { kTtl = 64, kGuePortFirst = 49152, kGueFlowBits = 0x3fff };
+
+struct gre_header { /* RFC 2784, without checksum */
+  __be16 flags_version;
+  __be16 protocol;
+};
+
+static __always_inline __u8 protocol_of(const struct linimo_xdp_target* target, int inner_v6) {
+  if (target->encapsulation == LINIMO_ENCAP_GRE) return IPPROTO_GRE;
+  if (target->encapsulation == LINIMO_ENCAP_GUE) return IPPROTO_UDP;
+  return inner_v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+}
+
+/* What follows the outer IP header, if anything: GRE, or GUE's UDP header with its checksum still zero. */
+static __always_inline int write_shim(void* at, void* data_end, const struct linimo_xdp_target* target,
+                                      int inner_v6, __u32 inner_length, __u64 hash) {
+  if (target->encapsulation == LINIMO_ENCAP_GRE) {
+    struct gre_header* gre = at;
+    if ((void*)(gre + 1) > data_end) return 0;
+    gre->flags_version = 0;
+    gre->protocol = inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+  } else if (target->encapsulation == LINIMO_ENCAP_GUE) {
+    struct udphdr* udp = at;
+    if ((void*)(udp + 1) > data_end) return 0;
+    udp->source = bpf_htons(kGuePortFirst + (hash & kGueFlowBits));
+    udp->dest = target->gue_port;
+    udp->len = bpf_htons(inner_length + sizeof *udp);
+    udp->check = 0;
+  }
+  return 1;
+}
+
+static __always_inline int write_outer_v4(void* at, void* data_end, const struct linimo_xdp_target* target,
+                                          const struct packet* p, __u64 hash) {
+  struct iphdr* ip = at;
+  if ((void*)(ip + 1) > data_end) return 0;
+  const int dont_fragment = p->v6 || p->ip_fragment & bpf_htons(kDontFragmentBit);
+  const __u8 protocol = protocol_of(target, p->v6);
+  const __be32 varying_source = bpf_htonl(hash & target->source_hash_mask);
+  __be32 source, destination;
+  __builtin_memcpy(&source, target->source + 12, 4);
+  __builtin_memcpy(&destination, target->destination + 12, 4);
+  ip->version = 4;
+  ip->ihl = 5;
+  ip->tos = p->traffic_class;
+  ip->tot_len = bpf_htons(p->ip_length + target->header_length);
+  ip->id = dont_fragment ? 0 : p->ip_id;
+  ip->frag_off = dont_fragment ? bpf_htons(kDontFragmentBit) : 0;
+  ip->ttl = kTtl;
+  ip->protocol = protocol;
+  ip->saddr = source | varying_source;
+  ip->daddr = destination;
+  const __u64 sum = (__u64)target->checksum_base + ((__u32)p->traffic_class << 8) + ip->tot_len + ip->id +
+                    ip->frag_off + ((__u32)protocol << 8) + varying_source;
+  ip->check = ~fold(sum);
+  return write_shim(ip + 1, data_end, target, p->v6, p->ip_length, hash);
+}
+
+static __always_inline int write_outer_v6(void* at, void* data_end, const struct linimo_xdp_target* target,
+                                          const struct packet* p, __u64 hash) {
+  struct ipv6hdr* ip = at;
+  if ((void*)(ip + 1) > data_end) return 0;
+  *(__be32*)ip = bpf_htonl(6U << 28 | (__u32)p->traffic_class << 20 | (hash & 0xfffff));
+  ip->payload_len = bpf_htons(p->ip_length + target->header_length - sizeof *ip);
+  ip->nexthdr = protocol_of(target, p->v6);
+  ip->hop_limit = kTtl;
+  __u64 source_low;
+  __builtin_memcpy(&ip->saddr, target->source, 8);
+  __builtin_memcpy(&source_low, target->source + 8, 8);
+  source_low |= bpf_cpu_to_be64(hash & target->source_hash_mask);
+  __builtin_memcpy((__u8*)&ip->saddr + 8, &source_low, 8);
+  __builtin_memcpy(&ip->daddr, target->destination, 16);
+  return write_shim(ip + 1, data_end, target, p->v6, p->ip_length, hash);
+}
+
+struct way_out {
+  __u64 mac, tags; /* as in linimo_next_hop */
+  __u32 port;
+  __u32 mtu;
+};
+
+/* The next hop of a backend; an outcome where there is none. */
+static __always_inline int way_to(__u32 backend_id, struct way_out* way) {
+  const struct linimo_next_hop* hop = bpf_map_lookup_elem(&next_hops, &backend_id);
+  if (!hop) return LINIMO_OUTCOME_no_route;
+  const __u64 word = *(const volatile __u64*)&hop->way;
+  const __u32 state = word >> LINIMO_NEXT_HOP_STATE_SHIFT;
+  way->mac = word;
+  way->port = word >> LINIMO_NEXT_HOP_PORT_SHIFT & 0xff;
+  way->tags = *(const volatile __u64*)&hop->tags;
+  way->mtu = *(const volatile __u32*)&hop->mtu;
+  if (state == LINIMO_NEXT_HOP_RESOLVED) return LINIMO_OUTCOME_forwarded;
+  return state == LINIMO_NEXT_HOP_NO_ROUTE       ? LINIMO_OUTCOME_no_route
+         : state == LINIMO_NEXT_HOP_WRONG_EGRESS ? LINIMO_OUTCOME_wrong_egress
+                                                 : LINIMO_OUTCOME_no_nexthop;
+}
+
+static __always_inline __u32 tags_length(__u64 tags) {
+  return (__u16)tags == 0 ? 0 : (tags >> 32 & 0xffff) == 0 ? 4 : 8;
+}
+
+/* Ethernet and tags; gives where the outer header is to stand, or null. */
+static __always_inline void* write_link(void* data, void* data_end, const struct way_out* way,
+                                        const struct linimo_xdp_port* port, int outer_v6) {
+  struct ethhdr* ethernet = data;
+  if ((void*)(ethernet + 1) > data_end) return 0;
+  __builtin_memcpy(ethernet->h_dest, &way->mac, 6);
+  __builtin_memcpy(ethernet->h_source, port->mac, 6);
+  const __be16 type = outer_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+  const __u32 length = tags_length(way->tags);
+  if (length == 0) {
+    ethernet->h_proto = type;
+    return ethernet + 1;
+  }
+  __be16* word = data + __builtin_offsetof(struct ethhdr, h_proto);
+  if ((void*)(word + 3) > data_end) return 0;
+  word[0] = way->tags;
+  word[1] = way->tags >> 16;
+  if (length == 4) {
+    word[2] = type;
+    return word + 3;
+  }
+  if ((void*)(word + 5) > data_end) return 0;
+  word[2] = way->tags >> 32;
+  word[3] = way->tags >> 48;
+  word[4] = type;
+  return word + 5;
+}
+
+/* The frame, encapsulated. 0: there was no room in front of it, which a driver's headroom makes impossible.
+ */
+static __always_inline int encapsulate(struct xdp_md* ctx, const struct linimo_xdp_target* target,
+                                       const struct packet* p, const struct way_out* way,
+                                       const struct linimo_xdp_port* port, __u64 hash) {
+  const __u32 padding = p->frame_length - p->ip - p->ip_length;
+  if (padding != 0 && bpf_xdp_adjust_tail(ctx, -(int)padding)) return 0;
+  const int growth = sizeof(struct ethhdr) + tags_length(way->tags) + target->header_length - (int)p->ip;
+  if (bpf_xdp_adjust_head(ctx, -growth)) return 0;
+  void* data = (void*)(long)ctx->data;
+  void* data_end = (void*)(long)ctx->data_end;
+  void* outer = write_link(data, data_end, way, port, target->outer_v6);
+  if (!outer) return 0;
+  return target->outer_v6 ? write_outer_v6(outer, data_end, target, p, hash)
+                          : write_outer_v4(outer, data_end, target, p, hash);
+}
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+ *
+ * XXH3-64 of a flow's key, bit for bit as libxxhash computes it with a seed (maglev/hash.h). For keys of 16
+ * and of 40 bytes the algorithm mixes the input with words of its secret, to which the seed is added or from
+ * which it is taken: words that do not vary, so the process computes them once per generation
+ * (linimo_xdp_head).
+ */
+#ifndef LINIMO_BPF_HASH_H
+#define LINIMO_BPF_HASH_H
+
+#include "layout.h"
+#include "packet.h"
+
+#define LINIMO_PRIME64_1 0x9e3779b185ebca87ULL
+#define LINIMO_PRIME_MX1 0x165667919e3779f9ULL
+
+/* The halves of the 128-bit product, folded. BPF multiplies 64 bits to 64: hence four products of 32 bits. */
+static __always_inline __u64 multiply_fold(__u64 a, __u64 b) {
+  const __u64 low_low = (a & 0xffffffff) * (b & 0xffffffff);
+  const __u64 high_low = (a >> 32) * (b & 0xffffffff);
+  const __u64 low_high = (a & 0xffffffff) * (b >> 32);
+  const __u64 cross = (low_low >> 32) + (high_low & 0xffffffff) + low_high;
+  const __u64 high = (high_low >> 32) + (cross >> 32) + (a >> 32) * (b >> 32);
+  return high ^ (cross << 32 | (low_low & 0xffffffff));
+}
+
+static __always_inline __u64 avalanche(__u64 hash) {
+  hash ^= hash >> 37;
+  hash *= LINIMO_PRIME_MX1;
+  return hash ^ hash >> 32;
+}
+
+static __always_inline __u64 hash_key4(const struct linimo_xdp_head* head, const __u64 words[2]) {
+  const __u64 low = words[0] ^ head->key4_mix[0];
+  const __u64 high = words[1] ^ head->key4_mix[1];
+  return avalanche(16 + __builtin_bswap64(low) + high + multiply_fold(low, high));
+}
+
+static __always_inline __u64 hash_key6(const struct linimo_xdp_head* head, const __u64 words[5]) {
+  const __u64* mix = head->key6_mix;
+  __u64 sum = 40 * LINIMO_PRIME64_1;
+  sum += multiply_fold(words[2] ^ mix[4], words[3] ^ mix[5]);
+  sum += multiply_fold(words[1] ^ mix[6], words[2] ^ mix[7]);
+  sum += multiply_fold(words[0] ^ mix[0], words[1] ^ mix[1]);
+  sum += multiply_fold(words[3] ^ mix[2], words[4] ^ mix[3]);
+  return avalanche(sum);
+}
+
+struct flow_key {
+  struct words source, destination;
+  __be16 source_port, destination_port;
+  __u8 protocol;
+  __u8 kind; /* 1: not a flow's, but an IPv4 datagram's (fragment.h) */
+};
+
+static __always_inline __u64 hash_flow(const struct linimo_xdp_head* head, const struct flow_key* key,
+                                       int v6) {
+  const __u64 last = (__u64)key->source_port | (__u64)key->destination_port << 16 |
+                     (__u64)key->protocol << 32 | (__u64)key->kind << 40;
+  if (v6) {
+    const __u64 words[5] = {key->source.high, key->source.low, key->destination.high, key->destination.low,
+                            last};
+    return hash_key6(head, words);
+  }
+  const __u64 words[2] = {key->source.low >> 32 | key->destination.low >> 32 << 32, last};
+  return hash_key4(head, words);
+}
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+ *
+ * What the XDP program and the process that fills its maps agree on, beside the snapshot itself
+ * (maglev/abi.h).
+ *
+ * A generation is one array map, its image: the validated snapshot's own bytes from cell 0 on, then what the
+ * process compiled out of it. Everything is found by cell, 64 bytes, one cache line: no record crosses a
+ * cell. A generation's head stands in an array of two by itself, so that the program reaches it without a
+ * call.
+ */
+#ifndef LINIMO_BPF_LAYOUT_H
+#define LINIMO_BPF_LAYOUT_H
+
+#include "maglev/abi.h"
+
+#define LINIMO_CELL_BYTES 64u
+#define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces */
+#define LINIMO_MAX_PORTS 32u /* interfaces */
+#define LINIMO_TICK_SHIFT 30 /* the program's second: 2^30 ns, so that it needs no division */
+#define LINIMO_BUCKET_ENTRIES 8u
+#define LINIMO_VIP_PROBES \
+  4u /* cells that a look-up may have to read; the process makes the table large enough */
+#define LINIMO_EMPTY_VIP 0xffu
+
+struct linimo_cell {
+  __u64 words[8];
+};
+
+/* An address or prefix in memory order; IPv4 in its mapped form. Two in a cell. */
+struct linimo_xdp_vip {
+  __u64 high, low;
+  __u32 rule_first; /* index in the snapshot's rules */
+  __u32 rule_count : 24;
+  __u32 bits : 8;          /* of the prefix; LINIMO_EMPTY_VIP: nothing here */
+  struct linimo_rule only; /* where there is but one rule, it stands here too */
+};
+
+struct linimo_xdp_service {
+  __u64 slots; /* of its pool: byte offset in the image */
+  __u32 table_size;
+  __u32 pool;
+  __u32 target_first; /* cell */
+  __u32 target_count;
+  __u32 source_first; /* index of a linimo_xdp_source; source_count 0: everyone may use it */
+  __u32 source_count;
+  __u32 id;
+  __u32 idle_ticks;      /* of a tracked flow */
+  __u32 server_id_first; /* index of a linimo_xdp_server_id */
+  __u32 server_id_count;
+  __u8 tracked;
+  __u8 source_hash;
+  __u8 reject;
+  __u8 server_id_offset;
+  __u8 server_id_length; /* 0: not QUIC */
+  __u8 reserved[11];
+};
+
+struct linimo_xdp_target {
+  __u8 source[16];
+  __u8 destination[16];
+  __u64 source_hash_mask; /* host byte order: low bits of the source that come from the flow hash */
+  __u32 backend_id;
+  __u32 pool;
+  __u32 checksum_base; /* IPv4: sum over the header's parts that never change */
+  __u16 gue_port;      /* network byte order */
+  __u8 header_length;  /* bytes between the link header and the inner IP header */
+  __u8 encapsulation;
+  __u8 outer_v6;
+  __u8 alive; /* up or draining: keeps its tracked flows */
+  __u8 reserved[6];
+};
+
+struct linimo_xdp_source { /* two in a cell */
+  __u64 high, low;
+  __u32 bits;
+  __u32 v4; /* ::/0 holds no IPv4 address */
+  __u64 reserved;
+};
+
+struct linimo_xdp_server_id { /* four in a cell; those of a pool sorted */
+  __u64 id;
+  __u32 target; /* cell */
+  __u32 reserved;
+};
+
+struct linimo_xdp_head {
+  __u64 seed;
+  __u64 key4_mix[2]; /* XXH3's secret for keys of 16 and of 40 bytes, with the seed already in it */
+  __u64 key6_mix[8];
+  __u64 rules;               /* byte offset in the image */
+  __u64 size;                /* of the snapshot at the image's beginning; 0: no generation here */
+  __u32 vip_first, vip_mask; /* cells of the hash of VIPs: first, number - 1 */
+  __u32 service_first;       /* cells, by index in the snapshot */
+  __u32 source_first;
+  __u32 server_id_first;
+  __u32 target_of_id_first, target_of_id_count; /* __u32 cells of targets by backend id; 0: none */
+  __u32 host_first, host_count;                 /* the machine's own addresses, 16 bytes each */
+  __u32 reply_rate;
+  __u8 lengths4_count, lengths6_count; /* prefix lengths in use, longest first */
+  __u8 lengths4[33];
+  __u8 lengths6[129];
+  __u8 reserved[4];
+};
+
+/* Per row, beside its connection table. */
+struct linimo_xdp_flows {
+  __u64 entries;
+  __u64 services_holding; /* services that have entries */
+  __u32 of_service[LINIMO_MAX_SERVICES];
+};
+
+struct linimo_xdp_port {
+  __u32 ifindex;
+  __u8 mac[6];
+  __u8 reserved[6];
+};
+
+/* Tokens of one kind of reply in one row, in 2^-30 of a reply. */
+struct linimo_xdp_bucket {
+  __u64 refilled_ns;
+  __u64 tokens;
+};
+enum linimo_reply { LINIMO_REPLY_ECHO, LINIMO_REPLY_TOO_BIG, LINIMO_REPLY_REJECT, LINIMO_REPLY_COUNT };
+
+#ifdef __cplusplus
+#define LINIMO_ASSERT_SIZE(type, size) static_assert(sizeof(type) == (size), #type " changed its layout")
+#else
+#define LINIMO_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " changed its layout")
+#endif
+LINIMO_ASSERT_SIZE(struct linimo_cell, 64);
+LINIMO_ASSERT_SIZE(struct linimo_xdp_vip, 32);
+LINIMO_ASSERT_SIZE(struct linimo_xdp_service, 64);
+LINIMO_ASSERT_SIZE(struct linimo_xdp_target, 64);
+LINIMO_ASSERT_SIZE(struct linimo_xdp_source, 32);
+LINIMO_ASSERT_SIZE(struct linimo_xdp_server_id, 16);
+#undef LINIMO_ASSERT_SIZE
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+ *
+ * The maps, and how the program finds its way through a generation's image.
+ *
+ * The process never refills what a packet may be reading: a new generation is a new image in the slot that is
+ * not active, then one store switches `active`, which the program reads once per packet. Every access by cell
+ * is bounded by the map itself; what is found there was validated before it became visible.
+ */
+#ifndef LINIMO_BPF_TABLES_H
+#define LINIMO_BPF_TABLES_H
+
+#include "hash.h"
+#include "maglev/next_hop.h"
+#include "packet.h"
+
+/* Set before loading, one load per interface: its number among the ports, and the row of its first queue. */
+const volatile __u32 port_number = 0;
+const volatile __u32 first_row = 0;
+const volatile __u32 bucket_shift = 64; /* of connection tables: 64 - log2(buckets) */
+const volatile __u64 bucket_mask = 0;
+
+struct image_map {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+  __uint(max_entries, 1);
+  __uint(key_size, sizeof(__u32));  // as sizes: clang leaves a type behind two pointers undefined in BTF
+  __uint(value_size, LINIMO_CELL_BYTES);
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+  __uint(max_entries, 2);
+  __type(key, __u32);
+  __array(values, struct image_map);
+} images SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 2);
+  __type(key, __u32);
+  __type(value, struct linimo_xdp_head);
+} heads SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u32);
+} active SEC(".maps");
+
+/* One connection table per row. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+  __uint(max_entries, LINIMO_MAX_ROWS);
+  __type(key, __u32);
+  __array(values, struct image_map);
+} connections SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1); /* rows */
+  __type(key, __u32);
+  __type(value, struct linimo_xdp_flows);
+} flows SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, LINIMO_MAX_BACKEND_IDS);
+  __type(key, __u32);
+  __type(value, struct linimo_next_hop);
+} next_hops SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, LINIMO_MAX_PORTS);
+  __type(key, __u32);
+  __type(value, struct linimo_xdp_port);
+} ports SEC(".maps");
+
+/* One generation, as a packet sees it. */
+struct generation {
+  const struct linimo_xdp_head* head;
+  void* image;
+};
+
+static __always_inline int live_generation(struct generation* generation) {
+  __u32 key = 0;
+  const __u32* which = bpf_map_lookup_elem(&active, &key);
+  if (!which) return 0;
+  key = *which & 1;
+  generation->head = bpf_map_lookup_elem(&heads, &key);
+  generation->image = bpf_map_lookup_elem(&images, &key);
+  return generation->head && generation->image && generation->head->size != 0;
+}
+
+static __always_inline struct linimo_cell* cell(void* image, __u32 index) {
+  return bpf_map_lookup_elem(image, &index);
+}
+
+static __always_inline __u64 prefix_mask(__u32 bits) {
+  return bits == 0 ? 0 : bits >= 64 ? ~0ULL : __builtin_bswap64(~(~0ULL >> bits));
+}
+
+static __always_inline struct words masked_words(const struct words* address, __u32 bits) {
+  const struct words masked = {address->high & prefix_mask(bits > 64 ? 64 : bits),
+                               address->low & prefix_mask(bits > 64 ? bits - 64 : 0)};
+  return masked;
+}
+
+/* Every bit of an address must reach the low bits: neighbours differ in the last byte, which is the highest
+ * here. */
+static __always_inline __u64 place_of_vip(const struct words* masked, __u32 bits) {
+  __u64 mixed = (masked->low ^ bits) * 0x9e3779b97f4a7c15ULL ^ masked->high * 0xc2b2ae3d27d4eb4fULL;
+  mixed = (mixed ^ mixed >> 32) * 0x9e3779b97f4a7c15ULL;
+  return mixed >> 32;
+}
+
+/* Where the entry of a prefix stands: its cell times two, plus which half. LINIMO_NO_PLACE: nowhere. */
+#define LINIMO_NO_PLACE (~0U)
+static __always_inline __u32 find_prefix(const struct generation* generation, const struct words* address,
+                                         __u32 bits) {
+  const struct linimo_xdp_head* head = generation->head;
+  const struct words masked = masked_words(address, bits);
+  const __u32 start = place_of_vip(&masked, bits);
+  for (__u32 probe = 0; probe < LINIMO_VIP_PROBES; ++probe) {
+    const __u32 at = head->vip_first + ((start + probe) & head->vip_mask);
+    const struct linimo_xdp_vip* pair = (void*)cell(generation->image, at);
+    if (!pair) break;
+    if (pair[0].high == masked.high && pair[0].low == masked.low && pair[0].bits == bits) return at * 2;
+    if (pair[1].high == masked.high && pair[1].low == masked.low && pair[1].bits == bits) return at * 2 + 1;
+    if (pair[1].bits == LINIMO_EMPTY_VIP) break;
+  }
+  return LINIMO_NO_PLACE;
+}
+
+struct vip_search {
+  struct generation generation;
+  struct words address;
+  __u32 v4;
+  __u32 place;
+};
+
+static long try_length(__u32 index, struct vip_search* search) {
+  const struct linimo_xdp_head* head = search->generation.head;
+  ++index;  // the longest was tried before
+  if (index >= sizeof head->lengths6 || (search->v4 && index >= sizeof head->lengths4)) return 1;
+  const __u32 bits = search->v4 ? head->lengths4[index] : head->lengths6[index];
+  search->place = find_prefix(&search->generation, &search->address, bits);
+  return search->place != LINIMO_NO_PLACE;
+}
+
+static __noinline __u32 find_shorter(const struct generation* generation, const struct words* address,
+                                     __u32 v4, __u32 count) {
+  struct vip_search search = {*generation, *address, v4, LINIMO_NO_PLACE};
+  bpf_loop(count, try_length, &search, 0);
+  return search.place;
+}
+
+/* The VIP that an address belongs to, by its longest prefix, or none. Most configurations have one length. */
+static __always_inline const struct linimo_xdp_vip* find_vip(const struct generation* generation,
+                                                             const struct words* address) {
+  const struct linimo_xdp_head* head = generation->head;
+  const __u32 v4 = is_v4_words(address);
+  const __u32 lengths = v4 ? head->lengths4_count : head->lengths6_count;
+  if (lengths == 0) return 0;
+  __u32 place = find_prefix(generation, address, v4 ? head->lengths4[0] : head->lengths6[0]);
+  if (place == LINIMO_NO_PLACE && lengths > 1) place = find_shorter(generation, address, v4, lengths - 1);
+  if (place == LINIMO_NO_PLACE) return 0;
+  const struct linimo_xdp_vip* pair = (void*)cell(generation->image, place / 2);
+  return pair ? &pair[place & 1] : 0;
+}
+
+static __always_inline const struct linimo_rule* rule_at(const struct generation* generation, __u32 index) {
+  const __u64 offset = generation->head->rules + (__u64)index * sizeof(struct linimo_rule);
+  struct linimo_cell* found = cell(generation->image, offset / LINIMO_CELL_BYTES);
+  return found ? (void*)&found->words[offset / 8 % 8] : 0;
+}
+
+/* The service of a port of a VIP: the first of the VIP's rules that does not end before the port, if it holds
+ * it. */
+static __always_inline const struct linimo_xdp_service* find_service(const struct generation* generation,
+                                                                     const struct linimo_xdp_vip* vip,
+                                                                     __u8 protocol, __u16 port) {
+  const __u32 wanted = (__u32)protocol << 16 | port;
+  const struct linimo_rule* rule = &vip->only;
+  if (vip->rule_count != 1) {
+    __u32 low = vip->rule_first;
+    __u32 count = vip->rule_count;
+    for (int step = 0; step < 24 && count > 0; ++step) {
+      const __u32 half = count / 2;
+      rule = rule_at(generation, low + half);
+      if (!rule) return 0;
+      if (((__u32)rule->protocol << 16 | rule->port_last) < wanted) {
+        low += half + 1;
+        count -= half + 1;
+      } else {
+        count = half;
+      }
+    }
+    if (low == vip->rule_first + vip->rule_count) return 0;
+    rule = rule_at(generation, low);
+    if (!rule) return 0;
+  }
+  if (rule->protocol != protocol || rule->port_first > port || rule->port_last < port) return 0;
+  return (void*)cell(generation->image, generation->head->service_first + rule->service);
+}
+
+struct host_search {
+  struct generation generation;
+  struct words address;
+  int found;
+};
+
+static long is_this_host(__u32 index, struct host_search* search) {
+  struct linimo_cell* four = cell(search->generation.image, search->generation.head->host_first + index / 4);
+  if (!four) return 1;
+  search->found = four->words[index % 4 * 2] == search->address.high &&
+                  four->words[index % 4 * 2 + 1] == search->address.low;
+  return search->found;
+}
+
+static __noinline int is_host_address(const struct generation* generation, const struct words* address) {
+  struct host_search search = {*generation, *address, 0};
+  bpf_loop(generation->head->host_count, is_this_host, &search, 0);
+  return search.found;
+}
+
+struct source_search {
+  struct generation generation;
+  struct words address;
+  __u32 first;
+  int found;
+};
+
+static long holds_source(__u32 index, struct source_search* search) {
+  index += search->first;
+  struct linimo_xdp_source* two =
+      (void*)cell(search->generation.image, search->generation.head->source_first + index / 2);
+  if (!two) return 1;
+  const struct linimo_xdp_source* source = &two[index & 1];
+  const struct words masked = masked_words(&search->address, source->bits);
+  search->found = source->v4 == (__u32)is_v4_words(&search->address) && masked.high == source->high &&
+                  masked.low == source->low;
+  return search->found;
+}
+
+static __noinline int is_allowed(const struct generation* generation,
+                                 const struct linimo_xdp_service* service, const struct words* address) {
+  struct source_search search = {*generation, *address, service->source_first, 0};
+  bpf_loop(service->source_count, holds_source, &search, 0);
+  return search.found;
+}
+
+static __always_inline const struct linimo_xdp_target* target_at(const struct generation* generation,
+                                                                 __u32 at) {
+  return (void*)cell(generation->image, at);
+}
+
+static __always_inline const struct linimo_xdp_target* target_of_id(const struct generation* generation,
+                                                                    __u32 backend_id) {
+  const struct linimo_xdp_head* head = generation->head;
+  if (backend_id >= head->target_of_id_count) return 0;
+  const struct linimo_cell* sixteen = cell(generation->image, head->target_of_id_first + backend_id / 16);
+  if (!sixteen) return 0;
+  const __u32 at = ((const __u32*)sixteen)[backend_id % 16];
+  return at == 0 ? 0 : target_at(generation, at);
+}
+
+/* The table's choice, or none where the pool has no live backend. */
+static __always_inline const struct linimo_xdp_target* target_of_slot(
+    const struct generation* generation, const struct linimo_xdp_service* service, __u64 hash) {
+  const __u32 slot = (hash & 0xffffffff) * service->table_size >> 32;
+  const __u64 offset = service->slots + (__u64)slot * sizeof(linimo_slot);
+  const struct linimo_cell* many = cell(generation->image, offset / LINIMO_CELL_BYTES);
+  if (!many) return 0;
+  const linimo_slot index = ((const linimo_slot*)many)[offset / 2 % 32];
+  return index == LINIMO_NO_BACKEND ? 0 : target_at(generation, service->target_first + index);
+}
+
+#endif

@@ -1,0 +1,261 @@
+#include "dataplane/xdp/program.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "bpf/linimo.skel.h"
+#include "dataplane/xdp/image.h"
+
+namespace linimo::xdp {
+namespace {
+
+// The program reaches counters by cells of one TrafficCount (bpf/count.h).
+static_assert(sizeof(TrafficCount) == 32 && sizeof(CountersBlock) == 4096);
+static_assert(offsetof(WorkerCounters, flows_unstored) == 544 && offsetof(WorkerCounters, services) == 576);
+static_assert(offsetof(WorkerCounters, backends) == 576 + 32 * LINIMO_MAX_SERVICES);
+static_assert(sizeof(WorkerCounters) == 8523776);
+
+constexpr uint32_t kMaxGrowth = 6;  // doublings of the hash of VIPs
+
+tl::unexpected<std::string> failed(const std::string& what) {
+  return tl::unexpected(fmt::format("{}: {}", what, std::strerror(errno)));
+}
+
+/// libbpf's complaints go to the log; the verifier's, which fill pages, to the debug log.
+int log_libbpf(libbpf_print_level level, const char* format, va_list arguments) {
+  if (level == LIBBPF_DEBUG) return 0;
+  char text[8192];
+  const int length = vsnprintf(text, sizeof text, format, arguments);
+  std::string_view line = text;
+  while (line.ends_with('\n')) line.remove_suffix(1);
+  spdlog::debug("{}", line);
+  return length;
+}
+
+UniqueFd create_array(const char* name, uint64_t cells) {
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+  return UniqueFd(bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(uint32_t), sizeof(linimo_cell),
+                                 static_cast<uint32_t>(cells), &options));
+}
+
+/// The map in a slot of an array of maps, with its size; nothing where the slot is empty.
+UniqueFd inner_map(int outer, uint32_t slot, uint64_t& cells) {
+  uint32_t id = 0;
+  if (bpf_map_lookup_elem(outer, &slot, &id) != 0) return {};
+  UniqueFd fd(bpf_map_get_fd_by_id(id));
+  bpf_map_info info{};
+  uint32_t length = sizeof info;
+  if (!fd || bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return {};
+  cells = info.max_entries;
+  return fd;
+}
+
+}  // namespace
+
+uint64_t Shape::buckets() const {
+  const uint64_t entries = std::max<uint64_t>(flows_per_row + flows_per_row / 2, 64);  // two thirds full
+  return std::bit_ceil((entries + LINIMO_BUCKET_ENTRIES - 1) / LINIMO_BUCKET_ENTRIES);
+}
+
+Program::Program(const Shape& shape, std::filesystem::path pins)
+    : shape_(shape), pins_(std::move(pins)), idle_ticks_(LINIMO_MAX_SERVICES) {}
+
+Program::~Program() {
+  for (linimo_bpf* program : programs_) linimo_bpf__destroy(program);
+  if (maps_ != nullptr) linimo_bpf__destroy(maps_);
+}
+
+tl::expected<std::unique_ptr<Program>, std::string> Program::load(const Shape& shape,
+                                                                  const std::filesystem::path& pins) {
+  if (shape.rows == 0 || shape.rows > LINIMO_MAX_ROWS)
+    return tl::unexpected(fmt::format("{} receive queues; XDP takes 1 to {}", shape.rows, LINIMO_MAX_ROWS));
+  libbpf_set_print(log_libbpf);
+  std::unique_ptr<Program> program(new Program(shape, pins));
+  if (auto made = program->make_maps(); !made) return tl::unexpected(made.error());
+  if (auto made = program->make_rows(); !made) return tl::unexpected(made.error());
+  if (auto mapped = program->map_memory(); !mapped) return tl::unexpected(mapped.error());
+  program->find_live();
+  return program;
+}
+
+tl::expected<void, std::string> Program::make_maps() {
+  maps_ = linimo_bpf__open();
+  if (maps_ == nullptr) return failed("the XDP program's object");
+  bpf_map__set_max_entries(maps_->maps.flows, shape_.rows);
+  bpf_map__set_max_entries(maps_->maps.counters,
+                           static_cast<uint32_t>(counters_size(shape_.rows) / sizeof(TrafficCount)));
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, maps_->obj) bpf_program__set_autoload(program, false);
+  if (!pins_.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(pins_, error);
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, maps_->obj) {
+      if (bpf_map__is_internal(map)) continue;
+      const std::filesystem::path pin = pins_ / bpf_map__name(map);
+      inherited_ |= std::filesystem::exists(pin, error);
+      bpf_map__set_pin_path(map, pin.c_str());
+    }
+  }
+  if (const int result = linimo_bpf__load(maps_); result != 0) {
+    errno = -result;
+    return failed(
+        result == -EPERM ? "no right to load BPF programs (run as root, or with CAP_BPF and CAP_NET_ADMIN)"
+        : pins_.empty()
+            ? std::string("BPF maps")
+            : fmt::format("BPF maps pinned in {} (if another shape is pinned there, `linimo-dataplane "
+                          "--detach` removes it)",
+                          pins_.string()));
+  }
+  return {};
+}
+
+tl::expected<void, std::string> Program::make_rows() {
+  const int outer = bpf_map__fd(maps_->maps.connections);
+  for (uint32_t row = 0; row < shape_.rows; ++row) {
+    uint64_t cells = 0;
+    UniqueFd table = inner_map(outer, row, cells);
+    if (!table) {
+      table = create_array("connections", shape_.buckets());
+      cells = shape_.buckets();
+      const int fd = table.get();
+      if (!table || bpf_map_update_elem(outer, &row, &fd, BPF_ANY) != 0)
+        return failed(fmt::format("no memory for {} tracked flows a queue; lower [node] flows_per_worker",
+                                  shape_.flows_per_row));
+    }
+    if (cells != shape_.buckets())
+      return tl::unexpected<std::string>("the pinned connection tables have another size");
+    rows_.push_back(Mapping::of(table.get(), cells * sizeof(linimo_cell)));
+    if (!rows_.back()) return failed("connection table's memory");
+  }
+  return {};
+}
+
+tl::expected<void, std::string> Program::map_memory() {
+  counters_ = Mapping::of(counters_fd(), counters_size(shape_.rows));
+  flows_ = Mapping::of(bpf_map__fd(maps_->maps.flows), shape_.rows * sizeof(linimo_xdp_flows));
+  auto hops = std::make_shared<Mapping>(
+      Mapping::of(bpf_map__fd(maps_->maps.next_hops), LINIMO_MAX_BACKEND_IDS * sizeof(linimo_next_hop)));
+  if (!counters_ || !flows_ || !*hops) return failed("the maps' memory");
+  next_hops_ = NextHopTable(std::shared_ptr<linimo_next_hop[]>(hops, hops->as<linimo_next_hop>()));
+  auto* block = counters_.as<CountersBlock>();
+  block->magic = kCountersMagic;
+  block->abi_version = LINIMO_ABI_VERSION;
+  block->workers = shape_.rows;
+  for (uint32_t row = 0; row < shape_.rows; ++row)
+    block->worker(row).flows_capacity = shape_.buckets() * LINIMO_BUCKET_ENTRIES;
+  return {};
+}
+
+void Program::find_live() {
+  uint32_t key = 0;
+  uint32_t which = 0;
+  linimo_xdp_head head{};
+  if (bpf_map_lookup_elem(bpf_map__fd(maps_->maps.active), &key, &which) != 0) return;
+  if (bpf_map_lookup_elem(bpf_map__fd(maps_->maps.heads), &which, &head) != 0 || head.size == 0) return;
+  uint64_t cells = 0;
+  generation_.fd = inner_map(bpf_map__fd(maps_->maps.images), which, cells);
+  if (!generation_.fd || head.size > cells * sizeof(linimo_cell)) return;
+  generation_.memory = Mapping::of(generation_.fd.get(), cells * sizeof(linimo_cell));
+  if (!generation_.memory) return;
+  if (auto view = SnapshotView::validate({generation_.memory.as<std::byte>(), head.size})) live_ = *view;
+}
+
+int Program::counters_fd() const {
+  return bpf_map__fd(maps_->maps.counters);
+}
+
+int Program::map_fd(const char* name) const {
+  return bpf_object__find_map_fd_by_name(maps_->obj, name);
+}
+
+tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t first_row) {
+  linimo_bpf* object = linimo_bpf__open();
+  if (object == nullptr) return failed("the XDP program's object");
+  programs_.push_back(object);
+  object->rodata->port_number = port;
+  object->rodata->first_row = first_row;
+  object->rodata->bucket_mask = shape_.buckets() - 1;
+  object->rodata->bucket_shift = static_cast<uint32_t>(64 - std::countr_zero(shape_.buckets()));
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object->obj) {
+    if (bpf_map__is_internal(map)) continue;
+    if (bpf_map__reuse_fd(map, map_fd(bpf_map__name(map))) != 0) return failed("a map of the XDP program");
+  }
+  if (const int result = linimo_bpf__load(object); result != 0) {
+    errno = -result;
+    return failed("the kernel refused the XDP program (--log-level debug shows why)");
+  }
+  return bpf_program__fd(object->progs.linimo);
+}
+
+tl::expected<void, std::string> Program::set_port(uint32_t port, int ifindex, const Mac& mac) {
+  linimo_xdp_port entry{};
+  entry.ifindex = static_cast<uint32_t>(ifindex);
+  std::copy(mac.begin(), mac.end(), entry.mac);
+  if (bpf_map_update_elem(bpf_map__fd(maps_->maps.ports), &port, &entry, BPF_ANY) != 0)
+    return failed(fmt::format("port {} (at most {} interfaces)", port, LINIMO_MAX_PORTS));
+  return {};
+}
+
+tl::expected<Program::Generation, std::string> Program::compile(std::span<const std::byte> snapshot,
+                                                                std::span<const Address> host_addresses,
+                                                                linimo_xdp_head& head) {
+  for (uint32_t growth = 0; growth <= kMaxGrowth; ++growth) {
+    const auto plan = plan_image(snapshot, host_addresses.size(), growth);
+    if (!plan) return tl::unexpected(plan.error());
+    Generation next{create_array("image", plan->cells), {}};
+    if (!next.fd) return failed(fmt::format("no memory for a generation of {} cells", plan->cells));
+    next.memory = Mapping::of(next.fd.get(), plan->cells * sizeof(linimo_cell));
+    if (!next.memory) return failed("a generation's memory");
+    const auto image =
+        compile_image(snapshot, host_addresses, *plan, {next.memory.as<linimo_cell>(), plan->cells});
+    if (!image) return tl::unexpected(image.error());
+    head = image->head;
+    if (!image->crowded) return next;
+  }
+  return tl::unexpected<std::string>("the VIPs crowd in one place of their table");
+}
+
+tl::expected<void, std::string> Program::publish(std::span<const std::byte> snapshot,
+                                                 std::span<const Address> host_addresses) {
+  linimo_xdp_head head{};
+  auto next = compile(snapshot, host_addresses, head);
+  if (!next) return tl::unexpected(next.error());
+
+  const int images = bpf_map__fd(maps_->maps.images);
+  const int active = bpf_map__fd(maps_->maps.active);
+  const uint32_t key = 0;
+  uint32_t old = 0;
+  if (bpf_map_lookup_elem(active, &key, &old) != 0) return failed("the active generation's number");
+  const uint32_t slot = 1 - (old & 1);
+  const int fd = next->fd.get();
+  // The slot is not active, so nobody reads it; after an update of an array of maps the kernel has waited for
+  // every program that was running.
+  if (bpf_map_update_elem(images, &slot, &fd, BPF_ANY) != 0 ||
+      bpf_map_update_elem(bpf_map__fd(maps_->maps.heads), &slot, &head, BPF_ANY) != 0 ||
+      bpf_map_update_elem(active, &key, &slot, BPF_ANY) != 0) {
+    return failed("the new generation");
+  }
+  bpf_map_update_elem(images, &slot, &fd, BPF_ANY);  // only to wait: now no packet is in the old one
+  bpf_map_delete_elem(images, &old);
+
+  generation_ = std::move(*next);
+  live_ = *SnapshotView::validate({generation_.memory.as<std::byte>(), head.size});
+  std::fill(idle_ticks_.begin(), idle_ticks_.end(), 0);
+  for (const linimo_service& service : live_->services()) {
+    if (service.tracking != LINIMO_TRACKING_FULL) continue;
+    idle_ticks_[service.id] =
+        static_cast<uint16_t>((uint64_t{service.idle_timeout_s} * 1'000'000'000) >> LINIMO_TICK_SHIFT);
+  }
+  return {};
+}
+
+}  // namespace linimo::xdp

@@ -1,0 +1,110 @@
+// The XDP program and its maps: loaded, filled from snapshots, pinned so that they outlive this process.
+//
+//   auto program = Program::load({.rows = 2, .flows_per_row = 1 << 20}, "/sys/fs/bpf/linimo/lb1/v2");
+//   int fd = *(*program)->program_for(0, 0);   // for the interface with number 0, whose queues have rows
+//   from 0
+//   (*program)->set_port(0, ifindex, mac);
+//   (*program)->publish(snapshot, host_addresses);
+//
+// All interfaces share the maps. One thread uses an object of this class, unless a function says otherwise.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "bpf/layout.h"
+#include "dataplane/forward/next_hop.h"
+#include "dataplane/xdp/mapping.h"
+#include "maglev/address.h"
+#include "maglev/counters.h"
+#include "maglev/snapshot.h"
+#include "maglev/unique_fd.h"
+
+struct linimo_bpf;
+
+namespace linimo::xdp {
+
+/// What the maps are made for. A row is a receive queue: the interface's first row + rx_queue_index.
+struct Shape {
+  uint32_t rows = 1;  // at most LINIMO_MAX_ROWS
+  uint64_t flows_per_row = 1'048'576;
+
+  uint64_t buckets() const;  // of a row's connection table: a power of two
+
+  bool operator==(const Shape&) const = default;
+};
+
+class Program {
+ public:
+  /// Makes the maps. `pins`: a folder on a bpffs where they are pinned; maps that are there already, of this
+  /// ABI and shape, are taken over with all they hold. Empty: nothing is pinned. The error says what to do.
+  static tl::expected<std::unique_ptr<Program>, std::string> load(const Shape& shape,
+                                                                  const std::filesystem::path& pins);
+  ~Program();
+  Program(const Program&) = delete;
+
+  /// Were maps taken over?
+  bool inherited() const { return inherited_; }
+
+  /// Loads the program for one interface; the descriptor stays this object's.
+  tl::expected<int, std::string> program_for(uint32_t port, uint32_t first_row);
+
+  /// By which device a port's packets leave, and with which source address.
+  tl::expected<void, std::string> set_port(uint32_t port, int ifindex, const Mac& mac);
+
+  /// Copies the snapshot, validates the copy, makes it the live generation, and returns when no packet uses
+  /// the one before any more. The error says why it was refused; then nothing has changed.
+  tl::expected<void, std::string> publish(std::span<const std::byte> snapshot,
+                                          std::span<const Address> host_addresses);
+
+  /// The live snapshot: also what an earlier process left.
+  std::optional<SnapshotView> live() const { return live_; }
+
+  NextHopTable& next_hops() { return next_hops_; }
+  int counters_fd() const;
+  WorkerCounters& counters(uint32_t row) { return counters_.as<CountersBlock>()->worker(row); }
+  int map_fd(const char* name) const;  // of the program's own map of that name
+
+  /// Clears the entries that have expired in the next `buckets` of every row's connection table, going round,
+  /// and publishes how many there are. Against the program by compare-and-swap.
+  void sweep(uint64_t buckets);
+  /// Forgets all flows. For tests: not while packets pass.
+  void forget_flows();
+
+ private:
+  Program(const Shape& shape, std::filesystem::path pins);
+  tl::expected<void, std::string> make_maps();
+  tl::expected<void, std::string> make_rows();
+  tl::expected<void, std::string> map_memory();
+  void find_live();
+
+  struct Generation {
+    UniqueFd fd;
+    Mapping memory;
+  };
+  tl::expected<Generation, std::string> compile(std::span<const std::byte> snapshot,
+                                                std::span<const Address> host_addresses,
+                                                linimo_xdp_head& head);
+
+  Shape shape_;
+  std::filesystem::path pins_;
+  bool inherited_ = false;
+  linimo_bpf* maps_ = nullptr;         // an object of which only the maps are used
+  std::vector<linimo_bpf*> programs_;  // one for each interface
+  Mapping counters_, flows_;
+  std::vector<Mapping> rows_;  // connection tables
+  NextHopTable next_hops_;
+  Generation generation_;
+  std::optional<SnapshotView> live_;
+  std::vector<uint16_t> idle_ticks_;  // by service id; 0: no such service
+  uint64_t sweep_next_ = 0;
+};
+
+}  // namespace linimo::xdp

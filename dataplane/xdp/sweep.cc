@@ -1,0 +1,62 @@
+// The process's part of connection tracking: what has expired leaves the tables, so that a stamp of 12 bits
+// never comes to mean another time. The entry's format is bpf/connections.h's.
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <ctime>
+
+#include "dataplane/xdp/program.h"
+
+namespace linimo::xdp {
+namespace {
+
+constexpr uint64_t kStateMask = 3, kClosing = 3, kClosingTicks = 56;
+constexpr uint32_t kStampShift = 2, kServiceShift = 14;
+constexpr uint64_t kStampMask = 0xfff, kServiceMask = 0xfff;
+
+/// As bpf_ktime_get_coarse_ns() counts.
+uint64_t ticks_now() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return (static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec)) >>
+         LINIMO_TICK_SHIFT;
+}
+
+bool expired(uint64_t word, uint64_t timeout, uint64_t now) {
+  const uint64_t age = (now - (word >> kStampShift)) & kStampMask;
+  const uint64_t limit = (word & kStateMask) == kClosing ? std::min(timeout, kClosingTicks) : timeout;
+  return timeout == 0 || age > limit;
+}
+
+}  // namespace
+
+void Program::sweep(uint64_t buckets) {
+  const uint64_t now = ticks_now();
+  const uint64_t all = shape_.buckets();
+  for (uint32_t row = 0; row < shape_.rows; ++row) {
+    auto& counts = flows_.as<linimo_xdp_flows>()[row];
+    auto* table = rows_[row].as<linimo_cell>();
+    for (uint64_t i = 0; i < std::min(buckets, all); ++i) {
+      for (__u64& place : table[(sweep_next_ + i) & (all - 1)].words) {
+        std::atomic_ref entry(place);
+        __u64 word = entry.load(std::memory_order_relaxed);
+        if ((word & kStateMask) == 0) continue;
+        const uint64_t service = word >> kServiceShift & kServiceMask;
+        if (!expired(word, idle_ticks_[service], now) || !entry.compare_exchange_strong(word, 0)) continue;
+        std::atomic_ref(counts.entries).fetch_sub(1);
+        if (std::atomic_ref(counts.of_service[service]).fetch_sub(1) == 1)
+          std::atomic_ref(counts.services_holding).fetch_sub(1);
+      }
+    }
+    counters(row).flows = std::atomic_ref(counts.entries).load(std::memory_order_relaxed);
+  }
+  sweep_next_ = (sweep_next_ + buckets) & (all - 1);
+}
+
+void Program::forget_flows() {
+  for (const Mapping& row : rows_) std::memset(row.as<void>(), 0, row.size());
+  std::memset(flows_.as<void>(), 0, flows_.size());
+}
+
+}  // namespace linimo::xdp

@@ -1,0 +1,100 @@
+#include "tests/packets/xdp_engine.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+
+#include <bpf/bpf.h>
+#include <fmt/format.h>
+#include <linux/bpf.h>
+
+namespace linimo::tests {
+namespace {
+
+constexpr uint64_t kFlows = 4096;
+constexpr uint32_t kRoom = 2048;  // for what a frame grows to
+
+Left::Way way_of(uint32_t action) {
+  if (action == XDP_PASS) return Left::Way::kKernel;
+  return action == XDP_TX || action == XDP_REDIRECT ? Left::Way::kSent : Left::Way::kDropped;
+}
+
+}  // namespace
+
+XdpEngine::XdpEngine() {
+  auto program = xdp::Program::load({.rows = 1, .flows_per_row = kFlows}, {});
+  if (!program) throw std::runtime_error(program.error());
+  program_ = std::move(*program);
+  const auto fd = program_->program_for(0, 0);
+  if (!fd) throw std::runtime_error(fd.error());
+  fd_ = *fd;
+}
+
+void XdpEngine::apply(const Configuration& configuration) {
+  const auto published =
+      program_->publish(build_snapshot(configuration.snapshot), configuration.host_addresses);
+  if (!published) throw std::runtime_error("the snapshot was refused: " + published.error());
+  for (const auto& [id, hop] : configuration.next_hops) program_->next_hops().store(id, hop);
+  port_macs_ = configuration.port_macs;
+  for (uint32_t port = 0; port < port_macs_.size(); ++port) {
+    if (auto set = program_->set_port(port, static_cast<int>(port) + 1, port_macs_[port]); !set)
+      throw std::runtime_error(set.error());
+  }
+}
+
+XdpEngine::Counts XdpEngine::outcomes() {
+  Counts counts;
+  std::copy_n(program_->counters(0).outcomes, counts.size(), counts.begin());
+  return counts;
+}
+
+/// The kernel does not say where a redirected frame would have gone, but each port has a MAC of its own.
+uint32_t XdpEngine::port_of(const Bytes& frame) const {
+  for (uint32_t port = 0; port < port_macs_.size(); ++port) {
+    if (frame.size() >= 12 && std::equal(port_macs_[port].begin(), port_macs_[port].end(), frame.begin() + 6))
+      return port;
+  }
+  return ~0U;
+}
+
+Result XdpEngine::run(ByteView frame, uint64_t) {
+  Bytes out(kRoom);
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
+              .data_size_in = static_cast<uint32_t>(frame.size()),
+              .data_size_out = static_cast<uint32_t>(out.size()));
+  const Counts before = outcomes();
+  if (bpf_prog_test_run_opts(fd_, &options) != 0)
+    throw std::runtime_error(fmt::format("BPF_PROG_TEST_RUN: {}", std::strerror(errno)));
+  const Counts after = outcomes();
+
+  Result result;
+  uint64_t sum = 0;
+  for (size_t i = 0; i < after.size(); ++i) {
+    sum += after[i] - before[i];
+    if (after[i] != before[i]) result.counter = static_cast<linimo_outcome>(i);
+  }
+  if (sum != 1) result.fault = fmt::format("one frame was counted {} times", sum);
+  if (options.retval == XDP_ABORTED) result.fault = "the program aborted";
+  result.way = way_of(options.retval);
+  if (result.way == Left::Way::kDropped) return result;
+  out.resize(options.data_size_out);
+  result.bytes = std::move(out);
+  if (result.way == Left::Way::kSent) {
+    result.port = port_of(result.bytes);
+    if ((result.port == 0) != (options.retval == XDP_TX))
+      result.fault = "sent by another port than its MAC is of";
+  }
+  return result;
+}
+
+std::vector<Result> XdpEngine::settle(uint64_t) {
+  return {};
+}
+
+XdpEngine& xdp_engine() {
+  static XdpEngine engine;
+  return engine;
+}
+
+}  // namespace linimo::tests
