@@ -1,0 +1,101 @@
+// What is remembered of a datagram's first fragment, and the fragments that wait for it.
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "dataplane/flow/fragment_memory.h"
+#include "dataplane/forward/held_fragments.h"
+
+namespace linimo {
+namespace {
+
+constexpr uint64_t kNow_ms = 1'000'000;
+constexpr uint64_t kDatagram = 0x123456789abcdef0;
+constexpr FragmentMemory::Choice kChoice{LINIMO_MAX_BACKEND_IDS - 1, LINIMO_MAX_SERVICES - 1};
+
+TEST(FragmentMemory, RemembersForTwoSeconds) {
+  FragmentMemory memory;
+  EXPECT_EQ(memory.find(kDatagram, kNow_ms), std::nullopt);
+  memory.remember(kDatagram, kChoice, kNow_ms);
+  EXPECT_EQ(memory.find(kDatagram, kNow_ms), kChoice);
+  EXPECT_EQ(memory.find(kDatagram, kNow_ms + 1999), kChoice);
+  EXPECT_EQ(memory.find(kDatagram, kNow_ms + 2000), std::nullopt);
+  EXPECT_EQ(memory.find(kDatagram, kNow_ms - 5), kChoice) << "another worker's clock is a little behind";
+  EXPECT_EQ(memory.find(kDatagram ^ uint64_t{1} << 63, kNow_ms), std::nullopt);
+}
+
+TEST(FragmentMemory, AnIdentificationUsedAgainMeansTheNewDatagram) {
+  FragmentMemory memory;
+  memory.remember(kDatagram, kChoice, kNow_ms);
+  memory.remember(kDatagram, {3, 4}, kNow_ms + 1000);
+  EXPECT_EQ(memory.find(kDatagram, kNow_ms + 1000), (FragmentMemory::Choice{3, 4}));
+  EXPECT_EQ(memory.find(kDatagram, kNow_ms + 2999), (FragmentMemory::Choice{3, 4}));
+}
+
+TEST(FragmentMemory, AFullBucketLosesItsOldest) {
+  FragmentMemory memory;
+  const auto datagram = [](uint64_t i) { return kDatagram ^ i << 48; };
+  for (uint64_t i = 0; i < 9; ++i) memory.remember(datagram(i), kChoice, kNow_ms + i);
+  EXPECT_EQ(memory.find(datagram(0), kNow_ms + 9), std::nullopt);
+  for (uint64_t i = 1; i < 9; ++i) EXPECT_EQ(memory.find(datagram(i), kNow_ms + 9), kChoice) << i;
+}
+
+TEST(FragmentMemory, SweptEntriesDoNotReturnWhenTheStampComesRound) {
+  FragmentMemory memory;
+  memory.sweep(kNow_ms);
+  memory.remember(kDatagram, kChoice, kNow_ms);
+  for (uint64_t ms = 1; ms <= 4096; ++ms) {
+    memory.sweep(kNow_ms + ms);
+    EXPECT_EQ(memory.find(kDatagram, kNow_ms + ms).has_value(), ms < 2000) << ms;
+  }
+  memory.remember(kDatagram, kChoice, kNow_ms + 4096);
+  memory.sweep(kNow_ms + 8192);  // after a long stop
+  EXPECT_EQ(memory.find(kDatagram, kNow_ms + 8192), std::nullopt);
+}
+
+struct Told {
+  uint64_t datagram;
+  void* fragment;
+  bool overdue;
+  bool operator==(const Told&) const = default;
+};
+
+TEST(HeldFragments, AreOfferedInOrderUntilTheyLeave) {
+  HeldFragments held;
+  int fragments[3];
+  EXPECT_TRUE(held.hold(1, &fragments[0], kNow_ms));
+  EXPECT_TRUE(held.hold(2, &fragments[1], kNow_ms + 1));
+  EXPECT_TRUE(held.hold(1, &fragments[2], kNow_ms + 1));
+  std::vector<Told> told;
+  held.settle(kNow_ms + 1999, [&](uint64_t datagram, void* fragment, bool overdue) {
+    told.push_back({datagram, fragment, overdue});
+    return datagram == 2;
+  });
+  EXPECT_EQ(told, (std::vector<Told>{
+                      {1, &fragments[0], false}, {2, &fragments[1], false}, {1, &fragments[2], false}}));
+  EXPECT_EQ(held.count(), 2U);
+  told.clear();
+  held.settle(kNow_ms + 2000, [&](uint64_t datagram, void* fragment, bool overdue) {
+    told.push_back({datagram, fragment, overdue});
+    return overdue;
+  });
+  EXPECT_EQ(told, (std::vector<Told>{{1, &fragments[0], true}, {1, &fragments[2], false}}));
+  EXPECT_EQ(held.count(), 1U);
+}
+
+TEST(HeldFragments, OneDatagramMayTakeAPartAndAllTogetherNoMoreThanThereIs) {
+  HeldFragments held;
+  int fragment;
+  for (uint32_t i = 0; i < HeldFragments::kOfOneDatagram; ++i) EXPECT_TRUE(held.hold(7, &fragment, kNow_ms));
+  EXPECT_FALSE(held.hold(7, &fragment, kNow_ms));
+  while (held.count() < HeldFragments::kCapacity)
+    EXPECT_TRUE(held.hold(100 + held.count(), &fragment, kNow_ms));
+  EXPECT_FALSE(held.hold(8, &fragment, kNow_ms));
+  held.settle(kNow_ms, [](uint64_t datagram, void*, bool) { return datagram == 7; });
+  EXPECT_EQ(held.count(), HeldFragments::kCapacity - HeldFragments::kOfOneDatagram);
+  EXPECT_TRUE(held.hold(8, &fragment, kNow_ms));
+}
+
+}  // namespace
+}  // namespace linimo
