@@ -9,14 +9,23 @@ import json
 import sys
 from pathlib import Path
 
-from oracle import choice, forwarding, judged, not_ours, outer, services, undeliverable, world
+from oracle import (choice, echo, forwarding, fragments, gue, icmp_error, judged, not_ours, outer, quic, reject, rows,
+                    services, source_prefix, too_big, undeliverable, vlan, world)
 from oracle.case import Cases
+
+ENABLED = (not_ours, forwarding, outer, judged, undeliverable, services, choice)
+# Worked out, and checked against themselves, but not yet obeyed by the engines.
+PENDING = (gue, vlan, source_prefix, echo, icmp_error, too_big, reject, quic, fragments)
 
 
 def main(file: str, corpus: str | None = None) -> None:
     cases = Cases()
-    for rows in (not_ours, forwarding, outer, judged, undeliverable, services, choice):
-        rows.add_to(cases)
+    for topic in ENABLED:
+        topic.add_to(cases)
+    pending = Cases(cases)
+    for topic in PENDING:
+        topic.add_to(pending)
+    rows.check(pending)
     content = {"configurations": world.configurations(), "cases": [case.to_json() for case in cases]}
     Path(file).write_text(json.dumps(content, indent=1))
     if corpus is not None:

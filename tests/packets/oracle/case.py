@@ -14,8 +14,8 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from .tunnel import Flow, tunnelled
-from .world import CLIENT_MAC, CLIENTS, POOLS, PORT_MACS, VIP_OF_POOL, vip
+from .tunnel import Datagram, Flow, tunnelled
+from .world import CLIENT_MAC, CLIENTS, POOLS, PORT_MACS, VIP_OF_POOL, Backend, vip
 
 ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 
@@ -71,14 +71,26 @@ class Settling:
         return {"released": [step.to_json() for step in self.released]}
 
 
-def forwarded(inner: Packet, pool: str, *, frame: bytes | None = None, flow: Flow | None = None,
-              source_hash: bool = False) -> Step:
-    """The packet goes to a backend of the pool. `frame` and `flow` where they do not follow from the packet."""
+def forwarded(inner: Packet | bytes, pool: str, *, frame: bytes | None = None, flow: Flow | Datagram | None = None,
+              source_hash: bool = False, outcome: str = "forwarded", configuration: str = "main",
+              backends: list[Backend] | None = None, label: str = "") -> Step:
+    """The packet goes to a backend of the pool, or one of `backends`. `frame` and `flow` where they do not follow from
+    the packet; `label` where a case has several flows."""
     whole = bytes(inner)
-    flow_hash = (flow or Flow.of(inner)).hash(source_hash)
-    out = [{"port": backend.port, "bytes": tunnelled(whole, flow_hash, backend, POOLS[pool].encapsulation).hex()}
-           for backend in POOLS[pool].backends]
-    return Step(frame or link(whole), "forwarded", out)
+    flow = flow or Flow.of(inner)
+    flow_hash = flow.hash(source_hash) if isinstance(flow, Flow) else flow.hash()
+    out = [{"port": backend.port, "bytes": tunnelled(whole, flow_hash, backend, POOLS[pool], configuration).hex()}
+           for backend in (POOLS[pool].backends if backends is None else backends)]
+    return Step(frame or link(whole), outcome, out, label)
+
+
+def answered(frame: bytes, packet: Packet | bytes, outcome: str) -> Step:
+    """The packet goes back by the way that the frame came, under the frame's own tags."""
+    tags = 0
+    while frame[12 + 4 * tags:14 + 4 * tags] in (b"\x81\x00", b"\x88\xa8"):
+        tags += 1
+    out = frame[6:12] + frame[:6] + frame[12:14 + 4 * tags] + bytes(packet)
+    return Step(frame, outcome, [{"port": 0, "bytes": out.hex()}])
 
 
 def kernel(frame: bytes) -> Step:

@@ -9,20 +9,24 @@ from scapy.packet import Packet, Raw
 
 from .case import Cases, forwarded, ip, link, request, tcp, udp
 from .tunnel import Flow
-from .world import CLIENTS, FORWARDING, VIP_OF_POOL, vip
+from .world import CLIENTS, FORWARDING, VIP_OF_POOL, Pool, vip
 
 TAGS = {"tagged": (Dot1Q(vlan=7, prio=5),), "twice_tagged": (Dot1AD(vlan=9), Dot1Q(vlan=7)),
         "twice_tagged_8100": (Dot1Q(vlan=9), Dot1Q(vlan=0))}
 
 
 def add_to(cases: Cases) -> None:
-    for pool in FORWARDING:
+    add_pools(cases, FORWARDING)
+    _left_alone(cases)
+
+
+def add_pools(cases: Cases, pools: dict[str, Pool]) -> None:
+    for pool in pools:
         for family in (4, 6):
             _plain(cases, family, pool)
             _framing(cases, family, pool)
         _options(cases, pool)
         _extensions(cases, pool)
-    _left_alone(cases)
 
 
 def _plain(cases: Cases, family: int, pool: str) -> None:

@@ -65,7 +65,7 @@ def _v6_lengths(cases: Cases) -> None:
 
     cases.add("v6_seven_extensions", row, *(malformed(chain(headers)) for headers in (
         [options] * 7, [hop] + [options, routing] * 3, [options] * 8, [options] * 30)))
-    cases.add("v6_extension_past_the_end", "payload length that does not fit",
+    cases.add("v6_extension_past_the_end", "payload length that does not fit the frame",
               *(malformed(ip(6, NUMBER, nh=first) / Raw(bytes([6, words]) + bytes(22)))
                 for first in (0, 43, 60) for words in (3, 4, 255)),
               *(malformed(ip(6, NUMBER, nh=60) / Raw(bytes(length))) for length in range(8)),

@@ -162,7 +162,7 @@ def _control(cases: Cases) -> None:
 
 
 def _icmp(cases: Cases) -> None:
-    row = "ICMP quoting something else, other ICMP"
+    row = "quoting something else"
     number = VIP_OF_POOL["ipip4"]
     elsewhere = IP(src=NON_VIP[4], dst=CLIENTS[4]) / UDP(sport=5000, dport=6000)
     no_service = IP(src=vip(4, number), dst=CLIENTS[4]) / TCP(sport=81, dport=6000)

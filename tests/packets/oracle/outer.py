@@ -7,15 +7,22 @@ from scapy.packet import Packet
 
 from .case import Cases, forwarded, ip, tcp
 from .tunnel import Flow, outer_ip
-from .world import FORWARDING, VIP_OF_POOL
+from .world import FORWARDING, POOLS, VIP_OF_POOL, Pool
 
 
 def inner(pool: str, family: int, sport: int = 40000, **fields: object) -> Packet:
     return ip(family, VIP_OF_POOL[pool], **fields) / tcp(sport=sport)
 
 
+OVERHEAD = {"ipip": 0, "gre": 4, "gue": 8}
+
+
 def add_to(cases: Cases) -> None:
-    for pool, entry in FORWARDING.items():
+    add_pools(cases, FORWARDING)
+
+
+def add_pools(cases: Cases, pools: dict[str, Pool]) -> None:
+    for pool, entry in pools.items():
         for family, field in ((4, "tos"), (6, "tc")):
             cases.add(f"traffic_class_v{family}_{pool}", "DSCP and ECN copied from the inner",
                       *(forwarded(inner(pool, family, **{field: value}), pool)
@@ -35,9 +42,8 @@ def _checksums(cases: Cases, pool: str) -> None:
     def checksum(identification: int) -> int:
         packet = bytes(inner(pool, 4, id=identification))
         flow_hash = Flow.of(inner(pool, 4)).hash()
-        header = outer_ip(FORWARDING[pool].only, FORWARDING[pool].encapsulation == "gre", packet, flow_hash)
-        overhead = 4 if FORWARDING[pool].encapsulation == "gre" else 0
-        header.len = 20 + overhead + len(packet)
+        header = outer_ip(POOLS[pool].only, POOLS[pool].encapsulation, packet, flow_hash)
+        header.len = 20 + OVERHEAD[POOLS[pool].encapsulation] + len(packet)
         return IP(bytes(header)).chksum
 
     zero = checksum(0)  # raising the identification by one lowers the checksum by one

@@ -5,7 +5,8 @@ from __future__ import annotations
 from scapy.packet import Packet
 
 from .case import Cases, dropped, forwarded, ip, link, request, tcp, udp
-from .world import FORWARDING, VIP_OF_POOL
+from .outer import OVERHEAD
+from .world import FORWARDING, VIP_OF_POOL, Pool
 
 
 def add_to(cases: Cases) -> None:
@@ -18,13 +19,20 @@ def add_to(cases: Cases) -> None:
             cases.add(f"no_backend_{pool}_v{family}", "service has no live backend",
                       dropped(link(request(family, pool)), "no_backend"),
                       dropped(link(ip(family, VIP_OF_POOL[pool]) / udp() / b"x"), "no_backend"))
-    for pool, entry in FORWARDING.items():
-        overhead = (20 if entry.only.family == 4 else 40) + (4 if entry.encapsulation == "gre" else 0)
-        _fit(cases, pool, entry.only.mtu - overhead)
+    add_pools(cases, FORWARDING)
+
+
+def largest_inner(pool: Pool) -> int:
+    """The longest packet whose tunnel is not longer than the egress MTU."""
+    return pool.only.mtu - (20 if pool.only.family == 4 else 40) - OVERHEAD[pool.encapsulation]
+
+
+def add_pools(cases: Cases, pools: dict[str, Pool]) -> None:
+    for name, pool in pools.items():
+        _fit(cases, name, largest_inner(pool))
 
 
 def _fit(cases: Cases, pool: str, largest: int) -> None:
-    """`largest`: the longest inner packet whose tunnel is not longer than the egress MTU."""
     def packet(family: int, length: int, **fields: object) -> Packet:
         header = ip(family, VIP_OF_POOL[pool], **fields)
         return header / tcp() / bytes(length - len(header) - 20)
