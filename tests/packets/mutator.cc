@@ -26,7 +26,7 @@ const Bytes& Mutator::next() {
   frame_ = any();
   for (size_t changes = below(4); changes > 0; --changes) change();
   // A frame of the kernel's most often falls at its first byte; one with a right checksum gets further.
-  if (below(2) == 0) repair_checksum();
+  if (below(2) == 0) repair_checksum(frame_);
   if (frame_.size() > kLongest) frame_.resize(kLongest);
   while (frame_.size() < kShortest) frame_.push_back(static_cast<uint8_t>(random_()));
   return frame_;
@@ -69,17 +69,17 @@ void Mutator::change() {
   }
 }
 
-void Mutator::repair_checksum() {
+void repair_checksum(Bytes& frame) {
   constexpr size_t kIp = 14;
-  if (frame_.size() < kIp + 20 || frame_[12] != 0x08 || frame_[13] != 0x00) return;
-  const size_t header = static_cast<size_t>(frame_[kIp] & 0x0f) * 4;
-  if (header < 20 || frame_.size() < kIp + header) return;
-  frame_[kIp + 10] = frame_[kIp + 11] = 0;
+  if (frame.size() < kIp + 20 || frame[12] != 0x08 || frame[13] != 0x00) return;
+  const size_t header = static_cast<size_t>(frame[kIp] & 0x0f) * 4;
+  if (header < 20 || frame.size() < kIp + header) return;
+  frame[kIp + 10] = frame[kIp + 11] = 0;
   uint32_t sum = 0;
-  for (size_t i = 0; i < header; i += 2) sum += uint32_t{frame_[kIp + i]} << 8 | frame_[kIp + i + 1];
+  for (size_t i = 0; i < header; i += 2) sum += uint32_t{frame[kIp + i]} << 8 | frame[kIp + i + 1];
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
-  frame_[kIp + 10] = static_cast<uint8_t>(~sum >> 8);
-  frame_[kIp + 11] = static_cast<uint8_t>(~sum);
+  frame[kIp + 10] = static_cast<uint8_t>(~sum >> 8);
+  frame[kIp + 11] = static_cast<uint8_t>(~sum);
 }
 
 }  // namespace linimo::tests

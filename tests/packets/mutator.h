@@ -9,6 +9,9 @@
 
 namespace linimo::tests {
 
+/// Makes the IPv4 header checksum right, where the frame holds an untagged IPv4 header.
+void repair_checksum(Bytes& frame);
+
 class Mutator {
  public:
   static constexpr size_t kShortest = 14, kLongest = 1514;  // what both engines can be given
@@ -23,7 +26,6 @@ class Mutator {
   const Bytes& any() { return *frames_[below(frames_.size())]; }
   size_t place();
   void change();
-  void repair_checksum();
 
   std::mt19937_64 random_;
   std::vector<const Bytes*> frames_;
