@@ -53,8 +53,11 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
     for (uint32_t b = pool.backend_first; b < pool.backend_first + pool.backend_count; ++b) {
       const linimo_backend& backend = view.backends()[b];
       const Address address = Address::from_abi(backend.address);
+      const packet::TunnelEnds ends{
+          address.is_v4() ? source4 : source6, address,
+          address.is_v4() ? view.header().encap_prefix4 : view.header().encap_prefix6};
       targets_[b] = {.tunnel = packet::make_tunnel(static_cast<linimo_encapsulation>(pool.encapsulation),
-                                                   address.is_v4() ? source4 : source6, address),
+                                                   ends, pool.gue_port),
                      .backend_id = backend.id,
                      .pool = p,
                      .alive = backend.state != LINIMO_BACKEND_DOWN};

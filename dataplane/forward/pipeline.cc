@@ -180,18 +180,26 @@ void Pipeline::send(const Packet& packet, BurstOutput& out) {
   }
 
   // The frame becomes: Ethernet, outer header, inner packet; old link header and padding go.
-  const auto growth =
-      static_cast<int32_t>(sizeof(packet::Ethernet)) + target.tunnel.header_length - packet.frame.ip_offset;
+  const uint32_t tags = hop.tags[0].tpid == 0 ? 0 : hop.tags[1].tpid == 0 ? 1 : 2;
+  const uint32_t link_length =
+      static_cast<uint32_t>(sizeof(packet::Ethernet) + tags * sizeof(packet::VlanTag));
+  const int32_t growth =
+      static_cast<int32_t>(link_length) + target.tunnel.header_length - packet.frame.ip_offset;
   mbuf->data_off = static_cast<uint16_t>(mbuf->data_off - growth);
-  mbuf->data_len = static_cast<uint16_t>(sizeof(packet::Ethernet) + outer_length);
+  mbuf->data_len = static_cast<uint16_t>(link_length + outer_length);
   mbuf->pkt_len = mbuf->data_len;
   mbuf->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;  // what receiving said is no order for sending
   auto* ethernet = rte_pktmbuf_mtod(mbuf, packet::Ethernet*);
-  packet::encapsulate(target.tunnel, packet.frame, packet.flow.ip_length, packet.hash,
-                      reinterpret_cast<uint8_t*>(ethernet + 1));
+  packet::encapsulate(target.tunnel, packet.frame, packet.flow, packet.hash,
+                      reinterpret_cast<uint8_t*>(ethernet) + link_length);
   std::memcpy(ethernet->destination, hop.mac.data(), 6);
   std::memcpy(ethernet->source, port_macs_[hop.port].data(), 6);
-  ethernet->type = target.tunnel.outer_v6 ? packet::kTypeIpv6 : packet::kTypeIpv4;
+  auto* type = reinterpret_cast<uint8_t*>(ethernet) + offsetof(packet::Ethernet, type);
+  for (uint32_t i = 0; i < tags; ++i, type += sizeof(packet::VlanTag)) {
+    const uint16_t tag[] = {packet::swap16(hop.tags[i].tpid), packet::swap16(hop.tags[i].control)};
+    std::memcpy(type, tag, sizeof tag);
+  }
+  std::memcpy(type, target.tunnel.outer_v6 ? &packet::kTypeIpv6 : &packet::kTypeIpv4, 2);
 
   TrafficCount& by_service = counters_.services[packet.service->tracking_key.id];
   TrafficCount& by_backend = counters_.backends[target.backend_id];

@@ -1,5 +1,7 @@
 #include "dataplane/packet/encapsulate.h"
 
+#include <cstddef>
+
 #include "dataplane/packet/checksum.h"
 
 namespace linimo::packet {
@@ -13,36 +15,116 @@ uint8_t traffic_class(const Frame& frame) {
 
 /// The protocol number that says what follows the outer IP header.
 uint8_t next_protocol(const Tunnel& tunnel, const Frame& inner) {
-  return tunnel.gre ? kGre : inner.is_v6 ? kIpv6InIp : kIpip;
+  switch (tunnel.encapsulation) {
+    case LINIMO_ENCAP_GRE:
+      return kGre;
+    case LINIMO_ENCAP_GUE:
+      return kUdp;
+    default:
+      return inner.is_v6 ? kIpv6InIp : kIpip;
+  }
+}
+
+uint32_t length_behind_ip(linimo_encapsulation encapsulation) {
+  return encapsulation == LINIMO_ENCAP_GRE   ? sizeof(Gre)
+         : encapsulation == LINIMO_ENCAP_GUE ? sizeof(Udp)
+                                             : 0;
+}
+
+/// Is an extension header between the IPv6 header and `end` a routing header with segments left? The address
+/// that the sender took into its checksum is then another than the header's.
+bool is_on_its_way(const uint8_t* ip, uint32_t end) {
+  uint8_t next = reinterpret_cast<const Ipv6*>(ip)->next_header;
+  for (uint32_t at = sizeof(Ipv6); at < end;) {
+    if (next == kRouting && ip[at + 3] != 0) return true;
+    const uint32_t length = next == kFragment ? 8 : 8 + ip[at + 1] * 8U;
+    next = ip[at];
+    at += length;
+  }
+  return false;
+}
+
+/// Does the packet's own checksum cover all that lies behind its IP headers?
+bool checksum_covers(const Frame& inner, const Flow& flow) {
+  if (flow.fragment != Fragment::kNone) return false;
+  if (flow.protocol == kUdp) {
+    const auto& udp = *reinterpret_cast<const Udp*>(inner.ip + flow.l4_offset);
+    if (udp.checksum == 0 || swap16(udp.length) != flow.ip_length - flow.l4_offset) return false;
+  } else if (flow.protocol != kTcp) {
+    return false;
+  }
+  return !inner.is_v6 || !is_on_its_way(inner.ip, flow.l4_offset);
+}
+
+/// The sum of the addresses, the length and the protocol that a transport checksum covers too (RFC
+/// 8200, 8.1).
+uint64_t pseudo_header(const uint8_t* ip, bool v6, uint32_t length, uint8_t protocol) {
+  const uint64_t rest = swap16(static_cast<uint16_t>(length)) + (uint64_t{protocol} << 8);
+  return v6 ? checksum_add(ip + offsetof(Ipv6, source), 32, rest)
+            : checksum_add(ip + offsetof(Ipv4, source), 8, rest);
+}
+
+/// The UDP checksum over IPv6, where it must not be 0 (RFC 8200, 8.1). A packet whose own checksum is right
+/// sums up, from its transport header on, to the complement of its pseudo header's sum, so that only its IP
+/// header needs to be read (local checksum offload).
+__attribute__((noinline)) uint16_t udp_checksum(const Frame& inner, const Flow& flow, const uint8_t* outer) {
+  const uint8_t* udp = outer + sizeof(Ipv6);
+  const uint32_t length = sizeof(Udp) + flow.ip_length;
+  uint64_t sum = pseudo_header(outer, true, length, kUdp);
+  sum = checksum_add(udp, sizeof(Udp), sum);
+  if (checksum_covers(inner, flow)) {
+    const uint32_t l4_length = flow.ip_length - flow.l4_offset;
+    sum = checksum_add(inner.ip, flow.l4_offset, sum);
+    sum += checksum_finish(pseudo_header(inner.ip, inner.is_v6, l4_length, flow.protocol));
+  } else {
+    sum = checksum_add(inner.ip, flow.ip_length, sum);
+  }
+  const uint16_t checksum = checksum_finish(sum);
+  return checksum == 0 ? 0xffff : checksum;
+}
+
+/// The low bits of the source address, those in `mask`, from the hash.
+void put_source_bits(Ipv6& ip, uint64_t mask, uint64_t hash) {
+  uint64_t low;
+  std::memcpy(&low, ip.source + 8, 8);
+  low = __builtin_bswap64((__builtin_bswap64(low) & ~mask) | (hash & mask));
+  std::memcpy(ip.source + 8, &low, 8);
 }
 
 }  // namespace
 
-Tunnel make_tunnel(linimo_encapsulation encapsulation, const Address& source, const Address& destination) {
+Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, uint16_t gue_port) {
   Tunnel tunnel{};
-  tunnel.gre = encapsulation == LINIMO_ENCAP_GRE;
-  tunnel.outer_v6 = !destination.is_v4();
+  tunnel.encapsulation = encapsulation;
+  tunnel.outer_v6 = !ends.destination.is_v4();
   const uint32_t ip_length = tunnel.outer_v6 ? sizeof(Ipv6) : sizeof(Ipv4);
-  tunnel.header_length = static_cast<uint8_t>(ip_length + (tunnel.gre ? sizeof(Gre) : 0));
+  tunnel.header_length = static_cast<uint8_t>(ip_length + length_behind_ip(encapsulation));
+  const uint32_t open_bits = 128 - ends.source_prefix;
+  tunnel.hash_mask = open_bits >= 64 ? ~uint64_t{0} : (uint64_t{1} << open_bits) - 1;
   if (tunnel.outer_v6) {
     auto& ip = *reinterpret_cast<Ipv6*>(tunnel.header);
     ip.hop_limit = kTtl;
-    std::memcpy(ip.source, source.bytes.data(), 16);
-    std::memcpy(ip.destination, destination.bytes.data(), 16);
+    std::memcpy(ip.source, ends.source.bytes.data(), 16);
+    std::memcpy(ip.destination, ends.destination.bytes.data(), 16);
+    put_source_bits(ip, tunnel.hash_mask, 0);
   } else {
     auto& ip = *reinterpret_cast<Ipv4*>(tunnel.header);
     ip.version_ihl = 0x45;
     ip.ttl = kTtl;
-    ip.source = source.v4_network_order();
-    ip.destination = destination.v4_network_order();
+    ip.source = ends.source.v4_network_order() & ~swap32(static_cast<uint32_t>(tunnel.hash_mask));
+    ip.destination = ends.destination.v4_network_order();
     tunnel.checksum_base = checksum_fold(checksum_add(&ip, sizeof ip));
+  }
+  if (encapsulation == LINIMO_ENCAP_GUE) {
+    reinterpret_cast<Udp*>(tunnel.header + ip_length)->destination_port = swap16(gue_port);
   }
   return tunnel;
 }
 
-void encapsulate(const Tunnel& tunnel, const Frame& inner, uint16_t inner_length, uint64_t flow_hash,
+void encapsulate(const Tunnel& tunnel, const Frame& inner, const Flow& flow, uint64_t flow_hash,
                  uint8_t* outer) {
   const uint8_t protocol = next_protocol(tunnel, inner);
+  const uint16_t inner_length = flow.ip_length;
   uint32_t ip_length;
   if (tunnel.outer_v6) {
     ip_length = sizeof(Ipv6);
@@ -52,24 +134,33 @@ void encapsulate(const Tunnel& tunnel, const Frame& inner, uint16_t inner_length
     ip.version_class_label = swap32(6U << 28 | uint32_t{traffic_class(inner)} << 20 | label);
     ip.payload_length = swap16(static_cast<uint16_t>(inner_length + tunnel.header_length - sizeof(Ipv6)));
     ip.next_header = protocol;
+    if (tunnel.hash_mask != 0) put_source_bits(ip, tunnel.hash_mask, flow_hash);
   } else {
     ip_length = sizeof(Ipv4);
     std::memcpy(outer, tunnel.header, sizeof(Ipv4));
     auto& ip = *reinterpret_cast<Ipv4*>(outer);
     const bool dont_fragment = inner.is_v6 || (inner.v4().fragment & kDontFragment);
+    const uint32_t source_bits = swap32(static_cast<uint32_t>(flow_hash & tunnel.hash_mask));
     ip.tos = traffic_class(inner);
     ip.total_length = swap16(static_cast<uint16_t>(inner_length + tunnel.header_length));
     ip.id = dont_fragment ? 0 : inner.v4().id;
     ip.fragment = dont_fragment ? kDontFragment : 0;
     ip.protocol = protocol;
-    const uint64_t varying =
-        (uint32_t{ip.tos} << 8) + ip.total_length + ip.id + ip.fragment + (uint32_t{protocol} << 8);
+    ip.source |= source_bits;
+    const uint64_t varying = uint64_t{source_bits} + (uint32_t{ip.tos} << 8) + ip.total_length + ip.id +
+                             ip.fragment + (uint32_t{protocol} << 8);
     ip.checksum = checksum_finish(tunnel.checksum_base + varying);
   }
-  if (tunnel.gre) {
+  if (tunnel.encapsulation == LINIMO_ENCAP_GRE) {
     auto& gre = *reinterpret_cast<Gre*>(outer + ip_length);
     gre.flags_version = 0;
     gre.protocol = inner.is_v6 ? kTypeIpv6 : kTypeIpv4;
+  } else if (tunnel.encapsulation == LINIMO_ENCAP_GUE) {
+    auto& udp = *reinterpret_cast<Udp*>(outer + ip_length);
+    std::memcpy(&udp, tunnel.header + ip_length, sizeof udp);
+    udp.source_port = swap16(static_cast<uint16_t>(kGueFirstPort | (flow_hash & 0x3fff)));
+    udp.length = swap16(static_cast<uint16_t>(sizeof udp + inner_length));
+    if (tunnel.outer_v6) udp.checksum = udp_checksum(inner, flow, outer);
   }
 }
 

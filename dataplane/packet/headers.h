@@ -92,6 +92,8 @@ inline constexpr uint8_t kHopByHop = 0;
 inline constexpr uint8_t kIcmp = 1, kIpip = 4, kTcp = 6, kUdp = 17, kIpv6InIp = 41, kRouting = 43,
                          kFragment = 44, kGre = 47, kIcmpv6 = 58, kNoNext = 59, kDestinationOptions = 60;
 
+inline constexpr uint16_t kGueFirstPort = 49152;  // of 16384 source ports
+
 inline constexpr uint8_t kTcpFin = 0x01, kTcpSyn = 0x02, kTcpRst = 0x04, kTcpAck = 0x10;
 
 }  // namespace linimo::packet

@@ -126,6 +126,7 @@ bool locate(const uint8_t* bytes, uint32_t length, Frame& frame) {
 }
 
 Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow) {
+  flow.fragment = Fragment::kNone;
   return frame.is_v6 ? judge_v6(frame, flow) : judge_v4(frame, checksum_known_good, flow);
 }
 

@@ -40,6 +40,8 @@ enum class Verdict : uint8_t {
   kMartian,      // a source that nobody may have
 };
 
+enum class Fragment : uint8_t { kNone, kFirst, kLater };
+
 struct Flow {
   uint16_t ip_length;    // of the whole IP packet, by its header: what lies behind is padding
   uint16_t l4_offset;    // from the IP header
@@ -47,6 +49,7 @@ struct Flow {
   uint16_t destination_port;
   uint8_t protocol;
   uint8_t tcp_flags;  // 0 for UDP
+  Fragment fragment;
 };
 
 /// `checksum_known_good`: the NIC has already checked the IPv4 header.

@@ -9,7 +9,7 @@ namespace linimo::tests {
 namespace {
 
 constexpr size_t kEthernet = 14;
-constexpr uint8_t kIpv4InIp = 4, kIpv6InIp = 41, kGre = 47;
+constexpr uint8_t kIpv4InIp = 4, kIpv6InIp = 41, kGre = 47, kUdp = 17;
 
 uint16_t be16(ByteView bytes, size_t at) {
   return static_cast<uint16_t>(bytes[at] << 8 | bytes[at + 1]);
@@ -22,14 +22,19 @@ bool checksum_right(ByteView header) {
   return sum == 0xffff;
 }
 
-/// The IP packet in a frame, by its own lengths; nothing if they do not fit.
-std::optional<ByteView> ip_packet(ByteView frame) {
+/// Where the EtherType behind at most two tags lies, and what it is.
+std::pair<size_t, uint16_t> ether_type(ByteView frame) {
   size_t at = 12;
   for (int tags = 0; tags < 2 && frame.size() >= at + 6; ++tags) {
     if (be16(frame, at) != 0x8100 && be16(frame, at) != 0x88a8) break;
     at += 4;
   }
-  const uint16_t type = be16(frame, at);
+  return {at, be16(frame, at)};
+}
+
+/// The IP packet in a frame, by its own lengths; nothing if they do not fit.
+std::optional<ByteView> ip_packet(ByteView frame) {
+  const auto [at, type] = ether_type(frame);
   const ByteView ip = frame.subspan(at + 2);
   const bool v6 = type == 0x86dd;
   if ((!v6 && type != 0x0800) || ip.size() < (v6 ? 40 : 20)) return std::nullopt;
@@ -96,9 +101,10 @@ std::string fault_of_tunnel(ByteView frame_in, const Left& sent, const Configura
   const auto inner = ip_packet(frame_in);
   if (!inner) return "a frame was sent on whose IP lengths do not fit";
   if (out.size() < kEthernet + 40) return "too short for a tunnel";
-  const bool outer_v6 = be16(out, 12) == 0x86dd;
-  if (!outer_v6 && be16(out, 12) != 0x0800) return "EtherType is not IP";
-  const ByteView outer = out.subspan(kEthernet);
+  const auto [type_at, outer_type] = ether_type(out);
+  const bool outer_v6 = outer_type == 0x86dd;
+  if (!outer_v6 && outer_type != 0x0800) return "EtherType is not IP";
+  const ByteView outer = out.subspan(type_at + 2);
   const size_t header = outer_v6 ? 40 : 20;
 
   if (traffic_class(outer) != traffic_class(*inner)) return "traffic class was not copied";
@@ -121,12 +127,19 @@ std::string fault_of_tunnel(ByteView frame_in, const Left& sent, const Configura
 
   const bool inner_v6 = (*inner)[0] >> 4 == 6;
   const bool gre = way->pool->encapsulation == LINIMO_ENCAP_GRE;
-  const uint8_t protocol = gre ? kGre : inner_v6 ? kIpv6InIp : kIpv4InIp;
+  const bool gue = way->pool->encapsulation == LINIMO_ENCAP_GUE;
+  const uint8_t protocol = gre ? kGre : gue ? kUdp : inner_v6 ? kIpv6InIp : kIpv4InIp;
   if (outer[outer_v6 ? 6 : 9] != protocol) return "outer protocol is wrong";
   if (gre && (be16(outer, header) != 0 || be16(outer, header + 2) != (inner_v6 ? 0x86dd : 0x0800))) {
     return "GRE header is wrong";
   }
-  const ByteView carried = outer.subspan(header + (gre ? 4 : 0));
+  if (gue) {
+    if (be16(outer, header) < 49152) return "GUE's source port is not of the dynamic range";
+    if (be16(outer, header + 2) != way->pool->gue_port) return "GUE's destination port is wrong";
+    if (be16(outer, header + 4) != outer.size() - header) return "GUE's length is wrong";
+    if ((be16(outer, header + 6) == 0) == outer_v6) return "GUE has a checksum over IPv4, or none over IPv6";
+  }
+  const ByteView carried = outer.subspan(header + (gre ? 4 : gue ? 8 : 0));
   if (!std::equal(carried.begin(), carried.end(), inner->begin(), inner->end())) {
     return "the inner packet is not the one that came in";
   }
