@@ -113,6 +113,28 @@ __noinline int find_flow(const struct wanted_flow* want, struct tracked* found) 
   return 1;
 }
 
+struct row_search {
+  struct wanted_flow want;
+  struct tracked found;
+  int hit;
+};
+
+static long find_in_row(__u32 row, struct row_search* search) {
+  search->want.row = row;
+  search->hit = find_flow(&search->want, &search->found);
+  return search->hit != 0;
+}
+
+/* The live entry of a flow in its row's table or, since what asks may have arrived on another queue, in any.
+ */
+static __noinline int find_flow_anywhere(const struct wanted_flow* want, struct tracked* found) {
+  if (find_flow(want, found)) return 1;
+  struct row_search search = {.want = *want};
+  bpf_loop(row_count, find_in_row, &search, 0);
+  *found = search.found;
+  return search.hit;
+}
+
 /* Puts a word in the place of what was found there, unless that has changed. */
 __noinline int replace_flow(const struct tracked* found, __u32 row, __u64 word) {
   if (!found) return 0;
@@ -173,28 +195,31 @@ static __always_inline __u64 is_less(__u64 a, __u64 b) {
  * its share, 3 not to be taken), embryonic first, oldest first; then the place. The rules are
  * connection_table.cc's. */
 enum { kRankKind = 32, kRankOld = 20, kRankAge = 8, kRankSecond = 3 };
-static __always_inline __u64 best_victim(const struct linimo_cell* bucket, const struct wanted_flow* want,
-                                         const struct linimo_xdp_flows* row, __u64 share, __u64 best,
-                                         __u64 which, __u64* own_embryonic) {
-  const __u64 timeout = want->timeout;
+struct victim_search {
+  const struct linimo_cell* bucket;
+  const struct linimo_xdp_flows* row;
+  __u64 share, best, second, own_embryonic;
+  __u32 service_id, timeout, now;
+};
+
+static long rank_entry(__u32 i, struct victim_search* search) {
+  const __u64 timeout = search->timeout;
   const __u64 shorter = timeout > kClosingTicks ? timeout - kClosingTicks : 0;
-  for (__u32 i = 0; i < LINIMO_BUCKET_ENTRIES; ++i) {
-    const __u64 word = bucket->words[i];
-    const __u64 owner = word >> kServiceShift & kServiceMask;
-    const __u64 age = age_of(word, want->now);
-    const __u64 own = is_zero(owner ^ want->service_id);
-    const __u64 embryonic = is_zero((word & kStateMask) ^ kEmbryonic);
-    const __u64 limit = timeout - shorter * is_zero((word & kStateMask) ^ kClosing);
-    const __u64 young = is_less(age, kYoungTicks);
-    const __u64 above = is_less(share, row->of_service[owner & kServiceMask]);
-    const __u64 kind_of_old = own + (1 ^ own) * (3 - above);
-    const __u64 kind = (1 ^ (own & is_less(limit, age))) * (young * 3 + (1 ^ young) * kind_of_old);
-    const __u64 rank = kind << kRankKind | (1 ^ embryonic) << kRankOld | (kStampMask - age) << kRankAge |
-                       which << kRankSecond | i;
-    best -= (best - rank) * is_less(rank, best);
-    *own_embryonic |= own & embryonic;
-  }
-  return best;
+  const __u64 word = search->bucket->words[i % LINIMO_BUCKET_ENTRIES];
+  const __u64 owner = word >> kServiceShift & kServiceMask;
+  const __u64 age = age_of(word, search->now);
+  const __u64 own = is_zero(owner ^ search->service_id);
+  const __u64 embryonic = is_zero((word & kStateMask) ^ kEmbryonic);
+  const __u64 limit = timeout - shorter * is_zero((word & kStateMask) ^ kClosing);
+  const __u64 young = is_less(age, kYoungTicks);
+  const __u64 above = is_less(search->share, search->row->of_service[owner & kServiceMask]);
+  const __u64 kind_of_old = own + (1 ^ own) * (3 - above);
+  const __u64 kind = (1 ^ (own & is_less(limit, age))) * (young * 3 + (1 ^ young) * kind_of_old);
+  const __u64 rank = kind << kRankKind | (1 ^ embryonic) << kRankOld | (kStampMask - age) << kRankAge |
+                     search->second << kRankSecond | i;
+  search->best -= (search->best - rank) * is_less(rank, search->best);
+  search->own_embryonic |= own & embryonic;
+  return 0;
 }
 
 /* An expired entry of this very flow gives its place up first: there must never be two. */
@@ -239,15 +264,18 @@ __noinline int insert_flow(const struct wanted_flow* want, __u32 backend_id) {
 
   const __u64 holding = row->services_holding + (row->of_service[want->service_id & kServiceMask] == 0);
   const __u64 share = (bucket_mask + 1) * LINIMO_BUCKET_ENTRIES / (holding ? holding : 1);
-  __u64 own_embryonic = 0;
-  __u64 best = 3ULL << kRankKind;
-  best = best_victim(first, want, row, share, best, 0, &own_embryonic);
-  best = best_victim(second, want, row, share, best, 1, &own_embryonic);
+  struct victim_search search = {first,         row,      share, 3ULL << kRankKind, 0, 0, want->service_id,
+                                 want->timeout, want->now};
+  bpf_loop(LINIMO_BUCKET_ENTRIES, rank_entry, &search, 0);
+  search.bucket = second;
+  search.second = 1;
+  bpf_loop(LINIMO_BUCKET_ENTRIES, rank_entry, &search, 0);
+  const __u64 best = search.best;
   if (best >> kRankKind >= 3) return 0;
   struct linimo_cell* bucket = best >> kRankSecond & 1 ? second : first;
   const __u64 word = bucket->words[best & 7];
   // Embryonic entries too young to go are a flood's: an established flow does not make room for that.
-  if (own_embryonic && (best >> kRankOld & 1) && best >> kRankKind == 1) return 0;
+  if (search.own_embryonic && (best >> kRankOld & 1) && best >> kRankKind == 1) return 0;
   if (__sync_val_compare_and_swap(&bucket->words[best & 7], word, made) != word) return 0;
   entry_gone(row, word);
   entry_made(row, want->service_id);

@@ -7,6 +7,7 @@
 #define LINIMO_BPF_ENCAPSULATE_H
 
 #include "count.h"
+#include "gue.h"
 
 enum { kTtl = 64, kGuePortFirst = 49152, kGueFlowBits = 0x3fff };
 
@@ -67,7 +68,7 @@ static __always_inline int write_outer_v4(void* at, void* data_end, const struct
 }
 
 static __always_inline int write_outer_v6(void* at, void* data_end, const struct linimo_xdp_target* target,
-                                          const struct packet* p, __u64 hash) {
+                                          const struct packet* p, __u64 hash, __u32 inner_sum) {
   struct ipv6hdr* ip = at;
   if ((void*)(ip + 1) > data_end) return 0;
   *(__be32*)ip = bpf_htonl(6U << 28 | (__u32)p->traffic_class << 20 | (hash & 0xfffff));
@@ -80,7 +81,18 @@ static __always_inline int write_outer_v6(void* at, void* data_end, const struct
   source_low |= bpf_cpu_to_be64(hash & target->source_hash_mask);
   __builtin_memcpy((__u8*)&ip->saddr + 8, &source_low, 8);
   __builtin_memcpy(&ip->daddr, target->destination, 16);
-  return write_shim(ip + 1, data_end, target, p->v6, p->ip_length, hash);
+  if (!write_shim(ip + 1, data_end, target, p->v6, p->ip_length, hash)) return 0;
+  if (target->encapsulation == LINIMO_ENCAP_GUE) {
+    struct udphdr* udp = (void*)(ip + 1);
+    if ((void*)(udp + 1) > data_end) return 0;
+    const __u32* address = (void*)&ip->saddr;
+    __u64 sum =
+        (__u64)inner_sum + pseudo_rest(IPPROTO_UDP, bpf_ntohs(udp->len)) + udp->source + udp->dest + udp->len;
+    for (int i = 0; i < 8; ++i) sum += address[i];
+    const __u16 checksum = ~fold(sum);
+    udp->check = checksum == 0 ? 0xffff : checksum;
+  }
+  return 1;
 }
 
 struct way_out {
@@ -142,6 +154,11 @@ static __always_inline void* write_link(void* data, void* data_end, const struct
 static __always_inline int encapsulate(struct xdp_md* ctx, const struct linimo_xdp_target* target,
                                        const struct packet* p, const struct way_out* way,
                                        const struct linimo_xdp_port* port, __u64 hash) {
+  int inner_sum = 0;
+  if (target->outer_v6 && target->encapsulation == LINIMO_ENCAP_GUE) {
+    inner_sum = packet_sum(ctx, p);
+    if (inner_sum < 0) return 0;
+  }
   const __u32 padding = p->frame_length - p->ip - p->ip_length;
   if (padding != 0 && bpf_xdp_adjust_tail(ctx, -(int)padding)) return 0;
   const int growth = sizeof(struct ethhdr) + tags_length(way->tags) + target->header_length - (int)p->ip;
@@ -150,7 +167,7 @@ static __always_inline int encapsulate(struct xdp_md* ctx, const struct linimo_x
   void* data_end = (void*)(long)ctx->data_end;
   void* outer = write_link(data, data_end, way, port, target->outer_v6);
   if (!outer) return 0;
-  return target->outer_v6 ? write_outer_v6(outer, data_end, target, p, hash)
+  return target->outer_v6 ? write_outer_v6(outer, data_end, target, p, hash, inner_sum)
                           : write_outer_v4(outer, data_end, target, p, hash);
 }
 

@@ -115,12 +115,11 @@ struct linimo_xdp_port {
   __u8 reserved[6];
 };
 
-/* Tokens of one kind of reply in one row, in 2^-30 of a reply. */
-struct linimo_xdp_bucket {
-  __u64 refilled_ns;
-  __u64 tokens;
-};
+/* Per row: when the token bucket of each kind of reply would be full again. */
 enum linimo_reply { LINIMO_REPLY_ECHO, LINIMO_REPLY_TOO_BIG, LINIMO_REPLY_REJECT, LINIMO_REPLY_COUNT };
+struct linimo_xdp_replies {
+  __u64 full_at_ns[LINIMO_REPLY_COUNT];
+};
 
 #ifdef __cplusplus
 #define LINIMO_ASSERT_SIZE(type, size) static_assert(sizeof(type) == (size), #type " changed its layout")

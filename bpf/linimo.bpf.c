@@ -8,6 +8,10 @@
 
 #include "connections.h"
 #include "encapsulate.h"
+#include "fragment.h"
+#include "icmp.h"
+#include "quic.h"
+#include "reply.h"
 
 /* What one stage leaves for the next. */
 struct flow {
@@ -17,6 +21,8 @@ struct flow {
   const struct linimo_xdp_target* target;
   __u64 hash;
   __u32 row;
+  __u32 service_id;
+  enum linimo_outcome sent; /* what it counts as when it goes to a backend */
 };
 
 static __always_inline int drop(const struct flow* flow, enum linimo_outcome reason) {
@@ -70,36 +76,51 @@ static __always_inline int to_kernel(struct xdp_md* ctx, const struct flow* flow
   return XDP_PASS;
 }
 
-static __always_inline void hash_packet(struct flow* flow) {
-  const struct packet* p = &flow->packet;
-  struct flow_key key = {p->source, {0, 0}, 0, 0, 0, 0};
-  if (!flow->service->source_hash) {
-    key.destination = p->destination;
-    key.source_port = p->source_port;
-    key.destination_port = p->destination_port;
-    key.protocol = p->protocol;
-  }
-  flow->hash = hash_flow(flow->generation.head, &key, p->v6);
+/* `key`: of the whole flow, as its client's packets have it. */
+static __always_inline void hash_key(struct flow* flow, const struct flow_key* key) {
+  const struct flow_key by_source = {key->source, {0, 0}, 0, 0, 0, 0};
+  flow->service_id = flow->service->id;
+  flow->hash =
+      hash_flow(flow->generation.head, flow->service->source_hash ? &by_source : key, flow->packet.v6);
 }
 
-/* The backend: the one that the flow is tracked to while that lives, else the table's. */
-static __always_inline int choose(struct flow* flow) {
+static __always_inline int is_usable(const struct flow* flow, const struct linimo_xdp_target* target) {
+  return target && target->pool == flow->service->pool && target->alive;
+}
+
+/* The backend that a QUIC packet's connection id names, while that lives. */
+static __always_inline const struct linimo_xdp_target* named_target(struct xdp_md* ctx,
+                                                                    const struct flow* flow) {
+  const struct linimo_xdp_service* service = flow->service;
+  __u64 id = 0;
+  if (service->server_id_length == 0 ||
+      !quic_server_id(ctx, &flow->packet, service->server_id_offset, service->server_id_length, &id))
+    return 0;
+  const struct linimo_xdp_target* target = target_of_server_id(&flow->generation, service, id);
+  return is_usable(flow, target) ? target : 0;
+}
+
+/* The backend: the one that the packet names, else the one that the flow is tracked to, while they live, else
+ * the table's. */
+static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
   const struct linimo_xdp_service* service = flow->service;
   const int rst = flow->packet.tcp_flags & kTcpRst;
   struct wanted_flow want = {flow->hash, flow->row, service->id, service->idle_ticks, 0};
   struct tracked found = {};
+  flow->target = named_target(ctx, flow);
   if (service->tracked) {
     want.now = ticks_now();
     if (find_flow(&want, &found)) {
-      flow->target = target_of_id(&flow->generation, backend_of(&found));
-      if (flow->target && flow->target->pool == service->pool && flow->target->alive) {
+      const struct linimo_xdp_target* tracked = target_of_id(&flow->generation, backend_of(&found));
+      if (is_usable(flow, tracked) && (!flow->target || flow->target == tracked)) {
+        flow->target = tracked;
         // RST only looks up: a forged one must not be able to shorten or lengthen anything.
         if (!rst) touch(&found, flow->row, flow->packet.tcp_flags & kTcpFin, want.now);
         return 1;
       }
     }
   }
-  flow->target = target_of_slot(&flow->generation, service, flow->hash);
+  if (!flow->target) flow->target = target_of_slot(&flow->generation, service, flow->hash);
   if (!flow->target) return 0;
   if (found.word != 0) {
     redirect_flow(&found, flow->row, flow->target->backend_id);
@@ -113,25 +134,130 @@ static __always_inline int choose(struct flow* flow) {
   return 1;
 }
 
+/* Replies leave by the port that the packet came in by. What could not be made is dropped, however far it
+ * got. */
+static __always_inline int answered(const struct flow* flow, int failed, enum linimo_outcome outcome) {
+  if (failed) return drop(flow, LINIMO_OUTCOME_tx_full);
+  count_outcome(flow->row, outcome);
+  return XDP_TX;
+}
+
+/* One way out for all replies: the kind says which. `mtu`: what a too big packet should have kept to. */
+static __always_inline int answer(struct xdp_md* ctx, const struct flow* flow, enum linimo_reply kind,
+                                  __u32 mtu) {
+  const struct packet* p = &flow->packet;
+  struct linimo_xdp_replies* replies_of_row = bpf_map_lookup_elem(&replies, &flow->row);
+  if (!replies_of_row || !may_reply(&replies_of_row->full_at_ns[kind], flow->generation.head->reply_rate,
+                                    bpf_ktime_get_coarse_ns()))
+    return drop(flow, LINIMO_OUTCOME_rate_limited);
+  if (kind == LINIMO_REPLY_ECHO) return answered(flow, reply_to_echo(ctx, p), LINIMO_OUTCOME_echo_reply);
+  if (kind == LINIMO_REPLY_TOO_BIG)
+    return answered(flow, reply_too_big(ctx, p, mtu), LINIMO_OUTCOME_too_big_reply);
+  const int failed = p->protocol == IPPROTO_TCP ? reply_with_reset(ctx, p) : reply_port_unreachable(ctx, p);
+  return answered(flow, failed, LINIMO_OUTCOME_reject_reply);
+}
+
+static __always_inline int no_backend(struct xdp_md* ctx, const struct flow* flow) {
+  const struct packet* p = &flow->packet;
+  const int answerable =
+      p->protocol == IPPROTO_UDP || (p->fragment == kNoFragment && !(p->tcp_flags & kTcpRst));
+  if (flow->service->reject && answerable) return answer(ctx, flow, LINIMO_REPLY_REJECT, 0);
+  return drop(flow, LINIMO_OUTCOME_no_backend);
+}
+
+/* Never in answer to an ICMP error, to a fragment but the first, or where the sender lets routers fragment.
+ */
+static __always_inline int too_big(struct xdp_md* ctx, const struct flow* flow, __u32 mtu) {
+  const struct packet* p = &flow->packet;
+  const int wants_to_know = p->v6 || p->ip_fragment & bpf_htons(kDontFragmentBit);
+  if (wants_to_know && p->fragment != kLastOrMiddleFragment && flow->sent == LINIMO_OUTCOME_forwarded)
+    return answer(ctx, flow, LINIMO_REPLY_TOO_BIG, mtu);
+  return drop(flow, LINIMO_OUTCOME_too_big);
+}
+
 /* Into the tunnel and onto the wire. */
 static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
   const struct linimo_xdp_target* target = flow->target;
   struct way_out way;
   const int reachable = way_to(target->backend_id, &way);
   if (reachable != LINIMO_OUTCOME_forwarded) return drop(flow, reachable);
-  if (flow->packet.ip_length + target->header_length > way.mtu) return drop(flow, LINIMO_OUTCOME_too_big);
+  if (flow->packet.ip_length + target->header_length > way.mtu)
+    return too_big(ctx, flow, way.mtu > target->header_length ? way.mtu - target->header_length : 0);
   const struct linimo_xdp_port* port = bpf_map_lookup_elem(&ports, &way.port);
   if (!port) return drop(flow, LINIMO_OUTCOME_wrong_egress);
   if (!encapsulate(ctx, target, &flow->packet, &way, port, flow->hash))
     return drop(flow, LINIMO_OUTCOME_tx_full);
-  count_traffic(flow->row, kCountersServices + flow->service->id, flow->packet.ip_length);
+  count_traffic(flow->row, kCountersServices + flow->service_id, flow->packet.ip_length);
   count_traffic(flow->row, kCountersBackends + target->backend_id, flow->packet.ip_length);
-  count_outcome(flow->row, LINIMO_OUTCOME_forwarded);
+  count_outcome(flow->row, flow->sent);
   return way.port == port_number ? XDP_TX : bpf_redirect(port->ifindex, 0);
 }
 
+/* What a stage answers when the packet is to be sent; else it is what the program answers. */
+enum { kSend = -1 };
+
+/* TCP or UDP, or what no service can have. */
+static __always_inline int take_flow(struct xdp_md* ctx, struct flow* flow,
+                                     const struct linimo_xdp_vip* vip) {
+  const struct packet* p = &flow->packet;
+  flow->service = find_service(&flow->generation, vip, p->protocol, bpf_ntohs(p->destination_port));
+  if (!flow->service) {
+    // The host may have the address too. If it has not, its kernel would route the packet back: a loop.
+    if (is_host_address(&flow->generation, &p->destination)) return to_kernel(ctx, flow);
+    return drop(flow, LINIMO_OUTCOME_no_service);
+  }
+  if (flow->service->source_count != 0 && !is_allowed(&flow->generation, flow->service, &p->source))
+    return drop(flow, LINIMO_OUTCOME_not_allowed);
+  const struct flow_key key = {p->source,           p->destination, p->source_port,
+                               p->destination_port, p->protocol,    0};
+  hash_key(flow, &key);
+  if (!choose(ctx, flow)) return no_backend(ctx, flow);
+  if (p->fragment == kFirstFragment)
+    remember_datagram(datagram_hash(flow->generation.head, p), flow->row, flow->target->backend_id,
+                      flow->service_id);
+  return kSend;
+}
+
+/* An echo request, or an error that belongs to the backend of the flow that it quotes. Nothing is tracked by
+ * it. */
+static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
+                                     const struct linimo_xdp_vip* vip) {
+  struct quote quote = {};
+  const int kind =
+      flow->packet.fragment == kNoFragment ? judge_icmp(ctx, &flow->packet, &quote) : kIcmpForKernel;
+  if (kind == kIcmpEcho) return answer(ctx, flow, LINIMO_REPLY_ECHO, 0);
+  if (kind != kIcmpError) return to_kernel(ctx, flow);
+  flow->service =
+      find_service(&flow->generation, vip, quote.key.protocol, bpf_ntohs(quote.key.destination_port));
+  if (!flow->service) return to_kernel(ctx, flow);
+  hash_key(flow, &quote.key);
+  flow->sent = LINIMO_OUTCOME_icmp_error;
+  if (flow->service->tracked) {
+    struct wanted_flow want = {flow->hash, flow->row, flow->service_id, flow->service->idle_ticks,
+                               ticks_now()};
+    struct tracked found = {};
+    if (find_flow_anywhere(&want, &found)) flow->target = target_of_id(&flow->generation, backend_of(&found));
+  }
+  if (!is_usable(flow, flow->target))
+    flow->target = target_of_slot(&flow->generation, flow->service, flow->hash);
+  return flow->target ? kSend : drop(flow, LINIMO_OUTCOME_no_backend);
+}
+
+/* A fragment without ports follows the first of its datagram, or waits for it in the process. */
+static __always_inline int take_later_fragment(struct flow* flow) {
+  flow->hash = datagram_hash(flow->generation.head, &flow->packet);
+  const __u64 word = recall_datagram(flow->hash, flow->row);
+  if (word == 0) {
+    const int action = hand_to_process(flow->row);
+    return action == XDP_REDIRECT ? action : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
+  }
+  flow->service_id = linimo_fragment_service(word);
+  flow->target = target_of_id(&flow->generation, linimo_fragment_backend(word));
+  return flow->target && flow->target->alive ? kSend : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
+}
+
 static __always_inline int linimo_forward(struct xdp_md* ctx) {
-  struct flow flow = {};
+  struct flow flow = {.sent = LINIMO_OUTCOME_forwarded};
   struct packet* p = &flow.packet;
   void* data = (void*)(long)ctx->data;
   void* data_end = (void*)(long)ctx->data_end;
@@ -146,37 +272,17 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   const struct linimo_xdp_vip* vip = find_vip(&flow.generation, &p->destination);
   if (!vip) return to_kernel(ctx, &flow);
 
-  switch (p->v6 ? judge_v6(ctx, p) : judge_v4(data, data_end, p)) {
-    case kFlow:
-      break;
-    case kIcmpPacket:
-      return to_kernel(ctx, &flow);
-    case kLaterFragment:
-      return drop(&flow, LINIMO_OUTCOME_fragment_unmatched);
-    case kMalformed:
-      return drop(&flow, LINIMO_OUTCOME_malformed);
-    case kBadChecksum:
-      return drop(&flow, LINIMO_OUTCOME_bad_checksum);
-    case kMartian:
-      return drop(&flow, LINIMO_OUTCOME_martian);
-    default:
-      p->destination_port = 0;
-      break;
-  }
-  if (find_vip(&flow.generation, &p->source)) return drop(&flow, LINIMO_OUTCOME_martian);
+  const int verdict = p->v6 ? judge_v6(ctx, p) : judge_v4(data, data_end, p);
+  if (verdict == kMalformed) return drop(&flow, LINIMO_OUTCOME_malformed);
+  if (verdict == kBadChecksum) return drop(&flow, LINIMO_OUTCOME_bad_checksum);
+  if (verdict == kMartian || find_vip(&flow.generation, &p->source))
+    return drop(&flow, LINIMO_OUTCOME_martian);
+  if (verdict == kOther) p->destination_port = 0;
 
-  flow.service = find_service(&flow.generation, vip, p->protocol, bpf_ntohs(p->destination_port));
-  if (!flow.service) {
-    // The host may have the address too. If it has not, its kernel would route the packet back: a loop.
-    if (is_host_address(&flow.generation, &p->destination)) return to_kernel(ctx, &flow);
-    return drop(&flow, LINIMO_OUTCOME_no_service);
-  }
-  if (flow.service->source_count != 0 && !is_allowed(&flow.generation, flow.service, &p->source))
-    return drop(&flow, LINIMO_OUTCOME_not_allowed);
-
-  hash_packet(&flow);
-  if (!choose(&flow)) return drop(&flow, LINIMO_OUTCOME_no_backend);
-  return send(ctx, &flow);
+  const int action = verdict == kIcmpPacket      ? take_icmp(ctx, &flow, vip)
+                     : verdict == kLaterFragment ? take_later_fragment(&flow)
+                                                 : take_flow(ctx, &flow, vip);
+  return action == (int)kSend ? send(ctx, &flow) : action;
 }
 
 SEC("xdp")

@@ -96,6 +96,13 @@ struct packet {
   __u8 routing_left;  // an IPv6 routing header still has hops to go
 };
 
+/* `value` as it is, 1 to `most`, a power of two: the bounds of a helper's length, computed out of the
+ * compiler's sight since Linux 6.1 does not learn from a comparison with zero. */
+static __always_inline __u32 bounded(__u32 value, __u32 most) {
+  asm volatile("" : "+r"(value));
+  return ((value - 1) & (most - 1)) + 1;
+}
+
 static __always_inline struct words words_of_v4(__be32 address) {
   struct words words = {0, (__u64)address << 32 | 0xffff0000};
   return words;

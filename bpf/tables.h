@@ -16,6 +16,7 @@
 /* Set before loading, one load per interface: its number among the ports, and the row of its first queue. */
 const volatile __u32 port_number = 0;
 const volatile __u32 first_row = 0;
+const volatile __u32 row_count = 1;
 const volatile __u32 bucket_shift = 64; /* of connection tables: 64 - log2(buckets) */
 const volatile __u64 bucket_mask = 0;
 
@@ -78,6 +79,13 @@ struct {
   __type(key, __u32);
   __type(value, struct linimo_xdp_port);
 } ports SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1); /* rows */
+  __type(key, __u32);
+  __type(value, struct linimo_xdp_replies);
+} replies SEC(".maps");
 
 /* One generation, as a packet sees it. */
 struct generation {
@@ -265,6 +273,47 @@ static __always_inline const struct linimo_xdp_target* target_of_id(const struct
   const struct linimo_cell* sixteen = cell(generation->image, head->target_of_id_first + backend_id / 16);
   if (!sixteen) return 0;
   const __u32 at = ((const __u32*)sixteen)[backend_id % 16];
+  return at == 0 ? 0 : target_at(generation, at);
+}
+
+struct server_id_search {
+  struct generation generation;
+  __u64 id;
+  __u32 first, count; /* among all server ids: those not ruled out */
+  __u32 target;
+};
+
+/* Halves what is left to search. */
+static long try_server_id(__u32 step, struct server_id_search* search) {
+  (void)step;
+  if (search->count == 0) return 1;
+  const __u32 half = search->count / 2;
+  const __u32 at = search->first + half;
+  const struct linimo_xdp_server_id* four =
+      (void*)cell(search->generation.image, search->generation.head->server_id_first + at / 4);
+  if (!four) return 1;
+  const struct linimo_xdp_server_id* found = &four[at % 4];
+  if (found->id == search->id) {
+    search->target = found->target;
+    return 1;
+  }
+  const int behind = found->id < search->id;
+  search->first = behind ? at + 1 : search->first;
+  search->count = behind ? search->count - half - 1 : half;
+  return 0;
+}
+
+static __noinline __u32 find_server_id(const struct generation* generation,
+                                       const struct linimo_xdp_service* service, __u64 id) {
+  struct server_id_search search = {*generation, id, service->server_id_first, service->server_id_count, 0};
+  bpf_loop(32, try_server_id, &search, 0);
+  return search.target;
+}
+
+/* The backend of a QUIC server id of the service's pool, or none. */
+static __always_inline const struct linimo_xdp_target* target_of_server_id(
+    const struct generation* generation, const struct linimo_xdp_service* service, __u64 id) {
+  const __u32 at = find_server_id(generation, service, id);
   return at == 0 ? 0 : target_at(generation, at);
 }
 

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "bpf/fragment_word.h"
 #include "bpf/linimo.skel.h"
 #include "dataplane/xdp/image.h"
 
@@ -89,6 +90,8 @@ tl::expected<void, std::string> Program::make_maps() {
   maps_ = linimo_bpf__open();
   if (maps_ == nullptr) return failed("the XDP program's object");
   bpf_map__set_max_entries(maps_->maps.flows, shape_.rows);
+  bpf_map__set_max_entries(maps_->maps.replies, shape_.rows);
+  bpf_map__set_max_entries(maps_->maps.fragments, shape_.rows * LINIMO_FRAGMENT_BUCKETS);
   bpf_map__set_max_entries(maps_->maps.counters,
                            static_cast<uint32_t>(counters_size(shape_.rows) / sizeof(TrafficCount)));
   bpf_program* program = nullptr;
@@ -141,9 +144,11 @@ tl::expected<void, std::string> Program::make_rows() {
 tl::expected<void, std::string> Program::map_memory() {
   counters_ = Mapping::of(counters_fd(), counters_size(shape_.rows));
   flows_ = Mapping::of(bpf_map__fd(maps_->maps.flows), shape_.rows * sizeof(linimo_xdp_flows));
+  fragments_ =
+      Mapping::of(map_fd("fragments"), uint64_t{shape_.rows} * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
   auto hops = std::make_shared<Mapping>(
       Mapping::of(bpf_map__fd(maps_->maps.next_hops), LINIMO_MAX_BACKEND_IDS * sizeof(linimo_next_hop)));
-  if (!counters_ || !flows_ || !*hops) return failed("the maps' memory");
+  if (!counters_ || !flows_ || !fragments_ || !*hops) return failed("the maps' memory");
   next_hops_ = NextHopTable(std::shared_ptr<linimo_next_hop[]>(hops, hops->as<linimo_next_hop>()));
   auto* block = counters_.as<CountersBlock>();
   block->magic = kCountersMagic;
@@ -176,12 +181,21 @@ int Program::map_fd(const char* name) const {
   return bpf_object__find_map_fd_by_name(maps_->obj, name);
 }
 
+uint64_t Program::recall_datagram(uint64_t hash, uint64_t now_ns) const {
+  const auto* bucket = fragments_.as<const linimo_cell>() + linimo_fragment_bucket(hash);
+  uint64_t word = 0;
+  for (uint32_t row = 0; row < shape_.rows && word == 0; ++row, bucket += LINIMO_FRAGMENT_BUCKETS)
+    word = linimo_fragment_in(bucket->words, hash, now_ns);
+  return word;
+}
+
 tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t first_row) {
   linimo_bpf* object = linimo_bpf__open();
   if (object == nullptr) return failed("the XDP program's object");
   programs_.push_back(object);
   object->rodata->port_number = port;
   object->rodata->first_row = first_row;
+  object->rodata->row_count = shape_.rows;
   object->rodata->bucket_mask = shape_.buckets() - 1;
   object->rodata->bucket_shift = static_cast<uint32_t>(64 - std::countr_zero(shape_.buckets()));
   bpf_map* map = nullptr;

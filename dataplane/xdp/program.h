@@ -72,6 +72,10 @@ class Program {
   WorkerCounters& counters(uint32_t row) { return counters_.as<CountersBlock>()->worker(row); }
   int map_fd(const char* name) const;  // of the program's own map of that name
 
+  /// What the first fragment of a datagram chose: a word of bpf/fragment_word.h; 0 where nothing is
+  /// remembered. `hash`: of the datagram's key; `now_ns`: CLOCK_MONOTONIC. Any thread.
+  uint64_t recall_datagram(uint64_t hash, uint64_t now_ns) const;
+
   /// Clears the entries that have expired in the next `buckets` of every row's connection table, going round,
   /// and publishes how many there are. Against the program by compare-and-swap.
   void sweep(uint64_t buckets);
@@ -98,7 +102,7 @@ class Program {
   bool inherited_ = false;
   linimo_bpf* maps_ = nullptr;         // an object of which only the maps are used
   std::vector<linimo_bpf*> programs_;  // one for each interface
-  Mapping counters_, flows_;
+  Mapping counters_, flows_, fragments_;
   std::vector<Mapping> rows_;  // connection tables
   NextHopTable next_hops_;
   Generation generation_;

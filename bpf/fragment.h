@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+ *
+ * Fragments: what the first of a datagram chose is remembered for two seconds, so that the others, which have
+ * no ports, follow it. Each row writes its own part of the memory and reads the others' where its own says
+ * nothing, since fragments may arrive on another queue than the first. A fragment that nothing is known of
+ * yet goes to the process, which holds it for a while.
+ */
+#ifndef LINIMO_BPF_FRAGMENT_H
+#define LINIMO_BPF_FRAGMENT_H
+
+#include "fragment_word.h"
+#include "tables.h"
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, LINIMO_FRAGMENT_BUCKETS); /* times the rows */
+  __type(key, __u32);
+  __type(value, struct linimo_cell);
+} fragments SEC(".maps");
+
+/* By row: the process' sockets. */
+struct {
+  __uint(type, BPF_MAP_TYPE_XSKMAP);
+  __uint(max_entries, LINIMO_MAX_ROWS);
+  __type(key, __u32);
+  __type(value, __u32);
+} xsks SEC(".maps");
+
+/* The hash of (source, destination, protocol, identification): RFC 791, RFC 8200, 4.5. No flow has such a
+ * key. */
+static __always_inline __u64 datagram_hash(const struct linimo_xdp_head* head, const struct packet* p) {
+  struct flow_key key = {p->source, p->destination, p->fragment_id, p->fragment_id >> 16, 0xff, 0};
+  if (!p->v6) {
+    key.destination_port = 0;
+    key.protocol = p->protocol;
+    key.kind = 1;
+  }
+  return hash_flow(head, &key, p->v6);
+}
+
+static __always_inline struct linimo_cell* fragment_bucket(__u32 row, __u64 hash) {
+  const __u32 index = row * LINIMO_FRAGMENT_BUCKETS + linimo_fragment_bucket(hash);
+  return bpf_map_lookup_elem(&fragments, &index);
+}
+
+struct place_search {
+  const struct linimo_cell* bucket;
+  __u64 hash, now;
+  __u64 best; /* rank, and the place in its last three bits */
+};
+
+/* A loop by helper, because the verifier would follow each way through eight comparisons. */
+static long rank_place(__u32 index, struct place_search* search) {
+  const __u64 word = *(volatile __u64*)&search->bucket->words[index % LINIMO_BUCKET_ENTRIES];
+  __u64 rank = linimo_fragment_age(word, search->now);
+  if (word >> 44 == linimo_fragment_fingerprint(search->hash) >> 44) rank = ~0U;
+  rank = rank * LINIMO_BUCKET_ENTRIES + index;
+  if (rank > search->best) search->best = rank;
+  return 0;
+}
+
+/* Notes a first fragment's choice: in the datagram's own place, else in the one longest written. */
+__noinline int remember_datagram(__u64 hash, __u32 row, __u32 backend_id, __u32 service_id) {
+  struct linimo_cell* bucket = fragment_bucket(row, hash);
+  if (!bucket) return -1;
+  struct place_search search = {bucket, hash, bpf_ktime_get_coarse_ns(), 0};
+  bpf_loop(LINIMO_BUCKET_ENTRIES, rank_place, &search, 0);
+  __u64* place = &bucket->words[search.best % LINIMO_BUCKET_ENTRIES];
+  const __u64 seen = *(volatile __u64*)place;
+  // Whoever writes at the same moment has as good a claim.
+  __sync_val_compare_and_swap(place, seen, linimo_fragment_word(hash, backend_id, service_id, search.now));
+  return 0;
+}
+
+struct datagram_search {
+  __u64 hash, now, word;
+};
+
+static long look_in_row(__u32 row, struct datagram_search* search) {
+  const struct linimo_cell* bucket = fragment_bucket(row, search->hash);
+  if (!bucket) return 1;
+  search->word = linimo_fragment_in(bucket->words, search->hash, search->now);
+  return search->word != 0;
+}
+
+/* What is remembered of a datagram, as a word of fragment_word.h; 0: nothing. */
+__noinline __u64 recall_datagram(__u64 hash, __u32 row) {
+  struct datagram_search search = {hash, bpf_ktime_get_coarse_ns(), 0};
+  look_in_row(row, &search);
+  if (search.word == 0) bpf_loop(row_count, look_in_row, &search, 0);
+  return search.word;
+}
+
+/* Hands a fragment to the process, which counts what becomes of it. Anything but XDP_REDIRECT: it has no
+ * socket. */
+static __always_inline int hand_to_process(__u32 row) {
+  return bpf_redirect_map(&xsks, row, XDP_DROP);
+}
+
+#endif
