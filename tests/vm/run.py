@@ -34,6 +34,7 @@ class Program:
 
 PROGRAMS = {
     "backend": Program("tests/vm/backend-tests"),
+    "packets": Program("tests/packets/packet-tests", "--gtest_filter=Xdp/*", ("tests/packets/packet-cases.json",)),
 }
 
 
