@@ -12,6 +12,7 @@
 #include "tests/packets/dpdk_engine.h"
 #include "tests/packets/expect.h"
 #include "tests/packets/mutator.h"
+#include "tests/packets/xdp_engine.h"
 
 namespace linimo::tests {
 namespace {
@@ -21,14 +22,6 @@ constexpr int kFlows = 100'000;
 constexpr size_t kBatch = 1000;  // both start empty, often enough that a failure is soon found again
 constexpr size_t kBurst = 32;    // then both settle
 constexpr uint64_t kSeed = 20160316;
-
-/// The engines that are compared. Until there is a second, one must at least do the same twice.
-Engine& first_engine() {
-  return dpdk_engine();
-}
-Engine& second_engine() {
-  return dpdk_engine();
-}
 
 bool before(const Result& a, const Result& b) {
   return std::tie(a.counter, a.bytes) < std::tie(b.counter, b.bytes);
@@ -63,9 +56,9 @@ std::string difference(const Result& a, const Result& b) {
 }
 
 /// Both start empty. Adds what was counted to `seen`.
-void expect_the_same(const std::vector<Bytes>& frames, Counts& seen) {
-  const Made first = run(first_engine(), frames);
-  const Made second = run(second_engine(), frames);
+void expect_the_same(Engine& one, Engine& other, const std::vector<Bytes>& frames, Counts& seen) {
+  const Made first = run(one, frames);
+  const Made second = run(other, frames);
   for (size_t i = 0; i < frames.size(); ++i) {
     ASSERT_EQ(difference(first.of_frames[i], second.of_frames[i]), "") << "frame in: " << hex(frames[i]);
     if (first.of_frames[i].counter != LINIMO_OUTCOME_COUNT) ++seen[first.of_frames[i].counter];
@@ -79,13 +72,15 @@ void expect_the_same(const std::vector<Bytes>& frames, Counts& seen) {
   }
 }
 
+// One engine against itself, until both obey all the rules.
 TEST(Differential, MutationsComeOutTheSame) {
   Mutator mutator(case_file(), kSeed);
   Counts seen{};
   for (int done = 0; done < kMutations; done += kBatch) {
     std::vector<Bytes> frames(kBatch);
     for (Bytes& frame : frames) frame = mutator.next();
-    ASSERT_NO_FATAL_FAILURE(expect_the_same(frames, seen)) << "after " << done << " mutations";
+    ASSERT_NO_FATAL_FAILURE(expect_the_same(dpdk_engine(), dpdk_engine(), frames, seen))
+        << "after " << done << " mutations";
   }
   // Agreeing about frames that are all the kernel's would show little.
   for (int i = 0; i < LINIMO_OUTCOME_COUNT; ++i) {
@@ -118,7 +113,7 @@ TEST(Differential, FlowsSpreadTheSame) {
         for (size_t i = 0; i < 4; ++i) frame[ports + i] = static_cast<uint8_t>(random());
         repair_checksum(frame);
       }
-      ASSERT_NO_FATAL_FAILURE(expect_the_same(frames, seen));
+      ASSERT_NO_FATAL_FAILURE(expect_the_same(dpdk_engine(), xdp_engine(), frames, seen));
     }
     EXPECT_EQ(seen[LINIMO_OUTCOME_forwarded], static_cast<uint64_t>(kFlows / 2));
   }

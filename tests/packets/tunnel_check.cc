@@ -5,43 +5,12 @@
 
 #include <fmt/format.h>
 
+#include "tests/packets/wire.h"
+
 namespace linimo::tests {
 namespace {
 
-constexpr size_t kEthernet = 14;
-constexpr uint8_t kIpv4InIp = 4, kIpv6InIp = 41, kGre = 47, kUdp = 17;
-
-uint16_t be16(ByteView bytes, size_t at) {
-  return static_cast<uint16_t>(bytes[at] << 8 | bytes[at + 1]);
-}
-
-bool checksum_right(ByteView header) {
-  uint32_t sum = 0;
-  for (size_t i = 0; i < header.size(); i += 2) sum += be16(header, i);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
-  return sum == 0xffff;
-}
-
-/// Where the EtherType behind at most two tags lies, and what it is.
-std::pair<size_t, uint16_t> ether_type(ByteView frame) {
-  size_t at = 12;
-  for (int tags = 0; tags < 2 && frame.size() >= at + 6; ++tags) {
-    if (be16(frame, at) != 0x8100 && be16(frame, at) != 0x88a8) break;
-    at += 4;
-  }
-  return {at, be16(frame, at)};
-}
-
-/// The IP packet in a frame, by its own lengths; nothing if they do not fit.
-std::optional<ByteView> ip_packet(ByteView frame) {
-  const auto [at, type] = ether_type(frame);
-  const ByteView ip = frame.subspan(at + 2);
-  const bool v6 = type == 0x86dd;
-  if ((!v6 && type != 0x0800) || ip.size() < (v6 ? 40 : 20)) return std::nullopt;
-  const size_t length = v6 ? 40 + be16(ip, 4) : be16(ip, 2);
-  if (length > ip.size() || length < (v6 ? 40 : 20)) return std::nullopt;
-  return ip.first(length);
-}
+constexpr uint8_t kIpv4InIp = 4, kTcp = 6, kUdp = 17, kIpv6InIp = 41, kGre = 47;
 
 struct Way {
   const BackendSpec* backend;
@@ -76,11 +45,51 @@ uint8_t traffic_class(ByteView ip) {
   return ip[0] >> 4 == 4 ? ip[1] : static_cast<uint8_t>(be16(ip, 0) >> 4);
 }
 
+std::string fault_of_tags(ByteView out, const NextHop& hop) {
+  size_t at = 12;
+  for (const VlanTag& tag : hop.tags) {
+    if (tag.tpid == 0) continue;
+    if (be16(out, at) != tag.tpid || be16(out, at + 2) != tag.control) return "not the tags of the route";
+    at += 4;
+  }
+  return type_at(out) == at ? "" : "more tags than the route has";
+}
+
+/// The node's own source, but for what lies behind the prefix.
+bool is_source(const Address& source, const Address& own, uint32_t prefix) {
+  for (uint32_t bit = 0; bit < prefix; ++bit) {
+    if ((source.bytes[bit / 8] ^ own.bytes[bit / 8]) >> (7 - bit % 8) & 1) return false;
+  }
+  return true;
+}
+
+/// Does a checksum of the packet's own cover all behind its headers, and is it wrong? Then one that was made
+/// from it, taking it as right, is as wrong.
+bool has_wrong_checksum(ByteView inner) {
+  const auto payload = payload_of(inner);
+  if (!payload || payload->fragment || payload->other_receiver) return false;
+  const ByteView l4 = inner.subspan(payload->at);
+  const bool covers = payload->protocol == kTcp ||
+                      (payload->protocol == kUdp && be16(l4, 6) != 0 && be16(l4, 4) == l4.size());
+  return covers && !is_right(pseudo_sum(inner, l4.size(), payload->protocol) + sum_of(l4));
+}
+
+std::string fault_of_gue(ByteView outer, size_t header, uint16_t port, ByteView inner) {
+  const ByteView udp = outer.subspan(header);
+  if (be16(udp, 0) < 49152) return "GUE source port is no ephemeral one";
+  if (be16(udp, 2) != port) return "GUE destination port is wrong";
+  if (be16(udp, 4) != udp.size()) return "GUE length is wrong";
+  if (header == 20) return be16(udp, 6) == 0 ? "" : "GUE checksum over IPv4";
+  if (be16(udp, 6) == 0) return "no GUE checksum over IPv6";
+  if (has_wrong_checksum(inner)) return "";
+  return is_right(pseudo_sum(outer, udp.size(), kUdp) + sum_of(udp)) ? "" : "GUE checksum is wrong";
+}
+
 std::string fault_of_outer_v4(ByteView outer, ByteView inner) {
   const bool keep_whole = inner[0] >> 4 == 6 || (inner[6] & 0x40) != 0;
   if (outer[0] != 0x45) return "outer header has options, or is not IPv4";
   if (be16(outer, 2) != outer.size()) return "outer total length is wrong";
-  if (!checksum_right(outer.first(20))) return "outer checksum is wrong";
+  if (!is_right(sum_of(outer.first(20)))) return "outer checksum is wrong";
   if (outer[8] != 64) return "outer TTL is not 64";
   if (be16(outer, 6) != (keep_whole ? 0x4000 : 0)) return "outer fragment field is wrong";
   if (be16(outer, 4) != (keep_whole ? 0 : be16(inner, 4))) return "outer identification is wrong";
@@ -100,11 +109,11 @@ std::string fault_of_tunnel(ByteView frame_in, const Left& sent, const Configura
   const ByteView out = sent.bytes;
   const auto inner = ip_packet(frame_in);
   if (!inner) return "a frame was sent on whose IP lengths do not fit";
-  if (out.size() < kEthernet + 40) return "too short for a tunnel";
-  const auto [type_at, outer_type] = ether_type(out);
-  const bool outer_v6 = outer_type == 0x86dd;
-  if (!outer_v6 && outer_type != 0x0800) return "EtherType is not IP";
-  const ByteView outer = out.subspan(type_at + 2);
+  const size_t type = type_at(out);
+  if (out.size() < type + 42) return "too short for a tunnel";
+  const bool outer_v6 = be16(out, type) == kTypeIpv6;
+  if (!outer_v6 && be16(out, type) != kTypeIpv4) return "EtherType is not IP";
+  const ByteView outer = out.subspan(type + 2);
   const size_t header = outer_v6 ? 40 : 20;
 
   if (traffic_class(outer) != traffic_class(*inner)) return "traffic class was not copied";
@@ -114,7 +123,10 @@ std::string fault_of_tunnel(ByteView frame_in, const Left& sent, const Configura
   }
   const SnapshotSpec& snapshot = configuration.snapshot;
   const Address source = address_at(outer, outer_v6 ? 8 : 12, outer_v6);
-  if (source != (outer_v6 ? snapshot.encap_source6 : snapshot.encap_source4)) return "outer source is wrong";
+  if (!is_source(source, outer_v6 ? snapshot.encap_source6 : snapshot.encap_source4,
+                 outer_v6 ? snapshot.encap_prefix6 : snapshot.encap_prefix4)) {
+    return "outer source is wrong";
+  }
   const Address destination = address_at(outer, outer_v6 ? 24 : 16, outer_v6);
   const auto way = way_to(destination, configuration);
   if (!way) return destination.to_string() + " is no backend";
@@ -123,21 +135,21 @@ std::string fault_of_tunnel(ByteView frame_in, const Left& sent, const Configura
   if (!std::equal(way->hop->mac.begin(), way->hop->mac.end(), out.begin())) return "wrong destination MAC";
   const Mac& own = configuration.port_macs[sent.port];
   if (!std::equal(own.begin(), own.end(), out.begin() + 6)) return "source MAC is not the port's";
+  if (std::string fault = fault_of_tags(out, *way->hop); !fault.empty()) return fault;
   if (outer.size() > way->hop->mtu) return "longer than the egress MTU";
 
   const bool inner_v6 = (*inner)[0] >> 4 == 6;
-  const bool gre = way->pool->encapsulation == LINIMO_ENCAP_GRE;
-  const bool gue = way->pool->encapsulation == LINIMO_ENCAP_GUE;
+  const linimo_encapsulation encapsulation = way->pool->encapsulation;
+  const bool gre = encapsulation == LINIMO_ENCAP_GRE;
+  const bool gue = encapsulation == LINIMO_ENCAP_GUE;
   const uint8_t protocol = gre ? kGre : gue ? kUdp : inner_v6 ? kIpv6InIp : kIpv4InIp;
   if (outer[outer_v6 ? 6 : 9] != protocol) return "outer protocol is wrong";
-  if (gre && (be16(outer, header) != 0 || be16(outer, header + 2) != (inner_v6 ? 0x86dd : 0x0800))) {
+  if (gre && (be16(outer, header) != 0 || be16(outer, header + 2) != (inner_v6 ? kTypeIpv6 : kTypeIpv4))) {
     return "GRE header is wrong";
   }
   if (gue) {
-    if (be16(outer, header) < 49152) return "GUE's source port is not of the dynamic range";
-    if (be16(outer, header + 2) != way->pool->gue_port) return "GUE's destination port is wrong";
-    if (be16(outer, header + 4) != outer.size() - header) return "GUE's length is wrong";
-    if ((be16(outer, header + 6) == 0) == outer_v6) return "GUE has a checksum over IPv4, or none over IPv6";
+    if (std::string fault = fault_of_gue(outer, header, way->pool->gue_port, *inner); !fault.empty())
+      return fault;
   }
   const ByteView carried = outer.subspan(header + (gre ? 4 : gue ? 8 : 0));
   if (!std::equal(carried.begin(), carried.end(), inner->begin(), inner->end())) {

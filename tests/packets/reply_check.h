@@ -1,0 +1,17 @@
+// Is a frame that Linimo made itself a sound answer to the frame that came in? For frames that no case
+// foresaw.
+#pragma once
+
+#include <string>
+
+#include "tests/packets/engine.h"
+
+namespace linimo::tests {
+
+/// Does it leave as an answer does, back to the MAC address that the frame came from?
+bool is_reply(ByteView frame_in, const Left& sent);
+
+/// Empty, or what is wrong. An answer is an echo reply, an ICMP error or a TCP reset.
+std::string fault_of_reply(ByteView frame_in, const Left& sent);
+
+}  // namespace linimo::tests
