@@ -33,8 +33,12 @@ std::string fault_of_error(ByteView in, ByteView out, const Payload& payload) {
 }  // namespace
 
 bool is_reply(ByteView frame_in, const Left& sent) {
-  return frame_in.size() >= 14 && sent.bytes.size() >= 14 &&
-         equal(ByteView(sent.bytes).first(6), frame_in.subspan(6, 6));
+  const auto in = ip_packet(frame_in);
+  const auto out = ip_packet(sent.bytes);
+  if (!in || !out || (*in)[0] >> 4 != (*out)[0] >> 4) return false;
+  const bool v6 = (*in)[0] >> 4 == 6;
+  const size_t size = v6 ? 16 : 4;
+  return equal(out->subspan(v6 ? 24 : 16, size), in->subspan(v6 ? 8 : 12, size));
 }
 
 std::string fault_of_reply(ByteView frame_in, const Left& sent) {
@@ -43,7 +47,10 @@ std::string fault_of_reply(ByteView frame_in, const Left& sent) {
   const auto in = ip_packet(frame_in);
   const auto out = ip_packet(frame_out);
   if (!in || !out) return "an answer with lengths that do not fit, or to such a frame";
-  if (!equal(frame_out.subspan(6, 6), frame_in.first(6))) return "an answer from another MAC address";
+  if (!equal(frame_out.first(6), frame_in.subspan(6, 6)) ||
+      !equal(frame_out.subspan(6, 6), frame_in.first(6))) {
+    return "an answer whose MAC addresses are not swapped";
+  }
   if (type_at(frame_out) != type ||
       !equal(frame_out.subspan(12, type - 10), frame_in.subspan(12, type - 10))) {
     return "an answer under other tags";

@@ -8,7 +8,7 @@
 
 namespace linimo::tests {
 
-/// Does it leave as an answer does, back to the MAC address that the frame came from?
+/// Does it go back to the IP address that the frame came from?
 bool is_reply(ByteView frame_in, const Left& sent);
 
 /// Empty, or what is wrong. An answer is an echo reply, an ICMP error or a TCP reset.
