@@ -61,10 +61,12 @@ bool Worker::poll(const Source& source, const Generation* generation) {
   rte_mbuf* burst[kReceiveBurst];
   const uint16_t received = rte_eth_rx_burst(source.lane.port_id, source.lane.queue, burst, kReceiveBurst);
   if (received == 0) return false;
-  pipeline_.run({burst, received}, generation, now_s_, out_);
+  pipeline_.run({burst, received}, source.interface, generation, now_ms_, out_);
   for (uint32_t i = 0; i < transmit_.size(); ++i) {
-    MbufList& frames = out_.transmit[i];
-    if (frames.count != 0) transmit(i, {frames.mbufs.data(), frames.count}, LINIMO_OUTCOME_forwarded);
+    TransmitList& frames = out_.transmit[i];
+    if (frames.count == 0) continue;
+    const uint16_t sent = transmit(i, {frames.mbufs.data(), frames.count});
+    for (uint32_t frame = 0; frame < sent; ++frame) count(counters_.outcomes[frames.counted_as[frame]]);
     frames.count = 0;
   }
   hand_to_kernel(source.interface, out_.control, true);
@@ -78,22 +80,22 @@ bool Worker::inject() {
     rte_mbuf* frames[KernelPath::kBurst];
     const uint32_t taken = exception_->from_kernel(i, frames);
     if (taken == 0) continue;
-    transmit(i, {frames, taken}, LINIMO_OUTCOME_from_kernel);
+    count(counters_.outcomes[LINIMO_OUTCOME_from_kernel], transmit(i, {frames, taken}));
     any = true;
   }
   return any;
 }
 
-void Worker::transmit(uint32_t interface, std::span<rte_mbuf*> frames, linimo_outcome outcome) {
+uint16_t Worker::transmit(uint32_t interface, std::span<rte_mbuf*> frames) {
   const Lane& lane = transmit_[interface];
   const uint16_t sent =
       rte_eth_tx_burst(lane.port_id, lane.queue, frames.data(), static_cast<uint16_t>(frames.size()));
-  count(counters_.outcomes[outcome], sent);
   // A full queue means the link is slower than the traffic: to wait here would only add delay to every flow.
-  if (sent == frames.size()) return;
+  if (sent == frames.size()) return sent;
   const auto rest = frames.subspan(sent);
   count(counters_.outcomes[LINIMO_OUTCOME_tx_full], rest.size());
   rte_pktmbuf_free_bulk(rest.data(), static_cast<unsigned>(rest.size()));
+  return sent;
 }
 
 void Worker::hand_to_kernel(uint32_t interface, MbufList& frames, bool control) {
@@ -108,11 +110,11 @@ void Worker::hand_to_kernel(uint32_t interface, MbufList& frames, bool control) 
 }
 
 void Worker::housekeeping(uint64_t tsc, const Generation* generation) {
-  now_s_ = static_cast<uint32_t>(tsc / tsc_hz_);
+  now_ms_ = tsc / tsc_hz_ * 1000 + tsc % tsc_hz_ * 1000 / tsc_hz_;
   next_housekeeping_ = tsc + tsc_hz_ / kHousekeepingHz;
   if (generation == nullptr) return;
   connections_.sweep(connections_.buckets() / (kSweep_s * kHousekeepingHz) + 1, generation->timeouts(),
-                     now_s_);
+                     static_cast<uint32_t>(now_ms_ / 1000));
   __atomic_store_n(&counters_.flows, connections_.entries(), __ATOMIC_RELAXED);
 }
 

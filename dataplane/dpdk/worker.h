@@ -38,7 +38,8 @@ class Worker {
  private:
   bool poll(const Source& source, const Generation* generation);
   bool inject();
-  void transmit(uint32_t interface, std::span<rte_mbuf*> frames, linimo_outcome outcome);
+  /// How many the queue took; the rest are counted and freed.
+  uint16_t transmit(uint32_t interface, std::span<rte_mbuf*> frames);
   void hand_to_kernel(uint32_t interface, MbufList& frames, bool control);
   void housekeeping(uint64_t tsc, const Generation* generation);
   void rest(uint32_t empty_rounds);
@@ -55,7 +56,7 @@ class Worker {
   BurstOutput out_;
   uint64_t tsc_hz_;
   uint64_t next_housekeeping_ = 0;
-  uint32_t now_s_ = 0;
+  uint64_t now_ms_ = 0;
 };
 
 }  // namespace linimo::dpdk

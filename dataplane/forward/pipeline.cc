@@ -5,6 +5,7 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "dataplane/packet/echo.h"
 #include "maglev/hash.h"
 
 namespace linimo {
@@ -17,8 +18,10 @@ Pipeline::Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops
 
 // Each stage runs over the whole burst and asks the memory for what the next will read, so that the misses of
 // up to 64 packets overlap instead of following one another.
-void Pipeline::run(std::span<rte_mbuf* const> burst, const Generation* live, uint32_t now_s,
-                   BurstOutput& out) {
+void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Generation* live,
+                   uint64_t now_ms, BurstOutput& out) {
+  in_port_ = in_port;
+  now_ms_ = now_ms;
   for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod(mbuf, void*));
   if (live == nullptr) {
     for (rte_mbuf* mbuf : burst) to_kernel(mbuf, out);
@@ -34,6 +37,7 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, const Generation* live, uin
     ++admitted;
   }
 
+  const auto now_s = static_cast<uint32_t>(now_ms / 1000);
   uint32_t chosen = 0;
   for (uint32_t i = 0; i < admitted; ++i) {
     if (!choose(generation, now_s, packets_[i])) continue;
@@ -62,9 +66,8 @@ bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packe
   if (!v6 && nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) return drop(mbuf, LINIMO_OUTCOME_bad_checksum);
   switch (packet::judge(frame, nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD, packet.flow)) {
     case Verdict::kFlow:
-      break;
     case Verdict::kIcmp:
-      return to_kernel(mbuf, out);
+      break;
     case Verdict::kFragment:
       return drop(mbuf, LINIMO_OUTCOME_fragment_unmatched);
     case Verdict::kMalformed:
@@ -80,6 +83,9 @@ bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packe
 
   const AddressWords source = v6 ? AddressWords::v6(frame.v6().source) : AddressWords::v4(frame.v4().source);
   if (generation.vips().find(source) != VipTable::kNone) return drop(mbuf, LINIMO_OUTCOME_martian);
+  if (packet.flow.protocol == (v6 ? packet::kIcmpv6 : packet::kIcmp)) [[unlikely]] {
+    return answer_icmp(generation, packet, out);
+  }
   packet.service =
       generation.service(vip, packet.flow.protocol, packet::swap16(packet.flow.destination_port));
   if (packet.service == nullptr) {
@@ -207,7 +213,23 @@ void Pipeline::send(const Packet& packet, BurstOutput& out) {
   count(by_service.bytes, packet.flow.ip_length);
   count(by_backend.packets);
   count(by_backend.bytes, packet.flow.ip_length);
-  out.transmit[hop.port].push(mbuf);
+  out.transmit[hop.port].push(mbuf, LINIMO_OUTCOME_forwarded);
+}
+
+// Echo requests are answered here, whatever became of the backends; all other ICMP is the kernel's.
+__attribute__((noinline, cold)) bool Pipeline::answer_icmp(const Generation& generation, Packet& packet,
+                                                           BurstOutput& out) {
+  rte_mbuf* mbuf = packet.mbuf;
+  if (!packet::is_echo_request(packet.frame, packet.flow)) return to_kernel(mbuf, out);
+  if (!echo_limit_.allows(generation.snapshot().header().reply_rate, now_ms_)) {
+    return drop(mbuf, LINIMO_OUTCOME_rate_limited);
+  }
+  packet::make_echo_reply(rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame, packet.flow);
+  mbuf->data_len = static_cast<uint16_t>(packet.frame.ip_offset + packet.flow.ip_length);  // without padding
+  mbuf->pkt_len = mbuf->data_len;
+  mbuf->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
+  out.transmit[in_port_].push(mbuf, LINIMO_OUTCOME_echo_reply);
+  return false;
 }
 
 bool Pipeline::drop(rte_mbuf* mbuf, linimo_outcome reason) {

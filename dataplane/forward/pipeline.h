@@ -2,7 +2,7 @@
 // counted. One pipeline per worker; `run` is called by that worker alone, takes no lock, makes no system
 // call, allocates nothing.
 //
-//   pipeline.run(burst, generation, now_s, out);    // out.transmit[port], out.kernel, out.control
+//   pipeline.run(burst, in_port, generation, now_ms, out);    // out.transmit[port], out.kernel, out.control
 //
 // Every mbuf of the burst is in exactly one list of `out` afterwards, or freed.
 #pragma once
@@ -14,6 +14,7 @@
 #include "dataplane/flow/connection_table.h"
 #include "dataplane/forward/generation.h"
 #include "dataplane/forward/next_hop.h"
+#include "dataplane/forward/reply_limit.h"
 #include "dataplane/packet/parse.h"
 #include "maglev/counters.h"
 
@@ -31,11 +32,21 @@ struct MbufList {
   void push(rte_mbuf* mbuf) { mbufs[count++] = mbuf; }
 };
 
+/// Frames for the wire, and as what each is to be counted.
+struct TransmitList : MbufList {
+  std::array<uint8_t, kMaxBurst> counted_as;  // linimo_outcome
+
+  void push(rte_mbuf* mbuf, linimo_outcome outcome) {
+    counted_as[count] = static_cast<uint8_t>(outcome);
+    MbufList::push(mbuf);
+  }
+};
+
 /// Where the packets of one burst are to go. `run` adds; the caller empties, and counts what became of them:
-/// they are forwarded, or the kernel's, only once the next queue has taken them, and tx_full or kernel_full
-/// otherwise. So each packet is counted once.
+/// they are what `counted_as` says, or the kernel's, only once the next queue has taken them, and tx_full or
+/// kernel_full otherwise. So each packet is counted once.
 struct BurstOutput {
-  std::array<MbufList, kMaxPorts> transmit;
+  std::array<TransmitList, kMaxPorts> transmit;
   MbufList kernel;   // frames for the host
   MbufList control;  // those that must not be starved: ARP, ND, BGP, BFD
 };
@@ -52,8 +63,9 @@ class Pipeline {
            WorkerCounters& counters);
 
   /// At most kMaxBurst frames. `generation`: null before the first, when every frame is the kernel's.
-  /// `now_s`: seconds of any monotonic clock.
-  void run(std::span<rte_mbuf* const> burst, const Generation* generation, uint32_t now_s, BurstOutput& out);
+  /// `in_port`: where they came in, and replies leave. `now_ms`: of any monotonic clock.
+  void run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Generation* generation, uint64_t now_ms,
+           BurstOutput& out);
 
  private:
   struct Packet {  // what one stage leaves for the next
@@ -69,6 +81,7 @@ class Pipeline {
   void hash_flow(const Generation& generation, Packet& packet);
   bool choose(const Generation& generation, uint32_t now_s, Packet& packet);
   void send(const Packet& packet, BurstOutput& out);
+  bool answer_icmp(const Generation& generation, Packet& packet, BurstOutput& out);
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
   bool to_kernel(rte_mbuf* mbuf, BurstOutput& out);
 
@@ -76,6 +89,9 @@ class Pipeline {
   const NextHopTable& next_hops_;
   ConnectionTable& connections_;
   WorkerCounters& counters_;
+  uint32_t in_port_ = 0;  // of the burst that is being run
+  uint64_t now_ms_ = 0;
+  ReplyLimit echo_limit_;
   std::array<Packet, kMaxBurst> packets_;
 };
 

@@ -31,19 +31,6 @@ uint32_t length_behind_ip(linimo_encapsulation encapsulation) {
                                              : 0;
 }
 
-/// Is an extension header between the IPv6 header and `end` a routing header with segments left? The address
-/// that the sender took into its checksum is then another than the header's.
-bool is_on_its_way(const uint8_t* ip, uint32_t end) {
-  uint8_t next = reinterpret_cast<const Ipv6*>(ip)->next_header;
-  for (uint32_t at = sizeof(Ipv6); at < end;) {
-    if (next == kRouting && ip[at + 3] != 0) return true;
-    const uint32_t length = next == kFragment ? 8 : 8 + ip[at + 1] * 8U;
-    next = ip[at];
-    at += length;
-  }
-  return false;
-}
-
 /// Does the packet's own checksum cover all that lies behind its IP headers?
 bool checksum_covers(const Frame& inner, const Flow& flow) {
   if (flow.fragment != Fragment::kNone) return false;
@@ -53,7 +40,7 @@ bool checksum_covers(const Frame& inner, const Flow& flow) {
   } else if (flow.protocol != kTcp) {
     return false;
   }
-  return !inner.is_v6 || !is_on_its_way(inner.ip, flow.l4_offset);
+  return !is_on_its_way(inner, flow);
 }
 
 /// The sum of the addresses, the length and the protocol that a transport checksum covers too (RFC

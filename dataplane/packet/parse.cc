@@ -130,6 +130,18 @@ Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow) {
   return frame.is_v6 ? judge_v6(frame, flow) : judge_v4(frame, checksum_known_good, flow);
 }
 
+bool is_on_its_way(const Frame& frame, const Flow& flow) {
+  if (!frame.is_v6) return false;
+  uint8_t next = frame.v6().next_header;
+  for (uint32_t at = sizeof(Ipv6); at < flow.l4_offset;) {
+    if (next == kRouting && frame.ip[at + 3] != 0) return true;
+    const uint32_t length = next == kFragment ? 8 : 8 + frame.ip[at + 1] * 8U;
+    next = frame.ip[at];
+    at += length;
+  }
+  return false;
+}
+
 bool is_control(const uint8_t* bytes, uint32_t length) {
   Frame frame;
   if (!locate(bytes, length, frame)) {

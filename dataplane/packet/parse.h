@@ -55,6 +55,10 @@ struct Flow {
 /// `checksum_known_good`: the NIC has already checked the IPv4 header.
 Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow);
 
+/// Is there a routing header (RFC 8200, 4.4) with segments left? The packet's last destination, which its
+/// sender took into the checksum, is then another than the IPv6 header's. After `judge`.
+bool is_on_its_way(const Frame& frame, const Flow& flow);
+
 /// Does the host's control traffic need this frame (ARP, neighbour discovery, MLD, LLDP, BGP, BFD)?
 bool is_control(const uint8_t* bytes, uint32_t length);
 

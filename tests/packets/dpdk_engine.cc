@@ -126,7 +126,7 @@ BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint64_t now
   for (const ByteView frame : frames) burst.push_back(mbuf_with(frame, nic_flags));
 
   const Counts before = outcomes();
-  pipeline_->run(burst, generation_.get(), static_cast<uint32_t>(now_ms / 1000), out_);
+  pipeline_->run(burst, 0, generation_.get(), now_ms, out_);
   result.counts = outcomes();
   for (size_t i = 0; i < before.size(); ++i) result.counts[i] -= before[i];
 
@@ -135,7 +135,8 @@ BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint64_t now
   result.counts[LINIMO_OUTCOME_kernel_control] += out_.control.count;
   uint64_t collected = 0;
   for (uint32_t port = 0; port < kMaxPorts; ++port) {
-    result.counts[LINIMO_OUTCOME_forwarded] += out_.transmit[port].count;
+    const TransmitList& sent = out_.transmit[port];
+    for (uint32_t i = 0; i < sent.count; ++i) ++result.counts[sent.counted_as[i]];
     collect(out_.transmit[port], burst, Left::Way::kSent, port, result, collected);
   }
   collect(out_.control, burst, Left::Way::kKernel, 0, result, collected);

@@ -124,7 +124,7 @@ void work(uint32_t index, Publication& publication, const NextHopTable& next_hop
     result.switches += generation != last;
     last = generation;
     if (generation == nullptr) continue;
-    pipeline.run(burst.fill(round), generation, 1, out);
+    pipeline.run(burst.fill(round), 0, generation, 1000, out);
     const MbufList& sent = out.transmit[0];
     result.lost += kBurst - sent.count;
     result.sent += sent.count;

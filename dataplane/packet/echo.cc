@@ -1,0 +1,50 @@
+#include "dataplane/packet/echo.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "dataplane/packet/checksum.h"
+
+namespace linimo::packet {
+namespace {
+
+constexpr uint32_t kMessage = 8;  // type, code, checksum, identifier, sequence number
+constexpr uint8_t kTtl = 64;
+constexpr uint8_t kRequest4 = 8, kReply4 = 0, kRequest6 = 128, kReply6 = 129;
+
+}  // namespace
+
+bool is_echo_request(const Frame& frame, const Flow& flow) {
+  const uint8_t* icmp = frame.ip + flow.l4_offset;
+  return flow.fragment == Fragment::kNone && flow.ip_length - flow.l4_offset >= static_cast<int>(kMessage) &&
+         icmp[0] == (frame.is_v6 ? kRequest6 : kRequest4) && icmp[1] == 0 && !is_on_its_way(frame, flow);
+}
+
+void make_echo_reply(uint8_t* bytes, const Frame& frame, const Flow& flow) {
+  std::swap_ranges(bytes, bytes + 6, bytes + 6);
+  uint8_t* ip = bytes + frame.ip_offset;
+  const size_t source = frame.is_v6 ? offsetof(Ipv6, source) : offsetof(Ipv4, source);
+  const size_t size = frame.is_v6 ? 16 : 4;
+  std::swap_ranges(ip + source, ip + source + size, ip + source + size);
+  if (frame.is_v6) {
+    reinterpret_cast<Ipv6*>(ip)->hop_limit = kTtl;
+  } else {
+    auto& header = *reinterpret_cast<Ipv4*>(ip);
+    header.ttl = kTtl;
+    header.checksum = 0;
+    header.checksum = checksum_finish(checksum_add(ip, header.header_length()));
+  }
+  uint8_t* icmp = ip + flow.l4_offset;
+  uint16_t old[2];  // type and code, checksum
+  std::memcpy(old, icmp, sizeof old);
+  icmp[0] = frame.is_v6 ? kReply6 : kReply4;
+  uint16_t type;
+  std::memcpy(&type, icmp, sizeof type);
+  const uint64_t sum = uint64_t{static_cast<uint16_t>(~old[1])} + static_cast<uint16_t>(~old[0]) + type;
+  // Nothing but zeroes sums up to 0, whose checksum is 0xffff; for all else that is as right as 0.
+  const uint16_t updated = checksum_finish(sum);
+  const uint16_t checksum = updated == 0 ? 0xffff : updated;
+  std::memcpy(icmp + 2, &checksum, sizeof checksum);
+}
+
+}  // namespace linimo::packet
