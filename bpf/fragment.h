@@ -92,9 +92,12 @@ __noinline __u64 recall_datagram(__u64 hash, __u32 row) {
   return search.word;
 }
 
-/* Hands a fragment to the process, which counts what becomes of it. Anything but XDP_REDIRECT: it has no
- * socket. */
-static __always_inline int hand_to_process(__u32 row) {
+/* Hands a fragment to the process, which holds it, counts what becomes of it, and puts it through this
+ * program again once its datagram is known. In front of the frame go eight bytes: the datagram's hash.
+ * Anything but XDP_REDIRECT: the process has no socket for the row. */
+static __always_inline int hand_to_process(struct xdp_md* ctx, __u32 row, __u64 hash) {
+  if (bpf_xdp_adjust_head(ctx, -(int)sizeof hash) || bpf_xdp_store_bytes(ctx, 0, &hash, sizeof hash))
+    return XDP_DROP;
   return bpf_redirect_map(&xsks, row, XDP_DROP);
 }
 

@@ -167,8 +167,9 @@ static __always_inline int no_backend(struct xdp_md* ctx, const struct flow* flo
 
 /* Never in answer to an ICMP error, to a fragment but the first, or where the sender lets routers fragment.
  */
-static __always_inline int too_big(struct xdp_md* ctx, const struct flow* flow, __u32 mtu) {
+static __always_inline int too_big(struct xdp_md* ctx, const struct flow* flow, int mtu) {
   const struct packet* p = &flow->packet;
+  if (!p->v6 && mtu < kLeastMtu4) mtu = kLeastMtu4;
   const int wants_to_know = p->v6 || p->ip_fragment & bpf_htons(kDontFragmentBit);
   if (wants_to_know && p->fragment != kLastOrMiddleFragment && flow->sent == LINIMO_OUTCOME_forwarded)
     return answer(ctx, flow, LINIMO_REPLY_TOO_BIG, mtu);
@@ -182,7 +183,7 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
   const int reachable = way_to(target->backend_id, &way);
   if (reachable != LINIMO_OUTCOME_forwarded) return drop(flow, reachable);
   if (flow->packet.ip_length + target->header_length > way.mtu)
-    return too_big(ctx, flow, way.mtu > target->header_length ? way.mtu - target->header_length : 0);
+    return too_big(ctx, flow, (int)way.mtu - target->header_length);
   const struct linimo_xdp_port* port = bpf_map_lookup_elem(&ports, &way.port);
   if (!port) return drop(flow, LINIMO_OUTCOME_wrong_egress);
   if (!encapsulate(ctx, target, &flow->packet, &way, port, flow->hash))
@@ -244,11 +245,11 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
 }
 
 /* A fragment without ports follows the first of its datagram, or waits for it in the process. */
-static __always_inline int take_later_fragment(struct flow* flow) {
+static __always_inline int take_later_fragment(struct xdp_md* ctx, struct flow* flow) {
   flow->hash = datagram_hash(flow->generation.head, &flow->packet);
   const __u64 word = recall_datagram(flow->hash, flow->row);
   if (word == 0) {
-    const int action = hand_to_process(flow->row);
+    const int action = hand_to_process(ctx, flow->row, flow->hash);
     return action == XDP_REDIRECT ? action : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
   }
   flow->service_id = linimo_fragment_service(word);
@@ -280,7 +281,7 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   if (verdict == kOther) p->destination_port = 0;
 
   const int action = verdict == kIcmpPacket      ? take_icmp(ctx, &flow, vip)
-                     : verdict == kLaterFragment ? take_later_fragment(&flow)
+                     : verdict == kLaterFragment ? take_later_fragment(ctx, &flow)
                                                  : take_flow(ctx, &flow, vip);
   return action == (int)kSend ? send(ctx, &flow) : action;
 }

@@ -17,6 +17,7 @@ enum {
   kReplyTtl = 64,
   kReplyTos = 0xc0,   // internetwork control, RFC 1812, 4.3.2.5
   kMaxReply4 = 576,   // RFC 1812, 4.3.2.3
+  kLeastMtu4 = 68,    // RFC 791
   kMaxReply6 = 1280,  // RFC 4443, 3.2
 };
 

@@ -152,9 +152,13 @@ class Compiler {
     const linimo_header& header = view_.header();
     const linimo_addr& source = v4 ? header.encap_source4 : header.encap_source6;
     linimo_xdp_target target{};
-    std::memcpy(target.source, source.bytes, 16);
-    std::memcpy(target.destination, backend.address.bytes, 16);
     target.source_hash_mask = low_bits(128 - (v4 ? header.encap_prefix4 : header.encap_prefix6));
+    uint64_t low = 0;
+    std::memcpy(&low, source.bytes + 8, 8);
+    low &= ~__builtin_bswap64(target.source_hash_mask);  // those that the flow hash replaces
+    std::memcpy(target.source, source.bytes, 8);
+    std::memcpy(target.source + 8, &low, 8);
+    std::memcpy(target.destination, backend.address.bytes, 16);
     target.backend_id = backend.id;
     target.pool = index;
     target.gue_port = packet::swap16(pool.gue_port);
@@ -168,7 +172,7 @@ class Compiler {
       packet::Ipv4 ip{};
       ip.version_ihl = 0x45;
       ip.ttl = 64;
-      std::memcpy(&ip.source, source.bytes + 12, 4);
+      std::memcpy(&ip.source, target.source + 12, 4);
       std::memcpy(&ip.destination, backend.address.bytes + 12, 4);
       target.checksum_base = packet::checksum_fold(packet::checksum_add(&ip, sizeof ip));
     }

@@ -79,7 +79,7 @@ class Program {
   /// Clears the entries that have expired in the next `buckets` of every row's connection table, going round,
   /// and publishes how many there are. Against the program by compare-and-swap.
   void sweep(uint64_t buckets);
-  /// Forgets all flows. For tests: not while packets pass.
+  /// Forgets all flows and fragments. For tests: not while packets pass.
   void forget_flows();
 
  private:

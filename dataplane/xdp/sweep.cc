@@ -57,6 +57,7 @@ void Program::sweep(uint64_t buckets) {
 void Program::forget_flows() {
   for (const Mapping& row : rows_) std::memset(row.as<void>(), 0, row.size());
   std::memset(flows_.as<void>(), 0, flows_.size());
+  std::memset(fragments_.as<void>(), 0, fragments_.size());
 }
 
 }  // namespace linimo::xdp

@@ -5,6 +5,7 @@
 #include <array>
 #include <memory>
 
+#include "dataplane/forward/held_fragments.h"
 #include "dataplane/xdp/program.h"
 #include "tests/packets/engine.h"
 
@@ -15,18 +16,22 @@ class XdpEngine : public Engine {
   XdpEngine();
 
   void apply(const Configuration& configuration) override;
-  void forget_flows() override { program_->forget_flows(); }
+  void forget_flows() override;
   Result run(ByteView frame, uint64_t now_ms) override;
   std::vector<Result> settle(uint64_t now_ms) override;
 
  private:
   using Counts = std::array<uint64_t, LINIMO_OUTCOME_COUNT>;
   Counts outcomes();
+  Result run_program(ByteView frame);
+  Result hold(ByteView frame, const Bytes& handed, uint64_t now_ms);
   uint32_t port_of(const Bytes& frame) const;
 
   std::unique_ptr<xdp::Program> program_;
   int fd_;
   std::vector<Mac> port_macs_;
+  UniqueFd socket_;  // AF_XDP, of no queue: it makes the program hand fragments over
+  HeldFragments held_;
 };
 
 /// One for the whole program: loading takes the kernel a while.
