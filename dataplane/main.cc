@@ -17,15 +17,18 @@
 #include <sys/file.h>
 
 #include "dataplane/dpdk/engine.h"
+#include "dataplane/engine_choice.h"
 #include "dataplane/link/kept_snapshot.h"
 #include "dataplane/link/server.h"
 #include "dataplane/nexthop/resolver.h"
+#include "dataplane/xdp/engine.h"
 #include "maglev/config/node.h"
 
 namespace linimo {
 namespace {
 
 constexpr std::chrono::seconds kGuardianLimit{5};
+constexpr std::chrono::seconds kEndLimit{10};
 
 bool lives(pid_t pid) {
   return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
@@ -37,8 +40,8 @@ pid_t holder_of(int lock) {
   return pread(lock, pid, sizeof pid - 1, 0) > 0 ? std::atoi(pid) : 0;
 }
 
-/// A data plane that was killed leaves its guardian, which has the lock until the NICs are given back: that is
-/// waited for, so that whoever restarts may do so at once.
+/// A data plane that was killed leaves its guardian, which has the lock until the NICs are given back: that
+/// is waited for, so that whoever restarts may do so at once.
 bool take_lock(int lock) {
   const auto limit = std::chrono::steady_clock::now() + kGuardianLimit;
   while (flock(lock, LOCK_EX | LOCK_NB) != 0) {
@@ -82,14 +85,29 @@ bool restore(EngineBase& engine, const std::filesystem::path& file) {
   return true;
 }
 
+struct Started {
+  std::unique_ptr<EngineBase> engine;
+  int counters_fd;
+};
+
+tl::expected<Started, std::string> start_dpdk(const NodeConfig& config, dpdk::Guardian& guardian) {
+  auto engine = dpdk::DpdkEngine::start(config, guardian);
+  if (!engine) return tl::unexpected(engine.error());
+  const int counters_fd = (*engine)->counters().fd();
+  return Started{std::move(*engine), counters_fd};
+}
+
+tl::expected<Started, std::string> start_xdp(const NodeConfig& config, EventLoop& loop) {
+  auto engine = xdp::XdpEngine::start(config, loop);
+  if (!engine) return tl::unexpected(engine.error());
+  const int counters_fd = (*engine)->counters_fd();
+  return Started{std::move(*engine), counters_fd};
+}
+
 int run(const std::string& config_file) {
   const auto config = load_node_config(config_file);
   if (!config) {
     spdlog::error("{}", config.error());
-    return 2;
-  }
-  if (config->engine == Engine::kXdp) {
-    spdlog::error("[node] engine = \"xdp\" is not there yet; use \"dpdk\" or \"auto\"");
     return 2;
   }
   const auto lock = lock_runtime_folder(config->runtime_dir);
@@ -97,36 +115,72 @@ int run(const std::string& config_file) {
     spdlog::error("{}", lock.error());
     return 1;
   }
-  const std::string reason = config->engine == Engine::kDpdk ? "configured" : "auto: the only engine so far";
-  spdlog::info("node {}: engine dpdk ({})", config->name, reason);
+  const EngineChoice choice = choose_engine(*config);
+  const bool xdp = choice.engine == Engine::kXdp;
+  spdlog::info("node {}: engine {} ({})", config->name, xdp ? "xdp" : "dpdk", choice.reason);
 
-  dpdk::Guardian guardian;  // before DPDK and its threads: it forks
+  std::optional<dpdk::Guardian> guardian;
+  if (!xdp) guardian.emplace();  // before DPDK and its threads: it forks
   EventLoop loop;
-  loop.on_signals({SIGINT, SIGTERM}, [&loop](int signal) {
-    spdlog::info("{}: ending", strsignal(signal));
+  loop.on_signals({SIGINT, SIGTERM}, [&](int signal) {
+    spdlog::info("{}: ending{}", strsignal(signal),
+                 xdp ? "; forwarding goes on (`linimo dataplane detach` ends it)" : "");
     loop.stop();
   });
-  auto engine = dpdk::DpdkEngine::start(*config, guardian);
-  if (!engine) {
-    spdlog::error("{}", engine.error());
+  auto started = xdp ? start_xdp(*config, loop) : start_dpdk(*config, *guardian);
+  if (!started) {
+    spdlog::error("{}", started.error());
     return 1;
   }
+  EngineBase& engine = *started->engine;
 
   const std::filesystem::path kept = config->runtime_dir / "snapshot";
-  Resolver resolver(loop, **engine);
-  const bool restored = restore(**engine, kept);
-  if (restored) resolver.follow(*(*engine)->live());
+  Resolver resolver(loop, engine);
+  const bool restored = engine.live() || restore(engine, kept);
+  if (restored) resolver.follow(*engine.live());
   const auto on_accepted = [&](const SnapshotView& live) {
     resolver.follow(live);
     if (!keep_snapshot(kept, live.bytes())) spdlog::warn("{}: {}", kept.string(), std::strerror(errno));
   };
-  LinkServer link(loop, config->dataplane_socket(), **engine, {"dpdk", reason, (*engine)->counters().fd()},
-                  on_accepted);
+  LinkServer link(loop, config->dataplane_socket(), engine,
+                  {xdp ? "xdp" : "dpdk", choice.reason, started->counters_fd}, on_accepted);
   link.set_restored(restored);
   spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
   loop.run();
-  engine->reset();
-  guardian.release();
+  started->engine.reset();
+  if (guardian) guardian->release();
+  return 0;
+}
+
+/// Ends the data plane of a runtime folder if one runs, then what the xdp engine left to the kernel.
+int detach(const std::string& config_file) {
+  const auto config = load_node_config(config_file);
+  if (!config) {
+    spdlog::error("{}", config.error());
+    return 2;
+  }
+  if (const UniqueFd lock(open((config->runtime_dir / "dataplane.lock").c_str(), O_RDWR | O_CLOEXEC)); lock) {
+    const pid_t pid = flock(lock.get(), LOCK_EX | LOCK_NB) != 0 ? holder_of(lock.get()) : 0;
+    if (pid > 0) {
+      spdlog::info("ending the data plane (pid {})", pid);
+      kill(pid, SIGTERM);
+      const auto limit = std::chrono::steady_clock::now() + kEndLimit;
+      while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (std::chrono::steady_clock::now() > limit) {
+          spdlog::error("pid {} has not ended within {} s; nothing was detached", pid, kEndLimit.count());
+          return 1;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+  }
+  const auto done = xdp::detach_all(config->runtime_dir);
+  if (!done) {
+    spdlog::error("{}", done.error());
+    return 1;
+  }
+  for (const std::string& line : *done) spdlog::info("{}", line);
+  if (done->empty()) spdlog::info("nothing was attached");
   return 0;
 }
 
@@ -142,13 +196,16 @@ int main(int argc, char** argv) {
   app.add_option("--log-level", log_level, "trace, debug, info, warn, error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
       ->capture_default_str();
+  bool detaching = false;
+  app.add_flag("--detach", detaching,
+               "end the data plane, take the XDP program off the interfaces and remove what it left");
   app.set_version_flag("--version", LINIMO_VERSION);
   CLI11_PARSE(app, argc, argv);
   spdlog::set_default_logger(spdlog::stderr_color_mt("dataplane"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   spdlog::set_level(spdlog::level::from_str(log_level));
   try {
-    return linimo::run(config_file);
+    return detaching ? linimo::detach(config_file) : linimo::run(config_file);
   } catch (const std::exception& error) {
     spdlog::error("{}", error.what());
     return 1;

@@ -5,12 +5,16 @@
 //   linimo status -o json
 //
 // Exit codes: 0 it is so, 1 it failed or was refused, 2 it was asked wrongly.
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <iostream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "controlplane/cli/client.h"
 #include "controlplane/cli/render.h"
@@ -87,6 +91,17 @@ int reload(const Options& options) {
   return 0;
 }
 
+/// The data plane's own program knows what it left: the one beside this, else the one in PATH.
+int detach(const Options& options) {
+  const std::string config = options.file.empty() ? "/etc/linimo/linimo.toml" : options.file;
+  std::error_code error;
+  const auto beside = std::filesystem::read_symlink("/proc/self/exe", error).replace_filename("linimo-dataplane");
+  for (const std::string& program : {beside.string(), std::string("linimo-dataplane")}) {
+    execlp(program.c_str(), program.c_str(), "--config", config.c_str(), "--detach", nullptr);
+  }
+  return fail(fmt::format("linimo-dataplane: {}", std::strerror(errno)));
+}
+
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("linimo: looks at and steers a node of the Linimo load balancer");
@@ -107,7 +122,11 @@ int run(int argc, char** argv) {
   auto* backend_list = backend->add_subcommand("list", "all backends, their health, share and traffic");
   auto* status = app.add_subcommand("status", "the node: data plane, generation, counters, last error");
   auto* reload_command = app.add_subcommand("reload", "read the configuration file again");
-  for (auto* group : {config, service, backend}) group->fallthrough();
+  auto* dataplane = app.add_subcommand("dataplane", "the data plane's process")->require_subcommand(1);
+  auto* detach_command = dataplane->add_subcommand(
+      "detach", "end it, and end the forwarding that engine xdp leaves to the kernel");
+  detach_command->add_option("--config", options.file, "the node's configuration file")->capture_default_str();
+  for (auto* group : {config, service, backend, dataplane}) group->fallthrough();
 
   try {
     app.parse(argc, argv);
@@ -119,6 +138,7 @@ int run(int argc, char** argv) {
   if (*backend_list) return show(options, "/v1/backends", render_backends);
   if (*status) return show(options, "/v1/status", render_status);
   if (*reload_command) return reload(options);
+  if (*detach_command) return detach(options);
   return kUsage;
 }
 

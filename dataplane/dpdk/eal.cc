@@ -14,7 +14,7 @@
 #include <sched.h>
 #include <spdlog/spdlog.h>
 
-#include "dataplane/dpdk/netdev.h"
+#include "dataplane/netdev.h"
 
 namespace linimo::dpdk {
 namespace {

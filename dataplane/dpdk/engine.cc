@@ -8,7 +8,7 @@
 #include <rte_malloc.h>
 #include <spdlog/spdlog.h>
 
-#include "dataplane/dpdk/netdev.h"
+#include "dataplane/netdev.h"
 #include "dataplane/dpdk/port.h"
 
 namespace linimo::dpdk {

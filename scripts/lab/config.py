@@ -26,7 +26,7 @@ class Health:
 @dataclass
 class NodeConfig:
     runtime_dir: Path
-    engine: str = "auto"
+    engine: str = "dpdk"
     interface: str = "eth0"
     workers: int = 1
     encapsulation: str = "ipip"
@@ -36,6 +36,11 @@ class NodeConfig:
     tracking: str = "full"
     table_size: int | None = None
     more: str = ""  # further pools and services, verbatim
+
+    @property
+    def takes_netdev(self) -> bool:
+        """Engine dpdk puts a TAP in the place of eth0. A veth being a virtual NIC, auto is xdp."""
+        return self.engine == "dpdk"
 
     @property
     def seed_file(self) -> Path:

@@ -39,6 +39,7 @@ class Lab:
         self.node = Node(self.topology.node, self.folder / "node", build)
         self.node.config.workers = workers
         self._decap_program = build / "bpf/linimo-decap"
+        self._pass_program = build / "bpf/pass.bpf.o"
         self.files = self.folder / "files"
         self._say = say
         self._lock: int | None = None
@@ -64,7 +65,11 @@ class Lab:
         self.node.config.backends = {number: 100 for number in self.backends}
 
     def start_node(self) -> None:
-        hugepages.reserve(self._hugepages_record(), self._say)
+        if self.node.config.takes_netdev:
+            hugepages.reserve(self._hugepages_record(), self._say)
+        else:  # see there: a veth takes what XDP on its other end sends back only if it has a program itself
+            self.topology.router.run(["ip", "link", "set", "dev", "lb1", "xdpdrv", "obj", str(self._pass_program),
+                                      "sec", "xdp"])
         self.node.start()
 
     def add_backend(self, number: int) -> Backend:
@@ -98,6 +103,8 @@ class Lab:
     def remove(self) -> None:
         """Whatever stands under this name, from whichever run."""
         existed = self.folder.exists()
+        if (self.node.folder / "run/bpf").is_mount():  # an xdp data plane of a run that crashed
+            self.node.detach()
         self.topology.remove()
         self.backends.clear()
         shutil.rmtree(self.folder, ignore_errors=True)

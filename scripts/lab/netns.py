@@ -80,6 +80,12 @@ class Namespace:
         return subprocess.Popen(["ip", "netns", "exec", self.name, *argv], stdin=subprocess.DEVNULL, stdout=log,
                                 stderr=subprocess.STDOUT, start_new_session=True)
 
+    def spawn_sharing_mounts(self, argv: Sequence[str], log: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        """The same for a program whose mounts are to outlive it, as a data plane's pinned maps are: `ip netns exec` gives
+        a program mounts of its own, which go with it."""
+        return subprocess.Popen(["nsenter", f"--net={self.path}", "--", *argv], stdin=subprocess.DEVNULL, stdout=log,
+                                stderr=subprocess.STDOUT, start_new_session=True)
+
     def pids(self) -> list[int]:
         """Every process in this namespace but ourselves. No list of recorded pids can be this right after a crash."""
         try:

@@ -46,8 +46,9 @@ class Node:
     def start_dataplane(self) -> None:
         before = self._dataplane_socket()
         self.dataplane = self._start(self.dataplane_program)
-        wait_until(lambda: self._dataplane_socket() not in (None, before) and self.has_link("linimo0"),
-                   "the data plane opens its socket and linimo0", 30, alive=self.check_alive)
+        wait_until(lambda: self._dataplane_socket() not in (None, before)
+                   and (not self.config.takes_netdev or self.has_link("linimo0")),
+                   "the data plane opens its socket and, with dpdk, linimo0", 30, alive=self.check_alive)
 
     def start_controlplane(self) -> None:
         self.controlplane = self._start(self._controlplane_program)
@@ -70,6 +71,13 @@ class Node:
             self.stop_controlplane()
         if self.dataplane:
             self.stop_dataplane()
+        self.detach()
+
+    def detach(self) -> subprocess.CompletedProcess[str] | None:
+        """What engine xdp leaves forwarding is taken off; nothing where there is nothing."""
+        if not self.config_file.exists():
+            return None
+        return self.box.run([str(self.dataplane_program), "--config", str(self.config_file), "--detach"], check=False)
 
     # The configuration
 
@@ -164,7 +172,8 @@ class Node:
         if not program.exists():
             raise FileNotFoundError(f"{program} is not built: run scripts/build")
         with open(self.folder / f"{program.name}.log", "ab") as log:
-            return self.box.spawn([str(program), "--config", str(self.config_file)], log)
+            spawn = self.box.spawn if self.config.takes_netdev else self.box.spawn_sharing_mounts
+            return spawn([str(program), "--config", str(self.config_file)], log)
 
     def _end(self, process: subprocess.Popen[bytes], sig: signal.Signals) -> int:
         with contextlib.suppress(ProcessLookupError):

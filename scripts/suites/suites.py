@@ -121,20 +121,21 @@ def demo(log: Path, deadline: float) -> Counts:
         shutil.copytree(ROOT, clone, symlinks=True,
                         ignore=lambda path, names: {"build", ".git"} & set(names) if Path(path) == ROOT else ())
         seconds_allowed = 300  # with the build; 30 once it is built
-        for encapsulation in ("ipip", "gre"):
-            for family in ("4", "6"):
-                ok = _demo_check(clone, encapsulation, family, seconds_allowed, log, deadline)
-                counts += Counts(passed=1) if ok else Counts(failed=1)
-                seconds_allowed = 30
+        for engine in ("xdp", "dpdk"):
+            for encapsulation in ("ipip", "gre", "gue"):
+                for family in ("4", "6"):
+                    ok = _demo_check(clone, engine, encapsulation, family, seconds_allowed, log, deadline)
+                    counts += Counts(passed=1) if ok else Counts(failed=1)
+                    seconds_allowed = 30
     return counts
 
 
-def _demo_check(clone: Path, encapsulation: str, family: str, seconds_allowed: float, log: Path,
+def _demo_check(clone: Path, engine: str, encapsulation: str, family: str, seconds_allowed: float, log: Path,
                 deadline: float) -> bool:
     """The check's own verdict, one JSON object on standard output, and the time to the first request."""
     with tempfile.NamedTemporaryFile("r", suffix=".json") as answer:
-        code = run_logged([str(clone / "scripts/demo"), "--check", "--name", "linimo-test", "--encapsulation",
-                           encapsulation, "--family", family], log, deadline, stdout=Path(answer.name))
+        code = run_logged([str(clone / "scripts/demo"), "--check", "--name", "linimo-test", "--engine", engine,
+                           "--encapsulation", encapsulation, "--family", family], log, deadline, stdout=Path(answer.name))
         text = answer.read()
     with open(log, "a") as file:
         file.write(text)
@@ -142,10 +143,11 @@ def _demo_check(clone: Path, encapsulation: str, family: str, seconds_allowed: f
         report = json.loads(text)
     except json.JSONDecodeError:
         return False
-    held = (code == 0 and report["encapsulation"] == encapsulation and report["family"] == int(family)
+    held = (code == 0 and report["engine"] == engine and report["encapsulation"] == encapsulation
+            and report["family"] == int(family)
             and report["requests"] >= 2000 and report["failed"] == 0 and report["reload_broken_connections"] == 0
             and report["seconds"]["to_first_request"] <= seconds_allowed)
-    print(f"    {encapsulation}, IPv{family}: {'ok' if held else 'FAILED'} {report['seconds']}", file=sys.stderr)
+    print(f"    {engine}, {encapsulation}, IPv{family}: {'ok' if held else 'FAILED'} {report['seconds']}", file=sys.stderr)
     return held
 
 
@@ -155,7 +157,7 @@ SUITES = [
     Suite("lab", "real programs in network namespaces", [], 420, runner("tests/lab/run.py")),
     Suite("vm", "programs of this build on Debian 12's own kernel, in a virtual machine", ["--tests"], 300,
           runner("tests/vm/run.py")),
-    Suite("demo", "scripts/demo --check from a fresh copy, every encapsulation and family", None, 600, demo),
+    Suite("demo", "scripts/demo --check from a fresh copy, every engine, encapsulation and family", None, 600, demo),
     Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", ["--sanitize"], 600,
           meson("build/asan", "unit", "packets")),
     Suite("threads", "the seam between control thread and workers under ThreadSanitizer", ["--threads"], 300,

@@ -1,4 +1,4 @@
-#include "dataplane/dpdk/netdev.h"
+#include "dataplane/netdev.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -13,7 +13,7 @@
 
 #include "maglev/unique_fd.h"
 
-namespace linimo::dpdk {
+namespace linimo {
 
 tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name) {
   ifreq request{};
@@ -37,7 +37,14 @@ tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name) {
   if (ioctl(socket_fd.get(), SIOCETHTOOL, &request) == 0) {
     facts.queues = std::max({channels.combined_count, channels.rx_count, 1U});
   }
+  ethtool_drvinfo driver{};
+  driver.cmd = ETHTOOL_GDRVINFO;
+  request.ifr_data = reinterpret_cast<char*>(&driver);
+  if (ioctl(socket_fd.get(), SIOCETHTOOL, &request) == 0) {
+    facts.driver.assign(driver.driver, strnlen(driver.driver, sizeof driver.driver));
+    facts.bus.assign(driver.bus_info, strnlen(driver.bus_info, sizeof driver.bus_info));
+  }
   return facts;
 }
 
-}  // namespace linimo::dpdk
+}  // namespace linimo

@@ -9,15 +9,17 @@
 
 #include "dataplane/forward/next_hop.h"
 
-namespace linimo::dpdk {
+namespace linimo {
 
 struct NetdevFacts {
   int index = 0;
   Mac mac{};
   uint16_t mtu = 0;
   uint32_t queues = 1;  // for receiving
+  std::string driver;   // "veth", "ixgbe", ...
+  std::string bus;      // where the device is, such as a PCI address; empty for what is only software
 };
 
 tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name);
 
-}  // namespace linimo::dpdk
+}  // namespace linimo

@@ -1,0 +1,46 @@
+// What outlives the process: the folder on a bpffs where maps and links are pinned.
+//
+//   <runtime_dir>/bpf           a bpffs of this node's own, mounted when it is first needed
+//   <runtime_dir>/bpf/v2/MAP    maps, under the version of the ABI they obey
+//   <runtime_dir>/bpf/link-DEV  what attaches the program to an interface: it survives an upgrade, so that a
+//   new
+//                               program takes the old one's place between two packets
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "dataplane/xdp/program.h"
+
+namespace linimo::xdp {
+
+class Pins {
+ public:
+  /// Mounts the bpffs if it is not there. The error says what to do.
+  static tl::expected<Pins, std::string> open(const std::filesystem::path& runtime_dir);
+
+  std::filesystem::path maps() const;
+  std::filesystem::path link(const std::string& device) const { return root_ / ("link-" + device); }
+
+  /// Maps that were pinned for another shape are of no use: they are removed, and what is lost is returned in
+  /// words; empty: nothing was.
+  std::string discard_other_shape(const Shape& shape) const;
+
+  /// Maps of other ABI versions, once the new program is attached; links of interfaces that are not in
+  /// `devices`.
+  void remove_orphans(const std::vector<std::string>& devices) const;
+
+ private:
+  explicit Pins(std::filesystem::path root) : root_(std::move(root)) {}
+
+  std::filesystem::path root_;
+};
+
+/// Takes the program off every interface and removes what is pinned, and the bpffs. Says what it did, a line
+/// each.
+tl::expected<std::vector<std::string>, std::string> detach_all(const std::filesystem::path& runtime_dir);
+
+}  // namespace linimo::xdp
