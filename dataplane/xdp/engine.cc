@@ -62,7 +62,7 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
           "clients are told, but a larger MTU is better",
           name, facts->mtu, kClientMtu, kLargestOverhead);
     }
-    engine->interfaces_.push_back({name, *facts, rows, {}});
+    engine->interfaces_.push_back({name, *facts, rows, {}, -1});
     rows += facts->queues;
   }
   engine->shape_ = {.rows = rows, .flows_per_row = config.flows_per_worker};
@@ -79,6 +79,7 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
       return tl::unexpected(attached.error());
   }
   pins->remove_orphans(config.interfaces);
+  engine->hold_fragments();
   if (engine->live()) {
     spdlog::info("taken over as it was: generation {} forwards, with its flows and counters",
                  engine->live()->header().generation);
@@ -96,6 +97,7 @@ tl::expected<void, std::string> XdpEngine::attach(const NodeConfig& config, cons
   if (auto set = program_->set_port(port, facts.index, facts.mac); !set) return set;
   const auto program = program_->program_for(port, interface.first_row);
   if (!program) return tl::unexpected(program.error());
+  interface.program_fd = *program;
 
   const std::filesystem::path pin = pins.link(interface.name);
   UniqueFd link(bpf_obj_get(pin.c_str()));
@@ -125,6 +127,23 @@ tl::expected<void, std::string> XdpEngine::attach(const NodeConfig& config, cons
   interface.link = std::move(link);
   spdlog::info("{}: program attached, {} queue(s)", interface.name, facts.queues);
   return {};
+}
+
+/// Without AF_XDP all else goes on: only fragments that arrive out of order are lost.
+void XdpEngine::hold_fragments() {
+  std::vector<FragmentThread::Queue> queues;
+  for (const Interface& interface : interfaces_) {
+    for (uint32_t queue = 0; queue < interface.facts.queues; ++queue) {
+      queues.push_back(
+          {interface.name, interface.facts.index, queue, interface.first_row + queue, interface.program_fd});
+    }
+  }
+  auto started = FragmentThread::start(*program_, queues);
+  if (started)
+    fragments_ = std::move(*started);
+  else
+    spdlog::warn("fragments that come before the first of their datagram will be dropped: {}",
+                 started.error());
 }
 
 tl::expected<void, std::string> XdpEngine::publish(std::span<const std::byte> snapshot) {

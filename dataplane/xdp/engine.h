@@ -12,6 +12,7 @@
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
 #include "dataplane/netdev.h"
+#include "dataplane/xdp/fragment_thread.h"
 #include "dataplane/xdp/pins.h"
 #include "dataplane/xdp/program.h"
 #include "maglev/config/node.h"
@@ -39,14 +40,17 @@ class XdpEngine : public EngineBase {
     NetdevFacts facts;
     uint32_t first_row;
     UniqueFd link;
+    int program_fd = -1;
   };
 
   XdpEngine() = default;
+  void hold_fragments();
   tl::expected<void, std::string> attach(const NodeConfig& config, const Pins& pins, uint32_t port);
 
   Shape shape_;
   std::vector<Interface> interfaces_;
   std::unique_ptr<Program> program_;
+  std::unique_ptr<FragmentThread> fragments_;
   std::vector<Address> host_addresses_;
 };
 

@@ -93,7 +93,7 @@ tl::expected<void, std::string> Program::make_maps() {
   bpf_map__set_max_entries(maps_->maps.replies, shape_.rows);
   bpf_map__set_max_entries(maps_->maps.fragments, shape_.rows * LINIMO_FRAGMENT_BUCKETS);
   bpf_map__set_max_entries(maps_->maps.counters,
-                           static_cast<uint32_t>(counters_size(shape_.rows) / sizeof(TrafficCount)));
+                           static_cast<uint32_t>(counters_size(shape_.rows + 1) / sizeof(TrafficCount)));
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, maps_->obj) bpf_program__set_autoload(program, false);
   if (!pins_.empty()) {
@@ -142,7 +142,7 @@ tl::expected<void, std::string> Program::make_rows() {
 }
 
 tl::expected<void, std::string> Program::map_memory() {
-  counters_ = Mapping::of(counters_fd(), counters_size(shape_.rows));
+  counters_ = Mapping::of(counters_fd(), counters_size(shape_.rows + 1));
   flows_ = Mapping::of(bpf_map__fd(maps_->maps.flows), shape_.rows * sizeof(linimo_xdp_flows));
   fragments_ =
       Mapping::of(map_fd("fragments"), uint64_t{shape_.rows} * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
@@ -153,7 +153,7 @@ tl::expected<void, std::string> Program::map_memory() {
   auto* block = counters_.as<CountersBlock>();
   block->magic = kCountersMagic;
   block->abi_version = LINIMO_ABI_VERSION;
-  block->workers = shape_.rows;
+  block->workers = shape_.rows + 1;
   for (uint32_t row = 0; row < shape_.rows; ++row)
     block->worker(row).flows_capacity = shape_.buckets() * LINIMO_BUCKET_ENTRIES;
   return {};
