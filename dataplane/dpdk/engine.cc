@@ -8,8 +8,8 @@
 #include <rte_malloc.h>
 #include <spdlog/spdlog.h>
 
-#include "dataplane/netdev.h"
 #include "dataplane/dpdk/port.h"
+#include "dataplane/netdev.h"
 
 namespace linimo::dpdk {
 namespace {
@@ -108,6 +108,20 @@ tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& confi
   publication_ = std::make_unique<Publication>(config.workers, allocate);
   shared_.publication = publication_.get();
   const bool busy = polls_busily(config);
+  const size_t bytes = ConnectionTable::bytes_for(config.flows_per_worker);
+  for (uint32_t w = 0; w < config.workers; ++w) {  // all of them first: workers look into each other's
+    Generation::Memory memory = allocate(bytes);
+    if (!memory) {
+      return tl::unexpected(
+          fmt::format("no memory for {} tracked flows per worker ({} MiB each); reserve more hugepages "
+                      "or lower [node] flows_per_worker",
+                      config.flows_per_worker, bytes >> 20));
+    }
+    std::memset(memory.get(), 0, bytes);
+    shared_.flows.push_back(
+        {ConnectionTable(config.flows_per_worker, {memory.get(), bytes}), FragmentMemory()});
+    table_memory_.push_back(std::move(memory));
+  }
   for (uint32_t w = 0; w < config.workers; ++w) {
     std::vector<Worker::Source> receive;
     std::vector<Lane> transmit;
@@ -116,20 +130,8 @@ tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& confi
       for (size_t lane = w; lane < lanes.size(); lane += config.workers) receive.push_back({i, lanes[lane]});
       transmit.push_back(lanes[w]);
     }
-    const size_t bytes = ConnectionTable::bytes_for(config.flows_per_worker);
-    Generation::Memory memory = allocate(bytes);
-    if (!memory) {
-      return tl::unexpected(
-          fmt::format("no memory for {} tracked flows per worker ({} MiB each); reserve more hugepages "
-                      "or lower [node] flows_per_worker",
-                      config.flows_per_worker, bytes >> 20));
-    }
-    ConnectionTable connections(config.flows_per_worker, {memory.get(), bytes});
-    std::memset(memory.get(), 0, bytes);
-    table_memory_.push_back(std::move(memory));
     workers_.push_back(std::make_unique<Worker>(w, shared_, std::move(receive), std::move(transmit),
-                                                std::move(connections), counters_.row(w), exception_.get(),
-                                                busy));
+                                                counters_.row(w), exception_.get(), busy));
   }
   exception_->start();
   launched_ = true;

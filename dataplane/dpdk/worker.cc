@@ -21,18 +21,18 @@ constexpr uint32_t kShortestRest_us = 5, kLongestRest_us = 200;
 }  // namespace
 
 Worker::Worker(uint32_t index, Shared& shared, std::vector<Source> receive, std::vector<Lane> transmit,
-               ConnectionTable connections, WorkerCounters& counters, KernelPath* exception, bool busy)
+               WorkerCounters& counters, KernelPath* exception, bool busy)
     : index_(index),
       shared_(shared),
       receive_(std::move(receive)),
       transmit_(std::move(transmit)),
-      connections_(std::move(connections)),
+      flows_(shared.flows[index]),
       counters_(counters),
       exception_(exception),
       busy_(busy),
-      pipeline_(shared.macs, shared.next_hops, connections_, counters),
+      pipeline_(shared.macs, shared.next_hops, shared.flows, index, counters),
       tsc_hz_(rte_get_tsc_hz()) {
-  counters_.flows_capacity = connections_.capacity();
+  counters_.flows_capacity = flows_.connections.capacity();
 }
 
 void Worker::run() {
@@ -42,9 +42,7 @@ void Worker::run() {
   while (shared_.running.load(std::memory_order_relaxed)) {
     const Generation* generation = shared_.publication->between_bursts(index_);
     const uint64_t started = rte_rdtsc();
-    if (started >= next_housekeeping_) housekeeping(started, generation);
-
-    bool worked = false;
+    bool worked = started >= next_housekeeping_ && housekeeping(started, generation);
     for (const Source& source : receive_) worked |= poll(source, generation);
     if (index_ == 0 && exception_ != nullptr) worked |= inject();
     if (worked) {
@@ -62,6 +60,12 @@ bool Worker::poll(const Source& source, const Generation* generation) {
   const uint16_t received = rte_eth_rx_burst(source.lane.port_id, source.lane.queue, burst, kReceiveBurst);
   if (received == 0) return false;
   pipeline_.run({burst, received}, source.interface, generation, now_ms_, out_);
+  flush(source.interface);
+  return true;
+}
+
+/// What came in by an interface, onto the queues, counted as they take it.
+void Worker::flush(uint32_t interface) {
   for (uint32_t i = 0; i < transmit_.size(); ++i) {
     TransmitList& frames = out_.transmit[i];
     if (frames.count == 0) continue;
@@ -69,9 +73,8 @@ bool Worker::poll(const Source& source, const Generation* generation) {
     for (uint32_t frame = 0; frame < sent; ++frame) count(counters_.outcomes[frames.counted_as[frame]]);
     frames.count = 0;
   }
-  hand_to_kernel(source.interface, out_.control, true);
-  hand_to_kernel(source.interface, out_.kernel, false);
-  return true;
+  hand_to_kernel(interface, out_.control, true);
+  hand_to_kernel(interface, out_.kernel, false);
 }
 
 bool Worker::inject() {
@@ -109,13 +112,22 @@ void Worker::hand_to_kernel(uint32_t interface, MbufList& frames, bool control) 
   frames.count = 0;
 }
 
-void Worker::housekeeping(uint64_t tsc, const Generation* generation) {
+/// True if held fragments left.
+bool Worker::housekeeping(uint64_t tsc, const Generation* generation) {
   now_ms_ = tsc / tsc_hz_ * 1000 + tsc % tsc_hz_ * 1000 / tsc_hz_;
   next_housekeeping_ = tsc + tsc_hz_ / kHousekeepingHz;
-  if (generation == nullptr) return;
-  connections_.sweep(connections_.buckets() / (kSweep_s * kHousekeepingHz) + 1, generation->timeouts(),
-                     static_cast<uint32_t>(now_ms_ / 1000));
-  __atomic_store_n(&counters_.flows, connections_.entries(), __ATOMIC_RELAXED);
+  const uint32_t held = pipeline_.held();
+  if (held != 0) {
+    pipeline_.settle(generation, now_ms_, out_);
+    flush(0);
+  }
+  const bool worked = pipeline_.held() != held;
+  if (generation == nullptr) return worked;
+  flows_.fragments.sweep(now_ms_);
+  flows_.connections.sweep(flows_.connections.buckets() / (kSweep_s * kHousekeepingHz) + 1,
+                           generation->timeouts(), static_cast<uint32_t>(now_ms_ / 1000));
+  __atomic_store_n(&counters_.flows, flows_.connections.entries(), __ATOMIC_RELAXED);
+  return worked;
 }
 
 // On a core of its own a worker polls on. Where it shares one, the longer nothing came the longer it sleeps,

@@ -17,7 +17,8 @@ struct Shared {
   Publication* publication = nullptr;
   std::atomic<bool> running = true;
   NextHopTable next_hops;
-  std::vector<Mac> macs;  // of the interfaces
+  std::vector<Mac> macs;         // of the interfaces
+  std::vector<FlowState> flows;  // one for each worker, made before the first of them
 };
 
 class Worker {
@@ -30,25 +31,26 @@ class Worker {
   /// `receive`: the lanes that are this worker's; `transmit`: its lane out of each interface. `exception`:
   /// may be null where there is no kernel path (then such frames are dropped as kernel_full).
   Worker(uint32_t index, Shared& shared, std::vector<Source> receive, std::vector<Lane> transmit,
-         ConnectionTable connections, WorkerCounters& counters, KernelPath* exception, bool busy);
+         WorkerCounters& counters, KernelPath* exception, bool busy);
 
   /// The loop, until `shared.running` is false. To be run on the worker's lcore.
   void run();
 
  private:
   bool poll(const Source& source, const Generation* generation);
+  void flush(uint32_t interface);
   bool inject();
   /// How many the queue took; the rest are counted and freed.
   uint16_t transmit(uint32_t interface, std::span<rte_mbuf*> frames);
   void hand_to_kernel(uint32_t interface, MbufList& frames, bool control);
-  void housekeeping(uint64_t tsc, const Generation* generation);
+  bool housekeeping(uint64_t tsc, const Generation* generation);
   void rest(uint32_t empty_rounds);
 
   uint32_t index_;
   Shared& shared_;
   std::vector<Source> receive_;
   std::vector<Lane> transmit_;
-  ConnectionTable connections_;
+  FlowState& flows_;
   WorkerCounters& counters_;
   KernelPath* exception_;
   bool busy_;

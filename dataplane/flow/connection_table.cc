@@ -9,6 +9,10 @@ namespace {
 constexpr uint64_t kLineBytes = 64;
 constexpr uint32_t kNearlyFull = 6;  // of eight: from here on the emptier of the two buckets is taken
 
+void store(uint64_t* entry, uint64_t word) {
+  __atomic_store_n(entry, word, __ATOMIC_RELAXED);
+}
+
 uint64_t bucket_count(uint64_t flows) {
   const uint64_t entries = std::max<uint64_t>(flows + flows / 2, 64);  // two thirds full
   return std::bit_ceil((entries + 7) / 8);
@@ -50,6 +54,19 @@ ConnectionTable::Entry ConnectionTable::find(uint64_t hash, const Service& servi
   return entry == nullptr || expired(*entry, service.idle_timeout_s, now_s) ? nullptr : entry;
 }
 
+std::optional<uint32_t> ConnectionTable::peek(uint64_t hash, const Service& service, uint32_t now_s) const {
+  const Wanted at = wanted(hash, service.id);
+  for (const uint64_t index : {at.first, at.second}) {
+    for (const uint64_t* word = bucket(index); word != bucket(index) + kBucketEntries; ++word) {
+      const uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+      if (((seen ^ at.flow) & kFlowMask) != 0 || state_of(seen) == kEmpty) continue;
+      if (expired(seen, service.idle_timeout_s, now_s)) return std::nullopt;
+      return static_cast<uint32_t>(seen >> kBackendShift & kBackendMask);
+    }
+  }
+  return std::nullopt;
+}
+
 void ConnectionTable::touch(Entry entry, Packet packet, uint32_t now_s) {
   const uint64_t word = *entry;
   const uint32_t age = age_of(word, now_s);
@@ -62,11 +79,11 @@ void ConnectionTable::touch(Entry entry, Packet packet, uint32_t now_s) {
   }
   if (age == 0 && next == state) return;
   const uint64_t stamp = now_s & kStampMask;
-  *entry = (word & ~(kStampMask << kStampShift | kStateMask)) | stamp << kStampShift | next;
+  store(entry, (word & ~(kStampMask << kStampShift | kStateMask)) | stamp << kStampShift | next);
 }
 
 void ConnectionTable::redirect(Entry entry, uint32_t backend_id) {
-  *entry = (*entry & ~(kBackendMask << kBackendShift)) | uint64_t{backend_id} << kBackendShift;
+  store(entry, (*entry & ~(kBackendMask << kBackendShift)) | uint64_t{backend_id} << kBackendShift);
 }
 
 uint32_t ConnectionTable::used(uint64_t index) const {
@@ -138,7 +155,8 @@ bool ConnectionTable::insert(uint64_t hash, const Service& service, uint32_t bac
   }
   const Entry entry = place_for(at, service, now_s);
   if (entry == nullptr) return false;
-  *entry = at.flow | uint64_t{backend_id} << kBackendShift | (now_s & kStampMask) << kStampShift | kEmbryonic;
+  store(entry,
+        at.flow | uint64_t{backend_id} << kBackendShift | (now_s & kStampMask) << kStampShift | kEmbryonic);
   ++entries_;
   if (per_service_[service.id]++ == 0) ++services_holding_;
   return true;
@@ -146,7 +164,7 @@ bool ConnectionTable::insert(uint64_t hash, const Service& service, uint32_t bac
 
 void ConnectionTable::clear(Entry entry) {
   const uint32_t service = service_of(*entry);
-  *entry = 0;
+  store(entry, 0);
   --entries_;
   if (--per_service_[service] == 0) --services_holding_;
 }

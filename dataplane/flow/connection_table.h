@@ -1,6 +1,7 @@
 // Connection tracking: which backend a flow was sent to, in eight bytes.
 //
-// A table belongs to one worker, which alone writes it; nothing here locks. A bucket is one cache line of
+// A table belongs to one worker, which alone writes it; nothing here locks. Words are stored whole, so that
+// other workers may peek. A bucket is one cache line of
 // eight entries; an entry is one aligned 64-bit word:
 //
 //   63           44 43            26 25         14 13         2 1     0
@@ -57,6 +58,9 @@ class ConnectionTable {
 
   /// The live entry of a flow, or nullptr.
   Entry find(uint64_t hash, const Service& service, uint32_t now_s) const;
+
+  /// The backend of a flow's live entry. Any thread, while the owner goes on writing.
+  std::optional<uint32_t> peek(uint64_t hash, const Service& service, uint32_t now_s) const;
 
   static uint32_t backend_id(Entry entry) {
     return static_cast<uint32_t>(*entry >> kBackendShift) & kBackendMask;

@@ -62,8 +62,13 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
                      .pool = p,
                      .alive = backend.state != LINIMO_BACKEND_DOWN};
       by_id_[backend.id] = &targets_[b];
+      if (pool.server_id_length != 0) server_ids_.push_back({p, backend.server_id, &targets_[b]});
     }
   }
+
+  std::sort(server_ids_.begin(), server_ids_.end(), [](const ServerId& a, const ServerId& b) {
+    return std::pair(a.pool, a.id) < std::pair(b.pool, b.id);
+  });
 
   timeouts_.resize(LINIMO_MAX_SERVICES);
   for (const linimo_service& service : view.services()) {
@@ -76,7 +81,10 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
                          .source_first = service.source_first,
                          .source_count = service.source_count,
                          .tracked = service.tracking == LINIMO_TRACKING_FULL,
-                         .source_hash = service.source_hash != 0});
+                         .source_hash = service.source_hash != 0,
+                         .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
+                         .server_id_offset = service.server_id_offset,
+                         .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0}});
     if (service.tracking == LINIMO_TRACKING_FULL) {
       timeouts_[service.id] = static_cast<uint16_t>(service.idle_timeout_s);
     }
@@ -88,6 +96,15 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
   }
   for (const Address& address : host_addresses)
     host_addresses_.push_back(AddressWords::v6(address.bytes.data()));
+}
+
+const Target* Generation::target_of_server_id(const ServiceView& service, uint64_t id) const {
+  const auto found = std::lower_bound(server_ids_.begin(), server_ids_.end(), std::pair(service.pool, id),
+                                      [](const ServerId& entry, const std::pair<uint32_t, uint64_t>& wanted) {
+                                        return std::pair(entry.pool, entry.id) < wanted;
+                                      });
+  const bool matches = found != server_ids_.end() && found->pool == service.pool && found->id == id;
+  return matches ? found->target : nullptr;
 }
 
 bool Generation::allows(const ServiceView& service, const AddressWords& source) const {

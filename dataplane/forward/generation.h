@@ -39,6 +39,9 @@ struct ServiceView {
   uint32_t source_first, source_count;
   bool tracked;
   bool source_hash;
+  bool reject;               // what has no backend is answered
+  uint8_t server_id_offset;  // in a QUIC connection id
+  uint8_t server_id_length;  // 0: not QUIC
 };
 
 struct SourceView {
@@ -90,6 +93,8 @@ class Generation {
   const Target* target_of(uint32_t backend_id) const {
     return backend_id < by_id_.size() ? by_id_[backend_id] : nullptr;
   }
+  /// The backend of a QUIC service that has a server id, or nullptr.
+  const Target* target_of_server_id(const ServiceView& service, uint64_t id) const;
   bool allows(const ServiceView& service, const AddressWords& source) const;
   bool is_host_address(const AddressWords& address) const;
 
@@ -98,6 +103,12 @@ class Generation {
   uint32_t service_id(const ServiceView& service) const { return service.tracking_key.id; }
 
  private:
+  struct ServerId {
+    uint32_t pool;
+    uint64_t id;
+    const Target* target;
+  };
+
   Generation(Memory memory, const SnapshotView& view, std::span<Target> targets,
              std::span<const Address> host_addresses);
 
@@ -109,6 +120,7 @@ class Generation {
   std::vector<SourceView> sources_;
   std::span<Target> targets_;
   std::vector<const Target*> by_id_;
+  std::vector<ServerId> server_ids_;  // by pool and id
   std::vector<uint16_t> timeouts_;
   std::vector<AddressWords> host_addresses_;
 };

@@ -5,16 +5,20 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
-#include "dataplane/packet/echo.h"
 #include "maglev/hash.h"
 
 namespace linimo {
 
 using packet::Verdict;
 
-Pipeline::Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops,
-                   ConnectionTable& connections, WorkerCounters& counters)
-    : port_macs_(port_macs), next_hops_(next_hops), connections_(connections), counters_(counters) {}
+Pipeline::Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
+                   uint32_t own, WorkerCounters& counters)
+    : port_macs_(port_macs),
+      next_hops_(next_hops),
+      all_flows_(flows),
+      connections_(flows[own].connections),
+      fragments_(flows[own].fragments),
+      counters_(counters) {}
 
 // Each stage runs over the whole burst and asks the memory for what the next will read, so that the misses of
 // up to 64 packets overlap instead of following one another.
@@ -32,24 +36,24 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
   uint32_t admitted = 0;
   for (rte_mbuf* mbuf : burst) {
     Packet& packet = packets_[admitted];
-    if (!admit(mbuf, generation, packet, out)) continue;
-    hash_flow(generation, packet);
-    ++admitted;
+    if (admit(mbuf, generation, packet, out)) ++admitted;
   }
 
   const auto now_s = static_cast<uint32_t>(now_ms / 1000);
   uint32_t chosen = 0;
   for (uint32_t i = 0; i < admitted; ++i) {
-    if (!choose(generation, now_s, packets_[i])) continue;
+    if (packets_[i].target == nullptr && !choose(generation, now_s, packets_[i], out)) continue;
     packets_[chosen++] = packets_[i];
   }
 
-  for (uint32_t i = 0; i < chosen; ++i) send(packets_[i], out);
+  for (uint32_t i = 0; i < chosen; ++i) send(generation, packets_[i], out);
 }
 
 // Is it for a VIP? Only then may it be judged; then, is it sound, and whose is it?
 bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out) {
   packet.mbuf = mbuf;
+  packet.target = nullptr;
+  packet.sent_as = LINIMO_OUTCOME_forwarded;
   const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
   if (!packet::locate(bytes, rte_pktmbuf_data_len(mbuf), packet.frame)) return to_kernel(mbuf, out);
 
@@ -64,12 +68,12 @@ bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packe
 
   const uint64_t nic = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
   if (!v6 && nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) return drop(mbuf, LINIMO_OUTCOME_bad_checksum);
-  switch (packet::judge(frame, nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD, packet.flow)) {
+  const Verdict verdict = packet::judge(frame, nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD, packet.flow);
+  switch (verdict) {
     case Verdict::kFlow:
     case Verdict::kIcmp:
+    case Verdict::kLaterFragment:
       break;
-    case Verdict::kFragment:
-      return drop(mbuf, LINIMO_OUTCOME_fragment_unmatched);
     case Verdict::kMalformed:
       return drop(mbuf, LINIMO_OUTCOME_malformed);
     case Verdict::kBadChecksum:
@@ -83,9 +87,10 @@ bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packe
 
   const AddressWords source = v6 ? AddressWords::v6(frame.v6().source) : AddressWords::v4(frame.v4().source);
   if (generation.vips().find(source) != VipTable::kNone) return drop(mbuf, LINIMO_OUTCOME_martian);
-  if (packet.flow.protocol == (v6 ? packet::kIcmpv6 : packet::kIcmp)) [[unlikely]] {
-    return answer_icmp(generation, packet, out);
-  }
+  if (verdict == Verdict::kIcmp) [[unlikely]]
+    return take_icmp(generation, vip, packet, out);
+  if (verdict == Verdict::kLaterFragment) [[unlikely]]
+    return take_later_fragment(generation, packet);
   packet.service =
       generation.service(vip, packet.flow.protocol, packet::swap16(packet.flow.destination_port));
   if (packet.service == nullptr) {
@@ -94,6 +99,8 @@ bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packe
     return drop(mbuf, LINIMO_OUTCOME_no_service);
   }
   if (!generation.allows(*packet.service, source)) return drop(mbuf, LINIMO_OUTCOME_not_allowed);
+  packet.service_id = packet.service->tracking_key.id;
+  hash_flow(generation, packet);
   return true;
 }
 
@@ -125,51 +132,57 @@ void Pipeline::hash_flow(const Generation& generation, Packet& packet) {
   rte_prefetch0(packet.service->slots + slot_of(packet.hash, packet.service->table_size));
 }
 
-// The backend: the one that the flow is tracked to while that lives, else the table's.
-bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet) {
+// The backend: the one that the packet names, else the one that the flow is tracked to, while they live, else
+// the table's.
+bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out) {
   const ServiceView& service = *packet.service;
+  if (service.server_id_length != 0) packet.target = named_target(generation, packet);
+  const bool rst = packet.flow.tcp_flags & packet::kTcpRst;
   ConnectionTable::Entry entry = nullptr;
+  bool follows = false;  // the entry says where it goes
   if (service.tracked) {
     entry = connections_.find(packet.hash, service.tracking_key, now_s);
-    if (entry != nullptr) {
-      const Target* target = generation.target_of(ConnectionTable::backend_id(entry));
-      if (target != nullptr && target->pool == service.pool && target->alive)
-        packet.target = target;
-      else
-        packet.target = nullptr;
+    const Target* tracked =
+        entry != nullptr ? generation.target_of(ConnectionTable::backend_id(entry)) : nullptr;
+    if (tracked != nullptr && tracked->pool == service.pool && tracked->alive &&
+        (packet.target == nullptr || packet.target == tracked)) {
+      packet.target = tracked;
+      follows = true;
       // RST only looks up: a forged one must not be able to shorten or lengthen anything.
-      if (packet.target != nullptr) {
-        if ((packet.flow.tcp_flags & packet::kTcpRst) == 0) {
-          const bool fin = packet.flow.tcp_flags & packet::kTcpFin;
-          ConnectionTable::touch(entry, fin ? ConnectionTable::Packet::kFin : ConnectionTable::Packet::kOther,
-                                 now_s);
-        }
-        rte_prefetch0(packet.target);
-        return true;
+      if (!rst) {
+        const bool fin = packet.flow.tcp_flags & packet::kTcpFin;
+        ConnectionTable::touch(entry, fin ? ConnectionTable::Packet::kFin : ConnectionTable::Packet::kOther,
+                               now_s);
       }
     }
   }
 
-  const linimo_slot slot = service.slots[slot_of(packet.hash, service.table_size)];
-  if (slot == LINIMO_NO_BACKEND) return drop(packet.mbuf, LINIMO_OUTCOME_no_backend);
-  packet.target = service.targets + slot;
-  rte_prefetch0(packet.target);
-  if (entry != nullptr) {
-    ConnectionTable::redirect(entry, packet.target->backend_id);
-  } else if (service.tracked && (packet.flow.tcp_flags & packet::kTcpRst) == 0) {
-    // No room is no reason to drop: the flow's next packet will take the same slot.
-    if (connections_.insert(packet.hash, service.tracking_key, packet.target->backend_id, now_s)) {
-      count(counters_.services[service.tracking_key.id].new_flows);
-      count(counters_.backends[packet.target->backend_id].new_flows);
-    } else {
-      count(counters_.flows_unstored);
+  if (!follows) {
+    if (packet.target == nullptr) {
+      const linimo_slot slot = service.slots[slot_of(packet.hash, service.table_size)];
+      if (slot == LINIMO_NO_BACKEND) return no_backend(generation, packet, out);
+      packet.target = service.targets + slot;
+    }
+    if (entry != nullptr) {
+      ConnectionTable::redirect(entry, packet.target->backend_id);
+    } else if (service.tracked && !rst) {
+      // No room is no reason to drop: the flow's next packet will take the same slot.
+      if (connections_.insert(packet.hash, service.tracking_key, packet.target->backend_id, now_s)) {
+        count(counters_.services[service.tracking_key.id].new_flows);
+        count(counters_.backends[packet.target->backend_id].new_flows);
+      } else {
+        count(counters_.flows_unstored);
+      }
     }
   }
+  rte_prefetch0(packet.target);
+  if (packet.flow.fragment == packet::Fragment::kFirst) [[unlikely]]
+    remember_datagram(generation, packet);
   return true;
 }
 
 // Into the tunnel and onto the wire.
-void Pipeline::send(const Packet& packet, BurstOutput& out) {
+void Pipeline::send(const Generation& generation, const Packet& packet, BurstOutput& out) {
   rte_mbuf* mbuf = packet.mbuf;
   const Target& target = *packet.target;
   const NextHop hop = next_hops_.load(target.backend_id);
@@ -180,10 +193,7 @@ void Pipeline::send(const Packet& packet, BurstOutput& out) {
     return;
   }
   const uint32_t outer_length = uint32_t{packet.flow.ip_length} + target.tunnel.header_length;
-  if (outer_length > hop.mtu) {
-    drop(mbuf, LINIMO_OUTCOME_too_big);
-    return;
-  }
+  if (outer_length > hop.mtu) return too_big(generation, packet, hop.mtu, out);
 
   // The frame becomes: Ethernet, outer header, inner packet; old link header and padding go.
   const uint32_t tags = hop.tags[0].tpid == 0 ? 0 : hop.tags[1].tpid == 0 ? 1 : 2;
@@ -207,29 +217,13 @@ void Pipeline::send(const Packet& packet, BurstOutput& out) {
   }
   std::memcpy(type, target.tunnel.outer_v6 ? &packet::kTypeIpv6 : &packet::kTypeIpv4, 2);
 
-  TrafficCount& by_service = counters_.services[packet.service->tracking_key.id];
+  TrafficCount& by_service = counters_.services[packet.service_id];
   TrafficCount& by_backend = counters_.backends[target.backend_id];
   count(by_service.packets);
   count(by_service.bytes, packet.flow.ip_length);
   count(by_backend.packets);
   count(by_backend.bytes, packet.flow.ip_length);
-  out.transmit[hop.port].push(mbuf, LINIMO_OUTCOME_forwarded);
-}
-
-// Echo requests are answered here, whatever became of the backends; all other ICMP is the kernel's.
-__attribute__((noinline, cold)) bool Pipeline::answer_icmp(const Generation& generation, Packet& packet,
-                                                           BurstOutput& out) {
-  rte_mbuf* mbuf = packet.mbuf;
-  if (!packet::is_echo_request(packet.frame, packet.flow)) return to_kernel(mbuf, out);
-  if (!echo_limit_.allows(generation.snapshot().header().reply_rate, now_ms_)) {
-    return drop(mbuf, LINIMO_OUTCOME_rate_limited);
-  }
-  packet::make_echo_reply(rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame, packet.flow);
-  mbuf->data_len = static_cast<uint16_t>(packet.frame.ip_offset + packet.flow.ip_length);  // without padding
-  mbuf->pkt_len = mbuf->data_len;
-  mbuf->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
-  out.transmit[in_port_].push(mbuf, LINIMO_OUTCOME_echo_reply);
-  return false;
+  out.transmit[hop.port].push(mbuf, packet.sent_as);
 }
 
 bool Pipeline::drop(rte_mbuf* mbuf, linimo_outcome reason) {

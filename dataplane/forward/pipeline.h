@@ -4,15 +4,19 @@
 //
 //   pipeline.run(burst, in_port, generation, now_ms, out);    // out.transmit[port], out.kernel, out.control
 //
-// Every mbuf of the burst is in exactly one list of `out` afterwards, or freed.
+// Every mbuf of the burst is in exactly one list of `out` afterwards, or freed, or held: a fragment whose
+// datagram is not known yet. Between bursts, about once a millisecond while something is held:
+//
+//   pipeline.settle(generation, now_ms, out);
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <span>
 
-#include "dataplane/flow/connection_table.h"
+#include "dataplane/flow/flow_state.h"
 #include "dataplane/forward/generation.h"
+#include "dataplane/forward/held_fragments.h"
 #include "dataplane/forward/next_hop.h"
 #include "dataplane/forward/reply_limit.h"
 #include "dataplane/packet/parse.h"
@@ -58,40 +62,65 @@ inline void count(uint64_t& counter, uint64_t by = 1) {
 
 class Pipeline {
  public:
-  /// All must outlive the pipeline; `counters` and `connections` are this worker's own.
-  Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops, ConnectionTable& connections,
-           WorkerCounters& counters);
+  /// All must outlive the pipeline. `flows`: of all workers, of which number `own` is this one's, as
+  /// `counters` is.
+  Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
+           uint32_t own, WorkerCounters& counters);
+  ~Pipeline();
+  Pipeline(const Pipeline&) = delete;
 
   /// At most kMaxBurst frames. `generation`: null before the first, when every frame is the kernel's.
   /// `in_port`: where they came in, and replies leave. `now_ms`: of any monotonic clock.
   void run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Generation* generation, uint64_t now_ms,
            BurstOutput& out);
 
+  /// Sends held fragments whose datagram is known by now, and drops those that have waited for too long. At
+  /// most kMaxBurst leave at a time.
+  void settle(const Generation* generation, uint64_t now_ms, BurstOutput& out);
+  uint32_t held() const { return held_.count(); }
+
  private:
   struct Packet {  // what one stage leaves for the next
     rte_mbuf* mbuf;
     packet::Frame frame;
     packet::Flow flow;
-    const ServiceView* service;
-    const Target* target;
+    const ServiceView* service;  // null for a fragment without ports
+    const Target* target;        // null until it is chosen
     uint64_t hash;
+    uint32_t service_id;
+    linimo_outcome sent_as;
   };
 
   bool admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out);
   void hash_flow(const Generation& generation, Packet& packet);
-  bool choose(const Generation& generation, uint32_t now_s, Packet& packet);
-  void send(const Packet& packet, BurstOutput& out);
-  bool answer_icmp(const Generation& generation, Packet& packet, BurstOutput& out);
+  bool choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
+  void send(const Generation& generation, const Packet& packet, BurstOutput& out);
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
   bool to_kernel(rte_mbuf* mbuf, BurstOutput& out);
 
+  // What is not TCP or UDP on its way to a backend: exceptional.cc.
+  bool take_icmp(const Generation& generation, uint32_t vip, Packet& packet, BurstOutput& out);
+  bool take_later_fragment(const Generation& generation, Packet& packet);
+  void remember_datagram(const Generation& generation, const Packet& packet);
+  std::optional<FragmentMemory::Choice> recall_datagram(uint64_t datagram) const;
+  const Target* named_target(const Generation& generation, const Packet& packet) const;
+  const Target* tracked_anywhere(const Generation& generation, const Packet& packet) const;
+  bool no_backend(const Generation& generation, const Packet& packet, BurstOutput& out);
+  void too_big(const Generation& generation, const Packet& packet, uint32_t mtu, BurstOutput& out);
+  bool may_reply(const Generation& generation, ReplyLimit& limit, rte_mbuf* mbuf);
+  void reply(rte_mbuf* mbuf, uint32_t growth, uint32_t length, linimo_outcome outcome, BurstOutput& out);
+
   std::span<const Mac> port_macs_;
   const NextHopTable& next_hops_;
+  std::span<const FlowState> all_flows_;
   ConnectionTable& connections_;
+  FragmentMemory& fragments_;
   WorkerCounters& counters_;
   uint32_t in_port_ = 0;  // of the burst that is being run
   uint64_t now_ms_ = 0;
-  ReplyLimit echo_limit_;
+  ReplyLimit echo_limit_, too_big_limit_, reject_limit_;
+  HeldFragments held_;
+  bool settling_ = false;
   std::array<Packet, kMaxBurst> packets_;
 };
 

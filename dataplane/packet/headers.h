@@ -51,6 +51,13 @@ struct Ipv6 {  // RFC 8200
   uint8_t destination[16];
 } __attribute__((packed));
 
+struct Ipv6Fragment {  // RFC 8200, 4.5
+  uint8_t next_header;
+  uint8_t reserved;
+  uint16_t offset;  // in units of 8 bytes, in the upper 13 bits; the last says that more come
+  uint32_t id;
+} __attribute__((packed));
+
 struct Tcp {  // RFC 9293
   uint16_t source_port;
   uint16_t destination_port;
@@ -87,6 +94,9 @@ inline constexpr uint16_t kTypeQinq = swap16(0x88a8);
 
 inline constexpr uint16_t kDontFragment = swap16(0x4000);
 inline constexpr uint16_t kMoreFragmentsOrOffset = swap16(0x3fff);
+inline constexpr uint16_t kFragmentOffset = swap16(0x1fff);
+inline constexpr uint16_t kMoreOrOffset6 = swap16(0xfff9);  // in the IPv6 Fragment header
+inline constexpr uint16_t kOffset6 = swap16(0xfff8);
 
 inline constexpr uint8_t kHopByHop = 0;
 inline constexpr uint8_t kIcmp = 1, kIpip = 4, kTcp = 6, kUdp = 17, kIpv6InIp = 41, kRouting = 43,

@@ -42,7 +42,8 @@ Verdict judge_transport(const uint8_t* at, uint32_t length, Flow& flow) {
     if (length < sizeof(Udp)) return Verdict::kMalformed;
     const auto& udp = *reinterpret_cast<const Udp*>(at);
     const uint32_t said = swap16(udp.length);
-    if (said < sizeof(Udp) || said > length) return Verdict::kMalformed;
+    // A first fragment carries the length of the whole datagram.
+    if (said < sizeof(Udp) || (said > length && flow.fragment == Fragment::kNone)) return Verdict::kMalformed;
     flow.source_port = udp.source_port;
     flow.destination_port = udp.destination_port;
     flow.tcp_flags = 0;
@@ -63,9 +64,21 @@ Verdict judge_v4(const Frame& frame, bool checksum_known_good, Flow& flow) {
   flow.ip_length = static_cast<uint16_t>(total);
   flow.l4_offset = static_cast<uint16_t>(header);
   flow.protocol = ip.protocol;
-  if (ip.fragment & kMoreFragmentsOrOffset) return Verdict::kFragment;
+  if (ip.fragment & kMoreFragmentsOrOffset) {
+    flow.fragment = ip.fragment & kFragmentOffset ? Fragment::kLater : Fragment::kFirst;
+    flow.datagram_id = ip.id;
+    if (flow.protocol == kIcmp) return Verdict::kIcmp;
+    if (flow.protocol != kTcp && flow.protocol != kUdp) return Verdict::kOther;
+    if (flow.fragment == Fragment::kLater) return Verdict::kLaterFragment;
+  }
   const Verdict verdict = judge_transport(frame.ip + header, total - header, flow);
   return verdict == Verdict::kIcmp && flow.protocol == kIcmpv6 ? Verdict::kOther : verdict;
+}
+
+void judge_fragment_header(const Ipv6Fragment& header, Flow& flow) {
+  if ((header.offset & kMoreOrOffset6) == 0) return;
+  flow.fragment = header.offset & kOffset6 ? Fragment::kLater : Fragment::kFirst;
+  flow.datagram_id = header.id;
 }
 
 Verdict judge_v6(const Frame& frame, Flow& flow) {
@@ -76,15 +89,30 @@ Verdict judge_v6(const Frame& frame, Flow& flow) {
   flow.ip_length = static_cast<uint16_t>(end);
   uint8_t next = ip.next_header;
   uint32_t offset = sizeof(Ipv6);
-  for (int headers = 0; next == kHopByHop || next == kRouting || next == kDestinationOptions; ++headers) {
-    if (headers == kMaxExtensionHeaders || end - offset < 8) return Verdict::kMalformed;
-    next = frame.ip[offset];
-    offset += 8 + frame.ip[offset + 1] * 8U;
+  bool fragment_seen = false;
+  int headers = 0;  // the Fragment header not among them
+  while (is_extension(next) || next == kFragment) {
+    if (end - offset < 8) return Verdict::kMalformed;
+    const uint8_t* header = frame.ip + offset;
+    if (next == kFragment) {
+      if (fragment_seen) return Verdict::kMalformed;
+      fragment_seen = true;
+      next = header[0];
+      offset += sizeof(Ipv6Fragment);
+      judge_fragment_header(*reinterpret_cast<const Ipv6Fragment*>(header), flow);
+      if (flow.fragment != Fragment::kLater) continue;
+      flow.l4_offset = static_cast<uint16_t>(offset);
+      flow.protocol = next;
+      if (next == kIcmpv6) return Verdict::kIcmp;
+      return next == kTcp || next == kUdp || is_extension(next) ? Verdict::kLaterFragment : Verdict::kOther;
+    }
+    if (headers++ == kMaxExtensionHeaders) return Verdict::kMalformed;
+    next = header[0];
+    offset += 8 + header[1] * 8U;
     if (offset > end) return Verdict::kMalformed;
   }
   flow.l4_offset = static_cast<uint16_t>(offset);
   flow.protocol = next;
-  if (next == kFragment) return end - offset < 8 ? Verdict::kMalformed : Verdict::kFragment;
   const Verdict verdict = judge_transport(frame.ip + offset, end - offset, flow);
   return verdict == Verdict::kIcmp && flow.protocol == kIcmp ? Verdict::kOther : verdict;
 }

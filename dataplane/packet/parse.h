@@ -31,10 +31,10 @@ struct Frame {
 bool locate(const uint8_t* bytes, uint32_t length, Frame& frame);
 
 enum class Verdict : uint8_t {
-  kFlow,      // TCP or UDP, well formed: ports and flags are set
-  kOther,     // another protocol: no service can have it
-  kIcmp,      // ICMP or ICMPv6
-  kFragment,  // not the whole datagram
+  kFlow,           // TCP or UDP, well formed: ports and flags are set
+  kOther,          // another protocol: no service can have it
+  kIcmp,           // ICMP or ICMPv6, fragments of it among them
+  kLaterFragment,  // TCP or UDP for all that one can know, without ports
   kMalformed,
   kBadChecksum,  // of the IPv4 header
   kMartian,      // a source that nobody may have
@@ -48,12 +48,18 @@ struct Flow {
   uint16_t source_port;  // network byte order
   uint16_t destination_port;
   uint8_t protocol;
-  uint8_t tcp_flags;  // 0 for UDP
-  Fragment fragment;
+  uint8_t tcp_flags;     // 0 for UDP
+  Fragment fragment;     // an IPv6 packet that is its own only fragment (RFC 6946) is none
+  uint32_t datagram_id;  // of a fragment: its identification as it lies on the wire
 };
 
 /// `checksum_known_good`: the NIC has already checked the IPv4 header.
 Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow);
+
+/// Is it an IPv6 extension header of those that may stand before TCP and UDP, the Fragment header aside?
+inline bool is_extension(uint8_t next_header) {
+  return next_header == kHopByHop || next_header == kRouting || next_header == kDestinationOptions;
+}
 
 /// Is there a routing header (RFC 8200, 4.4) with segments left? The packet's last destination, which its
 /// sender took into the checksum, is then another than the IPv6 header's. After `judge`.

@@ -146,4 +146,8 @@ class FragmentsInXdp(_Fragments):
     engine = "xdp"
 
 
+class FragmentsInDpdk(_Fragments):
+    engine = "dpdk"
+
+
 del _Fragments  # its tests are for an engine

@@ -72,18 +72,18 @@ void expect_the_same(Engine& one, Engine& other, const std::vector<Bytes>& frame
   }
 }
 
-// One engine against itself, until both obey all the rules.
 TEST(Differential, MutationsComeOutTheSame) {
   Mutator mutator(case_file(), kSeed);
   Counts seen{};
   for (int done = 0; done < kMutations; done += kBatch) {
     std::vector<Bytes> frames(kBatch);
     for (Bytes& frame : frames) frame = mutator.next();
-    ASSERT_NO_FATAL_FAILURE(expect_the_same(dpdk_engine(), dpdk_engine(), frames, seen))
+    ASSERT_NO_FATAL_FAILURE(expect_the_same(dpdk_engine(), xdp_engine(), frames, seen))
         << "after " << done << " mutations";
   }
   // Agreeing about frames that are all the kernel's would show little.
   for (int i = 0; i < LINIMO_OUTCOME_COUNT; ++i) {
+    if (i == LINIMO_OUTCOME_fragment_unmatched) continue;  // time and full memories: tests of each engine
     for (const Case& from : case_file().cases) {
       const bool named = std::any_of(from.steps.begin(), from.steps.end(),
                                      [&](const Step& step) { return step.outcome == i; });

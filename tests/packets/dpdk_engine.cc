@@ -16,8 +16,8 @@ namespace linimo::tests {
 namespace {
 
 constexpr unsigned kBuffers = 1000;
-constexpr unsigned kHeld =
-    8;  // never in the pool, so that a buffer given back twice makes it fuller than it may be
+constexpr unsigned kNeverInPool =
+    8;  // so never in the pool, so that a buffer given back twice makes it fuller than it may be
 constexpr uint32_t kUntouchedHeadroom =
     64;  // of 128 bytes; the longest outer header is 44 and more than Ethernet's
 
@@ -69,13 +69,14 @@ DpdkEngine::DpdkEngine() {
   start_dpdk();
   pool_ = rte_pktmbuf_pool_create("packets", kBuffers, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
   if (pool_ == nullptr) throw std::runtime_error("no memory for packets");
-  for (unsigned i = 0; i < kHeld; ++i) rte_pktmbuf_alloc(pool_);
+  for (unsigned i = 0; i < kNeverInPool; ++i) rte_pktmbuf_alloc(pool_);
   counters_ = std::make_unique<WorkerCounters>();
   next_hops_ = std::make_unique<NextHopTable>();
   forget_flows();
 }
 
 DpdkEngine::~DpdkEngine() {
+  pipeline_.reset();  // it may hold frames
   rte_mempool_free(pool_);
   rte_eal_cleanup();
 }
@@ -93,9 +94,14 @@ void DpdkEngine::apply(const Configuration& configuration) {
 void DpdkEngine::forget_flows(uint64_t capacity) {
   const size_t bytes = ConnectionTable::bytes_for(capacity);
   pipeline_.reset();
-  connection_memory_ = zeroed_memory(bytes);
-  connections_.emplace(capacity, std::span(connection_memory_.get(), bytes));
-  pipeline_.emplace(port_macs_, *next_hops_, *connections_, *counters_);
+  flows_.clear();
+  connection_memory_.clear();
+  for (uint32_t worker = 0; worker < kWorkers; ++worker) {
+    connection_memory_.push_back(zeroed_memory(bytes));
+    flows_.push_back(
+        {ConnectionTable(capacity, std::span(connection_memory_.back().get(), bytes)), FragmentMemory()});
+  }
+  pipeline_.emplace(port_macs_, *next_hops_, flows_, 0, *counters_);
 }
 
 rte_mbuf* DpdkEngine::mbuf_with(ByteView frame, uint64_t nic_flags) {
@@ -126,6 +132,8 @@ BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint64_t now
   for (const ByteView frame : frames) burst.push_back(mbuf_with(frame, nic_flags));
 
   const Counts before = outcomes();
+  const uint32_t held = pipeline_->held();
+  flows_.front().fragments.sweep(now_ms);  // as the worker does meanwhile
   pipeline_->run(burst, 0, generation_.get(), now_ms, out_);
   result.counts = outcomes();
   for (size_t i = 0; i < before.size(); ++i) result.counts[i] -= before[i];
@@ -141,12 +149,31 @@ BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint64_t now
   }
   collect(out_.control, burst, Left::Way::kKernel, 0, result, collected);
   collect(out_.kernel, burst, Left::Way::kKernel, 0, result, collected);
+  if (pipeline_->held() != held) find_held(burst, result);
   for (rte_mbuf* mbuf : burst) ASAN_UNPOISON_MEMORY_REGION(mbuf->buf_addr, mbuf->buf_len);
-  // What was dropped must be back in the pool, and what left must not have been there before.
-  if (const unsigned in_pool = rte_mempool_avail_count(pool_); in_pool != kBuffers - kHeld) {
-    result.fault = fmt::format("{} buffers in the pool, where {} were", in_pool, kBuffers - kHeld);
-  }
+  check_pool(result.fault);
   return result;
+}
+
+/// What was dropped must be back in the pool, and what left must not have been there before.
+void DpdkEngine::check_pool(std::string& fault) {
+  const unsigned out = kNeverInPool + pipeline_->held();
+  if (const unsigned in_pool = rte_mempool_avail_count(pool_); in_pool != kBuffers - out)
+    fault = fmt::format("{} buffers in the pool, where {} should be", in_pool, kBuffers - out);
+}
+
+/// A frame that neither left nor is in the pool again is held.
+void DpdkEngine::find_held(std::span<rte_mbuf* const> burst, BurstResult& result) {
+  std::vector<void*> in_pool(rte_mempool_avail_count(pool_));
+  if (rte_mempool_get_bulk(pool_, in_pool.data(), static_cast<unsigned>(in_pool.size())) != 0) {
+    result.fault = "the pool has fewer buffers than it says";
+    return;
+  }
+  for (size_t i = 0; i < burst.size(); ++i) {
+    const bool dropped = std::find(in_pool.begin(), in_pool.end(), burst[i]) != in_pool.end();
+    if (result.left[i].way == Left::Way::kDropped && !dropped) result.left[i].way = Left::Way::kHeld;
+  }
+  rte_mempool_put_bulk(pool_, in_pool.data(), static_cast<unsigned>(in_pool.size()));
 }
 
 Result DpdkEngine::run(ByteView frame, uint64_t now_ms) {
@@ -157,12 +184,41 @@ Result DpdkEngine::run(ByteView frame, uint64_t now_ms) {
     sum += burst.counts[i];
     if (burst.counts[i] != 0) result.counter = static_cast<linimo_outcome>(i);
   }
-  if (sum != 1) result.fault = fmt::format("one frame was counted {} times", sum);
+  if (sum != (result.way == Left::Way::kHeld ? 0 : 1))
+    result.fault = fmt::format("one frame was counted {} times", sum);
   return result;
 }
 
-std::vector<Result> DpdkEngine::settle(uint64_t /*now_ms*/) {
-  return {};  // the pipeline holds nothing
+std::vector<Result> DpdkEngine::settle(uint64_t now_ms) {
+  const Counts before = outcomes();
+  flows_.front().fragments.sweep(now_ms);
+  pipeline_->settle(generation_.get(), now_ms, out_);
+  std::vector<Result> results;
+  const auto take = [&](MbufList& list, Left::Way way, uint32_t port, auto&& counter_of) {
+    for (uint32_t i = 0; i < list.count; ++i) {
+      rte_mbuf* mbuf = list.mbufs[i];
+      const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+      results.push_back({{way, port, {bytes, bytes + mbuf->data_len}}, counter_of(i), {}});
+      rte_pktmbuf_free(mbuf);
+    }
+    list.count = 0;
+  };
+  for (uint32_t port = 0; port < kMaxPorts; ++port) {
+    TransmitList& sent = out_.transmit[port];
+    take(sent, Left::Way::kSent, port,
+         [&](uint32_t i) { return static_cast<linimo_outcome>(sent.counted_as[i]); });
+  }
+  take(out_.kernel, Left::Way::kKernel, 0, [](uint32_t) { return LINIMO_OUTCOME_kernel; });
+  take(out_.control, Left::Way::kKernel, 0, [](uint32_t) { return LINIMO_OUTCOME_kernel_control; });
+  const Counts after = outcomes();
+  for (size_t i = 0; i < after.size(); ++i) {
+    for (uint64_t dropped = before[i]; dropped < after[i]; ++dropped)
+      results.push_back({{}, static_cast<linimo_outcome>(i), {}});
+  }
+  std::string fault;
+  check_pool(fault);
+  if (!fault.empty() && !results.empty()) results.back().fault = fault;
+  return results;
 }
 
 DpdkEngine& dpdk_engine() {

@@ -41,21 +41,26 @@ class DpdkEngine : public Engine {
   void forget_configuration() { generation_.reset(); }
 
   const WorkerCounters& counters() const { return *counters_; }
-  const ConnectionTable& connections() const { return *connections_; }
+  const ConnectionTable& connections() const { return flows_.front().connections; }
+  /// What other workers would remember; the engine runs as worker 0.
+  std::span<FlowState> all_flows() { return flows_; }
 
  private:
   static constexpr uint64_t kFlows = 4096;
+  static constexpr uint32_t kWorkers = 2;  // one of which never runs
 
   rte_mbuf* mbuf_with(ByteView frame, uint64_t nic_flags);
   Counts outcomes() const;
+  void find_held(std::span<rte_mbuf* const> burst, BurstResult& result);
+  void check_pool(std::string& fault);
 
   rte_mempool* pool_;
   std::unique_ptr<WorkerCounters> counters_;
   std::unique_ptr<NextHopTable> next_hops_;
   std::array<Mac, kMaxPorts> port_macs_{};
   std::unique_ptr<const Generation> generation_;
-  std::shared_ptr<std::byte> connection_memory_;
-  std::optional<ConnectionTable> connections_;
+  std::vector<std::shared_ptr<std::byte>> connection_memory_;
+  std::vector<FlowState> flows_;
   std::optional<Pipeline> pipeline_;
   BurstOutput out_;
 };

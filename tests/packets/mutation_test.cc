@@ -39,7 +39,8 @@ TEST(Mutations, AreSound) {
         LINIMO_OUTCOME_no_service, LINIMO_OUTCOME_malformed, LINIMO_OUTCOME_bad_checksum,
         LINIMO_OUTCOME_not_allowed, LINIMO_OUTCOME_martian, LINIMO_OUTCOME_no_backend,
         LINIMO_OUTCOME_no_route, LINIMO_OUTCOME_no_nexthop, LINIMO_OUTCOME_wrong_egress,
-        LINIMO_OUTCOME_too_big}) {
+        LINIMO_OUTCOME_too_big, LINIMO_OUTCOME_echo_reply, LINIMO_OUTCOME_icmp_error,
+        LINIMO_OUTCOME_too_big_reply, LINIMO_OUTCOME_reject_reply}) {
     EXPECT_GE(seen[outcome], 200U) << outcome_name(outcome);
   }
 }

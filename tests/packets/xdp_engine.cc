@@ -97,10 +97,10 @@ Result XdpEngine::run_program(ByteView frame) {
   if (result.way == Left::Way::kDropped) return result;
   out.resize(options.data_size_out);
   result.bytes = std::move(out);
-  if (result.way == Left::Way::kSent) {
+  if (result.way == Left::Way::kSent && options.retval == XDP_REDIRECT) {
     result.port = port_of(result.bytes);
-    if ((result.port == 0) != (options.retval == XDP_TX))
-      result.fault = "sent by another port than its MAC is of";
+    if (result.port == 0 || result.port == ~0U)
+      result.fault = "redirected with a MAC that is of no other port";
   }
   return result;
 }

@@ -112,8 +112,9 @@ void work(uint32_t index, Publication& publication, const NextHopTable& next_hop
   const std::vector<Mac> macs(1);
   std::vector<std::byte> memory(ConnectionTable::bytes_for(64) + 64);
   auto* aligned = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
-  ConnectionTable connections(64, {aligned, ConnectionTable::bytes_for(64)});
-  Pipeline pipeline(macs, next_hops, connections, counters);
+  std::vector<FlowState> flows;
+  flows.push_back({ConnectionTable(64, {aligned, ConnectionTable::bytes_for(64)}), FragmentMemory()});
+  Pipeline pipeline(macs, next_hops, flows, 0, counters);
   Burst burst;
   BurstOutput out;
   const Generation* last = nullptr;

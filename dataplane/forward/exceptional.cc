@@ -1,0 +1,222 @@
+// The packet path's rare turns: ICMP, fragments, QUIC's server ids, replies. Kept out of pipeline.cc, and
+// cold, so that what nearly every packet does stays close together.
+
+#include <algorithm>
+
+#include <rte_mbuf.h>
+
+#include "dataplane/forward/pipeline.h"
+#include "dataplane/packet/echo.h"
+#include "dataplane/packet/quic.h"
+#include "dataplane/packet/quote.h"
+#include "dataplane/packet/reply.h"
+#include "maglev/hash.h"
+
+#define LINIMO_COLD __attribute__((noinline, cold))
+
+namespace linimo {
+namespace {
+
+constexpr uint32_t kLeastMtu4 = 68;  // RFC 791
+
+struct Key {
+  const uint8_t* source;  // 16 or 4 bytes
+  const uint8_t* destination;
+  uint16_t source_port, destination_port;
+  uint8_t protocol;
+  uint8_t kind;  // 1: not a flow's, but an IPv4 datagram's
+};
+
+uint64_t hash_of(const Key& key, bool v6, uint64_t seed) {
+  if (v6) {
+    linimo_key6 whole{};
+    std::memcpy(whole.source, key.source, 16);
+    if (key.destination != nullptr) std::memcpy(whole.destination, key.destination, 16);
+    whole.source_port = key.source_port;
+    whole.destination_port = key.destination_port;
+    whole.protocol = key.protocol;
+    return flow_hash(whole, seed);
+  }
+  linimo_key4 whole{};
+  std::memcpy(&whole.source, key.source, 4);
+  if (key.destination != nullptr) std::memcpy(&whole.destination, key.destination, 4);
+  whole.source_port = key.source_port;
+  whole.destination_port = key.destination_port;
+  whole.protocol = key.protocol;
+  whole.zero[0] = key.kind;
+  return flow_hash(whole, seed);
+}
+
+/// The hash of (source, destination, protocol, identification): RFC 791, RFC 8200, 4.5. No flow has such a
+/// key.
+uint64_t datagram_hash(const packet::Frame& frame, const packet::Flow& flow, uint64_t seed) {
+  if (frame.is_v6) {
+    return hash_of({frame.v6().source, frame.v6().destination, static_cast<uint16_t>(flow.datagram_id),
+                    static_cast<uint16_t>(flow.datagram_id >> 16), 0xff, 0},
+                   true, seed);
+  }
+  const auto* source = reinterpret_cast<const uint8_t*>(&frame.v4()) + offsetof(packet::Ipv4, source);
+  return hash_of({source, source + 4, static_cast<uint16_t>(flow.datagram_id), 0, flow.protocol, 1}, false,
+                 seed);
+}
+
+}  // namespace
+
+Pipeline::~Pipeline() {
+  held_.settle(0, [](uint64_t, void* fragment, bool) {
+    rte_pktmbuf_free(static_cast<rte_mbuf*>(fragment));
+    return true;
+  });
+}
+
+// An echo request, or an error that belongs to the backend of the flow that it quotes; all else is the
+// kernel's. Nothing is tracked by it.
+LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip, Packet& packet,
+                                     BurstOutput& out) {
+  rte_mbuf* mbuf = packet.mbuf;
+  if (packet::is_echo_request(packet.frame, packet.flow)) {
+    if (!may_reply(generation, echo_limit_, mbuf)) return false;
+    packet::make_echo_reply(rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame, packet.flow);
+    reply(mbuf, 0, uint32_t{packet.frame.ip_offset} + packet.flow.ip_length, LINIMO_OUTCOME_echo_reply, out);
+    return false;
+  }
+  const auto about = packet::quoted_flow(packet.frame, packet.flow);
+  if (!about) return to_kernel(mbuf, out);
+  packet.service = generation.service(vip, about->protocol, packet::swap16(about->destination_port));
+  if (packet.service == nullptr) return to_kernel(mbuf, out);
+  const Key whole{about->source.data(),    about->destination.data(), about->source_port,
+                  about->destination_port, about->protocol,           0};
+  const Key by_source{about->source.data(), nullptr, 0, 0, 0, 0};
+  packet.hash =
+      hash_of(packet.service->source_hash ? by_source : whole, packet.frame.is_v6, generation.seed());
+  packet.service_id = packet.service->tracking_key.id;
+  packet.sent_as = LINIMO_OUTCOME_icmp_error;
+  if (packet.service->tracked) packet.target = tracked_anywhere(generation, packet);
+  if (packet.target == nullptr) {
+    const linimo_slot slot = packet.service->slots[slot_of(packet.hash, packet.service->table_size)];
+    if (slot == LINIMO_NO_BACKEND) return drop(mbuf, LINIMO_OUTCOME_no_backend);
+    packet.target = packet.service->targets + slot;
+  }
+  return true;
+}
+
+// The backend of a tracked flow that may be another worker's.
+const Target* Pipeline::tracked_anywhere(const Generation& generation, const Packet& packet) const {
+  const ServiceView& service = *packet.service;
+  const auto now_s = static_cast<uint32_t>(now_ms_ / 1000);
+  auto backend = connections_.peek(packet.hash, service.tracking_key, now_s);
+  for (size_t i = 0; !backend && i < all_flows_.size(); ++i)
+    backend = all_flows_[i].connections.peek(packet.hash, service.tracking_key, now_s);
+  const Target* target = backend ? generation.target_of(*backend) : nullptr;
+  return target != nullptr && target->pool == service.pool && target->alive ? target : nullptr;
+}
+
+// The backend that a QUIC packet's connection id names, while that lives.
+LINIMO_COLD const Target* Pipeline::named_target(const Generation& generation, const Packet& packet) const {
+  const ServiceView& service = *packet.service;
+  const auto id =
+      packet::quic_server_id(packet.frame, packet.flow, service.server_id_offset, service.server_id_length);
+  const Target* target = id ? generation.target_of_server_id(service, *id) : nullptr;
+  return target != nullptr && target->alive ? target : nullptr;
+}
+
+LINIMO_COLD void Pipeline::remember_datagram(const Generation& generation, const Packet& packet) {
+  fragments_.remember(datagram_hash(packet.frame, packet.flow, generation.seed()),
+                      {packet.target->backend_id, packet.service_id}, now_ms_);
+}
+
+std::optional<FragmentMemory::Choice> Pipeline::recall_datagram(uint64_t datagram) const {
+  auto choice = fragments_.find(datagram, now_ms_);
+  for (size_t i = 0; !choice && i < all_flows_.size(); ++i)
+    choice = all_flows_[i].fragments.find(datagram, now_ms_);
+  return choice;
+}
+
+// A fragment without ports follows the first of its datagram, or waits for it.
+LINIMO_COLD bool Pipeline::take_later_fragment(const Generation& generation, Packet& packet) {
+  packet.hash = datagram_hash(packet.frame, packet.flow, generation.seed());
+  const auto choice = recall_datagram(packet.hash);
+  if (!choice) {
+    if (!settling_ && held_.hold(packet.hash, packet.mbuf, now_ms_)) return false;
+    return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);
+  }
+  packet.service_id = choice->service_id;
+  packet.target = generation.target_of(choice->backend_id);
+  if (packet.target != nullptr && packet.target->alive) return true;
+  return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);
+}
+
+void Pipeline::settle(const Generation* generation, uint64_t now_ms, BurstOutput& out) {
+  now_ms_ = now_ms;
+  in_port_ = 0;  // a fragment without ports is never answered
+  settling_ = true;
+  uint32_t leaving = 0;
+  held_.settle(now_ms, [&](uint64_t datagram, void* fragment, bool overdue) {
+    if (leaving == kMaxBurst) return false;
+    auto* mbuf = static_cast<rte_mbuf*>(fragment);
+    if (generation != nullptr && recall_datagram(datagram)) {
+      // As if it came in now: what it is to whom may have changed.
+      if (admit(mbuf, *generation, packets_[0], out)) send(*generation, packets_[0], out);
+    } else if (overdue) {
+      drop(mbuf, LINIMO_OUTCOME_fragment_unmatched);
+    } else {
+      return false;
+    }
+    ++leaving;
+    return true;
+  });
+  settling_ = false;
+}
+
+LINIMO_COLD bool Pipeline::no_backend(const Generation& generation, const Packet& packet, BurstOutput& out) {
+  rte_mbuf* mbuf = packet.mbuf;
+  const bool udp = packet.flow.protocol == packet::kUdp;
+  const bool answerable = udp || (packet.flow.fragment == packet::Fragment::kNone &&
+                                  (packet.flow.tcp_flags & packet::kTcpRst) == 0);
+  if (!packet.service->reject || !answerable) return drop(mbuf, LINIMO_OUTCOME_no_backend);
+  if (!may_reply(generation, reject_limit_, mbuf)) return false;
+  auto* bytes = rte_pktmbuf_mtod(mbuf, uint8_t*);
+  const packet::Reply made =
+      udp ? packet::make_icmp_error(bytes, packet.frame, packet.flow, packet::IcmpError::kPortUnreachable, 0)
+          : packet::make_reset(bytes, packet.frame, packet.flow);
+  reply(mbuf, made.growth, made.length, LINIMO_OUTCOME_reject_reply, out);
+  return false;
+}
+
+// The sender is told, but never in answer to an ICMP error, to a fragment but the first, or where it lets
+// routers fragment.
+LINIMO_COLD void Pipeline::too_big(const Generation& generation, const Packet& packet, uint32_t mtu,
+                                   BurstOutput& out) {
+  rte_mbuf* mbuf = packet.mbuf;
+  const bool v6 = packet.frame.is_v6;
+  const bool wants_to_know = v6 || (packet.frame.v4().fragment & packet::kDontFragment) != 0;
+  if (!wants_to_know || packet.flow.fragment == packet::Fragment::kLater ||
+      packet.sent_as != LINIMO_OUTCOME_forwarded) {
+    drop(mbuf, LINIMO_OUTCOME_too_big);
+    return;
+  }
+  if (!may_reply(generation, too_big_limit_, mbuf)) return;
+  const uint32_t overhead = packet.target->tunnel.header_length;
+  const uint32_t inner = mtu > overhead ? mtu - overhead : 0;
+  const packet::Reply made =
+      packet::make_icmp_error(rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame, packet.flow,
+                              packet::IcmpError::kTooBig, v6 ? inner : std::max(inner, kLeastMtu4));
+  reply(mbuf, made.growth, made.length, LINIMO_OUTCOME_too_big_reply, out);
+}
+
+bool Pipeline::may_reply(const Generation& generation, ReplyLimit& limit, rte_mbuf* mbuf) {
+  if (limit.allows(generation.snapshot().header().reply_rate, now_ms_)) return true;
+  return drop(mbuf, LINIMO_OUTCOME_rate_limited);
+}
+
+/// Back by the port that the packet came in by. `growth`: bytes that the reply begins before the frame did.
+void Pipeline::reply(rte_mbuf* mbuf, uint32_t growth, uint32_t length, linimo_outcome outcome,
+                     BurstOutput& out) {
+  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off - growth);
+  mbuf->data_len = static_cast<uint16_t>(length);
+  mbuf->pkt_len = length;
+  mbuf->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;  // what receiving said is no order for sending
+  out.transmit[in_port_].push(mbuf, outcome);
+}
+
+}  // namespace linimo

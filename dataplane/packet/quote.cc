@@ -1,0 +1,77 @@
+#include "dataplane/packet/quote.h"
+
+namespace linimo::packet {
+namespace {
+
+constexpr uint32_t kIcmpHeader = 8, kQuotedTransport = 8;
+constexpr int kMaxExtensionHeaders = 6;
+
+bool is_error(bool v6, uint8_t type) {
+  if (v6) return type >= 1 && type <= 4;         // unreachable, too big, time exceeded, parameter problem
+  return type == 3 || type == 11 || type == 12;  // unreachable, time exceeded, parameter problem
+}
+
+struct Quoted {
+  const uint8_t* ip;
+  uint32_t left;  // bytes up to the end of the message
+};
+
+/// Where the ports lie, from the quoted IP header; 0: nowhere.
+uint32_t read_v4(const Quoted& quoted, QuotedFlow& flow) {
+  if (quoted.left < sizeof(Ipv4)) return 0;
+  const auto& ip = *reinterpret_cast<const Ipv4*>(quoted.ip);
+  const uint32_t header = ip.header_length();
+  if (ip.version_ihl >> 4 != 4 || header < sizeof(Ipv4) || header + kQuotedTransport > quoted.left) return 0;
+  if (ip.fragment & kFragmentOffset) return 0;
+  std::memcpy(flow.source.data(), &ip.destination, 4);
+  std::memcpy(flow.destination.data(), &ip.source, 4);
+  flow.protocol = ip.protocol;
+  return header;
+}
+
+uint32_t read_v6(const Quoted& quoted, QuotedFlow& flow) {
+  if (quoted.left < sizeof(Ipv6) || quoted.ip[0] >> 4 != 6) return 0;
+  const auto& ip = *reinterpret_cast<const Ipv6*>(quoted.ip);
+  std::memcpy(flow.source.data(), ip.destination, 16);
+  std::memcpy(flow.destination.data(), ip.source, 16);
+  uint8_t next = ip.next_header;
+  uint32_t offset = sizeof(Ipv6);
+  bool fragment_seen = false;
+  for (int headers = 0; is_extension(next) || next == kFragment;) {
+    if (next != kFragment && headers++ == kMaxExtensionHeaders) return 0;
+    if (quoted.left - offset < 8) return 0;
+    const uint8_t* header = quoted.ip + offset;
+    if (next == kFragment) {
+      if (fragment_seen || reinterpret_cast<const Ipv6Fragment*>(header)->offset & kOffset6) return 0;
+      fragment_seen = true;
+      offset += sizeof(Ipv6Fragment);
+    } else {
+      offset += 8 + header[1] * 8U;
+    }
+    next = header[0];
+    if (offset > quoted.left) return 0;
+  }
+  flow.protocol = next;
+  return quoted.left - offset < kQuotedTransport ? 0 : offset;
+}
+
+}  // namespace
+
+std::optional<QuotedFlow> quoted_flow(const Frame& frame, const Flow& flow) {
+  const uint8_t* icmp = frame.ip + flow.l4_offset;
+  const auto length = static_cast<uint32_t>(flow.ip_length - flow.l4_offset);
+  if (flow.fragment != Fragment::kNone || length < kIcmpHeader || !is_error(frame.is_v6, icmp[0]))
+    return std::nullopt;
+  const Quoted quoted{icmp + kIcmpHeader, length - kIcmpHeader};
+  QuotedFlow about{};
+  const uint32_t ports = frame.is_v6 ? read_v6(quoted, about) : read_v4(quoted, about);
+  if (ports == 0 || (about.protocol != kTcp && about.protocol != kUdp)) return std::nullopt;
+  const bool from_here = frame.is_v6 ? std::memcmp(about.destination.data(), frame.v6().destination, 16) == 0
+                                     : std::memcmp(about.destination.data(), &frame.v4().destination, 4) == 0;
+  if (!from_here) return std::nullopt;
+  std::memcpy(&about.destination_port, quoted.ip + ports, 2);
+  std::memcpy(&about.source_port, quoted.ip + ports + 2, 2);
+  return about;
+}
+
+}  // namespace linimo::packet
