@@ -38,7 +38,11 @@ bool is_reply(ByteView frame_in, const Left& sent) {
   if (!in || !out || (*in)[0] >> 4 != (*out)[0] >> 4) return false;
   const bool v6 = (*in)[0] >> 4 == 6;
   const size_t size = v6 ? 16 : 4;
-  return equal(out->subspan(v6 ? 24 : 16, size), in->subspan(v6 ? 8 : 12, size));
+  const size_t source = v6 ? 8 : 12;
+  const size_t destination = source + size;
+  // Both ways: a backend's own address may be a packet's source, and then is where its tunnel leads.
+  return equal(out->subspan(destination, size), in->subspan(source, size)) &&
+         equal(out->subspan(source, size), in->subspan(destination, size));
 }
 
 std::string fault_of_reply(ByteView frame_in, const Left& sent) {
