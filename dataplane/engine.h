@@ -10,6 +10,7 @@
 #include <tl/expected.hpp>
 
 #include "dataplane/forward/next_hop.h"
+#include "maglev/counters.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {
@@ -37,6 +38,10 @@ class EngineBase {
   virtual NextHopTable& next_hops() = 0;
   virtual std::vector<Egress> egresses() const = 0;
   virtual uint32_t workers() const = 0;
+
+  /// What it counts, and the descriptor by which others map it.
+  virtual CountersBlock& counters() = 0;
+  virtual int counters_fd() const = 0;
 };
 
 }  // namespace linimo

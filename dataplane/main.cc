@@ -85,25 +85,6 @@ bool restore(EngineBase& engine, const std::filesystem::path& file) {
   return true;
 }
 
-struct Started {
-  std::unique_ptr<EngineBase> engine;
-  int counters_fd;
-};
-
-tl::expected<Started, std::string> start_dpdk(const NodeConfig& config, dpdk::Guardian& guardian) {
-  auto engine = dpdk::DpdkEngine::start(config, guardian);
-  if (!engine) return tl::unexpected(engine.error());
-  const int counters_fd = (*engine)->counters().fd();
-  return Started{std::move(*engine), counters_fd};
-}
-
-tl::expected<Started, std::string> start_xdp(const NodeConfig& config, EventLoop& loop) {
-  auto engine = xdp::XdpEngine::start(config, loop);
-  if (!engine) return tl::unexpected(engine.error());
-  const int counters_fd = (*engine)->counters_fd();
-  return Started{std::move(*engine), counters_fd};
-}
-
 int run(const std::string& config_file) {
   const auto config = load_node_config(config_file);
   if (!config) {
@@ -127,12 +108,16 @@ int run(const std::string& config_file) {
                  xdp ? "; forwarding goes on (`linimo dataplane detach` ends it)" : "");
     loop.stop();
   });
-  auto started = xdp ? start_xdp(*config, loop) : start_dpdk(*config, *guardian);
+  tl::expected<std::unique_ptr<EngineBase>, std::string> started;
+  if (xdp)
+    started = xdp::XdpEngine::start(*config, loop);
+  else
+    started = dpdk::DpdkEngine::start(*config, *guardian);
   if (!started) {
     spdlog::error("{}", started.error());
     return 1;
   }
-  EngineBase& engine = *started->engine;
+  EngineBase& engine = **started;
 
   const std::filesystem::path kept = config->runtime_dir / "snapshot";
   Resolver resolver(loop, engine);
@@ -143,11 +128,11 @@ int run(const std::string& config_file) {
     if (!keep_snapshot(kept, live.bytes())) spdlog::warn("{}: {}", kept.string(), std::strerror(errno));
   };
   LinkServer link(loop, config->dataplane_socket(), engine,
-                  {xdp ? "xdp" : "dpdk", choice.reason, started->counters_fd}, on_accepted);
+                  {xdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()}, on_accepted);
   link.set_restored(restored);
   spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
   loop.run();
-  started->engine.reset();
+  started->reset();
   if (guardian) guardian->release();
   return 0;
 }

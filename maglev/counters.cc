@@ -77,6 +77,10 @@ std::optional<CountersView> CountersView::map(int fd) {
   return view;
 }
 
+uint64_t CountersView::path_mtus_lowered() const {
+  return __atomic_load_n(&block_->path_mtus_lowered, __ATOMIC_RELAXED);
+}
+
 uint64_t CountersView::outcome(linimo_outcome which) const {
   uint64_t sum = 0;
   for (uint32_t i = 0; i < workers_; ++i) sum += read(block_->worker(i).outcomes[which]);

@@ -47,7 +47,8 @@ static_assert(sizeof(TrafficCount) == 32 && offsetof(WorkerCounters, services) %
 struct alignas(4096) CountersBlock {
   uint64_t magic;  // kCountersMagic
   uint32_t abi_version;
-  uint32_t workers;  // rows of WorkerCounters that follow
+  uint32_t workers;            // rows of WorkerCounters that follow
+  uint64_t path_mtus_lowered;  // times that a router's word lowered the MTU to a backend
 
   WorkerCounters& worker(uint32_t index) { return reinterpret_cast<WorkerCounters*>(this + 1)[index]; }
   const WorkerCounters& worker(uint32_t index) const {
@@ -67,6 +68,7 @@ class CountersView {
   static std::optional<CountersView> map(int fd);
 
   uint32_t workers() const { return workers_; }
+  uint64_t path_mtus_lowered() const;
   uint64_t outcome(linimo_outcome which) const;
   TrafficCount service(uint32_t id) const;
   TrafficCount backend(uint32_t id) const;

@@ -89,6 +89,7 @@ json status_view(const Controller& controller) {
             {"last_refusal", optional_text(controller.last_refusal())}}},
           {"outcomes", std::move(outcomes)},
           {"flows", flows_view(controller.counters())},
+          {"path_mtus_lowered", controller.counters() ? controller.counters()->path_mtus_lowered() : 0},
           {"config",
            {{"file", controller.config().file.string()},
             {"loaded_at", controller.loaded_at()},

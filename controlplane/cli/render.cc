@@ -54,6 +54,8 @@ std::string render_status(const json& status) {
   add_line(text, "flows",
            fmt::format("{} tracked, room for {}, {} found no place", grouped(flows.at("tracked")),
                        grouped(flows.at("capacity")), grouped(flows.at("unstored"))));
+  if (const uint64_t lowered = status.at("path_mtus_lowered").get<uint64_t>(); lowered != 0)
+    add_line(text, "path MTU", fmt::format("lowered {} times by routers' word", grouped(lowered)));
   add_line(text, "config",
            fmt::format("{}, loaded {}", text_of(config.at("file")), text_of(config.at("loaded_at"))));
   if (!config.at("last_error").is_null()) add_line(text, "REFUSED", text_of(config.at("last_error")));

@@ -29,7 +29,8 @@ class DpdkEngine final : public EngineBase {
   NextHopTable& next_hops() override { return shared_.next_hops; }
   std::vector<Egress> egresses() const override;
   uint32_t workers() const override { return static_cast<uint32_t>(workers_.size()); }
-  const CountersMemory& counters() const { return counters_; }
+  CountersBlock& counters() override { return counters_.block(); }
+  int counters_fd() const override { return counters_.fd(); }
 
  private:
   DpdkEngine(const NodeConfig& config, Eal eal);

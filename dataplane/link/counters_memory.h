@@ -14,6 +14,7 @@ class CountersMemory {
   CountersMemory(const CountersMemory&) = delete;
 
   WorkerCounters& row(uint32_t index) const { return block_->worker(index); }
+  CountersBlock& block() const { return *block_; }
   int fd() const { return fd_.get(); }
 
  private:

@@ -43,15 +43,10 @@ std::optional<Address> address_in(const nlattr* attribute, uint8_t family) {
   return std::nullopt;
 }
 
-uint16_t as_mtu(const nlattr* attribute) {
-  if (mnl_attr_get_payload_len(attribute) < sizeof(uint32_t)) return 0;
-  return static_cast<uint16_t>(std::min<uint32_t>(mnl_attr_get_u32(attribute), 0xffff));
-}
-
 uint16_t mtu_metric(const nlattr* metrics) {
   uint16_t mtu = 0;
   for_each_nested(metrics, [&](const nlattr* attribute) {
-    if (mnl_attr_get_type(attribute) == RTAX_MTU) mtu = as_mtu(attribute);
+    if (mnl_attr_get_type(attribute) == RTAX_MTU) mtu = mtu_attribute(attribute);
   });
   return mtu;
 }
@@ -64,7 +59,16 @@ const char* state_name(NextHop::State state) {
 
 }  // namespace
 
-Resolver::Resolver(EventLoop& loop, EngineBase& engine) : engine_(engine), events_(kGroups) {
+Resolver::Resolver(EventLoop& loop, EngineBase& engine)
+    : engine_(engine),
+      events_(kGroups),
+      path_mtu_(
+          loop, [this](const Address& address) { return addresses_.contains(address); },
+          [this] { store_all(); },
+          [this] {
+            uint64_t& lowered = engine_.counters().path_mtus_lowered;
+            __atomic_store_n(&lowered, lowered + 1, __ATOMIC_RELAXED);
+          }) {
   loop.add(events_.fd(), [this] {
     if (!events_.receive([this](const nlmsghdr& message) { on_message(message); })) {
       spdlog::warn("netlink: events were lost; reading everything again");
@@ -89,6 +93,8 @@ void Resolver::follow(const SnapshotView& snapshot) {
     }
   }
   backends_ = std::move(next);
+  addresses_.clear();
+  for (const auto& [id, backend] : backends_) addresses_.insert(backend.address);
 }
 
 void Resolver::on_message(const nlmsghdr& message) {
@@ -106,14 +112,10 @@ void Resolver::on_message(const nlmsghdr& message) {
       addresses_changed_ = routes_changed_ = true;
       break;
     case RTM_NEWLINK:
-    case RTM_DELLINK: {
-      const auto* link = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
-      for_each_attribute(message, sizeof *link, [&](const nlattr* attribute) {
-        if (mnl_attr_get_type(attribute) == IFLA_MTU) device_mtus_[link->ifi_index] = as_mtu(attribute);
-      });
+    case RTM_DELLINK:
+      links_.learn(message);
       routes_changed_ = true;
       break;
-    }
     default:
       break;
   }
@@ -185,28 +187,32 @@ std::optional<Resolver::Route> Resolver::route_to(const Address& address) {
   return route;
 }
 
-void Resolver::store(uint32_t id, const Backend& backend) {
+NextHop Resolver::next_hop(const Backend& backend) {
   NextHop hop;
-  if (backend.route) {
-    const auto egresses = engine_.egresses();
-    const auto egress = std::find_if(egresses.begin(), egresses.end(), [&](const Egress& candidate) {
-      return candidate.device_index == backend.route->device;
-    });
-    if (egress == egresses.end()) {
-      hop.state = NextHop::kWrongEgress;
-    } else {
-      hop.port = egress->port;
-      const auto device_mtu = device_mtus_.find(backend.route->device);
-      hop.mtu = backend.route->mtu != 0            ? backend.route->mtu
-                : device_mtu != device_mtus_.end() ? device_mtu->second
-                                                   : 1500;
-      const NeighbourKey key{backend.route->device, backend.route->gateway};
-      const auto neighbour = neighbours_.find(key);
-      hop.state = neighbour == neighbours_.end() ? NextHop::kUnresolved : NextHop::kResolved;
-      if (neighbour != neighbours_.end()) hop.mac = neighbour->second;
-      if (!managed_.contains(key)) manage(key);
-    }
+  if (!backend.route) return hop;
+  const int device = backend.route->device;
+  const auto way = links_.way_from(device);
+  const auto egresses = engine_.egresses();
+  const auto egress = std::ranges::find_if(
+      egresses, [&](const Egress& candidate) { return way && candidate.device_index == way->device; });
+  if (egress == egresses.end()) {
+    hop.state = NextHop::kWrongEgress;
+    return hop;
   }
+  hop.port = egress->port;
+  hop.tags = way->tags;
+  hop.mtu = std::min(backend.route->mtu != 0 ? backend.route->mtu : links_.mtu(device),
+                     path_mtu_.mtu(backend.address).value_or(0xffff));
+  const NeighbourKey key{device, backend.route->gateway};
+  const auto neighbour = neighbours_.find(key);
+  hop.state = neighbour == neighbours_.end() ? NextHop::kUnresolved : NextHop::kResolved;
+  if (neighbour != neighbours_.end()) hop.mac = neighbour->second;
+  if (!managed_.contains(key)) manage(key);
+  return hop;
+}
+
+void Resolver::store(uint32_t id, const Backend& backend) {
+  const NextHop hop = next_hop(backend);
   engine_.next_hops().store(id, hop);
   const auto [logged, first] = logged_.try_emplace(id, hop);
   if (first || logged->second.state != hop.state) {

@@ -8,12 +8,15 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
 #include "dataplane/netlink/netlink.h"
+#include "dataplane/nexthop/links.h"
+#include "dataplane/nexthop/path_mtu.h"
 
 namespace linimo {
 
@@ -41,6 +44,7 @@ class Resolver {
   void tick();
   std::optional<Route> route_to(const Address& address);
   void look_up_routes();
+  NextHop next_hop(const Backend& backend);
   void store(uint32_t id, const Backend& backend);
   void store_all();
   void learn_neighbour(const nlmsghdr& message);
@@ -51,9 +55,11 @@ class Resolver {
   Netlink events_;
   Netlink requests_;
   std::map<uint32_t, Backend> backends_;    // by id
+  std::set<Address> addresses_;             // of these
   std::map<NeighbourKey, Mac> neighbours_;  // last known
   std::map<NeighbourKey, bool> managed_;
-  std::map<int, uint16_t> device_mtus_;
+  Links links_;
+  PathMtu path_mtu_;
   std::map<uint32_t, NextHop> logged_;
   bool routes_changed_ = false;
   bool addresses_changed_ = false;

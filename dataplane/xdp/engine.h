@@ -32,7 +32,8 @@ class XdpEngine : public EngineBase {
   std::vector<Egress> egresses() const override;
   uint32_t workers() const override { return shape_.rows; }
 
-  int counters_fd() const { return program_->counters_fd(); }
+  CountersBlock& counters() override { return program_->counters(); }
+  int counters_fd() const override { return program_->counters_fd(); }
 
  private:
   struct Interface {

@@ -70,6 +70,7 @@ class Program {
   NextHopTable& next_hops() { return next_hops_; }
   int counters_fd() const;
   /// What the process counts, in a row of its own: the program's additions are not atomic.
+  CountersBlock& counters() { return *counters_.as<CountersBlock>(); }
   WorkerCounters& process_counters() { return counters(shape_.rows); }
   WorkerCounters& counters(uint32_t row) { return counters_.as<CountersBlock>()->worker(row); }
   int map_fd(const char* name) const;  // of the program's own map of that name

@@ -38,8 +38,11 @@ class ValidatingEngine final : public EngineBase {
   NextHopTable& next_hops() override { return next_hops_; }
   std::vector<Egress> egresses() const override { return {}; }
   uint32_t workers() const override { return 1; }
+  CountersBlock& counters() override { return counters_; }
+  int counters_fd() const override { return -1; }
 
  private:
+  CountersBlock counters_{};
   std::vector<std::byte> live_;
   NextHopTable next_hops_;
 };
