@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Iterator
 
 from .netns import Namespace
@@ -41,6 +42,13 @@ def fetch(host: str, path: str = "/", timeout: float = 5.0, port: int = 80) -> s
         return body.strip()
     finally:
         connection.close()
+
+
+def upload(box: Namespace, host: str, file: Path, name: str, timeout_s: int = 30) -> str:
+    """Puts a file where the backends keep uploads; the answer's status."""
+    url = f"http://[{host}]/upload/{name}" if ":" in host else f"http://{host}/upload/{name}"
+    return box.run(["curl", "-sS", "--fail", "--max-time", str(timeout_s), "-o", "/dev/null", "-w", "%{http_code}",
+                    "-T", str(file), url]).stdout
 
 
 class Load:

@@ -35,6 +35,7 @@ class NodeConfig:
     health: Health = field(default_factory=Health)
     tracking: str = "full"
     table_size: int | None = None
+    flows_per_worker: int | None = None
     more: str = ""  # further pools and services, verbatim
 
     @property
@@ -56,6 +57,7 @@ class NodeConfig:
             f'  {{ address = "{backend_address(number, self.backend_family)}", weight = {weight} }},\n'
             for number, weight in self.backends.items())
         health = self.health
+        flows = f"flows_per_worker = {self.flows_per_worker}\n" if self.flows_per_worker else ""
         table_size = f"table_size = {self.table_size}\n" if self.table_size else ""
         return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
 [node]
@@ -63,7 +65,7 @@ name = "lb1"
 interfaces = ["{self.interface}"]
 engine = "{self.engine}"
 workers = {self.workers}
-encap_source = ["{NODE[4]}", "{NODE[6]}"]
+{flows}encap_source = ["{NODE[4]}", "{NODE[6]}"]
 hash_seed_file = "{self.seed_file}"
 runtime_dir = "{self.runtime_dir}"
 

@@ -39,7 +39,7 @@ class Lab:
         self.node = Node(self.topology.node, self.folder / "node", build)
         self.node.config.workers = workers
         self._decap_program = build / "bpf/linimo-decap"
-        self._pass_program = build / "bpf/pass.bpf.o"
+        self.pass_program = build / "bpf/pass.bpf.o"
         self.files = self.folder / "files"
         self._say = say
         self._lock: int | None = None
@@ -68,7 +68,7 @@ class Lab:
         if self.node.config.takes_netdev:
             hugepages.reserve(self._hugepages_record(), self._say)
         else:  # see there: a veth takes what XDP on its other end sends back only if it has a program itself
-            self.topology.router.run(["ip", "link", "set", "dev", "lb1", "xdpdrv", "obj", str(self._pass_program),
+            self.topology.router.run(["ip", "link", "set", "dev", "lb1", "xdpdrv", "obj", str(self.pass_program),
                                       "sec", "xdp"])
         self.node.start()
 

@@ -7,25 +7,28 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import ClassVar
 
 from case import LabCase
-from lab.client import Download, Load
+from lab.client import Download, Load, upload
 from lab.topology import VIP
 
 SIZE = 16 * 1024 * 1024
 
 
-class Transfer(LabCase):
-    content: bytes
+class _Transfer(LabCase):
+    engine: ClassVar[str]
+    content: ClassVar[bytes]
 
     @classmethod
     def configure(cls) -> None:
+        cls.lab.node.config.engine = cls.engine
         cls.content = os.urandom(SIZE)  # nothing of it repeats: a lost or doubled piece cannot go unseen
         (cls.lab.files / "random").write_bytes(cls.content)
 
     def test_every_encapsulation_and_family(self) -> None:
         lab = self.lab
-        for encapsulation in ("ipip", "gre"):
+        for encapsulation in ("ipip", "gre", "gue"):
             for backend_family in (4, 6):
                 lab.node.config.encapsulation = encapsulation
                 lab.node.config.backend_family = backend_family
@@ -45,13 +48,20 @@ class Transfer(LabCase):
         self.assertEqual(hashlib.blake2b(self.content).hexdigest(), download.digest.hexdigest())
 
     def _upload(self, family: int, name: str) -> None:
-        host = VIP[family] if family == 4 else f"[{VIP[family]}]"
-        answer = self.lab.client.run(["curl", "-sS", "--fail", "--max-time", "30", "-o", "/dev/null",
-                                      "-w", "%{http_code}", "-T", str(self.lab.files / "random"),
-                                      f"http://{host}/upload/{name}"])
-        self.assertEqual("201", answer.stdout)
+        self.assertEqual("201", upload(self.lab.client, VIP[family], self.lab.files / "random", name))
         stored = [path for backend in self.lab.backends.values()
                   if (path := Path(backend.folder, "upload", name)).exists()]
         self.assertEqual(1, len(stored), "exactly one backend was given the file")
         self.assertTrue(stored[0].read_bytes() == self.content, "the file that arrived is not the one that was sent")
         stored[0].unlink()
+
+
+class TransferInDpdk(_Transfer):
+    engine = "dpdk"
+
+
+class TransferInXdp(_Transfer):
+    engine = "xdp"
+
+
+del _Transfer  # its tests are for an engine
