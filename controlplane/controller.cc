@@ -150,6 +150,7 @@ tl::expected<void, std::string> Controller::reload(std::string_view why) {
     inherit_live_states();
   }
   evaluate_after(kCoalesce);
+  follow_(config_);
   return {};
 }
 

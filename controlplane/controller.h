@@ -12,6 +12,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,9 @@ class Controller final : private DataplaneLink::Observer {
 
   /// Reads the configuration file again. An error leaves everything as it is, and is remembered.
   tl::expected<void, std::string> reload(std::string_view why);
+
+  /// To be called with each configuration that a reload took over.
+  void on_loaded(std::function<void(const Config&)> follow) { follow_ = std::move(follow); }
 
   const Config& config() const { return config_; }
   const HealthMonitor& health() const { return monitor_; }
@@ -71,6 +75,7 @@ class Controller final : private DataplaneLink::Observer {
   void evaluate();
 
   Config config_;
+  std::function<void(const Config&)> follow_ = [](const Config&) {};
   NodeConfig running_node_;  // as the data plane read it when it started
   HealthMonitor monitor_;
   Planner planner_;

@@ -19,6 +19,7 @@
 #include "controlplane/controller.h"
 #include "controlplane/health/curl_prober.h"
 #include "controlplane/log.h"
+#include "controlplane/metrics/metrics_listener.h"
 #include "controlplane/process_lock.h"
 
 namespace linimo {
@@ -54,6 +55,9 @@ int serve(const std::filesystem::path& file) {
   Controller controller(io, std::move(*config), *prober);
   HttpServer server(io, node.control_socket(),
                     [&](const HttpRequest& request) { return answer(request, controller); });
+  MetricsListener metrics(io, controller);
+  metrics.follow(controller.config().metrics);
+  controller.on_loaded([&](const Config& loaded) { metrics.follow(loaded.metrics); });
   FileWatcher watcher(io, file, [&] { (void)controller.reload("file changed"); });
 
   boost::asio::signal_set hangup(io, SIGHUP);

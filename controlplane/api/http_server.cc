@@ -3,7 +3,10 @@
 #include <array>
 #include <optional>
 
+#include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
@@ -20,7 +23,9 @@ namespace http = boost::beast::http;
 namespace {
 
 using boost::system::error_code;
-using Socket = asio::local::stream_protocol::socket;
+using Stream = asio::generic::stream_protocol;  // one code for both kinds of sockets
+using Socket = Stream::socket;
+using Acceptor = asio::basic_socket_acceptor<Stream>;
 
 constexpr size_t kMaxConnections = 64;
 constexpr uint32_t kMaxHeaderBytes = 8 << 10;
@@ -29,37 +34,54 @@ constexpr std::chrono::seconds kTimeLimit{10};
 
 std::string rendered(const HttpResponse& response, bool keep_alive) {
   return fmt::format(
-      "HTTP/1.1 {} {}\r\nServer: linimo\r\nContent-Type: application/json\r\nContent-Length: "
-      "{}\r\nConnection: {}\r\n\r\n{}",
+      "HTTP/1.1 {} {}\r\nServer: linimo\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: "
+      "{}\r\n\r\n{}",
       response.status, std::string(http::obsolete_reason(static_cast<http::status>(response.status))),
-      response.body.size(), keep_alive ? "keep-alive" : "close", response.body);
+      response.content_type, response.body.size(), keep_alive ? "keep-alive" : "close", response.body);
+}
+
+/// Removes what an earlier process left there.
+Acceptor listen_on(asio::io_context& io, const std::filesystem::path& socket) {
+  std::error_code ignored;
+  std::filesystem::remove(socket, ignored);
+  Acceptor acceptor(io);
+  acceptor.open(asio::local::stream_protocol());
+  // The mode counts from the first moment, so it is set before anybody can connect.
+  const mode_t mask = umask(0177);
+  error_code failed;
+  acceptor.bind(asio::local::stream_protocol::endpoint(socket.string()), failed);
+  umask(mask);
+  if (failed) throw std::system_error(failed, socket.string());
+  acceptor.listen();
+  return acceptor;
+}
+
+Acceptor listen_on(asio::io_context& io, const TcpEndpoint& where) {
+  const asio::ip::tcp::endpoint endpoint(asio::ip::make_address(where.address.to_string()), where.port);
+  Acceptor acceptor(io);
+  acceptor.open(endpoint.protocol());
+  acceptor.set_option(asio::socket_base::reuse_address(true));
+  error_code failed;
+  acceptor.bind(endpoint, failed);
+  if (!failed) acceptor.listen(asio::socket_base::max_listen_connections, failed);
+  if (failed) throw std::system_error(failed, where.to_string());
+  return acceptor;
 }
 
 }  // namespace
 
 class HttpServer::Listener : public std::enable_shared_from_this<Listener> {
  public:
-  Listener(asio::io_context& io, std::filesystem::path socket, Handler handler)
-      : handler_(std::move(handler)), path_(std::move(socket)), acceptor_(io), retry_(io) {
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-    const asio::local::stream_protocol::endpoint endpoint(path_.string());
-    acceptor_.open();
-    // The mode counts from the first moment, so it is set before anybody can connect.
-    const mode_t mask = umask(0177);
-    boost::system::error_code failed;
-    acceptor_.bind(endpoint, failed);
-    umask(mask);
-    if (failed) throw boost::system::system_error(failed, path_.string());
-    acceptor_.listen();
-  }
+  /// `socket` is the file to remove in the end; empty: there is none.
+  Listener(asio::io_context& io, Acceptor acceptor, std::filesystem::path socket, Handler handler)
+      : handler_(std::move(handler)), path_(std::move(socket)), acceptor_(std::move(acceptor)), retry_(io) {}
 
   void accept();
   void close() {
     closed_ = true;
     acceptor_.close();
     std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
+    if (!path_.empty()) std::filesystem::remove(path_, ignored);
   }
   HttpResponse handle(const HttpRequest& request) {
     return closed_ ? HttpResponse{503, R"({"error":"shutting down"})"} : handler_(request);
@@ -72,7 +94,7 @@ class HttpServer::Listener : public std::enable_shared_from_this<Listener> {
  private:
   Handler handler_;
   std::filesystem::path path_;
-  asio::local::stream_protocol::acceptor acceptor_;
+  Acceptor acceptor_;
   asio::steady_timer retry_;
   size_t sessions_ = 0;
   bool waiting_ = false;  // for a session to end before another is accepted
@@ -177,7 +199,13 @@ void HttpServer::Listener::accept() {
 }
 
 HttpServer::HttpServer(asio::io_context& io, std::filesystem::path socket, Handler handler)
-    : listener_(std::make_shared<Listener>(io, std::move(socket), std::move(handler))) {
+    : listener_(std::make_shared<Listener>(io, listen_on(io, socket), socket, std::move(handler))) {
+  listener_->accept();
+}
+
+HttpServer::HttpServer(asio::io_context& io, const TcpEndpoint& endpoint, Handler handler)
+    : listener_(std::make_shared<Listener>(io, listen_on(io, endpoint), std::filesystem::path(),
+                                           std::move(handler))) {
   listener_->accept();
 }
 

@@ -1,4 +1,4 @@
-// HTTP/1.1 over a Unix socket, for programs on the same machine that may open it (mode 0600).
+// HTTP/1.1 over a Unix socket, for programs on the same machine that may open it (mode 0600), or over TCP.
 //
 //   HttpServer server(io, "/run/linimo/control.sock", [](const HttpRequest& request) { return
 //   HttpResponse{...}; });
@@ -15,6 +15,8 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include "controlplane/config/tcp_endpoint.h"
+
 namespace linimo {
 
 struct HttpRequest {
@@ -25,7 +27,8 @@ struct HttpRequest {
 
 struct HttpResponse {
   unsigned status = 200;
-  std::string body;  // JSON
+  std::string body;
+  const char* content_type = "application/json";
 };
 
 class HttpServer {
@@ -35,6 +38,9 @@ class HttpServer {
   /// Takes the place of a socket that an earlier process left. Throws std::system_error when it cannot
   /// listen.
   HttpServer(boost::asio::io_context& io, std::filesystem::path socket, Handler handler);
+
+  /// On an address of this machine. Throws in the same way.
+  HttpServer(boost::asio::io_context& io, const TcpEndpoint& endpoint, Handler handler);
   ~HttpServer();  // removes the socket
 
  private:

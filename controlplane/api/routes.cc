@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "controlplane/api/views.h"
+#include "controlplane/metrics/metrics.h"
 
 namespace linimo {
 namespace {
@@ -37,13 +38,17 @@ HttpResponse answer(const HttpRequest& request, Controller& controller) {
     if (request.method != "GET") return reply(405, {{"error", "use GET"}});
     return reply(200, route.view(controller));
   }
+  if (request.path == "/metrics") {
+    if (request.method != "GET") return reply(405, {{"error", "use GET"}});
+    return {200, metrics_page(controller), kMetricsContentType};
+  }
   if (request.path == "/v1/reload") {
     if (request.method != "POST") return reply(405, {{"error", "use POST"}});
     return reload(controller);
   }
   return reply(404, {{"error",
                       "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
-                      "/v1/reload"}});
+                      "/v1/reload, /metrics"}});
 }
 
 }  // namespace linimo

@@ -1,8 +1,9 @@
 // What the API answers to which request. Pure apart from what the controller does on a reload.
 //
 //   GET /v1/status   GET /v1/services   GET /v1/backends   GET /v1/pools   POST /v1/reload
+//   GET /metrics
 //
-// Every answer is JSON; an error is {"error": "..."}.
+// Every answer but the metrics is JSON; an error is {"error": "..."}.
 #pragma once
 
 #include "controlplane/api/http_server.h"

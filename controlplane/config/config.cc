@@ -27,13 +27,14 @@ std::vector<const TomlValue*> sections(const TomlTable& root, std::string_view k
 
 Config read_config(const std::filesystem::path& file) {
   const TomlValue document = read_toml(file);
-  const TomlTable root = document.table({"node", "announce", "pool", "service"});
+  const TomlTable root = document.table({"node", "announce", "metrics", "pool", "service"});
   Config config;
   config.file = file;
   config.node = read_node_section(root);
   if (const TomlValue* announce = root.find("announce")) {
     announce->fail("[announce] is not there yet", "no such section; announce the VIPs by other means");
   }
+  if (const TomlValue* metrics = root.find("metrics")) config.metrics = read_metrics(*metrics);
 
   std::vector<PoolSection> pools;
   for (const TomlValue* value : sections(root, "pool", "[[pool]] sections"))

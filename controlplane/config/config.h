@@ -17,6 +17,7 @@
 
 #include <tl/expected.hpp>
 
+#include "controlplane/config/tcp_endpoint.h"
 #include "maglev/abi.h"
 #include "maglev/address.h"
 #include "maglev/config/node.h"
@@ -81,9 +82,17 @@ struct ServiceConfig {
   uint32_t idle_timeout_s = 900;
 };
 
+/// Where a page for Prometheus is served besides on the control socket.
+struct MetricsConfig {
+  std::optional<TcpEndpoint> listen;
+
+  bool operator==(const MetricsConfig&) const = default;
+};
+
 struct Config {
   std::filesystem::path file;
   NodeConfig node;
+  MetricsConfig metrics;
   uint64_t hash_seed = 0;
   std::vector<PoolConfig> pools;
   std::vector<ServiceConfig> services;

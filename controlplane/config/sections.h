@@ -24,6 +24,7 @@ struct ServiceSection {
   const TomlValue* vips = nullptr;  // an array, in the order of service.vips
 };
 
+MetricsConfig read_metrics(const TomlValue& value);
 PoolSection read_pool(const TomlValue& value);
 ServiceSection read_service(const TomlValue& value, const std::vector<PoolSection>& pools);
 

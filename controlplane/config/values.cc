@@ -89,6 +89,24 @@ Address read_unicast_address(const TomlValue& value) {
   return *address;
 }
 
+TcpEndpoint read_tcp_endpoint(const TomlValue& value) {
+  constexpr std::string_view kExpected =
+      "an address of this machine and a port, such as \"127.0.0.1:9310\" or \"[::1]:9310\"";
+  const std::string_view text = value.string(kExpected);
+  const auto colon = text.rfind(':');
+  if (colon == std::string_view::npos) value.fail("no port", kExpected);
+  std::string_view host = text.substr(0, colon);
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  const auto address = Address::parse(host);
+  const auto port = parse_port(text.substr(colon + 1));
+  // Without brackets "::1:9310" would be read in two ways.
+  if (!address || bracketed == (host.find(':') == std::string_view::npos))
+    value.fail("not an IP address", kExpected);
+  if (!port || *port == 0) value.fail("not a port", kExpected);
+  return {*address, *port};
+}
+
 std::vector<Prefix> read_prefixes(const TomlValue& value) {
   constexpr std::string_view kExpected =
       "a list of addresses or prefixes without host bits, such as [\"203.0.113.10\", \"2001:db8:f::/64\"]";

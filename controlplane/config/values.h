@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "controlplane/config/tcp_endpoint.h"
 #include "maglev/address.h"
 #include "maglev/config/toml_reader.h"
 #include "maglev/snapshot.h"
@@ -18,6 +19,9 @@ std::string duration_text(std::chrono::milliseconds duration);
 
 /// An IPv4 or IPv6 address that a packet can be sent to.
 Address read_unicast_address(const TomlValue& value);
+
+/// An address of this machine and a port: "127.0.0.1:9310", "[::1]:9310".
+TcpEndpoint read_tcp_endpoint(const TomlValue& value);
 
 /// A non-empty list of addresses and prefixes, none of them twice.
 std::vector<Prefix> read_prefixes(const TomlValue& value);

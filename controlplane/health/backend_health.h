@@ -26,6 +26,12 @@ struct Verdict {
   std::string detail;  // of a failure: what went wrong, for people
 };
 
+/// Checks that ended since this process first checked the backend.
+struct CheckCounts {
+  uint64_t successes = 0;
+  uint64_t failures = 0;
+};
+
 class BackendHealth {
  public:
   using Time = std::chrono::steady_clock::time_point;

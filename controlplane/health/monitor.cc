@@ -32,6 +32,7 @@ struct HealthMonitor::Check {
   BackendHealth health;
   boost::asio::steady_timer timer;
   std::unique_ptr<Probe> probe;
+  CheckCounts counts;
 };
 
 HealthMonitor::HealthMonitor(boost::asio::io_context& io, Prober& prober, OnChange on_change,
@@ -57,13 +58,16 @@ void HealthMonitor::configure(const Config& config) {
       BackendKey key{pool.name, backend.address};
       std::shared_ptr<Check>& check = kept[key];
       HealthState inherited = HealthState::kUnknown;
+      CheckCounts counts;
       if (const auto found = checks_.find(key); found != checks_.end()) {
         inherited = found->second->health.state();
+        counts = found->second->counts;
         if (found->second->health.config() == *pool.health) check = std::move(found->second);
       }
       if (check != nullptr) continue;
       const auto first = Clock::now() + random_offset(count, pool.health->interval);
       check = std::make_shared<Check>(io_, std::move(key), BackendHealth(*pool.health, inherited, first));
+      check->counts = counts;
       schedule(check);
     }
   }
@@ -97,6 +101,11 @@ std::string HealthMonitor::detail(const BackendKey& backend) const {
   return found != checks_.end() ? found->second->health.detail() : "not checked";
 }
 
+CheckCounts HealthMonitor::counts(const BackendKey& backend) const {
+  const auto found = checks_.find(backend);
+  return found != checks_.end() ? found->second->counts : CheckCounts{};
+}
+
 void HealthMonitor::schedule(const std::shared_ptr<Check>& check) {
   check->timer.expires_at(check->health.next_check());
   // A timer that has fired can no longer be cancelled, and its handler may run after the check is gone.
@@ -116,6 +125,7 @@ void HealthMonitor::run(const std::shared_ptr<Check>& check) {
 
 void HealthMonitor::on_verdict(const std::shared_ptr<Check>& check, const Verdict& verdict) {
   check->probe.reset();
+  ++(verdict.healthy ? check->counts.successes : check->counts.failures);
   const HealthState before = check->health.state();
   if (!check->health.checked()) --unheard_;
   const bool changed = check->health.on_verdict(verdict);

@@ -48,6 +48,7 @@ class HealthMonitor {
   /// kUp for a backend whose pool has no checks.
   HealthState state(const BackendKey& backend) const;
   std::string detail(const BackendKey& backend) const;
+  CheckCounts counts(const BackendKey& backend) const;
   bool settled() const { return settled_; }
   size_t checks() const { return checks_.size(); }
 

@@ -65,6 +65,28 @@ class ConfigTest : public testing::Test {
   std::filesystem::path seed_;
 };
 
+TEST_F(ConfigTest, ReadsWhereMetricsAreServed) {
+  const std::string rest = std::string(kPool) + std::string(kService);
+  EXPECT_FALSE(load(node() + rest)->metrics.listen);
+  EXPECT_EQ(load(node() + "[metrics]\nlisten = \"127.0.0.1:9310\"\n" + rest)->metrics.listen->to_string(),
+            "127.0.0.1:9310");
+  EXPECT_EQ(load(node() + "[metrics]\nlisten = \"[::1]:9310\"\n" + rest)->metrics.listen->to_string(),
+            "[::1]:9310");
+  for (const auto& [listen, problem] : {std::pair("9310", "no port"),
+                                        {"127.0.0.1", "no port"},
+                                        {"localhost:9310", "not an IP address"},
+                                        {"::1:9310", "not an IP address"},
+                                        {"[127.0.0.1]:9310", "not an IP address"},
+                                        {"127.0.0.1:0", "not a port"},
+                                        {"127.0.0.1:65536", "not a port"},
+                                        {"127.0.0.1:93x", "not a port"}}) {
+    EXPECT_EQ(
+        error_of(node() + "[metrics]\nlisten = \"" + listen + "\"\n" + rest),
+        std::string("11:10: ") + problem +
+            "; expected an address of this machine and a port, such as \"127.0.0.1:9310\" or \"[::1]:9310\"");
+  }
+}
+
 TEST_F(ConfigTest, ReadsAWholeConfiguration) {
   const auto config = load(node() + std::string(kPool) + std::string(kService));
   ASSERT_TRUE(config) << config.error();

@@ -50,6 +50,7 @@ class FakeDataplane {
   protocol::Welcome welcome{.abi = LINIMO_ABI_VERSION, .pid = 4711, .workers = 2};
   std::vector<std::byte> live;  // read back by a controller when `welcome.generation` is not 0
   bool with_counters = true;
+  std::function<void(WorkerCounters&)> count = [](WorkerCounters&) {};  // fills the counters of a connection
 
   std::vector<std::vector<std::byte>> published;
   int seals = 0;        // of the last snapshot
@@ -120,16 +121,20 @@ class FakeDataplane {
     return true;
   }
 
-  static UniqueFd counters() {
+  UniqueFd counters() const {
     UniqueFd fd(memfd_create("counters", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    CountersBlock block{};
+    const size_t size = counters_size(1);
+    if (ftruncate(fd.get(), static_cast<off_t>(size)) != 0 ||
+        fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0)
+      throw std::runtime_error("counters");
+    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    if (memory == MAP_FAILED) throw std::runtime_error("counters");
+    auto& block = *static_cast<CountersBlock*>(memory);
     block.magic = kCountersMagic;
     block.abi_version = LINIMO_ABI_VERSION;
     block.workers = 1;
-    if (ftruncate(fd.get(), static_cast<off_t>(counters_size(1))) != 0 ||
-        pwrite(fd.get(), &block, sizeof block, 0) < 0 || fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0) {
-      throw std::runtime_error("counters");
-    }
+    count(block.worker(0));
+    munmap(memory, size);
     return fd;
   }
 

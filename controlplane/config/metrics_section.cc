@@ -1,0 +1,13 @@
+#include "controlplane/config/sections.h"
+#include "controlplane/config/values.h"
+
+namespace linimo {
+
+MetricsConfig read_metrics(const TomlValue& value) {
+  const TomlTable table = value.table({"listen"});
+  MetricsConfig metrics;
+  if (const TomlValue* listen = table.find("listen")) metrics.listen = read_tcp_endpoint(*listen);
+  return metrics;
+}
+
+}  // namespace linimo

@@ -1,0 +1,125 @@
+"""The page for Prometheus, read from a running node under load: promtool finds nothing wrong with it, what it says is what
+was sent, and what happens to a backend shows on it."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+
+from case import LabCase
+from lab.client import Load
+from lab.topology import VIP, VIP2, backend_address
+from lab.wait import wait_until
+from promtool import check_metrics
+
+LISTEN = ("127.0.0.1", 9310)
+FLOWS = 100
+PACKETS_PER_FLOW = 20
+PAYLOAD = b"x" * 72  # with UDP and IPv4 headers: 100 bytes
+PACKET_BYTES = 28 + len(PAYLOAD)
+
+MORE = f'''
+[[service]]
+name = "counted"
+vips = ["{VIP2[4]}"]
+protocol = "udp"
+ports = [5000]
+pool = "web"
+
+[metrics]
+listen = "{LISTEN[0]}:{LISTEN[1]}"
+'''
+_SAMPLE = re.compile(r"^(linimo_\w+)(\{[^}]*\})? (\S+)$")
+
+
+class Metrics(LabCase):
+    @classmethod
+    def configure(cls) -> None:
+        cls.lab.node.config.more = MORE
+
+    def page(self) -> str:
+        with self.lab.topology.node.entered():
+            connection = http.client.HTTPConnection(*LISTEN, timeout=5)
+            connection.request("GET", "/metrics")
+            response = connection.getresponse()
+            self.assertEqual((200, "text/plain; version=0.0.4; charset=utf-8"),
+                             (response.status, response.headers["Content-Type"]))
+            return response.read().decode()
+
+    def samples(self) -> dict[str, float]:
+        """By name and labels, as they stand on the page: `linimo_packets_total{outcome="forwarded"}`."""
+        lines = [line for line in self.page().splitlines() if not line.startswith("#")]
+        parsed = [_SAMPLE.match(line) for line in lines]
+        self.assertNotIn(None, parsed)
+        return {found[1] + (found[2] or ""): float(found[3]) for found in parsed if found}
+
+    def test_promtool_finds_nothing(self) -> None:
+        self.assertEqual("", check_metrics(self.page()))
+        self.assertIn("_total", check_metrics("# HELP a b\n# TYPE a counter\na 1\n"), "promtool does complain")
+
+    def test_the_control_socket_has_the_same_page(self) -> None:
+        page = self.lab.topology.node.run(["curl", "-sS", "--unix-socket", str(self.lab.node.config.runtime_dir / "control.sock"),
+                                           "http://linimo/metrics"]).stdout
+        names = {line.split()[2] for line in self.page().splitlines() if line.startswith("# TYPE")}
+        self.assertEqual(names, {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")})
+
+    def test_datagrams_under_load(self) -> None:
+        """While TCP clients keep the node busy: each datagram is on the page, and the page keeps all of its promises."""
+        before = self.samples()
+        load = Load(self.lab.client, VIP[4])
+        with load.in_background():
+            self.send()
+            sent = FLOWS * PACKETS_PER_FLOW
+            wait_until(lambda: self.grown(before, 'linimo_service_packets_total{service="counted"}') >= sent,
+                       "all datagrams are on the page", 5)
+            self.assertEqual("", check_metrics(self.page()))
+        self.assert_served(load)
+        for name, count in (("packets", sent), ("bytes", sent * PACKET_BYTES), ("new_flows", FLOWS)):
+            self.assertEqual(count, self.grown(before, f'linimo_service_{name}_total{{service="counted"}}'), name)
+        self.assertEqual(load.requests, self.grown(before, 'linimo_service_new_flows_total{service="web"}'))
+        after = self.samples()
+        for name in ("packets", "bytes", "new_flows"):
+            self.assertEqual(*(sum(after[key] - before[key] for key in after if key.startswith(f"linimo_{of}_{name}_total"))
+                               for of in ("service", "backend")), f"{name}: services and backends are the same packets")
+        self.assertEqual(self.grown(before, 'linimo_packets_total{outcome="forwarded"}'),
+                         self.grown(before, 'linimo_service_packets_total{service="counted"}')
+                         + self.grown(before, 'linimo_service_packets_total{service="web"}'))
+        self.assertGreater(after['linimo_worker_busy_seconds_total{worker="0"}'],
+                           before['linimo_worker_busy_seconds_total{worker="0"}'])
+
+    def test_it_agrees_with_the_cli(self) -> None:
+        status, samples = self.lab.node.status(), self.samples()
+        self.assertEqual(status["generation"], samples["linimo_generation"])
+        self.assertEqual(int(status["digest"], 16) >> 16, samples["linimo_digest"])
+        self.assertEqual(status["flows"]["capacity"],
+                         sum(value for key, value in samples.items() if key.startswith("linimo_flows_capacity")))
+        self.assertEqual(set(status["outcomes"]), {key.split('"')[1] for key in samples if key.startswith("linimo_packets_total")})
+
+    def test_a_dead_backend_shows(self) -> None:
+        labels = f'pool="web",backend="{backend_address(1, 4)}"'
+        up, failed = f"linimo_backend_up{{{labels}}}", f'linimo_health_checks_total{{{labels},result="failure"}}'
+        before = self.samples()
+        self.assertEqual(1, before[up])
+        self.assertGreater(before[f'linimo_health_checks_total{{{labels},result="success"}}'], 0)
+        backend = self.lab.backends[1]
+        backend.kill_nginx()
+        try:
+            wait_until(lambda: self.samples()[up] == 0, "the backend is down on the page")
+            self.assertGreaterEqual(self.grown(before, failed), self.lab.node.config.health.fall)
+        finally:
+            backend.start_nginx()
+            backend.wait_ready()
+            self.lab.node.wait_settled()
+
+    def grown(self, before: dict[str, float], name: str) -> float:
+        return self.samples()[name] - before[name]
+
+    def send(self) -> None:
+        with self.lab.client.entered():
+            sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(FLOWS)]
+        for one in sockets:
+            self.addCleanup(one.close)
+        for _ in range(PACKETS_PER_FLOW):
+            for one in sockets:
+                one.sendto(PAYLOAD, (VIP2[4], 5000))
