@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "dataplane/nexthop/path_mtu.h"
 #include "dataplane/packet/parse.h"
 
 using namespace linimo::packet;
@@ -34,6 +35,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 0xffff) return -1;
   is_control(data, static_cast<uint32_t>(size));
   parse(data, size, false);
+  linimo::too_big_message4({data, size});
+  linimo::too_big_message6({data, size});
   parse(data, size, true);  // most random headers have a wrong checksum, and would be judged no further
   return 0;
 }
