@@ -14,13 +14,13 @@ _POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 _MOUNT = Path("/dev/hugepages")
 
 
-def reserve(record: Path, say: Callable[[str], None]) -> None:
+def reserve(record: Path, say: Callable[[str], None], wanted: int = WANTED) -> None:
     """The data plane finds hugepages by itself and does without where there are none: nothing here is fatal."""
     if not _POOL.is_dir():
         say("no hugepages: this kernel has none of 2 MB; the data plane works without, at less than half its speed")
         return
     before = {"reserved": _read("nr_hugepages"), "mounted_by_us": False}
-    missing = WANTED - _read("free_hugepages")
+    missing = wanted - _read("free_hugepages")
     if missing <= 0 and _mounted():
         say(f"hugepages: {_read('free_hugepages')} of 2 MB are free already")
         return
@@ -39,7 +39,7 @@ def reserve(record: Path, say: Callable[[str], None]) -> None:
         say(f"no hugepages: {error}; the data plane works without, at less than half its speed")
         return
     free = _read("free_hugepages")
-    short = "" if free >= WANTED else f" (of {WANTED} wanted: the memory is too fragmented)"
+    short = "" if free >= wanted else f" (of {wanted} wanted: the memory is too fragmented)"
     say(f"hugepages: {free} of 2 MB reserved{short}; put back to {before['reserved']} at the end")
 
 

@@ -1,0 +1,157 @@
+// What forwarding a packet costs on one core: the daemon's own worker loop, between a port that supplies
+// frames and swallows them. bench/README.md says how, and what is not in it.
+//
+//   forwarding [--all] [--rounds 9] [--packets 1048576] [--json FILE] [POINT...]
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <rte_eal.h>
+#include <rte_ethdev.h>
+#include <unistd.h>
+
+#include "bench/forwarding/report.h"
+#include "bench/forwarding/subject.h"
+#include "dataplane/dpdk/port.h"
+
+namespace linimo::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kOldEnough{5};  // for an entry to make room for another
+
+struct Options {
+  bool all = false;
+  bool list = false;
+  bool hugepages = true;
+  uint32_t rounds = 9;
+  uint64_t packets = 1 << 20;
+  std::string json;
+  std::vector<std::string> names;
+};
+
+/// DPDK on the last CPU that this process may use, with one port.
+dpdk::Lane start_dpdk(bool hugepages) {
+  const std::string lcore = fmt::format("--lcores=0@{}", dpdk::allowed_cpus().back());
+  std::vector<std::string> arguments = {"forwarding",      "--no-pci", "--iova-mode=va",
+                                        "--no-telemetry",  lcore,      "--log-level=lib.eal:error",
+                                        "--vdev=net_null0"};
+  if (hugepages) {
+    arguments.push_back("--in-memory");
+  } else {
+    arguments.insert(arguments.end(), {"--no-huge", "--no-shconf", "-m", "1024"});
+  }
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
+    throw std::runtime_error(
+        "DPDK did not start; it needs hugepages and root: sudo scripts/bench forwarding");
+  dpdk::Lane lane;
+  if (rte_eth_dev_get_port_by_name("net_null0", &lane.port_id) != 0)
+    throw std::runtime_error("DPDK has no net_null driver");
+  if (const auto configured = dpdk::configure_port(lane.port_id, 1, 0); !configured)
+    throw std::runtime_error(configured.error());
+  if (const auto started = dpdk::start_port(lane.port_id); !started)
+    throw std::runtime_error(started.error());
+  return lane;
+}
+
+std::vector<Point> chosen_points(const Options& options) {
+  std::vector<Point> chosen;
+  for (const Point& point : all_points()) {
+    const bool named = std::ranges::count(options.names, point.name) != 0;
+    const bool needed = point.axis == "floor" || point.axis == "base";
+    if (options.names.empty() ? options.all || is_essential(point) : named || needed) chosen.push_back(point);
+  }
+  return chosen;
+}
+
+double load() {
+  double minute = 0;
+  return getloadavg(&minute, 1) == 1 ? minute : 0;
+}
+
+Machine this_machine() {
+  Machine machine{.cpu = "unknown CPU"};
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("model name")) machine.cpu = line.substr(line.find(':') + 2);
+  }
+  machine.load_before = load();
+  return machine;
+}
+
+/// One line that changes, where someone looks on.
+void progress(const std::string& text) {
+  static const bool seen = isatty(STDERR_FILENO) != 0;
+  if (seen) fmt::print(stderr, "\r\x1b[K{}", text);
+}
+
+int run(const Options& options) {
+  if (options.list) {
+    for (const Point& point : all_points()) fmt::print("{:<46} {}\n", point.name, point.axis);
+    return 0;
+  }
+  Machine machine = this_machine();
+  const dpdk::Lane lane = start_dpdk(options.hugepages);
+  Supply supply(lane);
+  std::vector<std::unique_ptr<Subject>> subjects;
+  std::vector<Result> results;
+  const std::vector<Point> points = chosen_points(options);
+  for (const Point& point : points) {
+    progress(fmt::format("preparing {} of {}: {}", subjects.size() + 1, points.size(), point.name));
+    subjects.push_back(std::make_unique<Subject>(point, supply, lane));
+    results.push_back({.point = point, .ns = {}});
+  }
+  auto last_round = Clock::now();
+  for (uint32_t round = 0; round < options.rounds; ++round) {
+    progress(fmt::format("round {} of {}", round + 1, options.rounds));
+    std::this_thread::sleep_until(last_round + kOldEnough);
+    last_round = Clock::now();
+    for (size_t i = 0; i < subjects.size(); ++i) results[i].ns.push_back(subjects[i]->round(options.packets));
+  }
+  progress("");
+  for (size_t i = 0; i < subjects.size(); ++i) {
+    results[i].bytes_for_a_flow = subjects[i]->table_bytes_for_a_flow();
+    results[i].unstored = subjects[i]->unstored();
+  }
+  machine.load_after = load();
+  print_table(results, machine, options.packets);
+  if (!options.json.empty()) write_json(options.json, results, machine, options.packets);
+  subjects.clear();
+  return 0;
+}
+
+}  // namespace
+}  // namespace linimo::bench
+
+int main(int argc, char** argv) {
+  CLI::App app("Measures what forwarding a packet costs on one core.", "forwarding");
+  linimo::bench::Options options;
+  app.add_flag("--all", options.all, "every point, not only those that have a target");
+  app.add_flag("--list", options.list, "names the points");
+  app.add_flag("!--no-hugepages", options.hugepages, "do without; for a profiler: times then mean little");
+  app.add_option("--rounds", options.rounds, "measurements of each point")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  app.add_option("--packets", options.packets, "of each measurement, a multiple of 32")
+      ->capture_default_str();
+  app.add_option("--json", options.json, "write the results to this file");
+  app.add_option("POINT", options.names, "measure these, the base and the floors alone");
+  CLI11_PARSE(app, argc, argv);
+  options.packets = (options.packets + 31) / 32 * 32;
+  try {
+    return linimo::bench::run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "forwarding: {}\n", error.what());
+    return 1;
+  }
+}

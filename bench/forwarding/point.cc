@@ -1,0 +1,154 @@
+#include "bench/forwarding/point.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace linimo::bench {
+namespace {
+
+constexpr uint64_t kMillion = 1'000'000;
+
+struct Tracking {
+  const char* name;
+  linimo_tracking value;
+};
+
+/// A row here measures a way of tracking at every number of flows and under every attack.
+constexpr Tracking kTrackings[] = {{"full", LINIMO_TRACKING_FULL}, {"off", LINIMO_TRACKING_OFF}};
+
+Point base() {
+  Point point;
+  point.name = kBase;
+  point.axis = "base";
+  point.traffic.flows = kMillion;
+  return point;
+}
+
+template <typename Change>
+Point apart(std::string name, std::string axis, Change change) {
+  Point point = base();
+  point.name = std::move(name);
+  point.axis = std::move(axis);
+  change(point);
+  return point;
+}
+
+void add_flows(std::vector<Point>& points, const Tracking& tracking) {
+  constexpr struct {
+    const char* name;
+    uint64_t flows;
+  } kCounts[] = {{"1 k", 1000}, {"100 k", 100'000}, {"1 M", kMillion}, {"10 M", 10 * kMillion}};
+  constexpr struct {
+    const char* name;
+    Order order;
+  } kOrders[] = {{"uniform", Order::kUniform}, {"Zipf", Order::kZipf}};
+  for (const auto& order : kOrders) {
+    for (const auto& count : kCounts) {
+      const std::string name = std::string(count.name) + " flows " + order.name + ", " + tracking.name;
+      points.push_back(
+          apart(name, std::string("flows, ") + order.name + ", " + tracking.name, [&](Point& point) {
+            point.traffic.flows = count.flows;
+            point.traffic.order = order.order;
+            point.tracking = tracking.value;
+            if (tracking.value == LINIMO_TRACKING_FULL && count.flows == kMillion * 10 &&
+                order.order == Order::kUniform)
+              point.target_over_floor_ns = 35;
+          }));
+    }
+  }
+}
+
+void add_attacks(std::vector<Point>& points, const Tracking& tracking) {
+  const auto add = [&](const char* name, auto change) {
+    points.push_back(apart(std::string(name) + ", " + tracking.name, std::string("attacks, ") + tracking.name,
+                           [&](Point& point) {
+                             point.tracking = tracking.value;
+                             point.traffic.first_flow = 1U << 30;  // none of the table's
+                             point.table = Table::kFull;
+                             change(point);
+                           }));
+  };
+  add("each packet a new SYN", [](Point& point) {
+    point.traffic.syn = true;
+    point.traffic.order = Order::kNeverSeen;
+    if (point.tracking != LINIMO_TRACKING_OFF) point.target_times_floor = 5;
+  });
+  add("the same, and all entries young", [](Point& point) {
+    point.traffic.syn = true;
+    point.traffic.order = Order::kNeverSeen;
+    point.table = Table::kFullOfYoung;
+  });
+  add("ACKs of unknown flows", [](Point& point) { point.traffic.order = Order::kNeverSeen; });
+  add("65,536 SYNs replayed", [](Point& point) {
+    point.traffic.syn = true;
+    point.traffic.flows = 1 << 16;
+    point.traffic.order = Order::kInTurn;
+  });
+}
+
+/// Packets that end on their way, each a stage further than the one before it.
+void add_stages(std::vector<Point>& points) {
+  const auto add = [&](const char* name, auto change) {
+    points.push_back(apart(name, "stages", [&](Point& point) {
+      point.above = "floor of drops";
+      point.tracking = LINIMO_TRACKING_OFF;
+      change(point);
+    }));
+  };
+  add("parse, no VIP", [](Point& point) { point.traffic.for_a_vip = false; });
+  add("judge, no service", [](Point& point) { point.traffic.port = 9; });
+  add("hash, choose, no next hop", [](Point& point) { point.next_hop_known = false; });
+}
+
+std::vector<Point> make_points() {
+  std::vector<Point> points;
+  const auto add = [&](std::string name, std::string axis, auto change) {
+    points.push_back(apart(std::move(name), std::move(axis), change));
+  };
+  add("supply alone", "floor", [](Point& point) { point.loop = Loop::kReturn; });
+  add("floor", "floor", [](Point& point) { point.loop = Loop::kMacSwap; });
+  add("floor of drops", "floor", [](Point& point) { point.loop = Loop::kDrop; });
+  points.push_back(base());
+  points.back().target_over_floor_ns = 25;
+  for (const Tracking& tracking : kTrackings) add_flows(points, tracking);
+  for (const Tracking& tracking : kTrackings) add_attacks(points, tracking);
+  add("64 services, a pool each", "services",
+      [](Point& point) { point.traffic.services = point.pools = 64; });
+  add("1000 services, 100 pools", "services", [](Point& point) {
+    point.traffic.services = 1000;
+    point.pools = 100;
+    point.target_times_base = 1.5;
+  });
+  add("IPv6 in IPv6", "IPv6", [](Point& point) {
+    point.traffic.v6 = true;
+    point.above = "floor, IPv6";
+    point.target_times_base = 1.3;
+  });
+  add("floor, IPv6", "floor", [](Point& point) {
+    point.loop = Loop::kMacSwap;
+    point.traffic.v6 = true;
+  });
+  add("GRE", "encapsulation", [](Point& point) { point.encapsulation = LINIMO_ENCAP_GRE; });
+  add("GUE", "encapsulation", [](Point& point) { point.encapsulation = LINIMO_ENCAP_GUE; });
+  add("IPv6 in GUE over IPv6", "encapsulation", [](Point& point) {
+    point.encapsulation = LINIMO_ENCAP_GUE;
+    point.traffic.v6 = true;
+    point.above = "floor, IPv6";
+  });
+  add("IMIX", "sizes", [](Point& point) { point.traffic.sizes = Sizes::kImix; });
+  add_stages(points);
+  return points;
+}
+
+}  // namespace
+
+std::span<const Point> all_points() {
+  static const std::vector<Point> points = make_points();
+  return points;
+}
+
+bool is_essential(const Point& point) {
+  return point.axis == "base" || point.axis == "floor" || point.has_target();
+}
+
+}  // namespace linimo::bench

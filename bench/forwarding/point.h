@@ -1,0 +1,56 @@
+// The points that are measured: each a traffic and a configuration, apart from the base in one thing.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "bench/forwarding/traffic.h"
+#include "maglev/snapshot.h"
+
+namespace linimo::bench {
+
+/// What the worker has before its measured packets.
+enum class Table : uint8_t {
+  kOfTheFlows,  // an entry for each flow
+  kFull,        // of other flows' entries, as old as the rounds are apart
+  kFullOfYoung  // the same, made just before: none that may be displaced
+};
+
+/// What receives from the port.
+enum class Loop : uint8_t {
+  kWorker,
+  kMacSwap,  // the floor: the least that a forwarder does
+  kReturn,   // the supply alone: what was received is sent, nobody looks at it
+  kDrop      // the floor of what drops
+};
+
+struct Point {
+  std::string name;
+  std::string axis;  // what it varies; "stages": a part of the way
+  TrafficSpec traffic;
+  Loop loop = Loop::kWorker;
+  linimo_tracking tracking = LINIMO_TRACKING_FULL;
+  linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
+  Table table = Table::kOfTheFlows;
+  uint32_t pools = 1;
+  bool next_hop_known = true;
+  std::string above = "floor";  // the point whose time is subtracted
+  // 0: none. What is to be reached on one core:
+  double target_over_floor_ns = 0;
+  double target_times_floor = 0;
+  double target_times_base = 0;
+
+  bool has_target() const { return target_over_floor_ns + target_times_floor + target_times_base != 0; }
+};
+
+inline constexpr uint32_t kBackends = 100;  // of each pool
+inline constexpr uint32_t kTableSize = 65537;
+inline constexpr const char* kBase = "base";
+
+std::span<const Point> all_points();
+
+/// The floors, the base, and what has a target.
+bool is_essential(const Point& point);
+
+}  // namespace linimo::bench

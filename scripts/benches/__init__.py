@@ -1,0 +1,1 @@
+"""What `scripts/bench` does once everything is installed and built."""

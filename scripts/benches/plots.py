@@ -1,0 +1,125 @@
+"""Plots as SVG, written by hand: a few lines and bars need no library."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+WIDTH, HEIGHT = 760, 420
+LEFT, RIGHT, TOP, BOTTOM = 70, 200, 50, 60
+COLOURS = ["#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b7791f", "#c53030", "#4a5568"]
+
+
+def draw(parts: dict[str, Any], folder: Path) -> list[Path]:
+    """Draws what the parts allow; returns the files."""
+    if "forwarding" not in parts:
+        return []
+    points = parts["forwarding"]["points"]
+    drawings = {"cost_over_flows.svg": cost_over_flows(points), "cost_by_stage.svg": cost_by_stage(points)}
+    files = []
+    for name, svg in drawings.items():
+        if svg is not None:
+            (folder / name).write_text(svg)
+            files.append(folder / name)
+    return files
+
+
+def cost_over_flows(points: list[dict[str, Any]]) -> str | None:
+    """A line for each distribution and way of tracking: ns a packet over the number of flows, quartiles as bars."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for point in points:
+        if point["axis"].startswith("flows, "):
+            lines.setdefault(point["axis"].removeprefix("flows, "), []).append(point)
+    if not lines:
+        return None
+    floor = next(point for point in points if point["name"] == "floor")["ns"]
+    every = [point for line in lines.values() for point in line]
+    top = nice_top(max(point["quartiles_ns"][1] for point in every))
+    low = math.log10(min(point["flows"] for point in every))
+    high = math.log10(max(point["flows"] for point in every))
+
+    def x(flows: float) -> float:
+        return LEFT + (math.log10(flows) - low) / (high - low or 1) * (WIDTH - LEFT - RIGHT)
+
+    body = axis(top, "CPU time of a packet, ns")
+    for flows in sorted({point["flows"] for point in every}):
+        body += text(x(flows), HEIGHT - BOTTOM + 20, f"{flows:,}", "middle")
+    body += text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "flows", "middle")
+    body += (f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(floor, top):.1f}" y2="{y(floor, top):.1f}" stroke="#888" '
+             'stroke-dasharray="5 4"/>') + text(WIDTH - RIGHT + 8, y(floor, top) + 4, "floor: MAC swap")
+    for number, (name, line) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        line.sort(key=lambda point: point["flows"])
+        path = " ".join(f"{x(point['flows']):.1f},{y(point['ns'], top):.1f}" for point in line)
+        body += f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        for point in line:
+            least, most = point["quartiles_ns"]
+            body += (f'<line x1="{x(point["flows"]):.1f}" x2="{x(point["flows"]):.1f}" y1="{y(least, top):.1f}" '
+                     f'y2="{y(most, top):.1f}" stroke="{colour}"/><circle cx="{x(point["flows"]):.1f}" '
+                     f'cy="{y(point["ns"], top):.1f}" r="3" fill="{colour}"/>')
+        body += legend(number, colour, name)
+    return page("Forwarding one packet on one core, by the number of flows", body)
+
+
+def cost_by_stage(points: list[dict[str, Any]]) -> str | None:
+    """Stacked up: what each stage adds. Packets that end early show how far they came; the rest is differences."""
+    by_name = {point["name"]: point for point in points}
+    untracked = by_name.get("1 M flows uniform, off")
+    if untracked is None or "parse, no VIP" not in by_name:
+        return None
+    parse = by_name["parse, no VIP"]["over_floor_ns"]
+    judge = by_name["judge, no service"]["over_floor_ns"]
+    choose = by_name["hash, choose, no next hop"]["over_floor_ns"]
+    stages = [("receive, send (floor)", by_name["floor"]["ns"]), ("parse, match the VIP", parse),
+              ("judge, match the service", judge - parse), ("hash, slot, backend", choose - judge),
+              ("encapsulate, count", untracked["over_floor_ns"] - choose),
+              ("track the flow", by_name["base"]["ns"] - untracked["ns"])]
+    top = nice_top(sum(max(cost, 0) for _, cost in stages))
+    body = axis(top, "CPU time of a packet, ns")
+    begin = 0.0
+    width = (WIDTH - LEFT - RIGHT) / len(stages)
+    for number, (name, cost) in enumerate(stages):
+        end = begin + max(cost, 0)
+        colour = COLOURS[number % len(COLOURS)]
+        left = LEFT + number * width
+        body += (f'<rect x="{left + 6:.1f}" y="{y(end, top):.1f}" width="{width - 12:.1f}" '
+                 f'height="{y(begin, top) - y(end, top):.1f}" fill="{colour}"/>')
+        body += text(left + width / 2, y(end, top) - 6, f"{cost:.1f}", "middle") + legend(number, colour, name)
+        begin = end
+    return page("Forwarding one packet of a million tracked flows, stage by stage", body)
+
+
+def y(value: float, top: float) -> float:
+    return HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM)
+
+
+def nice_top(value: float) -> float:
+    step = 10 ** math.floor(math.log10(value))
+    return math.ceil(value / step * 2) / 2 * step
+
+
+def axis(top: float, label: str) -> str:
+    parts = text(LEFT, TOP - 12, label)
+    for fifth in range(6):
+        value = top * fifth / 5
+        parts += (f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value, top):.1f}" y2="{y(value, top):.1f}" '
+                  'stroke="#ddd"/>') + text(LEFT - 8, y(value, top) + 4, f"{value:g}", "end")
+    return parts
+
+
+def legend(number: int, colour: str, name: str) -> str:
+    at = TOP + number * 22
+    return (f'<rect x="{WIDTH - RIGHT + 10}" y="{at}" width="12" height="12" fill="{colour}"/>'
+            + text(WIDTH - RIGHT + 28, at + 11, name))
+
+
+def text(x: float, at: float, words: str, anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{at:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def page(title: str, body: str) -> str:
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" '
+            f'font-size="12"><rect width="100%" height="100%" fill="white"/><text x="{LEFT}" y="22" font-size="15">'
+            f'{escape(title)}</text>{body}</svg>\n')
