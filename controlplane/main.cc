@@ -17,7 +17,7 @@
 #include "controlplane/api/routes.h"
 #include "controlplane/config/file_watcher.h"
 #include "controlplane/controller.h"
-#include "controlplane/health/curl_prober.h"
+#include "controlplane/health/all_probers.h"
 #include "controlplane/log.h"
 #include "controlplane/metrics/metrics_listener.h"
 #include "controlplane/process_lock.h"
@@ -51,7 +51,7 @@ int serve(const std::filesystem::path& file) {
 
   boost::asio::io_context io(1);
   const NodeConfig node = config->node;
-  const auto prober = make_curl_prober(io);
+  const auto prober = make_all_probers(io);
   Controller controller(io, std::move(*config), *prober);
   HttpServer server(io, node.control_socket(),
                     [&](const HttpRequest& request) { return answer(request, controller); });

@@ -33,15 +33,16 @@ const char* encapsulation_name(linimo_encapsulation encapsulation) {
 
 json health_view(const std::optional<HealthCheckConfig>& health) {
   if (!health) return nullptr;
-  json view = {{"type", health->type == CheckType::kTcp ? "tcp" : "http"},
-               {"port", health->port},
+  json view = {{"type", kCheckTypeNames[static_cast<int>(health->type)]},
                {"interval_ms", health->interval.count()},
                {"timeout_ms", health->timeout.count()},
                {"rise", health->rise},
                {"fall", health->fall}};
-  if (health->type == CheckType::kHttp) {
+  if (health->port != 0) view["port"] = health->port;
+  if (health->type == CheckType::kHttp || health->type == CheckType::kHttps) {
     view["path"] = health->path;
-    view["status"] = {health->status_first, health->status_last};
+    view["status"] = json::array();
+    for (const StatusRange& range : health->statuses) view["status"].push_back({range.first, range.last});
   }
   return view;
 }

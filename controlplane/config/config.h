@@ -17,6 +17,7 @@
 
 #include <tl/expected.hpp>
 
+#include "controlplane/config/health_config.h"
 #include "controlplane/config/tcp_endpoint.h"
 #include "maglev/abi.h"
 #include "maglev/address.h"
@@ -24,25 +25,6 @@
 #include "maglev/snapshot.h"
 
 namespace linimo {
-
-enum class CheckType { kTcp, kHttp };
-
-/// How the backends of a pool are checked. A check succeeds when a TCP connection opens (kTcp), or when a GET
-/// is answered with a status in range (kHttp), within the timeout.
-struct HealthCheckConfig {
-  CheckType type = CheckType::kTcp;
-  uint16_t port = 0;
-  std::string path = "/";
-  std::string host;                          // of the Host header; empty: the backend's address
-  std::chrono::milliseconds interval{2000};  // from the start of one check to the start of the next
-  std::chrono::milliseconds timeout{1000};   // at most the interval
-  uint32_t rise = 2;                         // successes in a row that make a backend up
-  uint32_t fall = 3;                         // failures in a row that make it down
-  uint16_t status_first = 200;
-  uint16_t status_last = 399;
-
-  bool operator==(const HealthCheckConfig&) const = default;
-};
 
 struct BackendConfig {
   Address address;

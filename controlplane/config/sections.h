@@ -25,6 +25,7 @@ struct ServiceSection {
 };
 
 MetricsConfig read_metrics(const TomlValue& value);
+HealthCheckConfig read_health(const TomlValue& value);
 PoolSection read_pool(const TomlValue& value);
 ServiceSection read_service(const TomlValue& value, const std::vector<PoolSection>& pools);
 

@@ -1,174 +1,169 @@
 #include "controlplane/health/curl_prober.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
-#include <stdexcept>
+#include <string_view>
 #include <utility>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <curl/curl.h>
 #include <fmt/format.h>
-#include <sys/epoll.h>
+#include <strings.h>
+
+#include "controlplane/health/curl_multi.h"
+#include "controlplane/health/grpc_health.h"
 
 namespace linimo {
 namespace {
 
 constexpr size_t kMaxBodyBytes = 64 << 10;  // a longer answer is cut off: its status has been read by then
 
-template <auto free_function>
-struct FreeBy {
-  template <typename T>
-  void operator()(T* object) const {
-    free_function(object);
-  }
-};
-using EasyHandle = std::unique_ptr<CURL, FreeBy<curl_easy_cleanup>>;
-using MultiHandle = std::unique_ptr<CURLM, FreeBy<curl_multi_cleanup>>;
-using HeaderList = std::unique_ptr<curl_slist, FreeBy<curl_slist_free_all>>;
-
-class CurlProber;
-
 class CurlProbe final : public Probe {
  public:
-  CurlProbe(CurlProber& prober, const Address& backend, const HealthCheckConfig& config, Prober::Done done);
-  ~CurlProbe() override;
+  CurlProbe(CurlMulti& multi, const Address& backend, const HealthCheckConfig& config, Prober::Done done);
+  ~CurlProbe() override { multi_.remove(easy_.get()); }
 
-  CURL* handle() const { return easy_.get(); }
-  Verdict verdict(CURLcode result) const;
-  Prober::Done take_done() { return std::move(done_); }
+  void start() { multi_.add(easy_.get()); }
+  void finish(CURLcode result) {
+    const Verdict reached = verdict(result);
+    const Prober::Done done = std::move(done_);
+    done(reached);  // may destroy this
+  }
 
  private:
-  static size_t on_body(char*, size_t size, size_t count, void* self);
-  std::string connect_failure() const;
+  template <typename Value>
+  void set(CURLoption option, Value value) {
+    curl_easy_setopt(easy_.get(), option, value);
+  }
+  bool is(CheckType type) const { return config_.type == type; }
+  bool over_tls() const { return is(CheckType::kTls) || is(CheckType::kHttps) || config_.tls; }
+  bool connects_only() const { return is(CheckType::kTcp) || is(CheckType::kTls); }
 
-  CurlProber& prober_;
+  void set_target(const Address& backend);
+  void set_tls();
+  void set_grpc();
+  void add_header(const std::string& line);
+
+  static size_t on_header(char* data, size_t size, size_t count, void* self);
+  static size_t on_body(char* data, size_t size, size_t count, void* self);
+
+  Verdict verdict(CURLcode result) const;
+  Verdict http_verdict() const;
+  Verdict grpc_verdict() const;
+  std::string connect_failure() const;
+  std::string timeout_failure() const;
+  const char* name() const { return is(CheckType::kGrpc) ? "grpc" : "http"; }
+
+  CurlMulti& multi_;
   HealthCheckConfig config_;
   Prober::Done done_;
   HeaderList headers_;
-  EasyHandle easy_;
-  size_t body_bytes_ = 0;
+  HeaderList connect_to_;
+  std::string request_;  // body
+  std::string body_;
+  int grpc_status_ = -1;  // none yet
+  std::array<char, CURL_ERROR_SIZE> reason_{};
+  EasyHandle easy_;  // refers to those above
 };
 
-// libcurl says which sockets it waits for; they go into an epoll set of their own, and the event loop watches
-// that set as a single descriptor. So no socket is owned twice, whenever libcurl opens or closes it.
 class CurlProber final : public Prober {
  public:
   explicit CurlProber(boost::asio::io_context& io)
-      : multi_(curl_multi_init()), ready_(io, epoll_create1(EPOLL_CLOEXEC)), timer_(io) {
-    curl_multi_setopt(multi_.get(), CURLMOPT_SOCKETFUNCTION, &CurlProber::on_socket);
-    curl_multi_setopt(multi_.get(), CURLMOPT_SOCKETDATA, this);
-    curl_multi_setopt(multi_.get(), CURLMOPT_TIMERFUNCTION, &CurlProber::on_timer);
-    curl_multi_setopt(multi_.get(), CURLMOPT_TIMERDATA, this);
-    wait_for_sockets();
-  }
+      : multi_(io, [](CURL* easy, CURLcode result) {
+          CurlProbe* probe = nullptr;
+          curl_easy_getinfo(easy, CURLINFO_PRIVATE, &probe);
+          probe->finish(result);
+        }) {}
 
   std::unique_ptr<Probe> start(const Address& backend, const HealthCheckConfig& config, Done done) override {
-    auto probe = std::make_unique<CurlProbe>(*this, backend, config, std::move(done));
-    curl_multi_add_handle(multi_.get(), probe->handle());
+    auto probe = std::make_unique<CurlProbe>(multi_, backend, config, std::move(done));
+    probe->start();
     return probe;
   }
 
-  void cancel(CURL* easy) { curl_multi_remove_handle(multi_.get(), easy); }
-
  private:
-  static int on_socket(CURL*, curl_socket_t socket, int what, void* self, void*) {
-    auto& prober = *static_cast<CurlProber*>(self);
-    epoll_event event{};
-    event.data.fd = socket;
-    event.events = (what != CURL_POLL_OUT ? EPOLLIN : 0u) | (what != CURL_POLL_IN ? EPOLLOUT : 0u);
-    const int set = prober.ready_.native_handle();
-    if (what == CURL_POLL_REMOVE) {
-      epoll_ctl(set, EPOLL_CTL_DEL, socket, nullptr);
-    } else if (epoll_ctl(set, EPOLL_CTL_MOD, socket, &event) != 0) {
-      epoll_ctl(set, EPOLL_CTL_ADD, socket, &event);
-    }
-    return 0;
-  }
-
-  static int on_timer(CURLM*, long milliseconds, void* self) {
-    auto& prober = *static_cast<CurlProber*>(self);
-    if (milliseconds < 0) {
-      prober.timer_.cancel();
-      return 0;
-    }
-    prober.timer_.expires_after(std::chrono::milliseconds(milliseconds));
-    prober.timer_.async_wait([&prober](const boost::system::error_code& error) {
-      if (!error) prober.act(CURL_SOCKET_TIMEOUT, 0);
-    });
-    return 0;
-  }
-
-  void wait_for_sockets() {
-    ready_.async_wait(boost::asio::posix::descriptor_base::wait_read, [this](const auto& error) {
-      if (error) return;
-      std::array<epoll_event, 64> events;
-      const int count = epoll_wait(ready_.native_handle(), events.data(), events.size(), 0);
-      for (int i = 0; i < count; ++i) {
-        const uint32_t is = events[i].events;
-        act(events[i].data.fd, ((is & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) |
-                                   ((is & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
-                                   ((is & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0));
-      }
-      wait_for_sockets();
-    });
-  }
-
-  void act(curl_socket_t socket, int events) {
-    int running = 0;
-    curl_multi_socket_action(multi_.get(), socket, events, &running);
-    int left = 0;
-    while (const CURLMsg* message = curl_multi_info_read(multi_.get(), &left)) {
-      if (message->msg != CURLMSG_DONE) continue;
-      CurlProbe* probe = nullptr;
-      curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &probe);
-      const Verdict verdict = probe->verdict(message->data.result);
-      const Done done = probe->take_done();
-      done(verdict);  // may destroy the probe
-    }
-  }
-
-  MultiHandle multi_;
-  boost::asio::posix::stream_descriptor ready_;
-  boost::asio::steady_timer timer_;
+  CurlMulti multi_;
 };
 
-CurlProbe::CurlProbe(CurlProber& prober, const Address& backend, const HealthCheckConfig& config,
+CurlProbe::CurlProbe(CurlMulti& multi, const Address& backend, const HealthCheckConfig& config,
                      Prober::Done done)
-    : prober_(prober), config_(config), done_(std::move(done)), easy_(curl_easy_init()) {
-  CURL* easy = easy_.get();
-  const std::string host = backend.is_v4() ? backend.to_string() : "[" + backend.to_string() + "]";
-  const std::string url = fmt::format("http://{}:{}{}", host, config.port, config.path);
-  curl_easy_setopt(easy, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(easy, CURLOPT_PRIVATE, this);
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_PROXY, "");  // whatever the environment says
-  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
-  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(config.timeout.count()));
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(config.timeout.count()));
-  // A connection that is kept open would say nothing about whether a new client can still connect.
-  curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-  curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-  if (config.type == CheckType::kTcp) {
-    curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
+    : multi_(multi), config_(config), done_(std::move(done)), easy_(curl_easy_init()) {
+  set(CURLOPT_PRIVATE, this);
+  set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_PROXY, "");  // whatever the environment says
+  set(CURLOPT_PROTOCOLS_STR, "http,https");
+  set(CURLOPT_TIMEOUT_MS, static_cast<long>(config.timeout.count()));
+  set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(config.timeout.count()));
+  set(CURLOPT_FRESH_CONNECT, 1L);
+  set(CURLOPT_FORBID_REUSE, 1L);
+  set(CURLOPT_ERRORBUFFER, reason_.data());
+  set_target(backend);
+  if (over_tls()) set_tls();
+  if (connects_only()) {
+    set(CURLOPT_CONNECT_ONLY, 1L);  // with https: and the handshake
     return;
   }
-  curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-  curl_easy_setopt(easy, CURLOPT_USERAGENT, "linimo/" LINIMO_VERSION);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &CurlProbe::on_body);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, this);
-  if (!config.host.empty()) headers_.reset(curl_slist_append(nullptr, ("Host: " + config.host).c_str()));
-  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers_.get());
+  set(CURLOPT_PATH_AS_IS, 1L);
+  set(CURLOPT_USERAGENT, "linimo/" LINIMO_VERSION);
+  set(CURLOPT_WRITEFUNCTION, &CurlProbe::on_body);
+  set(CURLOPT_WRITEDATA, this);
+  if (is(CheckType::kGrpc)) set_grpc();
+  set(CURLOPT_HTTPHEADER, headers_.get());
 }
 
-CurlProbe::~CurlProbe() {
-  prober_.cancel(easy_.get());
+void CurlProbe::set_target(const Address& backend) {
+  const std::string address = backend.is_v4() ? backend.to_string() : "[" + backend.to_string() + "]";
+  const std::string path = connects_only() ? "/" : is(CheckType::kGrpc) ? kGrpcHealthPath : config_.path;
+  // In TLS the name is asked for (SNI, RFC 6066, 3) and verified, so it stands in the URL, and the connection
+  // goes to the backend all the same. In plain HTTP it is a header's value, which may have a port of its own.
+  const bool in_url = !config_.host.empty() && !is(CheckType::kHttp);
+  const std::string url = fmt::format("{}://{}:{}{}", over_tls() ? "https" : "http",
+                                      in_url ? config_.host : address, config_.port, path);
+  set(CURLOPT_URL, url.c_str());
+  if (in_url) {
+    connect_to_.reset(curl_slist_append(nullptr, fmt::format("::{}:{}", address, config_.port).c_str()));
+    set(CURLOPT_CONNECT_TO, connect_to_.get());
+  } else if (!config_.host.empty()) {
+    add_header("Host: " + config_.host);
+  }
 }
 
-size_t CurlProbe::on_body(char*, size_t size, size_t count, void* self) {
-  auto& probe = *static_cast<CurlProbe*>(self);
-  probe.body_bytes_ += size * count;
-  return probe.body_bytes_ <= kMaxBodyBytes ? size * count : 0;
+void CurlProbe::set_tls() {
+  set(CURLOPT_SSL_VERIFYPEER, config_.verify ? 1L : 0L);
+  set(CURLOPT_SSL_VERIFYHOST, config_.verify ? 2L : 0L);
+  set(CURLOPT_SSL_SESSIONID_CACHE, 0L);  // a resumed session would not test the certificate's key
+  if (!config_.ca_file.empty()) set(CURLOPT_CAINFO, config_.ca_file.c_str());
+}
+
+void CurlProbe::set_grpc() {
+  request_ = grpc_health_request(config_.service);
+  set(CURLOPT_HTTP_VERSION,
+      static_cast<long>(over_tls() ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE));
+  set(CURLOPT_POSTFIELDSIZE, static_cast<long>(request_.size()));
+  set(CURLOPT_POSTFIELDS, request_.data());
+  set(CURLOPT_HEADERFUNCTION, &CurlProbe::on_header);  // of trailers too
+  set(CURLOPT_HEADERDATA, this);
+  add_header("Content-Type: application/grpc");
+  add_header("TE: trailers");
+}
+
+void CurlProbe::add_header(const std::string& line) {
+  headers_.reset(curl_slist_append(headers_.release(), line.c_str()));
+}
+
+size_t CurlProbe::on_header(char* data, size_t size, size_t count, void* self) {
+  constexpr std::string_view kStatus = "grpc-status:";
+  const std::string line(data, size * count);
+  if (strncasecmp(line.c_str(), kStatus.data(), kStatus.size()) == 0)
+    static_cast<CurlProbe*>(self)->grpc_status_ = std::atoi(line.c_str() + kStatus.size());
+  return size * count;
+}
+
+/// Taking less than there is ends the transfer.
+size_t CurlProbe::on_body(char* data, size_t size, size_t count, void* self) {
+  std::string& body = static_cast<CurlProbe*>(self)->body_;
+  const size_t taken = std::min(size * count, kMaxBodyBytes - body.size());
+  body.append(data, taken);
+  return taken;
 }
 
 std::string CurlProbe::connect_failure() const {
@@ -177,29 +172,56 @@ std::string CurlProbe::connect_failure() const {
   return fmt::format("connect: {}", error != 0 ? std::strerror(static_cast<int>(error)) : "no connection");
 }
 
+std::string CurlProbe::timeout_failure() const {
+  long connected = 0;  // from which port; the time of it is set after TLS only
+  curl_off_t handshaken = 0;
+  curl_easy_getinfo(easy_.get(), CURLINFO_LOCAL_PORT, &connected);
+  curl_easy_getinfo(easy_.get(), CURLINFO_APPCONNECT_TIME_T, &handshaken);
+  const std::string missing = connected == 0                  ? "connect: no answer"
+                              : over_tls() && handshaken == 0 ? "tls: no handshake"
+                                                              : fmt::format("{}: no whole answer", name());
+  return fmt::format("{} within {} ms", missing, config_.timeout.count());
+}
+
 Verdict CurlProbe::verdict(CURLcode result) const {
-  const bool cut_off = result == CURLE_WRITE_ERROR && body_bytes_ > kMaxBodyBytes;
-  if (result == CURLE_OPERATION_TIMEDOUT) {
-    curl_off_t connected = 0;
-    curl_easy_getinfo(easy_.get(), CURLINFO_CONNECT_TIME_T, &connected);
-    return {false,
-            fmt::format("{} within {} ms", connected == 0 ? "connect: no answer" : "http: no whole answer",
-                        config_.timeout.count())};
-  }
+  const bool cut_off = result == CURLE_WRITE_ERROR && body_.size() == kMaxBodyBytes;
+  if (result == CURLE_OPERATION_TIMEDOUT) return {false, timeout_failure()};
   if (result == CURLE_COULDNT_CONNECT) return {false, connect_failure()};
-  if (result != CURLE_OK && !cut_off) return {false, fmt::format("http: {}", curl_easy_strerror(result))};
-  if (config_.type == CheckType::kTcp) return {true, {}};
+  if (result == CURLE_SSL_CONNECT_ERROR || result == CURLE_PEER_FAILED_VERIFICATION ||
+      result == CURLE_SSL_CACERT_BADFILE) {
+    return {false, fmt::format("tls: {}", reason_[0] != 0 ? reason_.data() : curl_easy_strerror(result))};
+  }
+  if (result != CURLE_OK && !cut_off)
+    return {false, fmt::format("{}: {}", name(), curl_easy_strerror(result))};
+  if (connects_only()) return {true, {}};
+  return is(CheckType::kGrpc) ? grpc_verdict() : http_verdict();
+}
+
+Verdict CurlProbe::http_verdict() const {
   long status = 0;
   curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
-  if (status >= config_.status_first && status <= config_.status_last) return {true, {}};
-  return {false, fmt::format("http: status {}", status)};
+  const bool wanted =
+      std::any_of(config_.statuses.begin(), config_.statuses.end(),
+                  [&](const StatusRange& range) { return status >= range.first && status <= range.last; });
+  if (!wanted) return {false, fmt::format("http: status {}", status)};
+  if (body_.find(config_.body) == std::string::npos) return {false, "http: the body is not as expected"};
+  return {true, {}};
+}
+
+Verdict CurlProbe::grpc_verdict() const {
+  long status = 0;
+  curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
+  if (status != 200) return {false, fmt::format("grpc: HTTP status {}", status)};
+  if (grpc_status_ != 0) return {false, fmt::format("grpc: status {}", grpc_status_)};
+  const auto serving = grpc_serving_status(body_);
+  if (!serving) return {false, "grpc: not a HealthCheckResponse"};
+  if (*serving != kGrpcServing) return {false, fmt::format("grpc: serving status {}", *serving)};
+  return {true, {}};
 }
 
 }  // namespace
 
 std::unique_ptr<Prober> make_curl_prober(boost::asio::io_context& io) {
-  static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (ready != CURLE_OK) throw std::runtime_error("libcurl does not start");
   return std::make_unique<CurlProber>(io);
 }
 

@@ -1,4 +1,5 @@
-// Health checks by libcurl: any number at once on the event loop's thread, none of them blocking it.
+// The checks that libcurl performs: tcp, http, tls, https, grpc. Each on a connection of its own: one that is
+// kept open would say nothing about whether a new client can still connect.
 #pragma once
 
 #include <memory>

@@ -187,12 +187,9 @@ TEST_F(ConfigTest, RefusesWrongPools) {
            "{ address = \"10.0.1.1\", server_id = \"ab\" }, { address = \"10.0.1.2\", server_id = \"AB\" }"),
        "12:94: a second backend with this server id"},
       {with_pool_line("table_size = 65536"), "12:14: 65536 is not a prime; expected a prime, such as 65537"},
-      {with_pool_line("health = { type = \"icmp\", port = 1 }"), "12:19: \"icmp\" is not known here"},
       {with_pool_line("health = { type = \"tcp\" }"),
        "12:10: \"port\" is missing; expected the port to check"},
       {with_pool_line("health = { type = \"tcp\", port = 65536 }"), "12:33: 65536 is out of range"},
-      {with_pool_line("health = { type = \"tcp\", port = 1, path = \"/\" }"),
-       "12:43: \"path\" means nothing to a tcp"},
       {with_pool_line("health = { type = \"tcp\", port = 1, interval = \"2 s\" }"),
        "12:47: not a duration; expected"},
       {with_pool_line("health = { type = \"tcp\", port = 1, interval = \"1s\", timeout = \"2s\" }"),
@@ -224,6 +221,81 @@ TEST_F(ConfigTest, RefusesWrongPools) {
   for (const auto& [text, error] : cases) {
     const std::string found = error_of(text);
     EXPECT_TRUE(found.starts_with(error)) << "gave: " << found << "\nnot:  " << error;
+    EXPECT_NE(found.find("expected"), std::string::npos) << found;
+  }
+}
+
+TEST_F(ConfigTest, ReadsEveryKindOfCheck) {
+  const auto health = [&](const std::string& text) {
+    const auto config = load(with_pool_line("health = { " + text + " }"));
+    EXPECT_TRUE(config) << text << ": " << config.error();
+    return config ? *config->pools[0].health : HealthCheckConfig{};
+  };
+  EXPECT_EQ(health("type = \"tls\", port = 443").type, CheckType::kTls);
+  const auto https =
+      health("type = \"https\", port = 443, host = \"www.example.org\", verify = true, ca_file = \"" +
+             seed_.string() + "\", status = \"200-299,304\", body = \"well\"");
+  EXPECT_EQ(https.type, CheckType::kHttps);
+  EXPECT_EQ(https.statuses, (std::vector<StatusRange>{{200, 299}, {304, 304}}));
+  EXPECT_TRUE(https.verify);
+  EXPECT_EQ(health("type = \"http\", port = 80, status = 204").statuses,
+            (std::vector<StatusRange>{{204, 204}}));
+  EXPECT_EQ(health("type = \"http\", port = 80, status = [200, 204]").statuses,
+            (std::vector<StatusRange>{{200, 204}}));
+  EXPECT_EQ(health("type = \"grpc\", port = 50051, service = \"a.B\"").service, "a.B");
+  const auto udp = health("type = \"udp\", port = 1, send = \"ping\", expect_hex = \"00ff\"");
+  EXPECT_EQ(udp.send, "ping");
+  EXPECT_EQ(udp.expect, std::string("\0\xff", 2));
+  const auto dns =
+      health("type = \"dns\", query = \"example.org\", record = \"AAAA\", expect = \"2001:db8::1\"");
+  EXPECT_EQ(dns.port, 53);
+  EXPECT_EQ(dns.record, 28);
+  EXPECT_EQ(dns.expect_address, Address::parse("2001:db8::1"));
+  EXPECT_EQ(health("type = \"icmp\"").type, CheckType::kIcmp);
+  EXPECT_EQ(health("type = \"exec\", program = \"disk\", port = 80").program, "disk");
+}
+
+TEST_F(ConfigTest, RefusesWrongChecks) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"type = \"ftp\"", "12:19: \"ftp\" is not known here"},
+      {"type = \"icmp\", port = 1", "12:34: \"port\" means nothing to a check of type icmp"},
+      {"type = \"tcp\", port = 1, path = \"/\"",
+       "12:43: \"path\" means nothing to a check of type tcp; expected it with type = \"http\" or \"https\" "
+       "only"},
+      {"type = \"http\", port = 1, verify = true", "12:46: \"verify\" means nothing to a check of type http"},
+      {"type = \"http\", port = 1, status = \"200-\"", "12:46: not a set of statuses"},
+      {"type = \"http\", port = 1, status = \"299-200\"", "12:46: not a set of statuses"},
+      {"type = \"http\", port = 1, status = \"200,\"", "12:46: not a set of statuses"},
+      {"type = \"http\", port = 1, status = \"200-299-300\"", "12:46: not a set of statuses"},
+      {"type = \"http\", port = 1, status = \"99\"", "12:46: not a set of statuses"},
+      {"type = \"http\", port = 1, status = \"\"", "12:46: not a set of statuses"},
+      {"type = \"http\", port = 1, body = \"\"", "12:44: empty or too long"},
+      {"type = \"tls\", port = 1, verify = true", "12:45: there is no name to verify; expected host"},
+      {"type = \"tls\", port = 1, host = \"a:b\"", "12:43: not a host name"},
+      {"type = \"tls\", port = 1, ca_file = \"ca.pem\"", "12:46: not an absolute path"},
+      {"type = \"tls\", port = 1, ca_file = \"/ca.pem\"", "12:46: nothing is verified"},
+      {"type = \"tls\", port = 1, host = \"a\", verify = true, ca_file = \"/no/ca.pem\"",
+       "12:73: not a file that can be read"},
+      {"type = \"grpc\", port = 1, verify = true", "12:46: \"verify\" without TLS"},
+      {"type = \"grpc\", port = 1, service = \"a b\"", "12:47: \"a b\" is not a valid name"},
+      {"type = \"udp\", port = 1", "12:10: \"send\" is missing"},
+      {"type = \"udp\", port = 1, send = \"\"", "12:43: empty or too long"},
+      {"type = \"udp\", port = 1, send_hex = \"0\"", "12:47: not bytes in hexadecimal"},
+      {"type = \"udp\", port = 1, send_hex = \"0g\"", "12:47: not bytes in hexadecimal"},
+      {"type = \"udp\", port = 1, send = \"a\", send_hex = \"00\"", "12:59: send and send_hex"},
+      {"type = \"dns\"", "12:10: \"query\" is missing"},
+      {"type = \"dns\", query = \"a b\"", "12:34: not a host name"},
+      {"type = \"dns\", query = \"a\", record = \"MX\"", "12:48: \"MX\" is not known here"},
+      {"type = \"dns\", query = \"a\", expect = \"2001:db8::1\"",
+       "12:48: not an address that the answer may have"},
+      {"type = \"exec\"", "12:10: \"program\" is missing"},
+      {"type = \"exec\", program = \"../bin/sh\"", "12:37: \"../bin/sh\" is not a valid name"},
+      {"type = \"exec\", program = \"..\"", "12:37: a hidden file"},
+      {"type = \"exec\", program = \"a\", command = \"b\"", "12:42: unknown key \"command\""},
+  };
+  for (const auto& [check, error] : cases) {
+    const std::string found = error_of(with_pool_line("health = { " + check + " }"));
+    EXPECT_TRUE(found.starts_with(error)) << check << "\ngave: " << found << "\nnot:  " << error;
     EXPECT_NE(found.find("expected"), std::string::npos) << found;
   }
 }

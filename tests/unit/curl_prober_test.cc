@@ -120,9 +120,35 @@ TEST_F(CurlProberTest, JudgesByTheStatus) {
   Backend moved("HTTP/1.1 301 Moved\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n");
   EXPECT_TRUE(check(moved, http()).healthy) << "not followed";
   HealthCheckConfig exact = http();
-  exact.status_first = exact.status_last = 200;
+  exact.statuses = {{200, 200}, {302, 304}};
   Backend again("HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n");
   EXPECT_EQ(check(again, exact).detail, "http: status 301");
+}
+
+TEST_F(CurlProberTest, JudgesByTheBody) {
+  HealthCheckConfig config = http();
+  config.body = "all is well";
+  Backend well("HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\nyes, all is well");
+  EXPECT_TRUE(check(well, config).healthy);
+  Backend ill("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nall is ill.");
+  EXPECT_EQ(check(ill, config).detail, "http: the body is not as expected");
+  Backend late("HTTP/1.1 200 OK\r\n\r\n" + std::string(64 << 10, 'x') + "all is well");
+  EXPECT_EQ(check(late, config).detail, "http: the body is not as expected") << "behind the first 64 KiB";
+}
+
+TEST_F(CurlProberTest, TellsWhatIsNoTlsAndNoGrpc) {
+  Backend plain("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  HealthCheckConfig config = http();
+  for (const CheckType type : {CheckType::kTls, CheckType::kHttps}) {
+    config.type = type;
+    EXPECT_TRUE(check(plain, config).detail.starts_with("tls: ")) << check(plain, config).detail;
+  }
+  config.type = CheckType::kGrpc;
+  EXPECT_TRUE(check(plain, config).detail.starts_with("grpc: ")) << check(plain, config).detail;
+  Backend silent("silence");
+  EXPECT_EQ(check(silent, config).detail, "grpc: no whole answer within 150 ms");
+  config.type = CheckType::kTls;
+  EXPECT_EQ(check(silent, config).detail, "tls: no handshake within 150 ms");
 }
 
 TEST_F(CurlProberTest, IsBoundedWhateverTheOtherSideDoes) {

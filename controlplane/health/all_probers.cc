@@ -1,0 +1,59 @@
+#include "controlplane/health/all_probers.h"
+
+#include "controlplane/health/curl_prober.h"
+#include "controlplane/health/dns_prober.h"
+#include "controlplane/health/exec_prober.h"
+#include "controlplane/health/icmp_prober.h"
+#include "controlplane/health/udp_prober.h"
+
+namespace linimo {
+namespace {
+
+class AllProbers final : public Prober {
+ public:
+  explicit AllProbers(boost::asio::io_context& io)
+      : curl_(make_curl_prober(io)),
+        udp_(make_udp_prober(io)),
+        dns_(make_dns_prober(io)),
+        icmp_(make_icmp_prober(io)),
+        exec_(make_exec_prober(io)) {}
+
+  std::unique_ptr<Probe> start(const Address& backend, const HealthCheckConfig& config, Done done) override {
+    return prober_for(config.type).start(backend, config, std::move(done));
+  }
+
+ private:
+  Prober& prober_for(CheckType type) {
+    switch (type) {
+      case CheckType::kUdp:
+        return *udp_;
+      case CheckType::kDns:
+        return *dns_;
+      case CheckType::kIcmp:
+        return *icmp_;
+      case CheckType::kExec:
+        return *exec_;
+      case CheckType::kTcp:
+      case CheckType::kHttp:
+      case CheckType::kTls:
+      case CheckType::kHttps:
+      case CheckType::kGrpc:
+        break;
+    }
+    return *curl_;
+  }
+
+  std::unique_ptr<Prober> curl_;
+  std::unique_ptr<Prober> udp_;
+  std::unique_ptr<Prober> dns_;
+  std::unique_ptr<Prober> icmp_;
+  std::unique_ptr<Prober> exec_;
+};
+
+}  // namespace
+
+std::unique_ptr<Prober> make_all_probers(boost::asio::io_context& io) {
+  return std::make_unique<AllProbers>(io);
+}
+
+}  // namespace linimo

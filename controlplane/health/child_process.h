@@ -1,0 +1,23 @@
+// A program run with as few rights as can be. Only for a process with one thread: it forks.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "maglev/unique_fd.h"
+
+namespace linimo {
+
+struct ChildProcess {
+  int pid = -1;     // and its process group
+  UniqueFd ended;   // a pidfd: readable when it has ended
+  UniqueFd output;  // standard output and error, not blocking
+};
+
+/// Starts argv[0], a path. The error says why that was not possible; that it cannot be executed is among
+/// them.
+tl::expected<ChildProcess, std::string> start_unprivileged(const std::vector<std::string>& argv);
+
+}  // namespace linimo

@@ -1,0 +1,37 @@
+// An address and a port as the system's calls take them.
+#pragma once
+
+#include <cstring>
+
+#include <netinet/in.h>
+
+#include "maglev/address.h"
+
+namespace linimo {
+
+struct SocketAddress {
+  SocketAddress(const Address& address, uint16_t port) {
+    if (address.is_v4()) {
+      v4.sin_family = AF_INET;
+      v4.sin_port = htons(port);
+      v4.sin_addr.s_addr = address.v4_network_order();
+      size = sizeof v4;
+    } else {
+      v6 = {};
+      v6.sin6_family = AF_INET6;
+      v6.sin6_port = htons(port);
+      std::memcpy(&v6.sin6_addr, address.bytes.data(), sizeof v6.sin6_addr);
+      size = sizeof v6;
+    }
+  }
+  int family() const { return any.sa_family; }
+
+  union {
+    sockaddr any;
+    sockaddr_in v4{};
+    sockaddr_in6 v6;
+  };
+  socklen_t size = 0;
+};
+
+}  // namespace linimo

@@ -1,0 +1,129 @@
+// Checks by a program: its exit code decides; it runs without rights, for a bounded time, with bounded
+// output, and leaves no process behind.
+
+#include "controlplane/health/exec_prober.h"
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include "tests/unit/fake_dataplane.h"
+#include "tests/unit/temporary_folder.h"
+
+namespace linimo {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Ended, and not yet cleared away by whoever inherited it.
+bool is_zombie(int pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string number, name, state;
+  stat >> number >> name >> state;
+  return state == "Z";
+}
+
+class ExecProberTest : public testing::Test {
+ protected:
+  ExecProberTest() { std::filesystem::permissions(folder_.path(), std::filesystem::perms(0755)); }
+
+  std::unique_ptr<Probe> start(const std::string& script, milliseconds timeout, Prober::Done done) {
+    folder_.write("check", script, 0755);
+    HealthCheckConfig config;
+    config.type = CheckType::kExec;
+    config.program = "check";
+    config.port = 80;
+    config.timeout = timeout;
+    return prober_->start(*Address::parse("10.0.1.1"), config, std::move(done));
+  }
+  Verdict check(const std::string& script, milliseconds timeout = milliseconds(3000)) {
+    std::optional<Verdict> verdict;
+    const auto probe = start(script, timeout, [&](const Verdict& v) { verdict = v; });
+    EXPECT_TRUE(run_until(io_, [&] { return verdict.has_value(); }));
+    return verdict.value_or(Verdict{});
+  }
+  /// What a script prints, by way of a failure's detail.
+  std::string output_of(const std::string& commands) {
+    const std::string detail = check("#!/bin/sh\n" + commands + "\nexit 7\n").detail;
+    constexpr std::string_view kPrefix = "exec: exit code 7: ";
+    return detail.starts_with(kPrefix) ? detail.substr(kPrefix.size()) : "?? " + detail;
+  }
+
+  TemporaryFolder folder_;
+  boost::asio::io_context io_;
+  std::unique_ptr<Prober> prober_ = make_exec_prober(io_, folder_.path());
+};
+
+TEST_F(ExecProberTest, JudgesByTheExitCode) {
+  EXPECT_TRUE(check("#!/bin/sh\nexit 0\n").healthy);
+  EXPECT_EQ(check("#!/bin/sh\nexit 3\n").detail, "exec: exit code 3");
+  EXPECT_EQ(check("#!/bin/sh\necho 'disk full'; echo more; exit 3\n").detail, "exec: exit code 3: disk full");
+  EXPECT_EQ(check("#!/bin/sh\nkill -9 $$\n").detail, "exec: ended by signal 9");
+}
+
+TEST_F(ExecProberTest, TellsTheAddressAndThePort) {
+  EXPECT_EQ(output_of("echo \"$# $1 $2\""), "2 10.0.1.1 80");
+}
+
+TEST_F(ExecProberTest, RunsWithoutRights) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root has rights to give up";
+  EXPECT_EQ(output_of("id -u; "), "65534");
+  EXPECT_EQ(output_of("id -G"), "65534");
+  EXPECT_EQ(output_of("grep NoNewPrivs /proc/self/status"), "NoNewPrivs:?1");
+  EXPECT_EQ(output_of("env | grep -v PWD | grep -v '^_=' | tr '\\n' ' '"),
+            "PATH=/usr/local/bin:/usr/bin:/bin ");
+  const UniqueFd ours(open("/dev/null", O_RDONLY));  // without O_CLOEXEC
+  EXPECT_EQ(output_of("ls /proc/self/fd | tr '\\n' ' '"), "0 1 2 3 ") << "3 is the folder that ls reads";
+}
+
+TEST_F(ExecProberTest, SaysWhatCannotBeRun) {
+  folder_.write("check", "#!/bin/sh\n", 0644);
+  HealthCheckConfig config;
+  config.type = CheckType::kExec;
+  for (const auto& [program, reason] :
+       {std::pair("check", "Permission denied"), {"nothing", "No such file or directory"}}) {
+    config.program = program;
+    std::optional<Verdict> verdict;
+    const auto probe =
+        prober_->start(*Address::parse("10.0.1.1"), config, [&](const Verdict& v) { verdict = v; });
+    ASSERT_TRUE(run_until(io_, [&] { return verdict.has_value(); }));
+    EXPECT_EQ(verdict->detail, "exec: " + (folder_.path() / program).string() + ": " + reason);
+  }
+}
+
+TEST_F(ExecProberTest, BoundsTheTimeAndEndsWhatItStarted) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto pid_file = folder_.write("pid", "", 0666);
+  EXPECT_EQ(
+      check("#!/bin/sh\nsleep 60 & echo $! > " + pid_file.string() + "; wait\n", milliseconds(300)).detail,
+      "exec: not done within 300 ms");
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(1500));
+  int grandchild = 0;
+  std::ifstream(pid_file) >> grandchild;
+  ASSERT_GT(grandchild, 0);
+  EXPECT_TRUE(run_until(io_, [&] { return kill(grandchild, 0) != 0 || is_zombie(grandchild); }))
+      << "what the program started ends with it";
+}
+
+TEST_F(ExecProberTest, BoundsTheOutput) {
+  EXPECT_EQ(check("#!/bin/sh\nwhile :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done\n").detail,
+            "exec: more than 4096 bytes of output");
+  EXPECT_TRUE(check("#!/bin/sh\nhead -c 4096 /dev/zero\n").healthy);
+  EXPECT_EQ(output_of("head -c 1000 /dev/zero | tr '\\0' x").size(), 200u);
+  EXPECT_EQ(output_of("printf 'a\\033[31mb\\377'"), "a?[31mb?") << "nothing that a terminal would obey";
+}
+
+TEST_F(ExecProberTest, LeavesNoProcessBehind) {
+  while (waitpid(-1, nullptr, 0) > 0) continue;  // those of other tests, whose probers are gone
+  int verdicts = 0;
+  start("#!/bin/sh\nsleep 60\n", milliseconds(5000), [&](const Verdict&) { ++verdicts; }).reset();
+  run_for(io_, milliseconds(50));
+  EXPECT_EQ(verdicts, 0);
+  check("#!/bin/sh\n:\n");  // the next check clears away those that were killed
+  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
+  EXPECT_EQ(errno, ECHILD);
+}
+
+}  // namespace
+}  // namespace linimo
