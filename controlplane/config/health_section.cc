@@ -88,10 +88,9 @@ std::vector<StatusRange> read_status_set(const TomlValue& value) {
     auto [rest, error] = std::from_chars(text.data(), end, range.first);
     range.last = range.first;
     if (error == std::errc{} && rest != end && *rest == '-') {
-      std::tie(rest, error) = [&] {
-        const auto parsed = std::from_chars(rest + 1, end, range.last);
-        return std::pair(parsed.ptr, parsed.ec);
-      }();
+      const std::from_chars_result last = std::from_chars(rest + 1, end, range.last);
+      rest = last.ptr;
+      error = last.ec;
     }
     if (error != std::errc{} || range.first < 100 || range.last > 599 || range.last < range.first ||
         (rest != end && *rest != ',')) {
