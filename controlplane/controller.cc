@@ -183,8 +183,10 @@ void Controller::on_connected(const DataplanePeer& peer, LiveTables live,
   last_loss_.clear();
   peer_ = peer;
   counters_ = std::move(counters);
+  const bool ours = live_.generation != 0 && live.bytes == live_.bytes;
   live_ = std::move(live);
   live_is_read_ = true;
+  if (!ours) learn_slots();
   last_generation_ = std::max(last_generation_, live_.generation);
   if (!live_.bytes.empty()) link_.prepare(live_.bytes);
   if (!learned_) {
@@ -196,6 +198,11 @@ void Controller::on_connected(const DataplanePeer& peer, LiveTables live,
   begin_checks();
   inherit_live_states();
   evaluate_after(milliseconds(0));
+}
+
+/// What is live was not published by this process, or not last.
+void Controller::learn_slots() {
+  if (const auto view = SnapshotView::validate(live_.bytes)) learning_.resume(*view, Clock::now());
 }
 
 void Controller::on_lost(const std::string& reason) {
@@ -217,6 +224,7 @@ void Controller::on_accepted(uint64_t generation) {
   spare_ = std::exchange(live_.bytes, std::move(publishing_));
   live_is_read_ = false;
   publishing_.clear();
+  learning_.accepted();
   last_generation_ = generation;
   last_refusal_.clear();
   log_info("generation accepted", {{"generation", generation},
@@ -260,10 +268,11 @@ void Controller::evaluate() {
   }
   const auto start = Clock::now();
   const uint64_t generation = last_generation_ + 1;
-  const SnapshotSpec spec = planner_.plan(
+  SnapshotSpec spec = planner_.plan(
       config_, [this](const BackendKey& key) { return monitor_.state(key); }, ids_, generation);
   changed_meanwhile_ = !link_.ready();
   if (changed_meanwhile_) return;  // the answer, or the next connection, brings us here again
+  learning_.plan(spec, start);
   build_snapshot(spec, spare_);
   if (same_tables(spare_, live_.bytes)) {
     log_debug("tables are live already", {{"generation", live_.generation}});

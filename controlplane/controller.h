@@ -24,6 +24,7 @@
 #include "controlplane/health/monitor.h"
 #include "controlplane/tables/dataplane_link.h"
 #include "controlplane/tables/ids.h"
+#include "controlplane/tables/learning.h"
 #include "controlplane/tables/planner.h"
 
 namespace linimo {
@@ -70,6 +71,7 @@ class Controller final : private DataplaneLink::Observer {
   const LiveTables& live();
   void begin_checks();
   void inherit_live_states();
+  void learn_slots();
   tl::expected<void, std::string> hold_ids(const Config& config);
   void evaluate_after(std::chrono::milliseconds delay);
   void evaluate();
@@ -79,6 +81,7 @@ class Controller final : private DataplaneLink::Observer {
   NodeConfig running_node_;  // as the data plane read it when it started
   HealthMonitor monitor_;
   Planner planner_;
+  Learning learning_;
   Ids ids_;
   DataplaneLink link_;
   boost::asio::steady_timer evaluation_;

@@ -112,7 +112,7 @@ int run(const std::string& config_file) {
   if (xdp)
     started = xdp::XdpEngine::start(*config, loop);
   else
-    started = dpdk::DpdkEngine::start(*config, *guardian);
+    started = dpdk::DpdkEngine::start(*config, *guardian, loop);
   if (!started) {
     spdlog::error("{}", started.error());
     return 1;

@@ -16,7 +16,7 @@
 #include <linux/types.h>
 
 #define LINIMO_SNAPSHOT_MAGIC 0x504e53204f4d4e4cULL /* "LNMO SNP" read as bytes */
-#define LINIMO_ABI_VERSION 2u
+#define LINIMO_ABI_VERSION 3u
 
 #define LINIMO_NAME_SIZE 64u            /* with the terminating NUL */
 #define LINIMO_MAX_SERVICES 4096u       /* service ids fit 12 bits of a connection table entry */
@@ -40,11 +40,17 @@ enum linimo_section {
   LINIMO_SECTION_SOURCES,
   LINIMO_SECTION_POOLS,
   LINIMO_SECTION_BACKENDS,
+  LINIMO_SECTION_UNSETTLED,
   LINIMO_SECTION_SLOTS,
   LINIMO_SECTION_COUNT
 };
 
-enum linimo_tracking { LINIMO_TRACKING_OFF, LINIMO_TRACKING_FULL, LINIMO_TRACKING_COUNT };
+enum linimo_tracking {
+  LINIMO_TRACKING_OFF,
+  LINIMO_TRACKING_FULL,
+  LINIMO_TRACKING_ADAPTIVE, /* only flows of slots that are not settled */
+  LINIMO_TRACKING_COUNT
+};
 enum linimo_encapsulation { LINIMO_ENCAP_IPIP, LINIMO_ENCAP_GRE, LINIMO_ENCAP_GUE, LINIMO_ENCAP_COUNT };
 enum linimo_backend_state {
   LINIMO_BACKEND_UP,
@@ -139,6 +145,8 @@ struct linimo_pool {
   __u64 digest;
   __u64 slots_checksum; /* XXH3-64 of the table_size slots: with a hundred tables, one that changed is one to
                            hash */
+  __u32 unsettled_first;
+  __u32 unsettled_count;
 };
 
 /* Members of the table come first, sorted by address; then the pool's other backends, sorted. */
@@ -149,6 +157,14 @@ struct linimo_backend {
   __u32 state;
   __u32 reserved;
   __u64 server_id; /* its bytes read as a big-endian integer; unique in the pool; 0 where the pool has none */
+};
+
+/* A slot whose backend has changed, while flows that were there before may not have been heard of yet: those
+ * that no connection table knows and that do not begin go to the base. Of one pool sorted by slot. */
+struct linimo_unsettled {
+  __u32 slot;
+  __u16 base;       /* the backend before the change: index into the pool's backends */
+  __u16 learning_s; /* that are left, from when the snapshot is taken over: 1 to LINIMO_MAX_IDLE_TIMEOUT_S */
 };
 
 typedef __u16 linimo_slot; /* index into the pool's backends, or LINIMO_NO_BACKEND */
@@ -216,8 +232,9 @@ LINIMO_ASSERT_SIZE(struct linimo_vip, 32);
 LINIMO_ASSERT_SIZE(struct linimo_rule, 8);
 LINIMO_ASSERT_SIZE(struct linimo_source, 24);
 LINIMO_ASSERT_SIZE(struct linimo_service, 96);
-LINIMO_ASSERT_SIZE(struct linimo_pool, 104);
+LINIMO_ASSERT_SIZE(struct linimo_pool, 112);
 LINIMO_ASSERT_SIZE(struct linimo_backend, 40);
+LINIMO_ASSERT_SIZE(struct linimo_unsettled, 8);
 LINIMO_ASSERT_SIZE(struct linimo_key4, 16);
 LINIMO_ASSERT_SIZE(struct linimo_key6, 40);
 #undef LINIMO_ASSERT_SIZE

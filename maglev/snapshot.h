@@ -60,6 +60,13 @@ struct PoolTable {
 /// The members are the backends that take slots, in any order.
 std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> backends, uint32_t table_size);
 
+/// A slot that is not settled (linimo_unsettled).
+struct UnsettledSpec {
+  uint32_t slot;
+  Address base;         // of a backend of the pool
+  uint16_t learning_s;  // left
+};
+
 struct PoolSpec {
   std::string name;  // shorter than LINIMO_NAME_SIZE
   linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
@@ -67,6 +74,7 @@ struct PoolSpec {
   uint8_t server_id_length = 0;            // bytes; 0: the backends have no server ids
   std::vector<BackendSpec> backends;       // addresses and ids unique; any order, a snapshot's being quickest
   std::shared_ptr<const PoolTable> table;  // made from these backends
+  std::vector<UnsettledSpec> unsettled = {};  // by slot
 };
 
 struct ServiceSpec {
@@ -163,10 +171,16 @@ class SnapshotView {
   std::span<const linimo_backend> backends() const {
     return section<linimo_backend>(LINIMO_SECTION_BACKENDS);
   }
+  std::span<const linimo_unsettled> unsettled() const {
+    return section<linimo_unsettled>(LINIMO_SECTION_UNSETTLED);
+  }
   std::span<const linimo_slot> slots() const { return section<linimo_slot>(LINIMO_SECTION_SLOTS); }
 
   std::span<const linimo_backend> backends(const linimo_pool& pool) const {
     return backends().subspan(pool.backend_first, pool.backend_count);
+  }
+  std::span<const linimo_unsettled> unsettled(const linimo_pool& pool) const {
+    return unsettled().subspan(pool.unsettled_first, pool.unsettled_count);
   }
   std::span<const linimo_slot> slots(const linimo_pool& pool) const {
     return slots().subspan(pool.slot_first, pool.table_size);

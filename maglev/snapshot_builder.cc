@@ -113,8 +113,19 @@ struct Sections {
   std::vector<linimo_source> sources;
   std::vector<linimo_pool> pools;
   std::vector<linimo_backend> backends;
+  std::vector<linimo_unsettled> unsettled;
   uint64_t slot_count = 0;
 };
+
+void add_unsettled(const PoolSpec& spec, std::span<const linimo_backend> backends,
+                   std::vector<linimo_unsettled>& out) {
+  if (spec.unsettled.empty()) return;
+  std::map<Address, uint16_t> index_of;
+  for (const linimo_backend& backend : backends)
+    index_of.emplace(Address::from_abi(backend.address), static_cast<uint16_t>(index_of.size()));
+  for (const UnsettledSpec& slot : spec.unsettled)
+    out.push_back({.slot = slot.slot, .base = index_of.at(slot.base), .learning_s = slot.learning_s});
+}
 
 void add_pool(const PoolSpec& spec, Sections& out) {
   linimo_pool pool{};
@@ -128,6 +139,8 @@ void add_pool(const PoolSpec& spec, Sections& out) {
   pool.gue_port = spec.encapsulation == LINIMO_ENCAP_GUE ? spec.gue_port : 0;
   pool.digest = spec.table->digest;
   pool.slots_checksum = spec.table->slots_checksum;
+  pool.unsettled_first = static_cast<uint32_t>(out.unsettled.size());
+  pool.unsettled_count = static_cast<uint32_t>(spec.unsettled.size());
   out.slot_count += pool.table_size;
   out.pools.push_back(pool);
 
@@ -146,6 +159,7 @@ void add_pool(const PoolSpec& spec, Sections& out) {
                             .reserved = 0,
                             .server_id = spec.server_id_length != 0 ? backend.server_id : 0});
   }
+  add_unsettled(spec, {out.backends.data() + pool.backend_first, pool.backend_count}, out.unsettled);
 }
 
 void add_service(const ServiceSpec& spec, Sections& out) {
@@ -305,6 +319,7 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   place<linimo_source>(header, LINIMO_SECTION_SOURCES, sections.sources.size());
   place<linimo_pool>(header, LINIMO_SECTION_POOLS, sections.pools.size());
   place<linimo_backend>(header, LINIMO_SECTION_BACKENDS, sections.backends.size());
+  place<linimo_unsettled>(header, LINIMO_SECTION_UNSETTLED, sections.unsettled.size());
   place<linimo_slot>(header, LINIMO_SECTION_SLOTS, sections.slot_count);
 
   const std::vector<linimo_pool> held = pools_in_place(bytes, header);
@@ -318,6 +333,7 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   copy<linimo_source>(bytes, header, LINIMO_SECTION_SOURCES, sections.sources);
   copy<linimo_pool>(bytes, header, LINIMO_SECTION_POOLS, sections.pools);
   copy<linimo_backend>(bytes, header, LINIMO_SECTION_BACKENDS, sections.backends);
+  copy<linimo_unsettled>(bytes, header, LINIMO_SECTION_UNSETTLED, sections.unsettled);
   for (size_t p = 0; p < spec.pools.size(); ++p) {
     const auto table = std::as_bytes(std::span(spec.pools[p].table->slots));
     const linimo_pool& pool = sections.pools[p];

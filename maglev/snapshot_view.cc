@@ -12,8 +12,8 @@ namespace {
 using Verdict = std::optional<std::string>;  // what is wrong, or nothing
 
 constexpr uint32_t kRecordSizes[LINIMO_SECTION_COUNT] = {
-    sizeof(linimo_vip),  sizeof(linimo_rule),    sizeof(linimo_service), sizeof(linimo_source),
-    sizeof(linimo_pool), sizeof(linimo_backend), sizeof(linimo_slot)};
+    sizeof(linimo_vip),  sizeof(linimo_rule),    sizeof(linimo_service),   sizeof(linimo_source),
+    sizeof(linimo_pool), sizeof(linimo_backend), sizeof(linimo_unsettled), sizeof(linimo_slot)};
 
 template <typename... Args>
 std::string wrong(fmt::format_string<Args...> format, Args&&... args) {
@@ -242,11 +242,26 @@ Verdict check_slots(const SnapshotView& view, const linimo_pool& pool, const std
   return std::nullopt;
 }
 
+Verdict check_unsettled(const SnapshotView& view, const linimo_pool& pool) {
+  uint64_t next = 0;
+  for (const linimo_unsettled& record : view.unsettled(pool)) {
+    if (record.slot < next || record.slot >= pool.table_size)
+      return wrong("unsettled slot {} of pool {}", record.slot, pool.name);
+    next = uint64_t{record.slot} + 1;
+    if (record.base >= pool.backend_count)
+      return wrong("base {} of slot {} among {} backends", record.base, record.slot, pool.backend_count);
+    if (record.learning_s == 0 || record.learning_s > LINIMO_MAX_IDLE_TIMEOUT_S)
+      return wrong("slot {} learning for {} s", record.slot, record.learning_s);
+  }
+  return std::nullopt;
+}
+
 Verdict check_pools(const SnapshotView& view, const std::byte* source, HeldTables& held) {
   held.resize(view.pools().size());
   std::vector<bool> seen(LINIMO_MAX_BACKEND_IDS);
   uint64_t next_slot = 0;
   uint64_t next_backend = 0;
+  uint64_t next_unsettled = 0;
   for (size_t p = 0; p < view.pools().size(); ++p) {
     const linimo_pool& pool = view.pools()[p];
     if (!terminated(pool.name)) return "pool name without an end";
@@ -268,11 +283,18 @@ Verdict check_pools(const SnapshotView& view, const std::byte* source, HeldTable
       return "pool's backends out of bounds";
     }
     next_backend += pool.backend_count;
+    if (pool.unsettled_first != next_unsettled ||
+        !in_bounds(next_unsettled, pool.unsettled_count, view.unsettled().size())) {
+      return "pool's unsettled slots out of bounds";
+    }
+    next_unsettled += pool.unsettled_count;
+    if (auto error = check_unsettled(view, pool)) return error;
     if (auto error = check_backends(view, pool, seen)) return error;
     if (auto error = check_slots(view, pool, source, held[p])) return error;
   }
   // An engine looks backends up by id: one that no pool owns would go in with an id that nobody checked.
   if (next_backend != view.backends().size()) return "backends that belong to no pool";
+  if (next_unsettled != view.unsettled().size()) return "unsettled slots that belong to no pool";
   if (next_slot != view.slots().size()) return "slots that belong to no pool";
   return std::nullopt;
 }

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <thread>
 
 #include <CLI/CLI.hpp>
@@ -64,12 +65,19 @@ dpdk::Lane start_dpdk(bool hugepages) {
   return lane;
 }
 
+/// The floors and the base, what was asked for, and what that is compared with.
 std::vector<Point> chosen_points(const Options& options) {
+  std::set<std::string> names(options.names.begin(), options.names.end());
+  for (const Point& point : all_points()) {
+    if (point.axis == "floor" || point.axis == "base") names.insert(point.name);
+    if (options.names.empty() ? options.all || is_essential(point) : names.contains(point.name)) {
+      names.insert(point.name);
+      for (const Target& target : point.targets) names.insert(target.point);
+    }
+  }
   std::vector<Point> chosen;
   for (const Point& point : all_points()) {
-    const bool named = std::ranges::count(options.names, point.name) != 0;
-    const bool needed = point.axis == "floor" || point.axis == "base";
-    if (options.names.empty() ? options.all || is_essential(point) : named || needed) chosen.push_back(point);
+    if (names.contains(point.name)) chosen.push_back(point);
   }
   return chosen;
 }

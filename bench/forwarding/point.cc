@@ -14,7 +14,8 @@ struct Tracking {
 };
 
 /// A row here measures a way of tracking at every number of flows and under every attack.
-constexpr Tracking kTrackings[] = {{"full", LINIMO_TRACKING_FULL}, {"off", LINIMO_TRACKING_OFF}};
+constexpr Tracking kTrackings[] = {
+    {"full", LINIMO_TRACKING_FULL}, {"adaptive", LINIMO_TRACKING_ADAPTIVE}, {"off", LINIMO_TRACKING_OFF}};
 
 Point base() {
   Point point;
@@ -31,6 +32,14 @@ Point apart(std::string name, std::string axis, Change change) {
   point.axis = std::move(axis);
   change(point);
   return point;
+}
+
+std::vector<Target> targets_of(linimo_tracking tracking, uint64_t flows) {
+  if (tracking == LINIMO_TRACKING_FULL && flows == 10 * kMillion) return {{Target::kNsOverFloor, 35}};
+  if (tracking != LINIMO_TRACKING_ADAPTIVE) return {};
+  if (flows == kMillion) return {{Target::kNsOverFloor, 14}, {Target::kNs, 30}};
+  if (flows == 10 * kMillion) return {{Target::kTimesPoint, 1.10, "1 k flows uniform, adaptive"}};
+  return {};
 }
 
 void add_flows(std::vector<Point>& points, const Tracking& tracking) {
@@ -50,12 +59,22 @@ void add_flows(std::vector<Point>& points, const Tracking& tracking) {
             point.traffic.flows = count.flows;
             point.traffic.order = order.order;
             point.tracking = tracking.value;
-            if (tracking.value == LINIMO_TRACKING_FULL && count.flows == kMillion * 10 &&
-                order.order == Order::kUniform)
-              point.target_over_floor_ns = 35;
+            if (order.order == Order::kUniform) point.targets = targets_of(tracking.value, count.flows);
           }));
     }
   }
+}
+
+void add_unsettled(std::vector<Point>& points) {
+  const auto add = [&](const char* name, double share, Target target) {
+    points.push_back(apart(name, "unsettled", [&](Point& point) {
+      point.tracking = LINIMO_TRACKING_ADAPTIVE;
+      point.unsettled = share;
+      point.targets = {std::move(target)};
+    }));
+  };
+  add("adaptive, 1 % of slots unsettled", 0.01, {Target::kTimesPoint, 1.25, "1 M flows uniform, adaptive"});
+  add("adaptive, all slots unsettled", 1, {Target::kTimesPoint, 1.15, kBase});
 }
 
 void add_attacks(std::vector<Point>& points, const Tracking& tracking) {
@@ -71,15 +90,23 @@ void add_attacks(std::vector<Point>& points, const Tracking& tracking) {
   add("each packet a new SYN", [](Point& point) {
     point.traffic.syn = true;
     point.traffic.order = Order::kNeverSeen;
-    if (point.tracking != LINIMO_TRACKING_OFF) point.target_times_floor = 5;
+    if (point.tracking == LINIMO_TRACKING_FULL) point.targets = {{Target::kTimesFloor, 5}};
   });
   add("the same, and all entries young", [](Point& point) {
     point.traffic.syn = true;
     point.traffic.order = Order::kNeverSeen;
     point.table = Table::kFullOfYoung;
   });
-  add("ACKs of unknown flows", [](Point& point) { point.traffic.order = Order::kNeverSeen; });
-  add("65,536 SYNs replayed", [](Point& point) {
+  const auto no_more_than_full = [](Point& point, const char* name) {
+    if (point.tracking == LINIMO_TRACKING_ADAPTIVE)
+      point.targets = {{Target::kTimesPoint, 1, std::string(name) + ", full"}};
+  };
+  add("ACKs of unknown flows", [&](Point& point) {
+    point.traffic.order = Order::kNeverSeen;
+    no_more_than_full(point, "ACKs of unknown flows");
+  });
+  add("65,536 SYNs replayed", [&](Point& point) {
+    no_more_than_full(point, "65,536 SYNs replayed");
     point.traffic.syn = true;
     point.traffic.flows = 1 << 16;
     point.traffic.order = Order::kInTurn;
@@ -109,20 +136,21 @@ std::vector<Point> make_points() {
   add("floor", "floor", [](Point& point) { point.loop = Loop::kMacSwap; });
   add("floor of drops", "floor", [](Point& point) { point.loop = Loop::kDrop; });
   points.push_back(base());
-  points.back().target_over_floor_ns = 25;
+  points.back().targets = {{Target::kNsOverFloor, 25}};
   for (const Tracking& tracking : kTrackings) add_flows(points, tracking);
+  add_unsettled(points);
   for (const Tracking& tracking : kTrackings) add_attacks(points, tracking);
   add("64 services, a pool each", "services",
       [](Point& point) { point.traffic.services = point.pools = 64; });
   add("1000 services, 100 pools", "services", [](Point& point) {
     point.traffic.services = 1000;
     point.pools = 100;
-    point.target_times_base = 1.5;
+    point.targets = {{Target::kTimesPoint, 1.5, kBase}};
   });
   add("IPv6 in IPv6", "IPv6", [](Point& point) {
     point.traffic.v6 = true;
     point.above = "floor, IPv6";
-    point.target_times_base = 1.3;
+    point.targets = {{Target::kTimesPoint, 1.3, kBase}};
   });
   add("floor, IPv6", "floor", [](Point& point) {
     point.loop = Loop::kMacSwap;
@@ -148,7 +176,7 @@ std::span<const Point> all_points() {
 }
 
 bool is_essential(const Point& point) {
-  return point.axis == "base" || point.axis == "floor" || point.has_target();
+  return point.axis == "base" || point.axis == "floor" || !point.targets.empty();
 }
 
 }  // namespace linimo::bench

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "bench/forwarding/traffic.h"
 #include "maglev/snapshot.h"
@@ -25,6 +26,15 @@ enum class Loop : uint8_t {
   kDrop      // the floor of what drops
 };
 
+/// What is to be reached on one core.
+struct Target {
+  enum Of : uint8_t { kNs, kNsOverFloor, kTimesFloor, kTimesPoint };
+
+  Of of;
+  double limit;
+  std::string point = {};  // of kTimesPoint
+};
+
 struct Point {
   std::string name;
   std::string axis;  // what it varies; "stages": a part of the way
@@ -33,15 +43,11 @@ struct Point {
   linimo_tracking tracking = LINIMO_TRACKING_FULL;
   linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
   Table table = Table::kOfTheFlows;
+  double unsettled = 0;  // share of the slots, as if the table had just changed there
   uint32_t pools = 1;
   bool next_hop_known = true;
   std::string above = "floor";  // the point whose time is subtracted
-  // 0: none. What is to be reached on one core:
-  double target_over_floor_ns = 0;
-  double target_times_floor = 0;
-  double target_times_base = 0;
-
-  bool has_target() const { return target_over_floor_ns + target_times_floor + target_times_base != 0; }
+  std::vector<Target> targets = {};
 };
 
 inline constexpr uint32_t kBackends = 100;  // of each pool

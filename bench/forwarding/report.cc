@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -41,18 +42,29 @@ Figures figures_of(const Result& result, const std::vector<Result>& results) {
           combine(result.ns, rounds_of(results, kBase), by)};
 }
 
-/// The target, and whether it holds.
-std::string verdict(const Point& point, const Figures& figures) {
-  const auto judge = [](double value, double limit, const char* what) {
-    return fmt::format("{} {:g} {}", what, limit, value <= limit ? "holds" : "MISSED");
-  };
-  if (point.target_over_floor_ns != 0)
-    return judge(quantile(figures.over_floor, 0.5), point.target_over_floor_ns, "ns over the floor <=");
-  if (point.target_times_floor != 0)
-    return judge(quantile(figures.times_floor, 0.5), point.target_times_floor, "times the floor <=");
-  if (point.target_times_base != 0)
-    return judge(quantile(figures.times_base, 0.5), point.target_times_base, "times the base <=");
-  return "";
+/// The targets, and whether they hold.
+std::string verdict(const Point& point, const Figures& figures, const std::vector<Result>& results) {
+  std::string text;
+  for (const Target& target : point.targets) {
+    const auto by = [](double left, double right) { return left / right; };
+    const auto [value, what] = [&]() -> std::pair<Rounds, std::string> {
+      switch (target.of) {
+        case Target::kNs:
+          return {figures.ns, "ns"};
+        case Target::kNsOverFloor:
+          return {figures.over_floor, "ns over the floor"};
+        case Target::kTimesFloor:
+          return {figures.times_floor, "times the floor"};
+        case Target::kTimesPoint:
+          break;
+      }
+      return {combine(figures.ns, rounds_of(results, target.point), by), "times " + target.point};
+    }();
+    const double median = quantile(value, 0.5);
+    text += fmt::format("{}{} <= {:g} {} ({:.2f})", text.empty() ? "" : "; ", what, target.limit,
+                        median <= target.limit ? "holds" : "MISSED", median);
+  }
+  return text;
 }
 
 }  // namespace
@@ -72,7 +84,7 @@ void print_table(const std::vector<Result>& results, const Machine& machine, uin
         result.bytes_for_a_flow == 0 ? "" : fmt::format("{:.1f}", result.bytes_for_a_flow);
     fmt::print("{:<46}{:>9.1f}{:>18}{:>8.2f}{:>12.1f}{:>8.2f}{:>8.2f}{:>8}  {}{}\n", result.point.name, ns,
                spread, 1000 / ns, quantile(figures.over_floor, 0.5), quantile(figures.times_floor, 0.5),
-               quantile(figures.times_base, 0.5), bytes, verdict(result.point, figures),
+               quantile(figures.times_base, 0.5), bytes, verdict(result.point, figures, results),
                result.unstored == 0 ? "" : fmt::format(" ({} flows found no place)", result.unstored));
   }
 }
@@ -92,7 +104,7 @@ void write_json(const std::string& path, const std::vector<Result>& results, con
         quantile(figures.ns, 0), quantile(figures.ns, 1), 1000 / quantile(figures.ns, 0.5),
         result.point.above, quantile(figures.over_floor, 0.5), quantile(figures.times_floor, 0.5),
         quantile(figures.times_base, 0.5), result.bytes_for_a_flow, result.unstored,
-        verdict(result.point, figures));
+        verdict(result.point, figures, results));
   }
   std::ofstream(path) << fmt::format(
       "{{\"cpu\": \"{}\", \"load_before\": {:.2f}, \"load_after\": {:.2f}, \"rounds\": {}, \"packets\": {}, "

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_malloc.h>
 
@@ -33,6 +34,20 @@ Address address6(uint8_t net, uint32_t host) {
   return address;
 }
 
+/// As if each of these slots had belonged to another backend until now.
+std::vector<UnsettledSpec> unsettled_slots(const PoolTable& table, double share) {
+  std::vector<UnsettledSpec> unsettled;
+  double due = 0;
+  for (uint32_t slot = 0; slot < table.slots.size(); ++slot) {
+    due += share;
+    if (due < 1) continue;
+    due -= 1;
+    const size_t another = (table.slots[slot] + size_t{1}) % table.members.size();
+    unsettled.push_back({slot, table.members[another].address, LINIMO_MAX_IDLE_TIMEOUT_S});
+  }
+  return unsettled;
+}
+
 SnapshotSpec make_snapshot(const Point& point) {
   const bool v6 = point.traffic.v6;
   SnapshotSpec spec;
@@ -49,6 +64,7 @@ SnapshotSpec make_snapshot(const Point& point) {
           {.address = v6 ? address6(2, id) : Address::v4(htonl(0xac110000 + id)), .id = id});
     }
     pool.table = make_pool_table(pool.backends, kTableSize);
+    pool.unsettled = unsettled_slots(*pool.table, point.unsettled);
     spec.pools.push_back(std::move(pool));
   }
   for (uint32_t s = 0; s < point.traffic.services; ++s) {
@@ -94,7 +110,8 @@ Subject::Subject(const Point& point, Supply& supply, dpdk::Lane lane)
     hop.mtu = kUnderlayMtu;
     for (uint32_t id = 0; id < point.pools * kBackends; ++id) shared_.next_hops.store(id, hop);
   }
-  if (auto published = publication_->publish(build_snapshot(make_snapshot(point)), {}); !published)
+  const auto now_s = static_cast<uint32_t>(dpdk::worker_clock_ms(rte_rdtsc(), rte_get_tsc_hz()) / 1000);
+  if (auto published = publication_->publish(build_snapshot(make_snapshot(point)), {}, now_s); !published)
     throw std::runtime_error(published.error());
   worker_ = std::make_unique<dpdk::Worker>(0, shared_, std::vector{dpdk::Worker::Source{0, lane}},
                                            std::vector{lane}, counters_.row(0), nullptr, true);

@@ -64,6 +64,8 @@ json flows_view(const std::optional<CountersView>& counters) {
   return {{"tracked", tracked}, {"capacity", capacity}, {"unstored", unstored}};
 }
 
+constexpr const char* kTrackingNames[LINIMO_TRACKING_COUNT] = {"off", "full", "adaptive"};
+
 }  // namespace
 
 json status_view(const Controller& controller) {
@@ -118,7 +120,7 @@ json services_view(const Controller& controller) {
                  {"protocol", service.protocol == 6 ? "tcp" : "udp"},
                  {"ports", std::move(ports)},
                  {"pool", controller.config().pools[service.pool].name},
-                 {"tracking", service.tracking == LINIMO_TRACKING_FULL ? "full" : "off"},
+                 {"tracking", kTrackingNames[service.tracking]},
                  {"idle_timeout_s", service.idle_timeout_s}};
     view.update(traffic(controller.counters() && id ? controller.counters()->service(*id) : TrafficCount{}));
     views.push_back(std::move(view));

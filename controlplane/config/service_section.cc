@@ -27,7 +27,7 @@ linimo_tracking read_tracking(const TomlValue& value) {
     case 1:
       return LINIMO_TRACKING_OFF;
     default:
-      value.fail("tracking \"adaptive\" is not there yet", "\"full\" or \"off\"");
+      return LINIMO_TRACKING_ADAPTIVE;
   }
 }
 

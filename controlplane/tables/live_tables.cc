@@ -24,19 +24,42 @@ tl::expected<LiveTables, std::string> read_live_tables(std::vector<std::byte> by
 }
 
 bool same_tables(const std::vector<std::byte>& a, const std::vector<std::byte>& b) {
-  if (a.size() != b.size() || a.size() < sizeof(linimo_header)) return false;
+  if (a.size() < sizeof(linimo_header) || b.size() < sizeof(linimo_header)) return false;
   const auto header_of = [](const std::vector<std::byte>& bytes) {
     linimo_header header;
     std::memcpy(&header, bytes.data(), sizeof header);
-    header.generation = header.checksum = 0;
     return header;
   };
-  const linimo_header header_a = header_of(a);
-  const linimo_header header_b = header_of(b);
-  // The slots need no look: their checksums stand before them.
-  const uint64_t head = header_a.sections[LINIMO_SECTION_SLOTS].offset;
-  return head <= a.size() && std::memcmp(&header_a, &header_b, sizeof header_a) == 0 &&
-         std::memcmp(a.data() + sizeof header_a, b.data() + sizeof header_b, head - sizeof header_a) == 0;
+  linimo_header header_a = header_of(a);
+  linimo_header header_b = header_of(b);
+  for (int i = 0; i < LINIMO_SECTION_COUNT; ++i) {
+    const linimo_extent& of_a = header_a.sections[i];
+    const linimo_extent& of_b = header_b.sections[i];
+    if (i == LINIMO_SECTION_UNSETTLED) continue;
+    if (of_a.count != of_b.count) return false;
+    // The slots need no look: their checksums stand with their pools.
+    if (i == LINIMO_SECTION_SLOTS || i == LINIMO_SECTION_POOLS) continue;
+    if (of_a.count != 0 && std::memcmp(a.data() + of_a.offset, b.data() + of_b.offset,
+                                       size_t{of_a.count} * of_a.record_size) != 0)
+      return false;
+  }
+  for (uint32_t p = 0; p < header_a.sections[LINIMO_SECTION_POOLS].count; ++p) {
+    const auto pool_of = [p](const std::vector<std::byte>& bytes, const linimo_header& header) {
+      linimo_pool pool;
+      std::memcpy(&pool, bytes.data() + header.sections[LINIMO_SECTION_POOLS].offset + p * sizeof pool,
+                  sizeof pool);
+      pool.unsettled_first = pool.unsettled_count = 0;
+      return pool;
+    };
+    const linimo_pool of_a = pool_of(a, header_a);
+    const linimo_pool of_b = pool_of(b, header_b);
+    if (std::memcmp(&of_a, &of_b, sizeof of_a) != 0) return false;
+  }
+  for (linimo_header* header : {&header_a, &header_b}) {
+    header->generation = header->size = header->checksum = 0;
+    std::memset(header->sections, 0, sizeof header->sections);
+  }
+  return std::memcmp(&header_a, &header_b, sizeof header_a) == 0;
 }
 
 }  // namespace linimo

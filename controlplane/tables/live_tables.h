@@ -29,7 +29,8 @@ struct LiveTables {
 /// The bytes may come from anywhere; they are validated. The error says what was wrong with them.
 tl::expected<LiveTables, std::string> read_live_tables(std::vector<std::byte> bytes);
 
-/// Equal but for the generation (and thus the checksum).
+/// Equal but for the generation (and thus the checksum), and for which slots are learning: that follows from
+/// the tables and the time.
 bool same_tables(const std::vector<std::byte>& a, const std::vector<std::byte>& b);
 
 }  // namespace linimo

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include <fmt/format.h>
+#include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_launch.h>
 #include <rte_malloc.h>
@@ -31,13 +32,20 @@ bool polls_busily(const NodeConfig& config) {
   return allowed_cpus().size() > config.workers + 1;
 }
 
+constexpr auto kSettlePeriod = std::chrono::seconds(1);
+
+uint32_t now_s() {
+  return static_cast<uint32_t>(worker_clock_ms(rte_rdtsc(), rte_get_tsc_hz()) / 1000);
+}
+
 }  // namespace
 
 DpdkEngine::DpdkEngine(const NodeConfig& config, Eal eal)
     : eal_(std::move(eal)), counters_(config.workers + 1) {}
 
 tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const NodeConfig& config,
-                                                                         Guardian& guardian) {
+                                                                         Guardian& guardian,
+                                                                         EventLoop& loop) {
   if (config.interfaces.size() > kMaxPorts) {
     return tl::unexpected(
         fmt::format("{} interfaces; at most {} can be served", config.interfaces.size(), kMaxPorts));
@@ -47,6 +55,7 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
   std::unique_ptr<DpdkEngine> engine(new DpdkEngine(config, std::move(*eal)));
   if (auto taken = engine->take_interfaces(guardian); !taken) return tl::unexpected(taken.error());
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
+  loop.every(kSettlePeriod, [engine = engine.get()] { engine->publication_->settle(now_s()); });
   return engine;
 }
 
@@ -161,7 +170,7 @@ DpdkEngine::~DpdkEngine() {
 }
 
 tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> snapshot) {
-  return publication_->publish(snapshot, host_addresses_);
+  return publication_->publish(snapshot, host_addresses_, now_s());
 }
 
 std::optional<SnapshotView> DpdkEngine::live() const {

@@ -9,6 +9,7 @@
 #include "dataplane/dpdk/kernel_path.h"
 #include "dataplane/dpdk/worker.h"
 #include "dataplane/engine.h"
+#include "dataplane/event_loop.h"
 #include "dataplane/link/counters_memory.h"
 
 namespace linimo::dpdk {
@@ -18,7 +19,7 @@ class DpdkEngine final : public EngineBase {
   /// Takes the configured interfaces. `guardian` must have been made before any thread, and outlives the
   /// engine. The error says what to do; whatever was begun is undone.
   static tl::expected<std::unique_ptr<DpdkEngine>, std::string> start(const NodeConfig& config,
-                                                                      Guardian& guardian);
+                                                                      Guardian& guardian, EventLoop& loop);
 
   /// Workers stop between two bursts, the TAPs go, the ports close.
   ~DpdkEngine() override;

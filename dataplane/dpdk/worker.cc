@@ -114,7 +114,7 @@ void Worker::hand_to_kernel(uint32_t interface, MbufList& frames, bool control) 
 
 /// True if held fragments left.
 bool Worker::housekeeping(uint64_t tsc, const Generation* generation) {
-  now_ms_ = tsc / tsc_hz_ * 1000 + tsc % tsc_hz_ * 1000 / tsc_hz_;
+  now_ms_ = worker_clock_ms(tsc, tsc_hz_);
   next_housekeeping_ = tsc + tsc_hz_ / kHousekeepingHz;
   const uint32_t held = pipeline_.held();
   if (held != 0) {

@@ -12,6 +12,11 @@
 
 namespace linimo::dpdk {
 
+/// The workers' clock: milliseconds of the time stamp counter.
+inline uint64_t worker_clock_ms(uint64_t tsc, uint64_t tsc_hz) {
+  return tsc / tsc_hz * 1000 + tsc % tsc_hz * 1000 / tsc_hz;
+}
+
 /// What all workers share.
 struct Shared {
   Publication* publication = nullptr;

@@ -91,13 +91,11 @@ LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip,
       hash_of(packet.service->source_hash ? by_source : whole, packet.frame.is_v6, generation.seed());
   packet.service_id = packet.service->tracking_key.id;
   packet.sent_as = LINIMO_OUTCOME_icmp_error;
-  if (packet.service->tracked) packet.target = tracked_anywhere(generation, packet);
-  if (packet.target == nullptr) {
-    const linimo_slot slot = packet.service->slots[slot_of(packet.hash, packet.service->table_size)];
-    if (slot == LINIMO_NO_BACKEND) return drop(mbuf, LINIMO_OUTCOME_no_backend);
-    packet.target = packet.service->targets + slot;
-  }
-  return true;
+  find_slot(packet);
+  if (packet.tracked) packet.target = tracked_anywhere(generation, packet);
+  if (packet.target == nullptr)
+    packet.target = target_of_slot(packet, false, static_cast<uint32_t>(now_ms_ / 1000));
+  return packet.target != nullptr || drop(mbuf, LINIMO_OUTCOME_no_backend);
 }
 
 // The backend of a tracked flow that may be another worker's.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <string_view>
+#include <unordered_map>
 
 namespace linimo {
 namespace {
@@ -19,7 +21,8 @@ size_t most_backends(std::span<const std::byte> snapshot) {
 }  // namespace
 
 tl::expected<std::unique_ptr<const Generation>, std::string> Generation::compile(
-    std::span<const std::byte> snapshot, const Allocate& allocate, std::span<const Address> host_addresses) {
+    std::span<const std::byte> snapshot, const Allocate& allocate, std::span<const Address> host_addresses,
+    const History& history) {
   const size_t targets_at = (snapshot.size() + alignof(Target) - 1) / alignof(Target) * alignof(Target);
   const size_t most_targets = most_backends(snapshot);
   Block block = allocate(targets_at + most_targets * sizeof(Target));
@@ -32,11 +35,11 @@ tl::expected<std::unique_ptr<const Generation>, std::string> Generation::compile
   auto* targets = reinterpret_cast<Target*>(block.memory.get() + targets_at);
   std::uninitialized_default_construct_n(targets, backends);
   return std::unique_ptr<const Generation>(
-      new Generation(std::move(block.memory), *view, {targets, backends}, host_addresses));
+      new Generation(std::move(block.memory), *view, {targets, backends}, host_addresses, history));
 }
 
 Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target> targets,
-                       std::span<const Address> host_addresses)
+                       std::span<const Address> host_addresses, const History& history)
     : memory_(std::move(memory)),
       view_(view),
       seed_(view.header().hash_seed),
@@ -70,22 +73,25 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
     return std::pair(a.pool, a.id) < std::pair(b.pool, b.id);
   });
 
+  make_unsettled(history);
   timeouts_.resize(LINIMO_MAX_SERVICES);
   for (const linimo_service& service : view.services()) {
     const linimo_pool& pool = view.pools()[service.pool];
-    services_.push_back({.slots = view.slots(pool).data(),
-                         .targets = targets_.data() + pool.backend_first,
-                         .table_size = pool.table_size,
-                         .pool = service.pool,
-                         .tracking_key = {service.id, service.idle_timeout_s},
-                         .source_first = service.source_first,
-                         .source_count = service.source_count,
-                         .tracked = service.tracking == LINIMO_TRACKING_FULL,
-                         .source_hash = service.source_hash != 0,
-                         .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
-                         .server_id_offset = service.server_id_offset,
-                         .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0}});
-    if (service.tracking == LINIMO_TRACKING_FULL) {
+    services_.push_back(
+        {.slots = view.slots(pool).data(),
+         .targets = targets_.data() + pool.backend_first,
+         .unsettled = service.tracking == LINIMO_TRACKING_ADAPTIVE ? unsettled_[service.pool].get() : nullptr,
+         .table_size = pool.table_size,
+         .pool = service.pool,
+         .tracking_key = {service.id, service.idle_timeout_s},
+         .source_first = service.source_first,
+         .source_count = service.source_count,
+         .tracked = service.tracking == LINIMO_TRACKING_FULL,
+         .source_hash = service.source_hash != 0,
+         .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
+         .server_id_offset = service.server_id_offset,
+         .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0}});
+    if (service.tracking != LINIMO_TRACKING_OFF) {
       timeouts_[service.id] = static_cast<uint16_t>(service.idle_timeout_s);
     }
   }
@@ -96,6 +102,47 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
   }
   for (const Address& address : host_addresses)
     host_addresses_.push_back(AddressWords::v6(address.bytes.data()));
+}
+
+void Generation::make_unsettled(const History& history) {
+  std::vector<uint32_t> window_s(view_.pools().size());  // 0: no adaptive service
+  for (const linimo_service& service : view_.services()) {
+    if (service.tracking == LINIMO_TRACKING_ADAPTIVE)
+      window_s[service.pool] = std::max(window_s[service.pool], service.idle_timeout_s);
+  }
+  std::unordered_map<std::string_view, size_t> before;
+  const Generation* last = history.before;
+  for (size_t p = 0; last != nullptr && p < last->view_.pools().size(); ++p)
+    before.emplace(last->view_.pools()[p].name, p);
+  for (size_t p = 0; p < window_s.size(); ++p) {
+    const linimo_pool& pool = view_.pools()[p];
+    UnsettledSlots::Before was;
+    if (const auto found = before.find(pool.name); found != before.end()) {
+      const linimo_pool& pool_before = last->view_.pools()[found->second];
+      was = {last->unsettled_[found->second].get(), last->view_.slots(pool_before),
+             last->view_.backends(pool_before)};
+    }
+    unsettled_.push_back(UnsettledSlots::make(view_, pool, window_s[p], history.workers, history.now_s, was));
+  }
+}
+
+void Generation::take_stamps(const Generation& before) const {
+  std::unordered_map<std::string_view, const UnsettledSlots*> known;
+  for (size_t p = 0; p < before.unsettled_.size(); ++p) {
+    if (before.unsettled_[p] != nullptr)
+      known.emplace(before.view_.pools()[p].name, before.unsettled_[p].get());
+  }
+  if (known.empty()) return;
+  for (size_t p = 0; p < unsettled_.size(); ++p) {
+    const auto found = known.find(view_.pools()[p].name);
+    if (unsettled_[p] != nullptr && found != known.end()) unsettled_[p]->take_stamps(*found->second);
+  }
+}
+
+void Generation::settle(uint32_t now_s) const {
+  for (const auto& unsettled : unsettled_) {
+    if (unsettled != nullptr) unsettled->settle(now_s);
+  }
 }
 
 const Target* Generation::target_of_server_id(const ServiceView& service, uint64_t id) const {

@@ -15,6 +15,7 @@
 #include <tl/expected.hpp>
 
 #include "dataplane/flow/connection_table.h"
+#include "dataplane/flow/unsettled_slots.h"
 #include "dataplane/forward/vip_table.h"
 #include "dataplane/packet/encapsulate.h"
 #include "maglev/snapshot.h"
@@ -32,12 +33,13 @@ struct alignas(64) Target {
 /// A service and its pool's table, so that no packet has to ask for both.
 struct ServiceView {
   const linimo_slot* slots;
-  const Target* targets;  // of the pool
+  const Target* targets;      // of the pool
+  UnsettledSlots* unsettled;  // of the pool, if the service tracks adaptively; null: all slots are settled
   uint32_t table_size;
   uint32_t pool;
   ConnectionTable::Service tracking_key;
   uint32_t source_first, source_count;
-  bool tracked;
+  bool tracked;  // in any case
   bool source_hash;
   bool reject;               // what has no backend is answered
   uint8_t server_id_offset;  // in a QUIC connection id
@@ -64,10 +66,22 @@ class Generation {
   };
   using Allocate = std::function<Block(size_t bytes)>;
 
+  /// What goes on from one generation to the next.
+  struct History {
+    const Generation* before = nullptr;
+    uint32_t workers = 1;
+    uint32_t now_s = 0;  // of the workers' clock
+  };
+
   /// `host_addresses`: the machine's own, sorted. The error says why the snapshot was refused.
   static tl::expected<std::unique_ptr<const Generation>, std::string> compile(
-      std::span<const std::byte> snapshot, const Allocate& allocate,
-      std::span<const Address> host_addresses = {});
+      std::span<const std::byte> snapshot, const Allocate& allocate, std::span<const Address> host_addresses,
+      const History& history);
+
+  /// Control thread, once every worker has left the generation before this one.
+  void take_stamps(const Generation& before) const;
+  /// Control thread, about once a second.
+  void settle(uint32_t now_s) const;
 
   const SnapshotView& snapshot() const { return view_; }
   uint64_t number() const { return view_.header().generation; }
@@ -110,12 +124,14 @@ class Generation {
   };
 
   Generation(Memory memory, const SnapshotView& view, std::span<Target> targets,
-             std::span<const Address> host_addresses);
+             std::span<const Address> host_addresses, const History& history);
+  void make_unsettled(const History& history);
 
   Memory memory_;  // of the snapshot, and behind it the targets
   SnapshotView view_;
   uint64_t seed_;
   VipTable vips_;
+  std::vector<std::unique_ptr<UnsettledSlots>> unsettled_;  // by pool; null where all are settled
   std::vector<ServiceView> services_;
   std::vector<SourceView> sources_;
   std::span<Target> targets_;

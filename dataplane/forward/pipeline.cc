@@ -16,6 +16,7 @@ Pipeline::Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops
     : port_macs_(port_macs),
       next_hops_(next_hops),
       all_flows_(flows),
+      own_(own),
       connections_(flows[own].connections),
       fragments_(flows[own].fragments),
       counters_(counters) {}
@@ -128,8 +129,29 @@ void Pipeline::hash_flow(const Generation& generation, Packet& packet) {
     }
     packet.hash = flow_hash(key, generation.seed());
   }
-  if (packet.service->tracked) connections_.prefetch(packet.hash);
-  rte_prefetch0(packet.service->slots + slot_of(packet.hash, packet.service->table_size));
+  find_slot(packet);
+  if (packet.tracked) connections_.prefetch(packet.hash);
+  rte_prefetch0(packet.service->slots + packet.slot);
+}
+
+// Where an adaptive service's slot is settled, the table is all the memory that it needs.
+void Pipeline::find_slot(Packet& packet) {
+  const ServiceView& service = *packet.service;
+  packet.slot = slot_of(packet.hash, service.table_size);
+  packet.tracked =
+      service.tracked || (service.unsettled != nullptr && service.unsettled->contains(packet.slot));
+}
+
+// Where a flow that is not tracked goes, or null. While a slot learns, one that does not begin now is older
+// than the slot's change and belongs to the backend before it.
+const Target* Pipeline::target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const {
+  const ServiceView& service = *packet.service;
+  if (service.unsettled != nullptr && packet.tracked && !begins) {
+    const uint16_t base = service.unsettled->base(packet.slot, now_s);
+    if (base != LINIMO_NO_BACKEND && service.targets[base].alive) return service.targets + base;
+  }
+  const linimo_slot slot = service.slots[packet.slot];
+  return slot == LINIMO_NO_BACKEND ? nullptr : service.targets + slot;
 }
 
 // The backend: the one that the packet names, else the one that the flow is tracked to, while they live, else
@@ -137,10 +159,11 @@ void Pipeline::hash_flow(const Generation& generation, Packet& packet) {
 bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out) {
   const ServiceView& service = *packet.service;
   if (service.server_id_length != 0) packet.target = named_target(generation, packet);
+  const bool named = packet.target != nullptr;
   const bool rst = packet.flow.tcp_flags & packet::kTcpRst;
   ConnectionTable::Entry entry = nullptr;
   bool follows = false;  // the entry says where it goes
-  if (service.tracked) {
+  if (packet.tracked) {
     entry = connections_.find(packet.hash, service.tracking_key, now_s);
     const Target* tracked =
         entry != nullptr ? generation.target_of(ConnectionTable::backend_id(entry)) : nullptr;
@@ -159,13 +182,13 @@ bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& pack
 
   if (!follows) {
     if (packet.target == nullptr) {
-      const linimo_slot slot = service.slots[slot_of(packet.hash, service.table_size)];
-      if (slot == LINIMO_NO_BACKEND) return no_backend(generation, packet, out);
-      packet.target = service.targets + slot;
+      const bool begins = (packet.flow.tcp_flags & (packet::kTcpSyn | packet::kTcpAck)) == packet::kTcpSyn;
+      packet.target = target_of_slot(packet, begins, now_s);
+      if (packet.target == nullptr) return no_backend(generation, packet, out);
     }
     if (entry != nullptr) {
       ConnectionTable::redirect(entry, packet.target->backend_id);
-    } else if (service.tracked && !rst) {
+    } else if (packet.tracked && !rst) {
       // No room is no reason to drop: the flow's next packet will take the same slot.
       if (connections_.insert(packet.hash, service.tracking_key, packet.target->backend_id, now_s)) {
         count(counters_.services[service.tracking_key.id].new_flows);
@@ -175,6 +198,9 @@ bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& pack
       }
     }
   }
+  if (service.unsettled != nullptr && packet.tracked && !named &&
+      packet.target - service.targets != service.slots[packet.slot])
+    service.unsettled->deviated(own_, packet.slot, now_s);
   rte_prefetch0(packet.target);
   if (packet.flow.fragment == packet::Fragment::kFirst) [[unlikely]]
     remember_datagram(generation, packet);

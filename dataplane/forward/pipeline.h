@@ -88,11 +88,15 @@ class Pipeline {
     const Target* target;        // null until it is chosen
     uint64_t hash;
     uint32_t service_id;
+    uint32_t slot;  // of the pool's table
+    bool tracked;   // the connection table is asked
     linimo_outcome sent_as;
   };
 
   bool admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out);
   void hash_flow(const Generation& generation, Packet& packet);
+  void find_slot(Packet& packet);
+  const Target* target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const;
   bool choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
   void send(const Generation& generation, const Packet& packet, BurstOutput& out);
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
@@ -113,6 +117,7 @@ class Pipeline {
   std::span<const Mac> port_macs_;
   const NextHopTable& next_hops_;
   std::span<const FlowState> all_flows_;
+  uint32_t own_;
   ConnectionTable& connections_;
   FragmentMemory& fragments_;
   WorkerCounters& counters_;

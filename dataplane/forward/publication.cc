@@ -9,7 +9,9 @@
 namespace linimo {
 
 Publication::Publication(uint32_t workers, Allocate allocate)
-    : allocate_(std::move(allocate)), quiescence_memory_(allocate_(rte_rcu_qsbr_get_memsize(workers))) {
+    : workers_(workers),
+      allocate_(std::move(allocate)),
+      quiescence_memory_(allocate_(rte_rcu_qsbr_get_memsize(workers))) {
   if (!quiescence_memory_) throw std::runtime_error("no memory; reserve more hugepages");
   quiescence_ = reinterpret_cast<rte_rcu_qsbr*>(quiescence_memory_.get());
   rte_rcu_qsbr_init(quiescence_, workers);
@@ -18,9 +20,10 @@ Publication::Publication(uint32_t workers, Allocate allocate)
 Publication::~Publication() = default;
 
 tl::expected<void, std::string> Publication::publish(std::span<const std::byte> snapshot,
-                                                     std::span<const Address> host_addresses) {
+                                                     std::span<const Address> host_addresses,
+                                                     uint32_t now_s) {
   const auto block = [this](size_t bytes) { return block_for(bytes); };
-  auto next = Generation::compile(snapshot, block, host_addresses);
+  auto next = Generation::compile(snapshot, block, host_addresses, {owned_.get(), workers_, now_s});
   if (!next) return tl::unexpected(next.error());
   current_.store(next->get(), std::memory_order_release);
   // A worker that passes a quiescent point after this takes the new pointer right behind it.
@@ -28,6 +31,7 @@ tl::expected<void, std::string> Publication::publish(std::span<const std::byte> 
   while (rte_rcu_qsbr_check(quiescence_, token, false) == 0) {
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
+  if (owned_ != nullptr) (*next)->take_stamps(*owned_);
   owned_ = std::move(*next);
   return {};
 }

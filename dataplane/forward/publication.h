@@ -7,7 +7,7 @@
 // has waited, every worker also uses the new generation, which is what the acknowledgement promises.
 //
 //   control thread                       worker i
-//   publication.publish(bytes, hosts);   publication.join(i);
+//   publication.publish(bytes, hosts, now); publication.join(i);
 //                                        while (...) pipeline.run(burst, publication.between_bursts(i), ...);
 //                                        publication.leave(i);
 #pragma once
@@ -38,8 +38,14 @@ class Publication {
   /// Control thread. Validates a copy of the snapshot, switches, and returns when every worker that has
   /// joined has switched and the old generation is gone. The error says why it was refused; then nothing has
   /// changed.
+  /// `now_s`: of the workers' clock.
   tl::expected<void, std::string> publish(std::span<const std::byte> snapshot,
-                                          std::span<const Address> host_addresses);
+                                          std::span<const Address> host_addresses, uint32_t now_s);
+
+  /// Control thread, about once a second: settles slots of the live generation.
+  void settle(uint32_t now_s) const {
+    if (owned_ != nullptr) owned_->settle(now_s);
+  }
 
   /// Control thread. What is live, or nullptr before the first.
   const Generation* live() const { return owned_.get(); }
@@ -60,6 +66,7 @@ class Publication {
   };
   Generation::Block block_for(size_t bytes);
 
+  uint32_t workers_;
   Allocate allocate_;
   Generation::Memory quiescence_memory_;
   rte_rcu_qsbr* quiescence_;

@@ -195,7 +195,7 @@ class Compiler {
                 .idle_ticks = ticks(service.idle_timeout_s),
                 .server_id_first = pool.backend_first,
                 .server_id_count = pool.backend_count,
-                .tracked = service.tracking == LINIMO_TRACKING_FULL,
+                .tracked = service.tracking != LINIMO_TRACKING_OFF,
                 .source_hash = service.source_hash,
                 .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
                 .server_id_offset = service.server_id_offset,

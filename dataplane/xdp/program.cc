@@ -265,7 +265,7 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
   live_ = *SnapshotView::validate({generation_.memory.as<std::byte>(), head.size});
   std::fill(idle_ticks_.begin(), idle_ticks_.end(), 0);
   for (const linimo_service& service : live_->services()) {
-    if (service.tracking != LINIMO_TRACKING_FULL) continue;
+    if (service.tracking == LINIMO_TRACKING_OFF) continue;
     idle_ticks_[service.id] =
         static_cast<uint16_t>((uint64_t{service.idle_timeout_s} * 1'000'000'000) >> LINIMO_TICK_SHIFT);
   }

@@ -34,6 +34,7 @@ class NodeConfig:
     backends: dict[int, int] = field(default_factory=dict)  # number -> weight
     health: Health = field(default_factory=Health)
     tracking: str = "full"
+    idle_timeout: str = ""  # "": the usual one
     table_size: int | None = None
     flows_per_worker: int | None = None
     more: str = ""  # further pools and services, verbatim
@@ -58,6 +59,7 @@ class NodeConfig:
             for number, weight in self.backends.items())
         health = self.health
         flows = f"flows_per_worker = {self.flows_per_worker}\n" if self.flows_per_worker else ""
+        idle_timeout = f'idle_timeout = "{self.idle_timeout}"\n' if self.idle_timeout else ""
         table_size = f"table_size = {self.table_size}\n" if self.table_size else ""
         return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
 [node]
@@ -84,4 +86,4 @@ protocol = "tcp"
 ports = [80]
 pool = "web"
 tracking = "{self.tracking}"
-{self.more}'''
+{idle_timeout}{self.more}'''

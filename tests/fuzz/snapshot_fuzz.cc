@@ -101,8 +101,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   HeldTables held;
   Generation::Memory memory = allocate(64 * 1024);  // more than any of these needs
   if (!SnapshotView::copy(sound, memory.get(), &held)) std::abort();
-  const auto used = Generation::compile(bytes, [&](size_t) { return Generation::Block(memory, held); });
-  const auto fresh = Generation::compile(bytes, allocate);
+  const auto used =
+      Generation::compile(bytes, [&](size_t) { return Generation::Block(memory, held); }, {}, {});
+  const auto fresh = Generation::compile(bytes, allocate, {}, {});
   if (used.has_value() != fresh.has_value()) std::abort();
   if (!fresh) return 0;
   if (!std::ranges::equal((*used)->snapshot().bytes(), bytes)) std::abort();

@@ -18,7 +18,7 @@ from case import LabCase
 from lab.client import Load
 from lab.topology import VIP
 from lab.wait import wait_until
-from seam import HELLO, PUBLISH, Closed, Controller, Refused, Welcome
+from seam import ABI_VERSION, HELLO, PUBLISH, Closed, Controller, Refused, Welcome
 
 CUT_OFF_S = 2.0  # who says nothing for that long
 LOOKED_AT_S = 0.5  # so often
@@ -111,7 +111,7 @@ class HostileController(LabCase):
     def test_other_versions_are_refused(self) -> None:
         self._stop_controlplane()
         with self._forwarding():
-            for oldest, newest in ((3, 9), (0, 1), (9, 0)):
+            for oldest, newest in ((ABI_VERSION + 1, 9), (0, ABI_VERSION - 1), (9, 0)):
                 with self._connect() as other:
                     answer = other.hello(oldest, newest)
                     self.assertIsInstance(answer, Refused)

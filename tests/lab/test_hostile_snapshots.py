@@ -14,11 +14,11 @@ from case import LabCase
 from lab.client import Load
 from lab.topology import VIP
 from lab.wait import wait_until
-from seam import ALL_SEALS, BACKENDS, HEADER_SIZE, POOLS, RULES, SEALS, SERVICES, SLOTS, SOURCES, VIPS
+from seam import ALL_SEALS, BACKENDS, HEADER_SIZE, POOLS, RULES, SEALS, SERVICES, SLOTS, SOURCES, UNSETTLED, VIPS
 from seam import Accepted, Controller, Refused, Snapshot, Welcome, memfd
 
 TABLE_SIZE = 251  # a snapshot of about a kilobyte, so that every length and every byte can be tried
-SECTIONS = (VIPS, RULES, SERVICES, SOURCES, POOLS, BACKENDS, SLOTS)
+SECTIONS = (VIPS, RULES, SERVICES, SOURCES, POOLS, BACKENDS, UNSETTLED, SLOTS)
 MOST_BYTES = 4 << 30  # the most that a snapshot may have
 
 # Fields by their offset in a record of maglev/abi.h, each with values that no sound snapshot has there.
@@ -51,6 +51,8 @@ BAD_FIELDS = [
     (POOLS, "backend_count", 80, "=I", (0, 1, 2, 4, *U32)),
     (POOLS, "encapsulation", 84, "=B", U8),
     (POOLS, "server_id_length", 85, "=B", (1, 9, 255)),
+    (POOLS, "unsettled_first", 104, "=I", (1, *U32)),
+    (POOLS, "unsettled_count", 108, "=I", (1, *U32)),
     (POOLS, "gue_port", 86, "=H", (1, 6080, 65535)),
     (BACKENDS, "id", 16, "=I", (262144, *U32[2:])),
     (BACKENDS, "state", 24, "=I", (3, *U32)),

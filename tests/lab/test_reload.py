@@ -15,7 +15,7 @@ SLOW = "/files/big?rate=50000000"  # 200 MB in some four seconds: reloads and fa
 class Reload(LabCase):
     def tearDown(self) -> None:
         """Three backends, all up, as every test expects to find them."""
-        if set(self.lab.node.config.backends) != {1, 2, 3}:
+        if self.lab.node.config.backends != {1: 100, 2: 100, 3: 100}:
             self.lab.node.config.backends = {1: 100, 2: 100, 3: 100}
             self.lab.node.reload()
 
@@ -113,3 +113,45 @@ class Reload(LabCase):
         load = Load(self.lab.client, VIP[4])
         load.run(300)
         self.assert_served(load, addresses)
+
+
+class ReloadTrackedAdaptively(Reload):
+    """All of it once more, where flows are remembered only by slots that changed."""
+
+    @classmethod
+    def configure(cls) -> None:
+        cls.lab.node.config.tracking = "adaptive"
+
+
+class SlotsSettle(LabCase):
+    """An idle timeout that a test can wait for."""
+
+    @classmethod
+    def configure(cls) -> None:
+        cls.lab.node.config.tracking = "adaptive"
+        cls.lab.node.config.idle_timeout = "4s"
+
+    def test_flows_take_entries_while_their_slot_is_not_settled(self) -> None:
+        """Cold start changes tables too: wait until none of that is left, change one weight, and wait again."""
+        lab = self.lab
+        wait_until(lambda: self._entries_of_new_flows() == 0, "all slots are settled", 20)
+        before = self._entries()
+        kept = [KeepAlive(lab.client, VIP[4]) for _ in range(60)]
+        self.assertEqual(before, self._entries())
+        lab.node.config.backends = {1: 100, 2: 100, 3: 25}
+        lab.node.reload()
+        for connection in kept:
+            self.assertEqual(connection.backend, connection.request())
+        self.assertGreater(self._entries(), before)
+        self.assertLess(self._entries(), before + len(kept) / 2, "connections of settled slots took entries")
+        wait_until(lambda: self._entries_of_new_flows() == 0, "they settle again", 20)
+
+    def _entries(self) -> int:
+        return self.lab.node.service("web")["new_flows"]
+
+    def _entries_of_new_flows(self) -> int:
+        before = self._entries()
+        load = Load(self.lab.client, VIP[4])
+        load.run(100)
+        self.assert_served(load)
+        return self._entries() - before

@@ -83,9 +83,10 @@ DpdkEngine::~DpdkEngine() {
 
 void DpdkEngine::apply(const Configuration& configuration) {
   const auto allocate = [](size_t bytes) { return zeroed_memory(bytes); };
-  auto compiled =
-      Generation::compile(build_snapshot(configuration.snapshot), allocate, configuration.host_addresses);
+  auto compiled = Generation::compile(build_snapshot(configuration.snapshot), allocate,
+                                      configuration.host_addresses, {generation_.get(), kWorkers, now_s_});
   if (!compiled) throw std::runtime_error("the snapshot was refused: " + compiled.error());
+  if (generation_ != nullptr) (*compiled)->take_stamps(*generation_);
   generation_ = std::move(*compiled);
   for (const auto& [id, hop] : configuration.next_hops) next_hops_->store(id, hop);
   std::copy(configuration.port_macs.begin(), configuration.port_macs.end(), port_macs_.begin());
@@ -133,6 +134,7 @@ BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint64_t now
 
   const Counts before = outcomes();
   const uint32_t held = pipeline_->held();
+  now_s_ = static_cast<uint32_t>(now_ms / 1000);
   flows_.front().fragments.sweep(now_ms);  // as the worker does meanwhile
   pipeline_->run(burst, 0, generation_.get(), now_ms, out_);
   result.counts = outcomes();
@@ -191,6 +193,8 @@ Result DpdkEngine::run(ByteView frame, uint64_t now_ms) {
 
 std::vector<Result> DpdkEngine::settle(uint64_t now_ms) {
   const Counts before = outcomes();
+  now_s_ = static_cast<uint32_t>(now_ms / 1000);
+  if (generation_ != nullptr) generation_->settle(now_s_);
   flows_.front().fragments.sweep(now_ms);
   pipeline_->settle(generation_.get(), now_ms, out_);
   std::vector<Result> results;

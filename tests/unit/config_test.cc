@@ -320,9 +320,8 @@ TEST_F(ConfigTest, RefusesWrongServices) {
        "14:17: 9-12 overlaps 1-9"},
       {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = \"all\"" + tail),
        "14:9: this is a string"},
-      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\ntracking = \"adaptive\"" +
-                    tail),
-       "15:12: tracking \"adaptive\" is not there yet; expected \"full\" or \"off\""},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\ntracking = \"half\"" + tail),
+       "15:12: \"half\" is not known here"},
       {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nno_backend = \"refuse\"" +
                     tail),
        "15:14: \"refuse\" is not known here"},

@@ -154,7 +154,7 @@ TEST(Publication, SwapsAreWholeAndLoseNothing) {
   const int64_t held_before = g_bytes_held;
   {
     Publication publication(kWorkers, allocate);
-    ASSERT_TRUE(publication.publish(snapshot_of(1, 1), {}));
+    ASSERT_TRUE(publication.publish(snapshot_of(1, 1), {}, 0));
     std::atomic<bool> running = true;
     std::atomic<uint32_t> ready = 0;
     WorkerResult results[kWorkers];
@@ -170,7 +170,7 @@ TEST(Publication, SwapsAreWholeAndLoseNothing) {
     uint64_t last_packets = 0;
     for (uint64_t generation = 2; generation <= kGenerations; ++generation) {
       const auto set = static_cast<uint8_t>(1 + generation % 2);
-      ASSERT_TRUE(publication.publish(snapshot_of(set, generation), {}));
+      ASSERT_TRUE(publication.publish(snapshot_of(set, generation), {}, 0));
       EXPECT_EQ(publication.live()->number(), generation);
       next_hops.store(set * 100U,
                       {.state = NextHop::kResolved, .port = 0, .mac = {set, 1, 2, 3, 4, 5}, .mtu = 1500});
@@ -197,11 +197,11 @@ TEST(Publication, SwapsAreWholeAndLoseNothing) {
 // What is refused changes nothing: the workers go on with the generation before.
 TEST(Publication, RefusalChangesNothing) {
   Publication publication(1, allocate);
-  ASSERT_TRUE(publication.publish(snapshot_of(1, 1), {}));
+  ASSERT_TRUE(publication.publish(snapshot_of(1, 1), {}, 0));
   const Generation* before = publication.live();
   auto bad = snapshot_of(2, 2);
   bad[bad.size() - 1] ^= std::byte{1};
-  const auto refused = publication.publish(bad, {});
+  const auto refused = publication.publish(bad, {}, 0);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error(), testing::HasSubstr("checksum"));
   EXPECT_EQ(publication.live(), before);
@@ -213,7 +213,7 @@ TEST(Publication, SurvivesWantOfMemory) {
   bool none = false;
   Publication publication(1, [&](size_t bytes) { return none ? Generation::Memory() : allocate(bytes); });
   none = true;
-  const auto refused = publication.publish(snapshot_of(1, 1), {});
+  const auto refused = publication.publish(snapshot_of(1, 1), {}, 0);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error(), testing::HasSubstr("no memory"));
 }

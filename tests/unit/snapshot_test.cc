@@ -49,6 +49,7 @@ SnapshotSpec two_services() {
   spec.pools.push_back(pool("web", {{address("10.0.1.2"), 2, 1, LINIMO_BACKEND_UP},
                                     {address("10.0.1.1"), 1, 1, LINIMO_BACKEND_DOWN},
                                     {address("2001:db8:1::3"), 3, 2, LINIMO_BACKEND_UP}}));
+  spec.pools[0].unsettled = {{9, address("10.0.1.2"), 300}, {77, address("2001:db8:1::3"), 1}};
   spec.services.push_back(
       service("web", 0, {prefix("203.0.113.10"), prefix("2001:db8:f::10")}, {{80, 80}, {443, 443}}));
   spec.services.push_back(service("dns", 5, {prefix("203.0.113.11")}, {{53, 53}}));
@@ -107,6 +108,12 @@ TEST(Snapshot, SaysWhatWasMeant) {
   ASSERT_EQ(view->backends().size(), 3U);
   EXPECT_EQ(view->backends()[2].state, uint32_t{LINIMO_BACKEND_DOWN});  // table members first
   for (const linimo_slot slot : view->slots(view->pools()[0])) EXPECT_LT(slot, 2U);
+  const auto unsettled = view->unsettled(view->pools()[0]);
+  ASSERT_EQ(unsettled.size(), 2U);
+  EXPECT_EQ(unsettled[0].slot, 9U);
+  EXPECT_EQ(unsettled[0].base, 0U);
+  EXPECT_EQ(unsettled[1].base, 1U);
+  EXPECT_EQ(unsettled[1].learning_s, 1U);
 }
 
 // The digest does not depend on the order of pools or backends, nor on generation, ids or seed; it does on
@@ -279,13 +286,15 @@ const Tampering kTamperings[] = {
     {"Table", [](auto&, auto& header) { ++header.table_algorithm; }, "unknown table"},
     {"Generation", [](auto&, auto& header) { header.generation = 0; }, "generation 0"},
     {"Size", [](auto&, auto& header) { ++header.size; }, "says"},
-    {"SlotsOffset", [](auto&, auto& header) { header.sections[6].offset -= 8; }, "do not reach to the end"},
+    {"SlotsOffset", [](auto&, auto& header) { header.sections[LINIMO_SECTION_SLOTS].offset -= 8; },
+     "do not reach to the end"},
     {"SlotsOfNoPool",
      [](auto& bytes, auto&) { record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).table_size = 250; },
      "belong to no pool"},
     {"SectionOffset", [](auto&, auto& header) { header.sections[0].offset = (header.size | 7) + 1; },
      "past the end"},
-    {"SectionOverflow", [](auto&, auto& header) { header.sections[6].count = 0xffffffff; }, "past the end"},
+    {"SectionOverflow", [](auto&, auto& header) { header.sections[LINIMO_SECTION_SLOTS].count = 0xffffffff; },
+     "past the end"},
     {"SectionMisaligned", [](auto&, auto& header) { header.sections[1].offset += 4; }, "offset"},
     {"RecordSize", [](auto&, auto& header) { header.sections[2].record_size = 1; }, "records of 1"},
     {"Slot", [](auto& bytes, auto&) { record<linimo_slot>(bytes, LINIMO_SECTION_SLOTS, 9) = 3; },
@@ -351,6 +360,7 @@ const Tampering kTamperings[] = {
     {"BackendsOfNoPool",
      [](auto& bytes, auto& header) {
        record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).backend_count = 1;
+       record<linimo_unsettled>(bytes, LINIMO_SECTION_UNSETTLED, 1).base = 0;
        for (uint32_t slot = 0; slot < header.sections[LINIMO_SECTION_SLOTS].count; ++slot)
          record<linimo_slot>(bytes, LINIMO_SECTION_SLOTS, slot) = 0;
      },
@@ -395,6 +405,33 @@ const Tampering kTamperings[] = {
     {"BackendState",
      [](auto& bytes, auto&) { record<linimo_backend>(bytes, LINIMO_SECTION_BACKENDS, 0).state = 17; },
      "state"},
+    {"UnsettledOutOfBounds",
+     [](auto& bytes, auto&) { record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).unsettled_count = 3; },
+     "unsettled slots out of bounds"},
+    {"UnsettledNotFromTheStart",
+     [](auto& bytes, auto&) { record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).unsettled_first = 1; },
+     "unsettled slots out of bounds"},
+    {"UnsettledOfNoPool",
+     [](auto& bytes, auto&) { record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).unsettled_count = 1; },
+     "unsettled slots that belong to no pool"},
+    {"UnsettledSlot",
+     [](auto& bytes, auto&) { record<linimo_unsettled>(bytes, LINIMO_SECTION_UNSETTLED, 1).slot = 251; },
+     "unsettled slot 251"},
+    {"UnsettledSlotTwice",
+     [](auto& bytes, auto&) { record<linimo_unsettled>(bytes, LINIMO_SECTION_UNSETTLED, 1).slot = 9; },
+     "unsettled slot 9"},
+    {"UnsettledBase",
+     [](auto& bytes, auto&) { record<linimo_unsettled>(bytes, LINIMO_SECTION_UNSETTLED, 0).base = 3; },
+     "base 3"},
+    {"UnsettledForNoTime",
+     [](auto& bytes, auto&) { record<linimo_unsettled>(bytes, LINIMO_SECTION_UNSETTLED, 0).learning_s = 0; },
+     "learning for 0 s"},
+    {"UnsettledForTooLong",
+     [](auto& bytes, auto&) {
+       record<linimo_unsettled>(bytes, LINIMO_SECTION_UNSETTLED, 0).learning_s =
+           LINIMO_MAX_IDLE_TIMEOUT_S + 1;
+     },
+     "learning for 3601 s"},
     {"NoSource", [](auto&, auto& header) { header.encap_source6 = {}; }, "source"},
 };
 

@@ -1,0 +1,52 @@
+// Which slots are learning: their backend has changed lately, and flows that were there before may not have
+// been heard of yet by every connection table (tracking = "adaptive").
+//
+// A settled slot whose backend changes, while the one before lives, gets that as its base, for as long as the
+// longest idle timeout of an adaptive service on the pool. A slot that changes again meanwhile keeps base and
+// window: flows that began in between are tracked by whoever saw them begin. What becomes of a slot when its
+// window is over is the data plane's affair, which alone knows whether flows still deviate.
+//
+//   learning.plan(spec, now);      // completes a specification, by what is live
+//   learning.accepted();           // the last one that was planned is live now
+//   learning.resume(view, now);    // another's snapshot is live
+//
+// Time is given from outside; any one thread.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "maglev/snapshot.h"
+
+namespace linimo {
+
+class Learning {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  void plan(SnapshotSpec& spec, Time now);
+  void accepted() { live_ = planned_; }
+
+  /// The windows of slots that it holds begin anew: how long ago it was published is not known.
+  void resume(const SnapshotView& live, Time now);
+
+ private:
+  struct Slot {
+    uint32_t slot;
+    Address base;
+    Time until;
+  };
+  struct Pool {
+    std::shared_ptr<const PoolTable> table;
+    std::vector<Slot> slots;  // that learn, sorted
+  };
+
+  static std::vector<Slot> changed(const PoolTable& before, const PoolSpec& pool, Time until);
+
+  std::map<std::string, Pool> live_, planned_;  // by name
+};
+
+}  // namespace linimo

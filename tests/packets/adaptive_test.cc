@@ -1,0 +1,170 @@
+// Tracking that adapts: a flow of a settled slot needs no entry, one of an unsettled slot has one, and no
+// flow is moved by a change of the table as long as its backend lives.
+
+#include "tests/packets/tracking_fixture.h"
+
+namespace linimo::tests {
+namespace {
+
+class Adaptive : public Tracking {
+ protected:
+  static constexpr uint32_t kWindow_s = kTcpIdle_s;
+
+  static Configuration adaptive(Configuration configuration) {
+    for (ServiceSpec& service : configuration.snapshot.services) {
+      if (service.tracking == LINIMO_TRACKING_FULL) service.tracking = LINIMO_TRACKING_ADAPTIVE;
+    }
+    return configuration;
+  }
+
+  /// What the control plane publishes when the pool's table changes: the slots that differ are learning.
+  static Configuration changed(const Configuration& before, const Configuration& after,
+                               uint16_t learning_s = kWindow_s) {
+    Configuration result = adaptive(after);
+    const PoolSpec was = many(before);
+    PoolSpec& pool = many(result);
+    const auto address = [](const PoolTable& table, linimo_slot slot) { return table.members[slot].address; };
+    for (uint32_t s = 0; s < pool.table->slots.size(); ++s) {
+      const linimo_slot then = was.table->slots[s];
+      const linimo_slot now = pool.table->slots[s];
+      const Address base = address(*was.table, then);
+      if (now == LINIMO_NO_BACKEND || base != address(*pool.table, now))
+        pool.unsettled.push_back({s, base, learning_s});
+    }
+    return result;
+  }
+
+  void SetUp() override {
+    Tracking::SetUp();
+    before_ = choices(three_up_);
+    after_ = choices(all_up_);
+    moved_ = moved(before_, after_);
+    engine.forget_configuration();
+    begin(adaptive(three_up_));
+  }
+
+  bool will_move(size_t flow) const { return std::ranges::find(moved_, flow) != moved_.end(); }
+  uint64_t entries() { return engine.connections().entries(); }
+
+  Choices before_, after_;
+  std::vector<size_t> moved_;
+};
+
+TEST_P(Adaptive, WhileAllSlotsAreSettledNoFlowTakesAnEntry) {
+  for (size_t flow = 0; flow < kFlows; ++flow) {
+    EXPECT_EQ(sent_to(packet(flow, kSyn)), before_[flow]);
+    EXPECT_EQ(sent_to(packet(flow)), before_[flow]);
+  }
+  EXPECT_EQ(entries(), 0);
+}
+
+TEST_P(Adaptive, AFlowKeepsItsBackendWhenTheTableChanges) {
+  for (size_t flow = 0; flow < kFlows; ++flow) sent_to(packet(flow, kSyn));
+  engine.apply(changed(three_up_, all_up_));
+  for (size_t flow = 0; flow < kFlows; ++flow) {
+    EXPECT_EQ(sent_to(packet(flow), 1), before_[flow]);
+    EXPECT_EQ(sent_to(packet(flow, kAck | kFin), 2), before_[flow]);
+  }
+  EXPECT_EQ(entries(), moved_.size()) << "flows of slots that did not change need none";
+}
+
+TEST_P(Adaptive, AFlowThatBeginsAfterTheChangeGoesWhereTheTableSaysAndStays) {
+  sent_to(packet(0));
+  engine.apply(changed(three_up_, all_up_));
+  for (const size_t flow : moved_) {
+    EXPECT_EQ(sent_to(packet(flow, kSyn), 1), after_[flow]);
+    EXPECT_EQ(sent_to(packet(flow), 2), after_[flow]);
+  }
+}
+
+TEST_P(Adaptive, AFlowThatWasLearnedStaysAfterItsSlotHasLearned) {
+  for (const size_t flow : moved_) sent_to(packet(flow, kSyn));
+  engine.apply(changed(three_up_, all_up_));
+  for (uint32_t at = 600; at <= 6 * kWindow_s; at += 600) {
+    engine.settle_slots(kStart_ms + at * 1000);
+    for (const size_t flow : moved_) EXPECT_EQ(sent_to(packet(flow), at), before_[flow]);
+  }
+}
+
+TEST_P(Adaptive, WhenASlotHasLearnedAFlowThatNobodyKnowsFollowsTheTable) {
+  sent_to(packet(0));
+  engine.apply(changed(three_up_, all_up_));
+  EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s - 1), before_[moved_[0]]);
+  EXPECT_EQ(sent_to(packet(moved_[1]), kWindow_s + 1), after_[moved_[1]]);
+}
+
+TEST_P(Adaptive, ASlotSettlesWhenNothingHasDeviatedForAWindow) {
+  sent_to(packet(0));
+  engine.apply(changed(three_up_, all_up_));
+  const auto takes_an_entry = [&](size_t flow, uint32_t at) {
+    engine.forget_flows();
+    sent_to(packet(flow, kSyn), at);
+    return entries() != 0;
+  };
+  engine.settle_slots(kStart_ms + (kWindow_s - 1) * 1000);
+  for (const size_t flow : moved_) EXPECT_TRUE(takes_an_entry(flow, kWindow_s - 1));
+  engine.settle_slots(kStart_ms + (kWindow_s + 2) * 1000);
+  for (const size_t flow : moved_) EXPECT_FALSE(takes_an_entry(flow, kWindow_s + 2));
+}
+
+TEST_P(Adaptive, AFlowThatDeviatesKeepsItsSlotUnsettled) {
+  sent_to(packet(moved_[0], kSyn));
+  engine.apply(changed(three_up_, all_up_));
+  EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s - 10), before_[moved_[0]]);
+  engine.settle_slots(kStart_ms + (kWindow_s + 2) * 1000);
+  EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s + 3), before_[moved_[0]]);
+  engine.settle_slots(kStart_ms + (2 * kWindow_s + 5) * 1000);
+  engine.forget_flows();
+  sent_to(packet(moved_[0], kSyn), 2 * kWindow_s + 6);
+  EXPECT_EQ(entries(), 0) << "settled by now";
+}
+
+TEST_P(Adaptive, ANextGenerationGoesOnWhereTheOneBeforeWas) {
+  sent_to(packet(moved_[0], kSyn));
+  engine.apply(changed(three_up_, all_up_));
+  EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s - 10), before_[moved_[0]]);
+  EXPECT_EQ(sent_to(packet(moved_[1], kSyn), kWindow_s + 2), after_[moved_[1]]);
+  engine.settle_slots(kStart_ms + (kWindow_s + 2) * 1000);
+  engine.apply(adaptive(all_up_));  // for it, no slot is learning any more
+  EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s + 3), before_[moved_[0]]);
+}
+
+TEST_P(Adaptive, ASlotThatChangesBackIsStillUnsettled) {
+  sent_to(packet(0));
+  engine.apply(changed(three_up_, all_up_));
+  for (const size_t flow : moved_) EXPECT_EQ(sent_to(packet(flow, kSyn), 1), after_[flow]);
+  engine.apply(adaptive(with({3}, LINIMO_BACKEND_DRAINING)));
+  for (const size_t flow : moved_) EXPECT_EQ(sent_to(packet(flow), 2), after_[flow]);
+}
+
+TEST_P(Adaptive, ABaseThatIsDownGetsNothing) {
+  sent_to(packet(0));
+  engine.apply(changed(three_up_, all_up_));
+  Configuration down = changed(three_up_, all_up_);
+  for (BackendSpec& backend : many(down).backends) {
+    if (backend.address == before_[moved_[0]]) backend.state = LINIMO_BACKEND_DOWN;
+  }
+  PoolSpec& pool = many(down);
+  pool.table = make_pool_table(pool.backends, static_cast<uint32_t>(pool.table->slots.size()));
+  engine.apply(down);
+  EXPECT_NE(sent_to(packet(moved_[0]), 1), before_[moved_[0]]);
+}
+
+TEST_P(Adaptive, ADrainingBackendKeepsItsFlowsAndBeginsNone) {
+  engine.forget_configuration();
+  begin(adaptive(all_up_));
+  for (size_t flow = 0; flow < kFlows; ++flow) sent_to(packet(flow, kSyn));
+  const Configuration draining = with({0, 1}, LINIMO_BACKEND_DRAINING);
+  engine.apply(changed(all_up_, draining));
+  for (size_t flow = 0; flow < kFlows; ++flow) EXPECT_EQ(sent_to(packet(flow), 1), after_[flow]);
+  for (size_t flow = kFlows; flow < 2 * kFlows; ++flow) {
+    const Address address = sent_to(packet(flow, kSyn), 1);
+    EXPECT_TRUE(address == backend(2) || address == backend(3)) << address.to_string();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dpdk, Adaptive, testing::Values(4, 6),
+                         [](const auto& info) { return "v" + std::to_string(info.param); });
+
+}  // namespace
+}  // namespace linimo::tests

@@ -1,0 +1,155 @@
+// Which slots learn, from which backend, for how long: over changes of tables, and over restarts.
+
+#include "controlplane/tables/learning.h"
+
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+namespace linimo {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr uint32_t kSize = 251, kWindow_s = 300;
+
+Address address(uint32_t index) {
+  Address address = *Address::parse("10.0.1.1");
+  address.bytes[15] = static_cast<uint8_t>(index + 1);
+  return address;
+}
+
+class LearningTest : public testing::Test {
+ protected:
+  LearningTest() { publish(all_up_); }
+
+  using States = std::vector<linimo_backend_state>;
+
+  static SnapshotSpec spec_of(const States& states) {
+    SnapshotSpec spec;
+    spec.generation = 1;
+    spec.encap_source4 = *Address::parse("10.0.0.11");
+    PoolSpec pool;
+    pool.name = "p";
+    for (uint32_t i = 0; i < states.size(); ++i) pool.backends.push_back({address(i), i, 1, states[i]});
+    pool.table = make_pool_table(pool.backends, kSize);
+    spec.pools = {pool};
+    for (const uint32_t timeout_s : {kWindow_s, kWindow_s / 2}) {
+      ServiceSpec service;
+      service.name = "s" + std::to_string(timeout_s);
+      service.id = timeout_s;
+      service.tracking = LINIMO_TRACKING_ADAPTIVE;
+      service.idle_timeout_s = timeout_s;
+      service.vips = {*Prefix::parse("203.0.113.1")};
+      service.ports = {{static_cast<uint16_t>(timeout_s), static_cast<uint16_t>(timeout_s)}};
+      spec.services.push_back(service);
+    }
+    return spec;
+  }
+
+  /// The slots that a snapshot with these backends lists as learning; it is accepted.
+  std::vector<UnsettledSpec> publish(const States& states) {
+    SnapshotSpec spec = spec_of(states);
+    learning_.plan(spec, now_);
+    learning_.accepted();
+    last_ = spec;
+    return spec.pools[0].unsettled;
+  }
+
+  static Address backend_of(const SnapshotSpec& spec, uint32_t slot) {
+    const PoolTable& table = *spec.pools[0].table;
+    return table.members[table.slots[slot]].address;
+  }
+
+  const States all_up_{4, LINIMO_BACKEND_UP};
+  const States last_drains_{LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_DRAINING};
+  const States last_down_{LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_DOWN};
+  Learning learning_;
+  Learning::Time now_{};
+  SnapshotSpec last_;
+};
+
+TEST_F(LearningTest, NothingIsLearnedFromTheFirstTableOrFromTheSame) {
+  EXPECT_TRUE(last_.pools[0].unsettled.empty());
+  EXPECT_TRUE(publish(all_up_).empty());
+}
+
+TEST_F(LearningTest, EachSlotWhoseBackendChangesLearnsFromTheOneBefore) {
+  const SnapshotSpec before = last_;
+  const auto learning = publish(last_drains_);
+  size_t at = 0;
+  for (uint32_t slot = 0; slot < kSize; ++slot) {
+    if (backend_of(before, slot) == backend_of(last_, slot)) continue;
+    ASSERT_LT(at, learning.size());
+    EXPECT_EQ(learning[at].slot, slot);
+    EXPECT_EQ(learning[at].base, backend_of(before, slot));
+    EXPECT_EQ(learning[at].learning_s, kWindow_s) << "the longest idle timeout of the pool";
+    ++at;
+  }
+  EXPECT_EQ(at, learning.size());
+  EXPECT_GE(at, kSize / 4);
+}
+
+TEST_F(LearningTest, NoSlotLearnsFromABackendThatIsDownOrGone) {
+  for (const UnsettledSpec& slot : publish(last_down_)) EXPECT_NE(slot.base, address(3));
+  publish(all_up_);
+  now_ += seconds(kWindow_s);
+  for (const UnsettledSpec& slot : publish({3, LINIMO_BACKEND_UP})) EXPECT_NE(slot.base, address(3));
+}
+
+TEST_F(LearningTest, ASlotThatChangesAgainKeepsItsBaseAndItsWindow) {
+  const auto first = publish(last_drains_);
+  now_ += seconds(100);
+  const auto second = publish(all_up_);
+  ASSERT_FALSE(first.empty());
+  for (const UnsettledSpec& slot : first) {
+    const auto found = std::ranges::find(second, slot.slot, &UnsettledSpec::slot);
+    ASSERT_NE(found, second.end());
+    EXPECT_EQ(found->base, slot.base);
+    EXPECT_EQ(found->learning_s, kWindow_s - 100);
+  }
+}
+
+TEST_F(LearningTest, ASlotIsNoLongerListedWhenItsWindowIsOver) {
+  EXPECT_FALSE(publish(last_drains_).empty());
+  now_ += seconds(kWindow_s - 1);
+  EXPECT_FALSE(publish(last_drains_).empty());
+  now_ += seconds(1);
+  EXPECT_TRUE(publish(last_drains_).empty());
+}
+
+TEST_F(LearningTest, WhatWasPlannedAndRefusedIsNotLive) {
+  SnapshotSpec refused = spec_of(last_drains_);
+  learning_.plan(refused, now_);
+  EXPECT_FALSE(refused.pools[0].unsettled.empty());
+  EXPECT_TRUE(publish(all_up_).empty()) << "the table that is live has not changed";
+}
+
+TEST_F(LearningTest, PoolsWithoutAnAdaptiveServiceLearnNothing) {
+  SnapshotSpec spec = spec_of(last_drains_);
+  for (ServiceSpec& service : spec.services) service.tracking = LINIMO_TRACKING_FULL;
+  learning_.plan(spec, now_);
+  EXPECT_TRUE(spec.pools[0].unsettled.empty());
+}
+
+TEST_F(LearningTest, AnotherProcessGoesOnFromWhatIsLive) {
+  const auto learning = publish(last_drains_);
+  const auto bytes = build_snapshot(last_);
+  Learning next;
+  next.resume(SnapshotView::validate(bytes).value(), now_);
+  SnapshotSpec same = spec_of(last_drains_);
+  next.plan(same, now_ + seconds(10));
+  ASSERT_EQ(same.pools[0].unsettled.size(), learning.size());
+  for (size_t i = 0; i < learning.size(); ++i) {
+    EXPECT_EQ(same.pools[0].unsettled[i].slot, learning[i].slot);
+    EXPECT_EQ(same.pools[0].unsettled[i].base, learning[i].base);
+    EXPECT_EQ(same.pools[0].unsettled[i].learning_s, learning[i].learning_s - 10);
+  }
+  next.accepted();
+  SnapshotSpec back = spec_of(all_up_);
+  next.plan(back, now_ + seconds(kWindow_s + 1));
+  EXPECT_EQ(back.pools[0].unsettled.size(), learning.size()) << "they change once more";
+}
+
+}  // namespace
+}  // namespace linimo
