@@ -154,12 +154,28 @@ tl::expected<void, std::string> Controller::reload(std::string_view why) {
   return {};
 }
 
+void Controller::note_panics() {
+  std::set<std::string> now;
+  for (const PoolConfig& pool : config_.pools) {
+    if (!planner_.panics(pool.name)) continue;
+    now.insert(pool.name);
+    if (!panicking_.contains(pool.name))
+      log_warning("few backends are up, so all are used", {{"pool", pool.name}});
+  }
+  for (const std::string& pool : panicking_) {
+    if (!now.contains(pool)) log_info("enough backends are up again", {{"pool", pool}});
+  }
+  panicking_ = std::move(now);
+}
+
 void Controller::on_health_change(const HealthMonitor::Change& change) {
-  log_info("backend state changed", {{"pool", change.backend.pool},
-                                     {"backend", change.backend.address.to_string()},
-                                     {"from", health_name(change.before)},
-                                     {"to", health_name(change.after)},
-                                     {"why", change.detail.empty() ? "check succeeded" : change.detail}});
+  const bool state_changed = change.before.health != change.after.health;
+  log_info(state_changed ? "backend state changed" : "backend standing changed",
+           {{"pool", change.backend.pool},
+            {"backend", change.backend.address.to_string()},
+            {"from", standing_text(change.before)},
+            {"to", standing_text(change.after)},
+            {"why", change.why}});
   planner_.pool_changed(change.backend.pool);
   evaluate_after(kCoalesce);
 }
@@ -269,7 +285,8 @@ void Controller::evaluate() {
   const auto start = Clock::now();
   const uint64_t generation = last_generation_ + 1;
   SnapshotSpec spec = planner_.plan(
-      config_, [this](const BackendKey& key) { return monitor_.state(key); }, ids_, generation);
+      config_, [this](const BackendKey& key) { return monitor_.standing(key); }, ids_, generation);
+  note_panics();
   changed_meanwhile_ = !link_.ready();
   if (changed_meanwhile_) return;  // the answer, or the next connection, brings us here again
   learning_.plan(spec, start);

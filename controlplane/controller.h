@@ -14,6 +14,7 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,9 @@ class Controller final : private DataplaneLink::Observer {
   const Planner& planner() const { return planner_; }
   const Ids& ids() const { return ids_; }
 
+  /// Those of which all backends are used because so few are up.
+  const std::set<std::string>& pools_in_panic() const { return panicking_; }
+
   bool connected() const { return connected_; }
   /// The data plane of the current connection, or of the last one.
   const std::optional<DataplanePeer>& peer() const { return peer_; }
@@ -67,6 +71,7 @@ class Controller final : private DataplaneLink::Observer {
   void on_refused(uint64_t generation, const std::string& reason) override;
   void on_lost(const std::string& reason) override;
 
+  void note_panics();
   void on_health_change(const HealthMonitor::Change& change);
   const LiveTables& live();
   void begin_checks();
@@ -87,6 +92,7 @@ class Controller final : private DataplaneLink::Observer {
   boost::asio::steady_timer evaluation_;
 
   LiveTables live_;
+  std::set<std::string> panicking_;
   bool live_is_read_ = true;     // or only its bytes, generation and digest are right
   bool ids_to_release_ = false;  // names went, and what went with them is live until the next generation
   std::vector<std::byte> publishing_;  // sent, not yet answered

@@ -20,10 +20,10 @@ TrafficCount of_backend(const Controller& controller, const BackendKey& key) {
   return controller.counters() && id ? controller.counters()->backend(*id) : TrafficCount{};
 }
 
-const char* state_name(const Controller& controller, const BackendKey& key, uint32_t weight) {
-  const auto state = table_state(controller.health().state(key), weight);
-  if (!state) return "unknown";
-  return *state == LINIMO_BACKEND_UP ? "up" : *state == LINIMO_BACKEND_DRAINING ? "draining" : "down";
+const char* state_name(const Standing& standing, uint32_t weight) {
+  if (standing.health != HealthState::kUp) return health_name(standing.health);
+  if (standing.held_back) return "held";
+  return standing.drains || weight == 0 ? "draining" : "up";
 }
 
 const char* encapsulation_name(linimo_encapsulation encapsulation) {
@@ -37,7 +37,10 @@ json health_view(const std::optional<HealthCheckConfig>& health) {
                {"interval_ms", health->interval.count()},
                {"timeout_ms", health->timeout.count()},
                {"rise", health->rise},
-               {"fall", health->fall}};
+               {"fall", health->fall},
+               {"detector", kDetectorNames[static_cast<int>(health->detector)]},
+               {"panic_percent", health->panic},
+               {"slow_start_ms", health->slow_start.count()}};
   if (health->port != 0) view["port"] = health->port;
   if (health->type == CheckType::kHttp || health->type == CheckType::kHttps) {
     view["path"] = health->path;
@@ -83,6 +86,7 @@ json status_view(const Controller& controller) {
           {"generation", controller.live_generation()},
           {"digest", fmt::format("{:016x}", controller.live_digest())},
           {"health_known", controller.health().settled()},
+          {"pools_in_panic", controller.pools_in_panic()},
           {"dataplane",
            {{"connected", connected},
             {"pid", connected ? json(peer.pid) : json(nullptr)},
@@ -134,11 +138,13 @@ json backends_view(const Controller& controller) {
     for (const BackendConfig& backend : pool.backends) {
       const BackendKey key{pool.name, backend.address};
       const auto id = controller.ids().find_backend(key);
+      const Standing standing = controller.health().standing(key);
       json view = {{"pool", pool.name},
                    {"address", backend.address.to_string()},
                    {"id", id ? json(*id) : json(nullptr)},
-                   {"state", state_name(controller, key, backend.weight)},
+                   {"state", state_name(standing, backend.weight)},
                    {"weight", backend.weight},
+                   {"start_eighths", standing.eighths},
                    {"share", controller.planner().share(key)},
                    {"detail", controller.health().detail(key)}};
       view.update(traffic(of_backend(controller, key)));
@@ -160,6 +166,7 @@ json pools_view(const Controller& controller) {
                      {"table_size", pool.table_size},
                      {"backends", pool.backends.size()},
                      {"backends_up", up},
+                     {"panic", controller.planner().panics(pool.name)},
                      {"digest", fmt::format("{:016x}", controller.planner().digest(pool.name))},
                      {"health", health_view(pool.health)}});
   }

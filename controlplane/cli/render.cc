@@ -50,6 +50,10 @@ std::string render_status(const json& status) {
   }
   if (!status.at("health_known").get<bool>())
     add_line(text, "health", "first checks under way, nothing changes until they end");
+  if (!status.at("pools_in_panic").empty()) {
+    add_line(text, "PANIC",
+             fmt::format("few backends of {} are up, so all are used", list_of(status.at("pools_in_panic"))));
+  }
   const json& flows = status.at("flows");
   add_line(text, "flows",
            fmt::format("{} tracked, room for {}, {} found no place", grouped(flows.at("tracked")),

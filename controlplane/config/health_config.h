@@ -33,6 +33,11 @@ struct StatusRange {  // both ends included
   bool operator==(const StatusRange&) const = default;
 };
 
+/// What ends the time of a backend that is up: failures in a row, or a silence that its past makes
+/// improbable.
+enum class Detector { kCount, kPhi };
+inline constexpr const char* kDetectorNames[] = {"count", "phi"};
+
 struct HealthCheckConfig {
   CheckType type = CheckType::kTcp;
   uint16_t port = 0;                         // 0 where a check has none
@@ -40,11 +45,21 @@ struct HealthCheckConfig {
   std::chrono::milliseconds timeout{1000};   // at most the interval
   uint32_t rise = 2;                         // successes in a row that make a backend up
   uint32_t fall = 3;                         // failures in a row that make it down
+  Detector detector = Detector::kCount;
+  double phi_threshold = 8;
+  std::chrono::milliseconds fast_retry{200};  // instead of the interval, while verdicts contradict the state
+  std::chrono::milliseconds down_interval{4000};  // the same while it is down
+
+  // What follows for the tables
+  uint32_t panic = 50;                           // below so many percent up, all are used; 0: never
+  std::chrono::milliseconds slow_start{30'000};  // from an eighth of the weight to all of it; 0: all at once
+  std::chrono::milliseconds flap_half_life{60'000};  // of the penalty for coming and going; 0: none
 
   // http, https
   std::string path = "/";
   std::vector<StatusRange> statuses{StatusRange{}};
-  std::string body;  // must be within the first 64 KiB of the answer's; empty: any body will do
+  std::string drain_header;  // status 503 with this header asks for no new flows; empty: no answer does
+  std::string body;          // must be within the first 64 KiB of the answer's; empty: any body will do
   // http, https, tls, grpc: the Host header, and the name asked for in TLS; empty: the backend's address
   std::string host;
   // https, tls, grpc

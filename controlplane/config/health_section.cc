@@ -26,6 +26,7 @@ const KeyUse kKeyUses[] = {
     {"path", {CheckType::kHttp, CheckType::kHttps}},
     {"status", {CheckType::kHttp, CheckType::kHttps}},
     {"body", {CheckType::kHttp, CheckType::kHttps}},
+    {"drain_header", {CheckType::kHttp, CheckType::kHttps}},
     {"host", {CheckType::kHttp, CheckType::kTls, CheckType::kHttps, CheckType::kGrpc}},
     {"tls", {CheckType::kGrpc}},
     {"verify", {CheckType::kTls, CheckType::kHttps, CheckType::kGrpc}},
@@ -148,6 +149,8 @@ void read_http(const TomlTable& table, HealthCheckConfig& health) {
   if (const auto* path = table.find("path")) health.path = read_path(*path);
   if (const auto* status = table.find("status")) health.statuses = read_statuses(*status);
   if (const auto* body = table.find("body")) health.body = read_text(*body, 1024);
+  if (const auto* header = table.find("drain_header"))
+    health.drain_header = read_host(*header, "-_", "the name of a header, such as \"X-Drain\"");
 }
 
 void read_tls(const TomlTable& table, HealthCheckConfig& health) {
@@ -218,6 +221,26 @@ void read_times(const TomlTable& table, HealthCheckConfig& health) {
   }
   health.rise = static_cast<uint32_t>(table.integer_or("rise", health.rise, 1, 100));
   health.fall = static_cast<uint32_t>(table.integer_or("fall", health.fall, 1, 100));
+  health.down_interval = 2 * health.interval;
+  if (const auto* retry = table.find("fast_retry"))
+    health.fast_retry = read_duration(*retry, milliseconds(50), health.interval);
+  if (const auto* down = table.find("down_interval"))
+    health.down_interval = read_duration(*down, health.interval, std::chrono::hours(1));
+}
+
+void read_conclusions(const TomlTable& table, HealthCheckConfig& health) {
+  if (const auto* detector = table.find("detector"))
+    health.detector = static_cast<Detector>(detector->one_of({"count", "phi"}));
+  if (const auto* threshold = table.find("phi_threshold")) {
+    if (health.detector != Detector::kPhi)
+      threshold->fail("phi_threshold means nothing here", "it with detector = \"phi\" only");
+    health.phi_threshold = static_cast<double>(threshold->integer(1, 16));
+  }
+  health.panic = static_cast<uint32_t>(table.integer_or("panic", health.panic, 0, 100));
+  if (const auto* slow_start = table.find("slow_start"))
+    health.slow_start = read_duration(*slow_start, milliseconds(0), std::chrono::hours(1));
+  if (const auto* half_life = table.find("flap_half_life"))
+    health.flap_half_life = read_duration(*half_life, milliseconds(0), std::chrono::hours(1));
 }
 
 void read_port(const TomlTable& table, HealthCheckConfig& health) {
@@ -232,9 +255,11 @@ void read_port(const TomlTable& table, HealthCheckConfig& health) {
 
 HealthCheckConfig read_health(const TomlValue& value) {
   const TomlTable table =
-      value.table({"type",   "port",     "interval", "timeout",    "rise",   "fall",    "path",
-                   "status", "body",     "host",     "tls",        "verify", "ca_file", "service",
-                   "send",   "send_hex", "expect",   "expect_hex", "query",  "record",  "program"});
+      value.table({"type",     "port",          "interval", "timeout",      "rise",          "fall",
+                   "path",     "status",        "body",     "host",         "tls",           "verify",
+                   "ca_file",  "service",       "send",     "send_hex",     "expect",        "expect_hex",
+                   "query",    "record",        "program",  "drain_header", "fast_retry",    "down_interval",
+                   "detector", "phi_threshold", "panic",    "slow_start",   "flap_half_life"});
   HealthCheckConfig health;
   health.type = static_cast<CheckType>(
       table.require("type", "type = \"tcp\", \"http\" or another in health")
@@ -270,6 +295,7 @@ HealthCheckConfig read_health(const TomlValue& value) {
   }
   read_tls(table, health);
   read_times(table, health);
+  read_conclusions(table, health);
   return health;
 }
 

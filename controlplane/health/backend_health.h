@@ -1,29 +1,58 @@
-// What is known about one backend's health: verdicts in, a state out. No I/O and no clock of its own, so that
-// tests run it in virtual time.
+// What is known about one backend's health, and what follows from it for its place in the tables: verdicts
+// and time in, a standing out. No I/O and no clock of its own, so that tests run it in virtual time.
 //
 //   BackendHealth health(config, HealthState::kUnknown, now);
-//   health.begin_check(now, jitter);                  // and start the check; the next one is due then
-//   if (health.on_verdict({.healthy = false, .detail = "connect: Connection refused"})) publish();
+//   health.begin_check(now, jitter);                         // and start the check
+//   if (health.on_verdict(verdict, now)) publish(health.standing());
+//   wait_until(health.next_check());
+//   if (health.advance(now)) publish(health.standing());     // at next_step(), where there is one
 //
-// A backend of which nothing is known takes the first verdict at its word. After that `rise` successes or
-// `fall` failures in a row are needed to change the state, and so they are for a backend whose state was
-// inherited from the tables that are live: unknown is not down.
+// A backend of which nothing is known takes the first verdict at its word. After that it takes `rise`
+// successes in a row to be up, and `fall` failures (or an improbable silence, phi_detector.h) to be down; and
+// so it does for a backend whose state was inherited from the tables that are live: unknown is not down.
+// While verdicts contradict the state, checks follow quickly; while it is down, slowly.
+//
+// What a dead backend costs is bounded: it is down at most interval x 1.1 x fall + timeout after its death,
+// whatever the detector (or 220 ms instead of the timeout, if the timeout is shorter).
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "controlplane/config/config.h"
+#include "controlplane/health/flap_damper.h"
+#include "controlplane/health/phi_detector.h"
 
 namespace linimo {
 
 enum class HealthState { kUnknown, kUp, kDown };
 const char* health_name(HealthState state);
 
+/// What the tables need to know of a backend.
+struct Standing {
+  static constexpr uint32_t kFullWeight = 8;
+
+  // Implicit: to most that use it, a standing is a state and no more.
+  Standing(HealthState of) : health(of) {}  // NOLINT(google-explicit-constructor)
+
+  HealthState health;
+  uint32_t eighths = kFullWeight;  // of its weight: less while it starts slowly
+  bool drains = false;             // it asks for no new flows
+  bool held_back = false;          // it is up, and was up and down too often
+
+  bool operator==(const Standing&) const = default;
+};
+/// What there is to say of it beyond its state; empty: nothing.
+std::string standing_note(const Standing& standing);
+/// The state and the note, for a log.
+std::string standing_text(const Standing& standing);
+
 struct Verdict {
   bool healthy = false;
-  std::string detail;  // of a failure: what went wrong, for people
+  std::string detail;   // of a failure: what went wrong, for people
+  bool drains = false;  // healthy, and asks for no new flows
 };
 
 /// Checks that ended since this process first checked the backend.
@@ -36,34 +65,55 @@ class BackendHealth {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  BackendHealth(const HealthCheckConfig& config, HealthState inherited, Time first_check)
-      : config_(config), state_(inherited), next_check_(first_check) {}
+  BackendHealth(const HealthCheckConfig& config, HealthState inherited, Time first_check);
 
   const HealthCheckConfig& config() const { return config_; }
-  HealthState state() const { return state_; }
+  const Standing& standing() const { return standing_; }
+  HealthState state() const { return standing_.health; }
   bool checked() const { return checked_; }  // had a verdict of its own
-  const std::string& detail() const { return detail_; }
-  Time next_check() const { return next_check_; }
+  std::string detail() const;
 
-  /// A check starts now; the next is due an interval later. `jitter` from -1 to 1 moves that by up to a tenth
-  /// of the interval, so that checks of many backends do not fall into step.
+  /// A check starts now. `jitter` from -1 to 1 moves the next one by up to a tenth of the time until then, so
+  /// that checks of many backends do not fall into step.
   void begin_check(Time now, double jitter);
 
-  /// True when the state has changed.
-  bool on_verdict(const Verdict& verdict);
+  /// True when the standing has changed.
+  bool on_verdict(const Verdict& verdict, Time now);
+
+  /// When the next check is due; after a verdict. From the start of the last one, not from its end: what a
+  /// failing backend costs in time must not depend on how slowly it fails.
+  Time next_check() const { return next_check_; }
+
+  /// When the standing will next change by itself, if it will; `advance` then does it. True when it has.
+  std::optional<Time> next_step() const;
+  bool advance(Time now);
 
   /// For a backend that no check has spoken of yet: what the live tables say.
   void inherit(HealthState state) {
-    if (!checked_ && state_ == HealthState::kUnknown) state_ = state;
+    if (!checked_ && standing_.health == HealthState::kUnknown) standing_.health = state;
   }
 
  private:
+  bool contradicts(const Verdict& verdict, Time now);
+  void come_up(bool for_the_first_time, Time now);
+  void go_down(bool for_the_first_time, Time now);
+  std::chrono::milliseconds spacing() const;
+
   HealthCheckConfig config_;
-  HealthState state_;
-  Time next_check_;
+  Standing standing_;
   bool checked_ = false;
   uint32_t contrary_ = 0;  // verdicts in a row that speak against the state
   std::string detail_;
+
+  Time check_start_;
+  double jitter_ = 0;
+  Time next_check_;
+
+  PhiDetector phi_;
+  std::optional<Time> last_success_;
+  FlapDamper damper_;
+  Time released_at_{};   // while it is held back
+  Time weighed_from_{};  // since when it starts slowly
 };
 
 }  // namespace linimo

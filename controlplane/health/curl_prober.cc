@@ -61,6 +61,7 @@ class CurlProbe final : public Probe {
   std::string request_;  // body
   std::string body_;
   int grpc_status_ = -1;  // none yet
+  bool drains_ = false;   // the header was there
   std::array<char, CURL_ERROR_SIZE> reason_{};
   EasyHandle easy_;  // refers to those above
 };
@@ -107,6 +108,10 @@ CurlProbe::CurlProbe(CurlMulti& multi, const Address& backend, const HealthCheck
   set(CURLOPT_WRITEFUNCTION, &CurlProbe::on_body);
   set(CURLOPT_WRITEDATA, this);
   if (is(CheckType::kGrpc)) set_grpc();
+  if (is(CheckType::kGrpc) || !config.drain_header.empty()) {
+    set(CURLOPT_HEADERFUNCTION, &CurlProbe::on_header);  // of trailers too
+    set(CURLOPT_HEADERDATA, this);
+  }
   set(CURLOPT_HTTPHEADER, headers_.get());
 }
 
@@ -140,8 +145,6 @@ void CurlProbe::set_grpc() {
       static_cast<long>(over_tls() ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE));
   set(CURLOPT_POSTFIELDSIZE, static_cast<long>(request_.size()));
   set(CURLOPT_POSTFIELDS, request_.data());
-  set(CURLOPT_HEADERFUNCTION, &CurlProbe::on_header);  // of trailers too
-  set(CURLOPT_HEADERDATA, this);
   add_header("Content-Type: application/grpc");
   add_header("TE: trailers");
 }
@@ -151,10 +154,15 @@ void CurlProbe::add_header(const std::string& line) {
 }
 
 size_t CurlProbe::on_header(char* data, size_t size, size_t count, void* self) {
-  constexpr std::string_view kStatus = "grpc-status:";
+  auto& probe = *static_cast<CurlProbe*>(self);
   const std::string line(data, size * count);
-  if (strncasecmp(line.c_str(), kStatus.data(), kStatus.size()) == 0)
-    static_cast<CurlProbe*>(self)->grpc_status_ = std::atoi(line.c_str() + kStatus.size());
+  const auto value_of = [&](const std::string& name) {
+    const bool found = strncasecmp(line.c_str(), name.c_str(), name.size()) == 0 && line[name.size()] == ':';
+    return found ? line.c_str() + name.size() + 1 : nullptr;
+  };
+  if (!probe.config_.drain_header.empty() && value_of(probe.config_.drain_header) != nullptr)
+    probe.drains_ = true;
+  if (const char* status = value_of("grpc-status")) probe.grpc_status_ = std::atoi(status);
   return size * count;
 }
 
@@ -200,6 +208,7 @@ Verdict CurlProbe::verdict(CURLcode result) const {
 Verdict CurlProbe::http_verdict() const {
   long status = 0;
   curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
+  if (status == 503 && drains_) return {.healthy = true, .detail = {}, .drains = true};
   const bool wanted =
       std::any_of(config_.statuses.begin(), config_.statuses.end(),
                   [&](const StatusRange& range) { return status >= range.first && status <= range.last; });

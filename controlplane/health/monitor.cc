@@ -26,11 +26,12 @@ Clock::duration random_offset(size_t checks, std::chrono::milliseconds interval)
 
 struct HealthMonitor::Check {
   Check(boost::asio::io_context& io, BackendKey backend, BackendHealth initial)
-      : key(std::move(backend)), health(std::move(initial)), timer(io) {}
+      : key(std::move(backend)), health(std::move(initial)), timer(io), step(io) {}
 
   BackendKey key;
   BackendHealth health;
-  boost::asio::steady_timer timer;
+  boost::asio::steady_timer timer;  // to the next check
+  boost::asio::steady_timer step;   // to the next change that only takes time
   std::unique_ptr<Probe> probe;
   CheckCounts counts;
 };
@@ -91,9 +92,9 @@ void HealthMonitor::inherit(const std::map<BackendKey, HealthState>& live) {
   }
 }
 
-HealthState HealthMonitor::state(const BackendKey& backend) const {
+Standing HealthMonitor::standing(const BackendKey& backend) const {
   const auto found = checks_.find(backend);
-  return found != checks_.end() ? found->second->health.state() : HealthState::kUp;
+  return found != checks_.end() ? found->second->health.standing() : Standing(HealthState::kUp);
 }
 
 std::string HealthMonitor::detail(const BackendKey& backend) const {
@@ -126,12 +127,33 @@ void HealthMonitor::run(const std::shared_ptr<Check>& check) {
 void HealthMonitor::on_verdict(const std::shared_ptr<Check>& check, const Verdict& verdict) {
   check->probe.reset();
   ++(verdict.healthy ? check->counts.successes : check->counts.failures);
-  const HealthState before = check->health.state();
+  const Standing before = check->health.standing();
   if (!check->health.checked()) --unheard_;
-  const bool changed = check->health.on_verdict(verdict);
+  const bool changed = check->health.on_verdict(verdict, Clock::now());
   schedule(check);
-  if (changed) on_change_({check->key, before, check->health.state(), verdict.detail});
+  if (changed) {
+    await_step(check);
+    on_change_(
+        {check->key, before, check->health.standing(), verdict.healthy ? "check succeeded" : verdict.detail});
+  }
   if (unheard_ == 0) settle();
+}
+
+void HealthMonitor::await_step(const std::shared_ptr<Check>& check) {
+  const auto due = check->health.next_step();
+  if (!due) {
+    check->step.cancel();
+    return;
+  }
+  check->step.expires_at(*due);
+  check->step.async_wait([this, weak = std::weak_ptr(check)](const boost::system::error_code& error) {
+    const auto alive = weak.lock();
+    if (error || alive == nullptr) return;
+    const Standing before = alive->health.standing();
+    const bool changed = alive->health.advance(Clock::now());
+    await_step(alive);
+    if (changed) on_change_({alive->key, before, alive->health.standing(), "time passed"});
+  });
 }
 
 void HealthMonitor::settle() {

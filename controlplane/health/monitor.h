@@ -26,15 +26,15 @@ class HealthMonitor {
  public:
   struct Change {
     const BackendKey& backend;
-    HealthState before;
-    HealthState after;
-    const std::string& detail;
+    Standing before;
+    Standing after;
+    const std::string& why;
   };
   using OnChange = std::function<void(const Change&)>;
   using OnSettled = std::function<void()>;
 
-  /// `on_change` is called after each change of a state that a verdict made; `on_settled` once, when every
-  /// backend that the first configuration has was heard of, or has had time enough to be.
+  /// `on_change` is called after each change of a standing that a verdict or time made; `on_settled` once,
+  /// when every backend that the first configuration has was heard of, or has had time enough to be.
   HealthMonitor(boost::asio::io_context& io, Prober& prober, OnChange on_change, OnSettled on_settled);
   ~HealthMonitor();
 
@@ -45,8 +45,9 @@ class HealthMonitor {
   /// What the live tables say of backends that no check has spoken of yet.
   void inherit(const std::map<BackendKey, HealthState>& live);
 
-  /// kUp for a backend whose pool has no checks.
-  HealthState state(const BackendKey& backend) const;
+  /// Up for a backend whose pool has no checks.
+  Standing standing(const BackendKey& backend) const;
+  HealthState state(const BackendKey& backend) const { return standing(backend).health; }
   std::string detail(const BackendKey& backend) const;
   CheckCounts counts(const BackendKey& backend) const;
   bool settled() const { return settled_; }
@@ -58,6 +59,7 @@ class HealthMonitor {
   void schedule(const std::shared_ptr<Check>& check);
   void run(const std::shared_ptr<Check>& check);
   void on_verdict(const std::shared_ptr<Check>& check, const Verdict& verdict);
+  void await_step(const std::shared_ptr<Check>& check);
   void settle();
 
   boost::asio::io_context& io_;

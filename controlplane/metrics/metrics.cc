@@ -161,6 +161,10 @@ class Collection {
         counter("linimo_backend_new_flows_total",
                 "Flows to a backend that were stored in a connection table.")};
     MetricFamily up = gauge("linimo_backend_up", "1 up, 0 down; none while nothing is known.");
+    MetricFamily start = gauge("linimo_backend_start_ratio",
+                               "The part of its weight that a backend has; less than 1 after a death.");
+    MetricFamily held = gauge("linimo_backend_held_back",
+                              "1: it is up and gets no new flows, since it came and went too often.");
     MetricFamily share =
         gauge("linimo_backend_share_ratio", "The part of its pool's table that a backend has.");
     MetricFamily checks = counter("linimo_health_checks_total", "Health checks that ended, by their result.");
@@ -170,14 +174,17 @@ class Collection {
         const Labels labels{{"pool", pool.name}, {"backend", backend.address.to_string()}};
         const auto id = controller_.ids().find_backend(key);
         if (counters_ != nullptr && id) traffic.add_row(labels, counters_->backend(*id));
-        const HealthState state = controller_.health().state(key);
-        if (state != HealthState::kUnknown) add(up, labels, state == HealthState::kUp ? 1.0 : 0.0);
+        const Standing standing = controller_.health().standing(key);
+        if (standing.health != HealthState::kUnknown)
+          add(up, labels, standing.health == HealthState::kUp ? 1.0 : 0.0);
+        add(start, labels, static_cast<double>(standing.eighths) / Standing::kFullWeight);
+        add(held, labels, standing.held_back ? 1.0 : 0.0);
         add(share, labels, controller_.planner().share(key));
         if (pool.health) add_checks(checks, labels, controller_.health().counts(key));
       }
     }
     keep(std::move(traffic));
-    keep(std::move(up), std::move(share), std::move(checks));
+    keep(std::move(up), std::move(start), std::move(held), std::move(share), std::move(checks));
   }
 
   static void add_checks(MetricFamily& checks, const Labels& backend, const CheckCounts& counts) {
@@ -191,13 +198,16 @@ class Collection {
 
   void pools() {
     MetricFamily backends = gauge("linimo_pool_backends", "Backends that a pool has.");
+    MetricFamily panic =
+        gauge("linimo_pool_panic", "1: so few backends of the pool are up that all are used.");
     MetricFamily digest = gauge("linimo_pool_digest", "The upper 48 bits of the digest of a pool's table.");
     for (const PoolConfig& pool : controller_.config().pools) {
       const Labels labels{{"pool", pool.name}};
       add(backends, labels, uint64_t{pool.backends.size()});
+      add(panic, labels, controller_.planner().panics(pool.name) ? 1.0 : 0.0);
       add(digest, labels, controller_.planner().digest(pool.name) >> 16);
     }
-    keep(std::move(backends), std::move(digest));
+    keep(std::move(backends), std::move(panic), std::move(digest));
   }
 
   const Controller& controller_;

@@ -4,19 +4,7 @@
 
 namespace linimo {
 
-std::optional<linimo_backend_state> table_state(HealthState health, uint32_t weight) {
-  switch (health) {
-    case HealthState::kUp:
-      return weight == 0 ? LINIMO_BACKEND_DRAINING : LINIMO_BACKEND_UP;
-    case HealthState::kDown:
-      return LINIMO_BACKEND_DOWN;
-    case HealthState::kUnknown:
-      break;
-  }
-  return std::nullopt;
-}
-
-SnapshotSpec Planner::plan(const Config& config, const StateOf& state_of, const Ids& ids,
+SnapshotSpec Planner::plan(const Config& config, const StandingOf& standing_of, const Ids& ids,
                            uint64_t generation) {
   SnapshotSpec spec;
   spec.generation = generation;
@@ -33,7 +21,7 @@ SnapshotSpec Planner::plan(const Config& config, const StateOf& state_of, const 
   for (const PoolConfig& pool : config.pools) {
     kept.insert(pools_.extract(pool.name));
     Planned& planned = kept[pool.name];
-    if (!planned.current) plan_pool(pool, state_of, ids, planned);
+    if (!planned.current) plan_pool(pool, standing_of, ids, planned);
     spec.pools.push_back(planned.spec);
   }
   pools_ = std::move(kept);
@@ -56,7 +44,8 @@ SnapshotSpec Planner::plan(const Config& config, const StateOf& state_of, const 
   return spec;
 }
 
-void Planner::plan_pool(const PoolConfig& pool, const StateOf& state_of, const Ids& ids, Planned& planned) {
+void Planner::plan_pool(const PoolConfig& pool, const StandingOf& standing_of, const Ids& ids,
+                        Planned& planned) {
   PoolSpec& spec = planned.spec;
   spec.name = pool.name;
   spec.encapsulation = pool.encapsulation;
@@ -64,17 +53,19 @@ void Planner::plan_pool(const PoolConfig& pool, const StateOf& state_of, const I
   spec.server_id_length = pool.server_id_length;
   spec.backends.clear();
   std::vector<TableMember> members;
-  for (const BackendConfig& backend : pool.backends) {
-    const BackendKey key{pool.name, backend.address};
-    const auto state = table_state(state_of(key), backend.weight);
-    if (!state) continue;
+  const PoolPlaces places = places_of(pool, standing_of);
+  for (size_t i = 0; i < pool.backends.size(); ++i) {
+    const BackendConfig& backend = pool.backends[i];
+    const Place& place = places.of[i];
+    if (!place.state) continue;
     spec.backends.push_back({.address = backend.address,
-                             .id = ids.backend(key),
-                             .weight = backend.weight,
-                             .state = *state,
+                             .id = ids.backend({pool.name, backend.address}),
+                             .weight = place.weight,
+                             .state = *place.state,
                              .server_id = backend.server_id});
-    if (spec.backends.back().takes_slots()) members.push_back({backend.address, backend.weight});
+    if (spec.backends.back().takes_slots()) members.push_back({backend.address, place.weight});
   }
+  planned.panic = places.panic;
   // Once here, and not for each snapshot that has this pool.
   std::sort(spec.backends.begin(), spec.backends.end(),
             [](const BackendSpec& a, const BackendSpec& b) { return a.stands_before(b); });
@@ -96,6 +87,11 @@ void Planner::pool_changed(const std::string& pool) {
 
 void Planner::all_changed() {
   for (auto& [name, planned] : pools_) planned.current = false;
+}
+
+bool Planner::panics(const std::string& pool) const {
+  const auto found = pools_.find(pool);
+  return found != pools_.end() && found->second.panic;
 }
 
 uint64_t Planner::digest(const std::string& pool) const {

@@ -4,36 +4,32 @@
 // even then its table is populated again only when its members changed.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 
 #include "controlplane/config/config.h"
-#include "controlplane/health/backend_health.h"
 #include "controlplane/tables/ids.h"
+#include "controlplane/tables/places.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {
 
-/// The state a backend gets in the tables. One of which nothing is known yet is left out of them, not put in
-/// as down; one that is healthy and has no weight is draining.
-std::optional<linimo_backend_state> table_state(HealthState health, uint32_t weight);
-
 class Planner {
  public:
-  using StateOf = std::function<HealthState(const BackendKey&)>;
-
-  /// To be called before the next plan when states in a pool changed, or (all) when anything else did: the
-  /// configuration, ids, many states.
+  /// To be called before the next plan when standings in a pool changed, or (all) when anything else did: the
+  /// configuration, ids, many standings.
   void pool_changed(const std::string& pool);
   void all_changed();
 
   /// `ids` must hold every name of the configuration.
-  SnapshotSpec plan(const Config& config, const StateOf& state_of, const Ids& ids, uint64_t generation);
+  SnapshotSpec plan(const Config& config, const StandingOf& standing_of, const Ids& ids, uint64_t generation);
 
   /// The fraction of its pool's slots that a backend has in the last plan; 0 when it has none.
   double share(const BackendKey& backend) const;
+
+  /// Whether the last plan uses all backends of the pool because so few are up.
+  bool panics(const std::string& pool) const;
 
   /// Of the pool's table in the last plan; 0 when it has none.
   uint64_t digest(const std::string& pool) const;
@@ -42,10 +38,12 @@ class Planner {
   struct Planned {
     PoolSpec spec;
     std::vector<uint32_t> slots_of_member;
+    bool panic = false;
     bool current = false;
   };
 
-  static void plan_pool(const PoolConfig& pool, const StateOf& state_of, const Ids& ids, Planned& planned);
+  static void plan_pool(const PoolConfig& pool, const StandingOf& standing_of, const Ids& ids,
+                        Planned& planned);
 
   std::map<std::string, Planned> pools_;  // by name
 };

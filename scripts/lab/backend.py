@@ -41,7 +41,10 @@ http {{
         listen 80 backlog=4096;
         listen [::]:80 ipv6only=on backlog=4096;
         location = / {{ return 200 "$own_address\\n"; }}
-        location = /healthz {{ return 200 "ok\\n"; }}
+        location = /healthz {{
+            if (-f {folder}/leaving) {{ add_header X-Drain 1 always; return 503; }}
+            return 200 "ok\\n";
+        }}
         location /files/ {{ alias {files}/; add_header X-Backend $own_address; limit_rate $rate; }}
         location /upload/ {{ alias {folder}/upload/; dav_methods PUT; create_full_put_path on; }}
     }}
@@ -93,6 +96,11 @@ class Backend:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def ask_to_drain(self, wish: bool = True) -> None:
+        """What it answers to the health check from now on; it serves as before."""
+        leaving = self.folder / "leaving"
+        leaving.touch() if wish else leaving.unlink()
 
     def unplug(self) -> None:
         """Its cable leaves the fabric: it answers nothing any more. (Were nginx alone dead, its kernel would send resets;

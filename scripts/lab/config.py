@@ -15,6 +15,8 @@ class Health:
     timeout_ms: int = 500
     rise: int = 1
     fall: int = 2
+    # As if nothing had been: a backend that returns has its whole share at once, however often it went.
+    more: str = 'slow_start = "0s", flap_half_life = "0s"'
 
     @property
     def detection_bound_s(self) -> float:
@@ -75,7 +77,8 @@ runtime_dir = "{self.runtime_dir}"
 name = "web"
 encapsulation = "{self.encapsulation}"
 {table_size}health = {{ type = "http", port = 80, path = "/healthz", interval = "{health.interval_ms}ms", \
-timeout = "{health.timeout_ms}ms", rise = {health.rise}, fall = {health.fall} }}
+timeout = "{health.timeout_ms}ms", rise = {health.rise}, fall = {health.fall}, \
+{health.more} }}
 backends = [
 {backends}]
 

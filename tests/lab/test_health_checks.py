@@ -24,7 +24,7 @@ PYTHON = "/usr/bin/python3"
 CHECKS = Path("/etc/linimo/checks.d")
 PROGRAM = f"{LAB_NAME}-check"
 ADDRESS = {4: "10.9.0.1", 6: "2001:db8:9::1"}
-TIMES = 'interval = "200ms", timeout = "200ms", rise = 1, fall = 2'
+TIMES = 'interval = "200ms", timeout = "200ms", rise = 1, fall = 2, flap_half_life = "0s"'
 # A query for www.example.org, type A; the expected bytes are the address in its answer. So DNS serves a udp check too.
 DNS_QUERY = "123401000001000000000000" + "0377777707657861" "6d706c65036f7267" "00" + "00010001"
 

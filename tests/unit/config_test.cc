@@ -255,6 +255,28 @@ TEST_F(ConfigTest, ReadsEveryKindOfCheck) {
   EXPECT_EQ(health("type = \"exec\", program = \"disk\", port = 80").program, "disk");
 }
 
+TEST_F(ConfigTest, ReadsWhatFollowsFromChecks) {
+  const auto health = [&](const std::string& text) {
+    const auto config = load(with_pool_line("health = { type = \"http\", port = 80" + text + " }"));
+    EXPECT_TRUE(config) << text << ": " << config.error();
+    return config ? *config->pools[0].health : HealthCheckConfig{};
+  };
+  using std::chrono::milliseconds;
+  EXPECT_EQ(health("").down_interval, milliseconds(4000));
+  EXPECT_EQ(health(", interval = \"5s\"").down_interval, milliseconds(10'000)) << "twice the interval";
+  const auto whole = health(
+      ", detector = \"phi\", phi_threshold = 12, fast_retry = \"100ms\", down_interval = \"30s\", panic = 0, "
+      "slow_start = \"0s\", flap_half_life = \"5m\", drain_header = \"X-Drain\"");
+  EXPECT_EQ(whole.detector, Detector::kPhi);
+  EXPECT_EQ(whole.phi_threshold, 12);
+  EXPECT_EQ(whole.fast_retry, milliseconds(100));
+  EXPECT_EQ(whole.down_interval, milliseconds(30'000));
+  EXPECT_EQ(whole.panic, 0u);
+  EXPECT_EQ(whole.slow_start, milliseconds(0));
+  EXPECT_EQ(whole.flap_half_life, milliseconds(300'000));
+  EXPECT_EQ(whole.drain_header, "X-Drain");
+}
+
 TEST_F(ConfigTest, RefusesWrongChecks) {
   const std::pair<std::string, std::string> cases[] = {
       {"type = \"ftp\"", "12:19: \"ftp\" is not known here"},
@@ -288,6 +310,14 @@ TEST_F(ConfigTest, RefusesWrongChecks) {
       {"type = \"dns\", query = \"a\", record = \"MX\"", "12:48: \"MX\" is not known here"},
       {"type = \"dns\", query = \"a\", expect = \"2001:db8::1\"",
        "12:48: not an address that the answer may have"},
+      {"type = \"icmp\", drain_header = \"X\"",
+       "12:42: \"drain_header\" means nothing to a check of type icmp"},
+      {"type = \"http\", port = 1, drain_header = \"X: 1\"", "12:52: not "},
+      {"type = \"icmp\", detector = \"rate\"", "12:38: \"rate\" is not known here"},
+      {"type = \"icmp\", phi_threshold = 9", "12:43: phi_threshold means nothing here"},
+      {"type = \"icmp\", fast_retry = \"3s\"", "12:40: "},
+      {"type = \"icmp\", down_interval = \"1s\"", "12:43: "},
+      {"type = \"icmp\", panic = 101", "12:35: 101 is out of range"},
       {"type = \"exec\"", "12:10: \"program\" is missing"},
       {"type = \"exec\", program = \"../bin/sh\"", "12:37: \"../bin/sh\" is not a valid name"},
       {"type = \"exec\", program = \"..\"", "12:37: a hidden file"},

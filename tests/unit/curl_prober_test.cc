@@ -125,6 +125,20 @@ TEST_F(CurlProberTest, JudgesByTheStatus) {
   EXPECT_EQ(check(again, exact).detail, "http: status 301");
 }
 
+TEST_F(CurlProberTest, LetsABackendAskToBeDrained) {
+  HealthCheckConfig config = http();
+  config.body = "all is well";
+  config.drain_header = "X-Drain";
+  Backend leaving("HTTP/1.1 503 Leaving\r\nx-drain: 1\r\nContent-Length: 2\r\n\r\nno");
+  const Verdict verdict = check(leaving, config);
+  EXPECT_TRUE(verdict.healthy);
+  EXPECT_TRUE(verdict.drains);
+  Backend busy("HTTP/1.1 503 Busy\r\nX-Drained: 1\r\nContent-Length: 2\r\n\r\nno");
+  EXPECT_EQ(check(busy, config).detail, "http: status 503") << "another header";
+  Backend well("HTTP/1.1 200 OK\r\nX-Drain: 1\r\nContent-Length: 11\r\n\r\nall is well");
+  EXPECT_FALSE(check(well, config).drains) << "another status";
+}
+
 TEST_F(CurlProberTest, JudgesByTheBody) {
   HealthCheckConfig config = http();
   config.body = "all is well";

@@ -1,5 +1,5 @@
 // Running many checks: every backend is heard of in time, a reload keeps what has not changed and cancels
-// what is gone, and nothing is concluded from silence.
+// what is gone, nothing is concluded from silence.
 
 #include <gtest/gtest.h>
 
@@ -22,6 +22,7 @@ Config config_of(const std::vector<int>& numbers, milliseconds interval = millis
   pool.health = HealthCheckConfig{};
   pool.health->interval = interval;
   pool.health->timeout = interval;
+  pool.health->down_interval = interval;
   for (const int number : numbers) pool.backends.push_back({address(number), 100});
   Config config;
   config.pools = {pool};
@@ -40,7 +41,7 @@ class HealthMonitorTest : public testing::Test {
   HealthMonitor monitor_{
       io_, prober_,
       [this](const HealthMonitor::Change& change) {
-        changes_.push_back(change.backend.address.to_string() + " " + health_name(change.after));
+        changes_.push_back(change.backend.address.to_string() + " " + standing_text(change.after));
       },
       [this] { ++settled_; }};
 };
@@ -81,7 +82,24 @@ TEST_F(HealthMonitorTest, GoesOnChecking) {
   ASSERT_TRUE(wait([&] { return state(1) == HealthState::kDown; }));
   prober_.dead = {};
   ASSERT_TRUE(wait([&] { return state(1) == HealthState::kUp; }));
-  EXPECT_EQ(changes_, (std::vector<std::string>{"10.0.1.1 up", "10.0.1.1 down", "10.0.1.1 up"}));
+  EXPECT_EQ(changes_,
+            (std::vector<std::string>{"10.0.1.1 up", "10.0.1.1 down", "10.0.1.1 up (starts slowly: 1/8)"}));
+}
+
+TEST_F(HealthMonitorTest, LetsTimePassForThoseThatStartSlowly) {
+  Config config = config_of({1});
+  config.pools[0].health->slow_start = milliseconds(70);
+  config.pools[0].health->fall = 1;
+  config.pools[0].health->rise = 1;
+  monitor_.configure(config);
+  ASSERT_TRUE(wait([&] { return state(1) == HealthState::kUp; }));
+  prober_.dead = {address(1)};
+  ASSERT_TRUE(wait([&] { return state(1) == HealthState::kDown; }));
+  changes_.clear();
+  prober_.dead = {};
+  ASSERT_TRUE(wait([&] { return !changes_.empty() && changes_.back() == "10.0.1.1 up"; }));
+  EXPECT_EQ(changes_.front(), "10.0.1.1 up (starts slowly: 1/8)");
+  EXPECT_LE(changes_.size(), 8u);
 }
 
 TEST_F(HealthMonitorTest, KeepsStatesOverAReloadAndCancelsWhatIsGone) {

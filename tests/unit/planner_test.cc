@@ -38,7 +38,7 @@ class PlannerTest : public testing::Test {
         config_,
         [this](const BackendKey& key) {
           const auto found = states_.find(key);
-          return found != states_.end() ? found->second : HealthState::kUp;
+          return found != states_.end() ? found->second : Standing(HealthState::kUp);
         },
         ids_, generation);
   }
@@ -47,7 +47,7 @@ class PlannerTest : public testing::Test {
   Config config_;
   Ids ids_;
   Planner planner_;
-  std::map<BackendKey, HealthState> states_;
+  std::map<BackendKey, Standing> states_;
 };
 
 TEST_F(PlannerTest, GivesSlotsToHealthyBackendsWithWeight) {
@@ -62,8 +62,8 @@ TEST_F(PlannerTest, GivesSlotsToHealthyBackendsWithWeight) {
 }
 
 TEST_F(PlannerTest, LeavesOutWhatIsUnknownAndKeepsWhatIsDown) {
-  states_[key("a", "10.0.1.1")] = HealthState::kUnknown;
-  states_[key("a", "10.0.1.3")] = HealthState::kDown;
+  states_.insert_or_assign(key("a", "10.0.1.1"), HealthState::kUnknown);
+  states_.insert_or_assign(key("a", "10.0.1.3"), HealthState::kDown);
   const SnapshotSpec spec = plan();
   ASSERT_EQ(spec.pools[0].backends.size(), 2u);
   EXPECT_EQ(spec.pools[0].backends[0].address, *Address::parse("10.0.1.2"));  // as they stand in a snapshot
@@ -77,7 +77,7 @@ TEST_F(PlannerTest, LeavesOutWhatIsUnknownAndKeepsWhatIsDown) {
 
 TEST_F(PlannerTest, PopulatesOnlyTablesThatChange) {
   const SnapshotSpec first = plan();
-  states_[key("a", "10.0.1.1")] = HealthState::kDown;
+  states_.insert_or_assign(key("a", "10.0.1.1"), HealthState::kDown);
   const SnapshotSpec second = plan();
   EXPECT_NE(first.pools[0].table, second.pools[0].table);
   EXPECT_EQ(first.pools[1].table, second.pools[1].table);
@@ -85,8 +85,31 @@ TEST_F(PlannerTest, PopulatesOnlyTablesThatChange) {
   EXPECT_NE(plan().pools[1].table, second.pools[1].table);
 }
 
+TEST_F(PlannerTest, LetsABackendStartSlowlyAndItsPoolPanic) {
+  config_.pools[0].health.emplace();
+  Standing starting = HealthState::kUp;
+  starting.eighths = 2;
+  states_.insert_or_assign(key("a", "10.0.1.1"), starting);
+  EXPECT_TRUE(SnapshotView::validate(build_snapshot(plan())));
+  EXPECT_NEAR(planner_.share(key("a", "10.0.1.1")), 0.2, 0.01);
+  EXPECT_NEAR(planner_.share(key("a", "10.0.1.3")), 0.8, 0.01);
+  states_.clear();
+  plan();
+  const uint64_t whole = planner_.digest("a");
+
+  config_.pools[0].health->panic = 60;
+  states_.insert_or_assign(key("a", "10.0.1.1"), HealthState::kDown);
+  plan();
+  EXPECT_TRUE(planner_.panics("a"));
+  EXPECT_FALSE(planner_.panics("b"));
+  EXPECT_EQ(planner_.digest("a"), whole) << "the table of all";
+  states_.clear();
+  plan();
+  EXPECT_FALSE(planner_.panics("a"));
+}
+
 TEST_F(PlannerTest, ReadsBackWhatWasPlanned) {
-  states_[key("a", "10.0.1.3")] = HealthState::kDown;
+  states_.insert_or_assign(key("a", "10.0.1.3"), HealthState::kDown);
   const auto bytes = build_snapshot(plan(7));
   const auto live = read_live_tables(bytes);
   ASSERT_TRUE(live) << live.error();
