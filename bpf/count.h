@@ -11,6 +11,7 @@
 
 #include "tables.h"
 
+/* In the last word the process counts flows. */
 struct traffic {
   __u64 packets, bytes, new_flows, reserved;
 };

@@ -17,6 +17,7 @@ using Clock = std::chrono::steady_clock;
 // Changes that come together are published together: a rack that fails is one generation, not forty.
 constexpr milliseconds kCoalesce{5};
 constexpr milliseconds kRetryAfterRefusal{5000};
+constexpr milliseconds kDrainLook{1000};
 
 std::string time_text() {
   const std::time_t now = std::time(nullptr);
@@ -35,6 +36,10 @@ std::string joined(const std::vector<std::string>& words) {
 
 std::filesystem::path id_file(const NodeConfig& node) {
   return node.runtime_dir / "ids.json";
+}
+
+std::filesystem::path drain_file(const NodeConfig& node) {
+  return node.runtime_dir / "drains.json";
 }
 
 }  // namespace
@@ -66,6 +71,7 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
           }),
       link_(io, config_.node.dataplane_socket(), *this),
       evaluation_(io),
+      drain_look_(io),
       loaded_at_(time_text()) {}
 
 void Controller::start() {
@@ -74,7 +80,14 @@ void Controller::start() {
     log_warning("ids not read, taking those that are live",
                 {{"file", file.string()}, {"why", loaded.error()}});
   }
+  if (const auto file = drain_file(config_.node); auto loaded = drains_.load(file)) {
+    drains_.keep_those_of(config_);
+  } else {
+    log_error("drains not read: who was drained gets new flows again",
+              {{"file", file.string()}, {"why", loaded.error()}});
+  }
   link_.start();
+  watch_drains();
 }
 
 void Controller::begin_checks() {
@@ -134,6 +147,7 @@ tl::expected<void, std::string> Controller::reload(std::string_view why) {
   loaded->node.runtime_dir = config_.node.runtime_dir;
   config_ = std::move(*loaded);
   ids_to_release_ = true;
+  if (drains_.keep_those_of(config_)) save_drains();
   restart_needed_ = restart_differences(running_node_, wanted);
   loaded_at_ = time_text();
   last_error_.reset();
@@ -152,6 +166,72 @@ tl::expected<void, std::string> Controller::reload(std::string_view why) {
   evaluate_after(kCoalesce);
   follow_(config_);
   return {};
+}
+
+Standing Controller::standing(const BackendKey& backend) const {
+  Standing standing = monitor_.standing(backend);
+  standing.drains |= drains_.contains(backend);
+  return standing;
+}
+
+tl::expected<void, std::string> Controller::drain(const BackendKey& backend, bool wanted) {
+  const BackendConfig* configured = nullptr;
+  for (const PoolConfig& pool : config_.pools) {
+    for (const BackendConfig& candidate : pool.backends) {
+      if (pool.name == backend.pool && candidate.address == backend.address) configured = &candidate;
+    }
+  }
+  if (configured == nullptr) {
+    return tl::unexpected(
+        fmt::format("no backend {} in a pool named {}", backend.address.to_string(), backend.pool));
+  }
+  if (!wanted && (configured->drain || configured->weight == 0))
+    return tl::unexpected(std::string("the configuration drains it: change that"));
+  if (!drains_.set(backend, wanted)) return {};
+  save_drains();
+  log_info(wanted ? "backend is to drain" : "backend is to take flows again",
+           {{"pool", backend.pool}, {"backend", backend.address.to_string()}});
+  planner_.pool_changed(backend.pool);
+  evaluate_after(milliseconds(0));
+  return {};
+}
+
+void Controller::save_drains() {
+  if (auto saved = drains_.save(drain_file(config_.node)); !saved)
+    log_error("drains not saved, a restart will not know them", {{"why", saved.error()}});
+}
+
+/// Those that get no new flows because somebody wishes so.
+std::map<BackendKey, FlowEnds> Controller::draining() const {
+  std::map<BackendKey, FlowEnds> draining;
+  for (uint32_t p = 0; p < config_.pools.size(); ++p) {
+    const PoolConfig& pool = config_.pools[p];
+    for (const BackendConfig& backend : pool.backends) {
+      BackendKey key{pool.name, backend.address};
+      const Standing standing = this->standing(key);
+      const bool wished = standing.drains || backend.drain || backend.weight == 0;
+      if (wished && standing.health == HealthState::kUp)
+        draining.emplace(std::move(key), flow_ends(config_, p));
+    }
+  }
+  return draining;
+}
+
+void Controller::watch_drains() {
+  drain_look_.expires_after(kDrainLook);
+  drain_look_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) watch_drains();
+  });
+  // Not while the data plane may still forward by other tables than those that were planned last.
+  if (!connected_ || !counters_ || !follows_plan_) return;
+  const auto look = [this](const BackendKey& key) {
+    const auto id = ids_.find_backend(key);
+    return id ? DrainWatch::Seen{counters_->flows_of_backend(*id), counters_->backend(*id).packets}
+              : DrainWatch::Seen{};
+  };
+  const auto ended = drain_watch_.update(draining(), counters_->census_rounds(), look, Clock::now());
+  for (const BackendKey& key : ended)
+    log_info("backend is drained", {{"pool", key.pool}, {"backend", key.address.to_string()}});
 }
 
 void Controller::note_panics() {
@@ -192,6 +272,7 @@ void Controller::on_connected(const DataplanePeer& peer, LiveTables live,
   }
   if (!counters) log_warning("the data plane's counters cannot be read");
   if (peer_ && peer_->pid != peer.pid) {  // it read the configuration file when it started
+    drain_watch_.begin_anew();
     running_node_ = config_.node;
     restart_needed_.clear();
   }
@@ -243,6 +324,7 @@ void Controller::on_accepted(uint64_t generation) {
   learning_.accepted();
   last_generation_ = generation;
   last_refusal_.clear();
+  follows_plan_ = true;
   log_info("generation accepted", {{"generation", generation},
                                    {"digest", fmt::format("{:016x}", live_.digest)},
                                    {"bytes", live_.bytes.size()},
@@ -264,6 +346,7 @@ void Controller::on_refused(uint64_t generation, const std::string& reason) {
 }
 
 void Controller::evaluate_after(milliseconds delay) {
+  follows_plan_ = false;
   // Earlier wishes are kept: this only ever brings the evaluation forward, unless none is due.
   const auto due = Clock::now() + delay;
   if (evaluation_.expiry() > Clock::now() && evaluation_.expiry() <= due) return;
@@ -285,13 +368,14 @@ void Controller::evaluate() {
   const auto start = Clock::now();
   const uint64_t generation = last_generation_ + 1;
   SnapshotSpec spec = planner_.plan(
-      config_, [this](const BackendKey& key) { return monitor_.standing(key); }, ids_, generation);
+      config_, [this](const BackendKey& key) { return standing(key); }, ids_, generation);
   note_panics();
   changed_meanwhile_ = !link_.ready();
   if (changed_meanwhile_) return;  // the answer, or the next connection, brings us here again
   learning_.plan(spec, start);
   build_snapshot(spec, spare_);
   if (same_tables(spare_, live_.bytes)) {
+    follows_plan_ = true;
     log_debug("tables are live already", {{"generation", live_.generation}});
     return;
   }

@@ -24,6 +24,8 @@
 #include "controlplane/config/config.h"
 #include "controlplane/health/monitor.h"
 #include "controlplane/tables/dataplane_link.h"
+#include "controlplane/tables/drain_watch.h"
+#include "controlplane/tables/drains.h"
 #include "controlplane/tables/ids.h"
 #include "controlplane/tables/learning.h"
 #include "controlplane/tables/planner.h"
@@ -44,6 +46,16 @@ class Controller final : private DataplaneLink::Observer {
 
   const Config& config() const { return config_; }
   const HealthMonitor& health() const { return monitor_; }
+  /// What the tables follow: health, and the operator's wishes.
+  Standing standing(const BackendKey& backend) const;
+
+  /// No new flows for a backend, or new ones again; remembered across restarts. The error says why not.
+  tl::expected<void, std::string> drain(const BackendKey& backend, bool wanted);
+  bool drained_by_operator(const BackendKey& backend) const { return drains_.contains(backend); }
+  /// Of a backend that drains by the live tables; nullptr of others.
+  const DrainWatch::Progress* drain_progress(const BackendKey& backend) const {
+    return drain_watch_.find(backend);
+  }
   const Planner& planner() const { return planner_; }
   const Ids& ids() const { return ids_; }
 
@@ -72,6 +84,9 @@ class Controller final : private DataplaneLink::Observer {
   void on_lost(const std::string& reason) override;
 
   void note_panics();
+  void watch_drains();
+  std::map<BackendKey, FlowEnds> draining() const;
+  void save_drains();
   void on_health_change(const HealthMonitor::Change& change);
   const LiveTables& live();
   void begin_checks();
@@ -89,10 +104,14 @@ class Controller final : private DataplaneLink::Observer {
   Learning learning_;
   Ids ids_;
   DataplaneLink link_;
+  Drains drains_;
+  DrainWatch drain_watch_;
   boost::asio::steady_timer evaluation_;
+  boost::asio::steady_timer drain_look_;
 
   LiveTables live_;
   std::set<std::string> panicking_;
+  bool follows_plan_ = false;    // the data plane forwards by what was planned last
   bool live_is_read_ = true;     // or only its bytes, generation and digest are right
   bool ids_to_release_ = false;  // names went, and what went with them is live until the next generation
   std::vector<std::byte> publishing_;  // sent, not yet answered

@@ -1,5 +1,6 @@
 #include "maglev/counters.h"
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 
@@ -103,6 +104,27 @@ TrafficCount CountersView::service(uint32_t id) const {
   for (uint32_t i = 0; i < workers_ && id < LINIMO_MAX_SERVICES; ++i)
     sum = add(sum, block_->worker(i).services[id]);
   return sum;
+}
+
+FlowCount CountersView::flows_of_backend(uint32_t id) const {
+  FlowCount sum;
+  for (uint32_t i = 0; i < workers_ && id < LINIMO_MAX_BACKEND_IDS; ++i) {
+    const TrafficCount& backend = block_->worker(i).backends[id];
+    sum.tcp += __atomic_load_n(&backend.tcp_flows, __ATOMIC_RELAXED);
+    sum.udp += __atomic_load_n(&backend.udp_flows, __ATOMIC_RELAXED);
+  }
+  return sum;
+}
+
+uint64_t CountersView::census_rounds() const {
+  std::optional<uint64_t> least;
+  for (uint32_t i = 0; i < workers_; ++i) {
+    const WorkerCounters& worker = block_->worker(i);
+    if (read(worker.flows_capacity) == 0) continue;  // it has no table
+    const uint64_t rounds = __atomic_load_n(&worker.census_rounds, __ATOMIC_ACQUIRE);
+    least = std::min(least.value_or(rounds), rounds);
+  }
+  return least.value_or(0);
 }
 
 TrafficCount CountersView::backend(uint32_t id) const {

@@ -24,7 +24,16 @@ struct TrafficCount {
   uint64_t packets = 0;
   uint64_t bytes = 0;      // of the inner packets, from the IP header on
   uint64_t new_flows = 0;  // entries made in the connection table
-  uint64_t reserved = 0;
+  uint32_t tcp_flows = 0;  // of a backend: entries alive, as the last round of the sweep saw them
+  uint32_t udp_flows = 0;
+};
+
+/// Flows that a backend has.
+struct FlowCount {
+  uint64_t tcp = 0;
+  uint64_t udp = 0;  // QUIC is UDP
+
+  uint64_t all() const { return tcp + udp; }
 };
 
 /// What one worker counts. Cache lines of one worker are never shared with another's.
@@ -35,7 +44,8 @@ struct alignas(4096) WorkerCounters {
   uint64_t flows;         // entries alive, as the sweep over the connection table last saw them
   uint64_t flows_capacity;
   uint64_t flows_unstored;  // flows that found no place
-  uint64_t reserved[3];     // counts of traffic start on a cache line
+  uint64_t census_rounds;   // how often the sweep has come round, and flows of backends were counted
+  uint64_t reserved[2];     // counts of traffic start on a cache line
   TrafficCount services[LINIMO_MAX_SERVICES];
   TrafficCount backends[LINIMO_MAX_BACKEND_IDS];
 };
@@ -71,7 +81,11 @@ class CountersView {
   uint64_t path_mtus_lowered() const;
   uint64_t outcome(linimo_outcome which) const;
   TrafficCount service(uint32_t id) const;
-  TrafficCount backend(uint32_t id) const;
+  TrafficCount backend(uint32_t id) const;  // without its flows, which a sum over time has none of
+  FlowCount flows_of_backend(uint32_t id) const;
+  /// How often every connection table's flows were counted. What began before one round and was not seen by
+  /// the next has ended.
+  uint64_t census_rounds() const;
   const WorkerCounters& worker(uint32_t index) const { return block_->worker(index); }
 
  private:

@@ -75,12 +75,14 @@ BENCHMARK(miss)->Name("connections/miss")->Apply(numbers_of_flows);
 /// Into a table that is filled up to what it is made for, from empty, again and again.
 void insert(benchmark::State& state) {
   Flows flows(static_cast<uint64_t>(state.range(0)));
-  const std::vector<uint16_t> gone(LINIMO_MAX_SERVICES);
+  const std::vector<SweptService> gone(LINIMO_MAX_SERVICES);
+  const auto counters = std::make_unique<WorkerCounters>();
+  FlowCensus census(*counters);
   uint64_t unstored = 0;
   for (uint64_t inserted = 0; auto _ : state) {
     if (inserted++ == flows.hashes.size()) {
       state.PauseTiming();
-      flows.table->sweep(flows.table->buckets(), gone, kNow);
+      flows.table->sweep(flows.table->buckets(), gone, kNow, census);
       inserted = 1;
       state.ResumeTiming();
     }

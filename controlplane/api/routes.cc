@@ -1,5 +1,7 @@
 #include "controlplane/api/routes.h"
 
+#include <optional>
+
 #include <nlohmann/json.hpp>
 
 #include "controlplane/api/views.h"
@@ -19,6 +21,25 @@ HttpResponse reload(Controller& controller) {
   const auto reloaded = controller.reload("api");
   if (!reloaded) return reply(422, {{"error", reloaded.error()}});
   return reply(200, {{"reloaded", true}, {"restart_needed", controller.restart_needed()}});
+}
+
+/// {"pool": "web", "backend": "10.0.1.1"}
+std::optional<BackendKey> named_backend(const std::string& body) {
+  const json named = json::parse(body, nullptr, false);
+  if (!named.is_object() || !named.value("pool", json()).is_string() ||
+      !named.value("backend", json()).is_string())
+    return std::nullopt;
+  const auto address = Address::parse(named["backend"].get<std::string>());
+  if (!address) return std::nullopt;
+  return BackendKey{named["pool"].get<std::string>(), *address};
+}
+
+HttpResponse drain(const HttpRequest& request, Controller& controller, bool wanted) {
+  const auto backend = named_backend(request.body);
+  if (!backend) return reply(400, {{"error", R"(say which: {"pool": "NAME", "backend": "ADDRESS"})"}});
+  if (const auto done = controller.drain(*backend, wanted); !done)
+    return reply(422, {{"error", done.error()}});
+  return reply(200, {{"pool", backend->pool}, {"backend", backend->address.to_string()}, {"drain", wanted}});
 }
 
 struct Route {
@@ -46,9 +67,13 @@ HttpResponse answer(const HttpRequest& request, Controller& controller) {
     if (request.method != "POST") return reply(405, {{"error", "use POST"}});
     return reload(controller);
   }
+  if (request.path == "/v1/drain" || request.path == "/v1/undrain") {
+    if (request.method != "POST") return reply(405, {{"error", "use POST"}});
+    return drain(request, controller, request.path == "/v1/drain");
+  }
   return reply(404, {{"error",
                       "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
-                      "/v1/reload, /metrics"}});
+                      "/v1/reload, /v1/drain, /v1/undrain, /metrics"}});
 }
 
 }  // namespace linimo

@@ -1,6 +1,7 @@
-// What the API answers to which request. Pure apart from what the controller does on a reload.
+// What the API answers to which request. Pure apart from what the controller does on a POST.
 //
 //   GET /v1/status   GET /v1/services   GET /v1/backends   GET /v1/pools   POST /v1/reload
+//   POST /v1/drain, /v1/undrain with {"pool": NAME, "backend": ADDRESS}
 //   GET /metrics
 //
 // Every answer but the metrics is JSON; an error is {"error": "..."}.

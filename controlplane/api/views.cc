@@ -20,10 +20,33 @@ TrafficCount of_backend(const Controller& controller, const BackendKey& key) {
   return controller.counters() && id ? controller.counters()->backend(*id) : TrafficCount{};
 }
 
-const char* state_name(const Standing& standing, uint32_t weight) {
-  if (standing.health != HealthState::kUp) return health_name(standing.health);
-  if (standing.held_back) return "held";
-  return standing.drains || weight == 0 ? "draining" : "up";
+struct BackendView {
+  BackendKey key;
+  const BackendConfig& config;
+  Standing standing;
+  const DrainWatch::Progress* drain;  // null: it does not, or the data plane does not know yet
+
+  bool drains() const { return standing.drains || config.drain || config.weight == 0; }
+  const char* state() const {
+    if (standing.health != HealthState::kUp) return health_name(standing.health);
+    if (drains()) return drain != nullptr && drain->done ? "drained" : "draining";
+    return standing.held_back ? "held" : "up";
+  }
+};
+
+json drain_view(const Controller& controller, const BackendView& backend) {
+  if (!backend.drains()) return nullptr;
+  const char* wish = controller.drained_by_operator(backend.key)          ? "operator"
+                     : backend.config.drain || backend.config.weight == 0 ? "configuration"
+                                                                          : "backend";
+  json view = {
+      {"wish", wish}, {"done", false}, {"tcp_flows", nullptr}, {"udp_flows", nullptr}, {"left_s", nullptr}};
+  if (backend.drain == nullptr) return view;
+  view["done"] = backend.drain->done;
+  view["tcp_flows"] = backend.drain->flows.tcp;
+  view["udp_flows"] = backend.drain->flows.udp;
+  if (backend.drain->left) view["left_s"] = backend.drain->left->count();
+  return view;
 }
 
 const char* encapsulation_name(linimo_encapsulation encapsulation) {
@@ -138,13 +161,17 @@ json backends_view(const Controller& controller) {
     for (const BackendConfig& backend : pool.backends) {
       const BackendKey key{pool.name, backend.address};
       const auto id = controller.ids().find_backend(key);
-      const Standing standing = controller.health().standing(key);
+      const BackendView shown{key, backend, controller.standing(key), controller.drain_progress(key)};
+      const FlowCount flows =
+          controller.counters() && id ? controller.counters()->flows_of_backend(*id) : FlowCount{};
       json view = {{"pool", pool.name},
                    {"address", backend.address.to_string()},
                    {"id", id ? json(*id) : json(nullptr)},
-                   {"state", state_name(standing, backend.weight)},
+                   {"state", shown.state()},
                    {"weight", backend.weight},
-                   {"start_eighths", standing.eighths},
+                   {"start_eighths", shown.standing.eighths},
+                   {"flows", flows.all()},
+                   {"drain", drain_view(controller, shown)},
                    {"share", controller.planner().share(key)},
                    {"detail", controller.health().detail(key)}};
       view.update(traffic(of_backend(controller, key)));

@@ -35,7 +35,7 @@ std::string connect_failure(const std::string& socket, long error) {
 }  // namespace
 
 tl::expected<Reply, std::string> ask(const std::string& socket, const std::string& method,
-                                     const std::string& path) {
+                                     const std::string& path, const std::string& body) {
   const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(), &curl_easy_cleanup);
   Reply reply;
   const std::string url = "http://linimo" + path;
@@ -44,6 +44,10 @@ tl::expected<Reply, std::string> ask(const std::string& socket, const std::strin
   }
   curl_easy_setopt(easy.get(), CURLOPT_URL, url.c_str());
   curl_easy_setopt(easy.get(), CURLOPT_CUSTOMREQUEST, method.c_str());
+  if (!body.empty()) {
+    curl_easy_setopt(easy.get(), CURLOPT_POSTFIELDSIZE, static_cast<long>(body.size()));
+    curl_easy_setopt(easy.get(), CURLOPT_POSTFIELDS, body.c_str());
+  }
   curl_easy_setopt(easy.get(), CURLOPT_PROXY, "");
   curl_easy_setopt(easy.get(), CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT_MS, 10'000L);

@@ -14,6 +14,6 @@ struct Reply {
 
 /// The error is ready to be shown and says what to do about it.
 tl::expected<Reply, std::string> ask(const std::string& socket, const std::string& method,
-                                     const std::string& path);
+                                     const std::string& path, const std::string& body = {});
 
 }  // namespace linimo

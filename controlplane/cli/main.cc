@@ -2,14 +2,18 @@
 //
 //   linimo config check /etc/linimo/linimo.toml
 //   linimo backend list
+//   linimo backend drain web/10.0.1.1 --wait
 //   linimo status -o json
 //
 // Exit codes: 0 it is so, 1 it failed or was refused, 2 it was asked wrongly.
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -32,6 +36,8 @@ struct Options {
   std::string socket = "/run/linimo/control.sock";
   std::string output = "table";
   std::string file;
+  std::string backend;
+  bool wait = false;
 };
 
 int fail(std::string_view message) {
@@ -56,8 +62,9 @@ int check_config(const Options& options) {
   return 0;
 }
 
-tl::expected<json, std::string> fetch(const Options& options, const char* method, const char* path) {
-  const auto reply = ask(options.socket, method, path);
+tl::expected<json, std::string> fetch(const Options& options, const char* method, const char* path,
+                                      const std::string& body = {}) {
+  const auto reply = ask(options.socket, method, path, body);
   if (!reply) return tl::unexpected(reply.error());
   json content = json::parse(reply->body, nullptr, false);
   if (content.is_discarded())
@@ -91,11 +98,51 @@ int reload(const Options& options) {
   return 0;
 }
 
+/// Says each second how far it is, until it is; the backend may be switched off then.
+int wait_until_drained(const Options& options, const std::string& pool, const std::string& address) {
+  for (std::string shown;; std::this_thread::sleep_for(std::chrono::seconds(1))) {
+    const auto backends = fetch(options, "GET", "/v1/backends");
+    if (!backends) return fail(backends.error());
+    const auto found = std::find_if(backends->begin(), backends->end(), [&](const json& backend) {
+      return backend.at("pool") == pool && backend.at("address") == address;
+    });
+    if (found == backends->end()) return fail(fmt::format("{}/{} is not configured any more", pool, address));
+    if (found->at("drain").is_null())
+      return fail(fmt::format("{}/{} is not to drain any more", pool, address));
+    const std::string progress = drain_text(*found);
+    if (progress != shown) std::cout << progress << std::endl;
+    shown = progress;
+    if (found->at("state") == "drained") return 0;
+    if (found->at("state") == "down") return fail(fmt::format("{}/{} is down", pool, address));
+  }
+}
+
+int drain(const Options& options, bool wanted) {
+  const size_t slash = options.backend.find('/');
+  if (slash == std::string::npos) {
+    fail(fmt::format("\"{}\" names no backend; expected POOL/ADDRESS, as in web/10.0.1.1", options.backend));
+    return kUsage;
+  }
+  const json backend = {{"pool", options.backend.substr(0, slash)},
+                        {"backend", options.backend.substr(slash + 1)}};
+  const auto content = fetch(options, "POST", wanted ? "/v1/drain" : "/v1/undrain", backend.dump());
+  if (!content) return fail(content.error());
+  if (options.output == "json") {
+    std::cout << content->dump(2) << '\n';
+  } else {
+    std::cout << fmt::format("{} {}\n", options.backend,
+                             wanted ? "gets no new flows; those that it has go on" : "gets new flows again");
+  }
+  if (!wanted || !options.wait) return 0;
+  return wait_until_drained(options, content->at("pool"), content->at("backend"));
+}
+
 /// The data plane's own program knows what it left: the one beside this, else the one in PATH.
 int detach(const Options& options) {
   const std::string config = options.file.empty() ? "/etc/linimo/linimo.toml" : options.file;
   std::error_code error;
-  const auto beside = std::filesystem::read_symlink("/proc/self/exe", error).replace_filename("linimo-dataplane");
+  const auto beside =
+      std::filesystem::read_symlink("/proc/self/exe", error).replace_filename("linimo-dataplane");
   for (const std::string& program : {beside.string(), std::string("linimo-dataplane")}) {
     execlp(program.c_str(), program.c_str(), "--config", config.c_str(), "--detach", nullptr);
   }
@@ -120,12 +167,18 @@ int run(int argc, char** argv) {
   auto* service_list = service->add_subcommand("list", "all services and what they carried");
   auto* backend = app.add_subcommand("backend", "backends")->require_subcommand(1);
   auto* backend_list = backend->add_subcommand("list", "all backends, their health, share and traffic");
+  auto* backend_drain = backend->add_subcommand("drain", "no new flows for a backend; those it has go on");
+  auto* backend_undrain = backend->add_subcommand("undrain", "new flows for it again");
+  for (auto* command : {backend_drain, backend_undrain})
+    command->add_option("POOL/ADDRESS", options.backend, "which one, as in web/10.0.1.1")->required();
+  backend_drain->add_flag("--wait", options.wait, "show how many flows are left, until none is");
   auto* status = app.add_subcommand("status", "the node: data plane, generation, counters, last error");
   auto* reload_command = app.add_subcommand("reload", "read the configuration file again");
   auto* dataplane = app.add_subcommand("dataplane", "the data plane's process")->require_subcommand(1);
   auto* detach_command = dataplane->add_subcommand(
       "detach", "end it, and end the forwarding that engine xdp leaves to the kernel");
-  detach_command->add_option("--config", options.file, "the node's configuration file")->capture_default_str();
+  detach_command->add_option("--config", options.file, "the node's configuration file")
+      ->capture_default_str();
   for (auto* group : {config, service, backend, dataplane}) group->fallthrough();
 
   try {
@@ -136,6 +189,8 @@ int run(int argc, char** argv) {
   if (*check) return check_config(options);
   if (*service_list) return show(options, "/v1/services", render_services);
   if (*backend_list) return show(options, "/v1/backends", render_backends);
+  if (*backend_drain) return drain(options, true);
+  if (*backend_undrain) return drain(options, false);
   if (*status) return show(options, "/v1/status", render_status);
   if (*reload_command) return reload(options);
   if (*detach_command) return detach(options);

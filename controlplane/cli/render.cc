@@ -88,15 +88,26 @@ std::string render_services(const json& services) {
   return table.render();
 }
 
+std::string drain_text(const json& backend) {
+  const json& drain = backend.at("drain");
+  if (drain.at("done").get<bool>()) return "drained: it has no flows";
+  if (drain.at("tcp_flows").is_null()) return "drains";
+  const std::string time =
+      drain.at("left_s").is_null() ? "" : fmt::format(", about {} s", text_of(drain.at("left_s")));
+  return fmt::format("drains: {} TCP and {} UDP flows left{}", grouped(drain.at("tcp_flows")),
+                     grouped(drain.at("udp_flows")), time);
+}
+
 std::string render_backends(const json& backends) {
-  TextTable table(
-      {"POOL", "BACKEND", "STATE", ">WEIGHT", ">SHARE", ">PACKETS", ">BYTES", ">NEW FLOWS", "DETAIL"});
+  TextTable table({"POOL", "BACKEND", "STATE", ">WEIGHT", ">SHARE", ">FLOWS", ">PACKETS", ">BYTES",
+                   ">NEW FLOWS", "DETAIL"});
   for (const json& backend : backends) {
-    table.add({text_of(backend.at("pool")), text_of(backend.at("address")), text_of(backend.at("state")),
-               text_of(backend.at("weight")),
-               fmt::format("{:.2f} %", backend.at("share").get<double>() * 100),
-               grouped(backend.at("packets")), bytes_text(backend.at("bytes")),
-               grouped(backend.at("new_flows")), text_of(backend.at("detail"))});
+    const bool drains = !backend.at("drain").is_null() && backend.at("state") != "down";
+    table.add(
+        {text_of(backend.at("pool")), text_of(backend.at("address")), text_of(backend.at("state")),
+         text_of(backend.at("weight")), fmt::format("{:.2f} %", backend.at("share").get<double>() * 100),
+         grouped(backend.at("flows")), grouped(backend.at("packets")), bytes_text(backend.at("bytes")),
+         grouped(backend.at("new_flows")), drains ? drain_text(backend) : text_of(backend.at("detail"))});
   }
   return table.render();
 }

@@ -10,5 +10,7 @@ namespace linimo {
 std::string render_status(const nlohmann::json& status);
 std::string render_services(const nlohmann::json& services);
 std::string render_backends(const nlohmann::json& backends);
+/// How far a backend's drain is, in a line.
+std::string drain_text(const nlohmann::json& backend);
 
 }  // namespace linimo

@@ -29,6 +29,7 @@ namespace linimo {
 struct BackendConfig {
   Address address;
   uint32_t weight = 100;   // 0: drain it
+  bool drain = false;      // the same, without losing what the weight was
   uint64_t server_id = 0;  // of PoolConfig::server_id_length bytes, big-endian
 };
 

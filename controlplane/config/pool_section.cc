@@ -41,11 +41,12 @@ void read_server_id(const TomlValue& entry, const TomlValue* value, PoolConfig& 
 void read_backends(const TomlValue& value, PoolSection& section) {
   std::set<Address> seen;
   for (const TomlValue& entry : value.array("a list of backends such as [{ address = \"10.0.1.1\" }]")) {
-    const TomlTable table = entry.table({"address", "weight", "server_id"});
+    const TomlTable table = entry.table({"address", "weight", "drain", "server_id"});
     const TomlValue& address = table.require("address", "address = \"...\" of the backend");
     BackendConfig backend;
     backend.address = read_unicast_address(address);
     backend.weight = static_cast<uint32_t>(table.integer_or("weight", backend.weight, 0, 65535));
+    if (const TomlValue* drain = table.find("drain")) backend.drain = drain->boolean();
     if (!seen.insert(backend.address).second) {
       address.fail(fmt::format("{} is listed twice in this pool", backend.address.to_string()),
                    "each backend once (weights make one larger)");

@@ -165,6 +165,10 @@ class Collection {
                                "The part of its weight that a backend has; less than 1 after a death.");
     MetricFamily held = gauge("linimo_backend_held_back",
                               "1: it is up and gets no new flows, since it came and went too often.");
+    MetricFamily flows =
+        gauge("linimo_backend_flows", "Entries of the connection tables for a backend, some seconds old.");
+    MetricFamily drained =
+        gauge("linimo_backend_drained", "Of a backend that drains: 1 when no flow is left.");
     MetricFamily share =
         gauge("linimo_backend_share_ratio", "The part of its pool's table that a backend has.");
     MetricFamily checks = counter("linimo_health_checks_total", "Health checks that ended, by their result.");
@@ -174,7 +178,10 @@ class Collection {
         const Labels labels{{"pool", pool.name}, {"backend", backend.address.to_string()}};
         const auto id = controller_.ids().find_backend(key);
         if (counters_ != nullptr && id) traffic.add_row(labels, counters_->backend(*id));
-        const Standing standing = controller_.health().standing(key);
+        const Standing standing = controller_.standing(key);
+        if (counters_ != nullptr && id) add_flows(flows, labels, counters_->flows_of_backend(*id));
+        if (const auto* drain = controller_.drain_progress(key))
+          add(drained, labels, drain->done ? 1.0 : 0.0);
         if (standing.health != HealthState::kUnknown)
           add(up, labels, standing.health == HealthState::kUp ? 1.0 : 0.0);
         add(start, labels, static_cast<double>(standing.eighths) / Standing::kFullWeight);
@@ -184,7 +191,16 @@ class Collection {
       }
     }
     keep(std::move(traffic));
-    keep(std::move(up), std::move(start), std::move(held), std::move(share), std::move(checks));
+    keep(std::move(up), std::move(start), std::move(held), std::move(flows), std::move(drained),
+         std::move(share), std::move(checks));
+  }
+
+  static void add_flows(MetricFamily& flows, const Labels& backend, const FlowCount& count) {
+    for (const auto& [protocol, number] : {std::pair("tcp", count.tcp), {"udp", count.udp}}) {
+      Labels labels = backend;
+      labels.push_back({"protocol", protocol});
+      add(flows, std::move(labels), number);
+    }
   }
 
   static void add_checks(MetricFamily& checks, const Labels& backend, const CheckCounts& counts) {

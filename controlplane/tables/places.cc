@@ -7,7 +7,8 @@ namespace {
 
 /// Whether it would take new flows, if only it were well.
 bool is_wanted(const BackendConfig& backend, const Standing& standing) {
-  return backend.weight != 0 && !standing.drains && standing.health != HealthState::kUnknown;
+  return backend.weight != 0 && !backend.drain && !standing.drains &&
+         standing.health != HealthState::kUnknown;
 }
 
 bool is_up(const Standing& standing) {

@@ -28,6 +28,7 @@ Worker::Worker(uint32_t index, Shared& shared, std::vector<Source> receive, std:
       transmit_(std::move(transmit)),
       flows_(shared.flows[index]),
       counters_(counters),
+      census_(counters),
       exception_(exception),
       busy_(busy),
       pipeline_(shared.macs, shared.next_hops, shared.flows, index, counters),
@@ -125,7 +126,7 @@ bool Worker::housekeeping(uint64_t tsc, const Generation* generation) {
   if (generation == nullptr) return worked;
   flows_.fragments.sweep(now_ms_);
   flows_.connections.sweep(flows_.connections.buckets() / (kSweep_s * kHousekeepingHz) + 1,
-                           generation->timeouts(), static_cast<uint32_t>(now_ms_ / 1000));
+                           generation->swept_services(), static_cast<uint32_t>(now_ms_ / 1000), census_);
   __atomic_store_n(&counters_.flows, flows_.connections.entries(), __ATOMIC_RELAXED);
   return worked;
 }

@@ -57,6 +57,7 @@ class Worker {
   std::vector<Lane> transmit_;
   FlowState& flows_;
   WorkerCounters& counters_;
+  FlowCensus census_;
   KernelPath* exception_;
   bool busy_;
   Pipeline pipeline_;

@@ -169,15 +169,21 @@ void ConnectionTable::clear(Entry entry) {
   if (--per_service_[service] == 0) --services_holding_;
 }
 
-void ConnectionTable::sweep(uint64_t buckets, std::span<const uint16_t> timeout_of, uint32_t now_s) {
+void ConnectionTable::sweep(uint64_t buckets, std::span<const SweptService> services, uint32_t now_s,
+                            FlowCensus& census) {
   for (uint64_t i = 0; i < buckets; ++i) {
     uint64_t* words = bucket(sweep_next_);
-    sweep_next_ = (sweep_next_ + 1) & bucket_mask_;
     for (uint64_t* word = words; word != words + kBucketEntries; ++word) {
       if (state_of(*word) == kEmpty) continue;
-      const uint16_t timeout = timeout_of[service_of(*word)];
-      if (timeout == 0 || expired(*word, timeout, now_s)) clear(word);
+      const SweptService service = services[service_of(*word)];
+      if (service.idle_timeout == 0 || expired(*word, service.idle_timeout, now_s)) {
+        clear(word);
+      } else {
+        census.saw(backend_id(word), service.tcp);
+      }
     }
+    sweep_next_ = (sweep_next_ + 1) & bucket_mask_;
+    if (sweep_next_ == 0) census.end_round();
   }
 }
 

@@ -33,6 +33,7 @@
 #include <span>
 #include <vector>
 
+#include "dataplane/flow/flow_census.h"
 #include "maglev/abi.h"
 
 namespace linimo {
@@ -75,9 +76,9 @@ class ConnectionTable {
   /// Makes an embryonic entry; false: there was no place that the flow may take.
   bool insert(uint64_t hash, const Service& service, uint32_t backend_id, uint32_t now_s);
 
-  /// Clears expired entries in the next `buckets` buckets, going round. `timeout_of[service id]` in seconds;
-  /// 0: the service is gone, and its entries with it.
-  void sweep(uint64_t buckets, std::span<const uint16_t> timeout_of, uint32_t now_s);
+  /// Clears expired entries in the next `buckets` buckets, going round, and those of services (by id;
+  /// timeouts in seconds) that are gone. The rest are counted.
+  void sweep(uint64_t buckets, std::span<const SweptService> services, uint32_t now_s, FlowCensus& census);
 
   uint64_t entries() const { return entries_; }
   uint64_t entries_of(uint32_t service_id) const { return per_service_[service_id]; }

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <unordered_map>
 
+#include <netinet/in.h>
+
 namespace linimo {
 namespace {
 
@@ -74,7 +76,7 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
   });
 
   make_unsettled(history);
-  timeouts_.resize(LINIMO_MAX_SERVICES);
+  swept_services_.resize(LINIMO_MAX_SERVICES);
   for (const linimo_service& service : view.services()) {
     const linimo_pool& pool = view.pools()[service.pool];
     services_.push_back(
@@ -92,7 +94,8 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
          .server_id_offset = service.server_id_offset,
          .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0}});
     if (service.tracking != LINIMO_TRACKING_OFF) {
-      timeouts_[service.id] = static_cast<uint16_t>(service.idle_timeout_s);
+      swept_services_[service.id] = {static_cast<uint16_t>(service.idle_timeout_s),
+                                     service.protocol == IPPROTO_TCP};
     }
   }
   for (const linimo_source& source : view.sources()) {

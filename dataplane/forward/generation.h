@@ -112,8 +112,8 @@ class Generation {
   bool allows(const ServiceView& service, const AddressWords& source) const;
   bool is_host_address(const AddressWords& address) const;
 
-  /// Idle timeouts by service id, for the sweep of connection tables; 0: no such service.
-  std::span<const uint16_t> timeouts() const { return timeouts_; }
+  /// By service id, for the sweep of connection tables.
+  std::span<const SweptService> swept_services() const { return swept_services_; }
   uint32_t service_id(const ServiceView& service) const { return service.tracking_key.id; }
 
  private:
@@ -137,7 +137,7 @@ class Generation {
   std::span<Target> targets_;
   std::vector<const Target*> by_id_;
   std::vector<ServerId> server_ids_;  // by pool and id
-  std::vector<uint16_t> timeouts_;
+  std::vector<SweptService> swept_services_;
   std::vector<AddressWords> host_addresses_;
 };
 

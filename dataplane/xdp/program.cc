@@ -8,6 +8,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <spdlog/spdlog.h>
 
 #include "bpf/fragment_word.h"
@@ -66,7 +67,7 @@ uint64_t Shape::buckets() const {
 }
 
 Program::Program(const Shape& shape, std::filesystem::path pins)
-    : shape_(shape), pins_(std::move(pins)), idle_ticks_(LINIMO_MAX_SERVICES) {}
+    : shape_(shape), pins_(std::move(pins)), swept_services_(LINIMO_MAX_SERVICES) {}
 
 Program::~Program() {
   for (linimo_bpf* program : programs_) linimo_bpf__destroy(program);
@@ -154,8 +155,10 @@ tl::expected<void, std::string> Program::map_memory() {
   block->magic = kCountersMagic;
   block->abi_version = LINIMO_ABI_VERSION;
   block->workers = shape_.rows + 1;
-  for (uint32_t row = 0; row < shape_.rows; ++row)
+  for (uint32_t row = 0; row < shape_.rows; ++row) {
     block->worker(row).flows_capacity = shape_.buckets() * LINIMO_BUCKET_ENTRIES;
+    censuses_.emplace_back(block->worker(row), inherited_);
+  }
   return {};
 }
 
@@ -263,11 +266,11 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
 
   generation_ = std::move(*next);
   live_ = *SnapshotView::validate({generation_.memory.as<std::byte>(), head.size});
-  std::fill(idle_ticks_.begin(), idle_ticks_.end(), 0);
+  std::fill(swept_services_.begin(), swept_services_.end(), SweptService{});
   for (const linimo_service& service : live_->services()) {
     if (service.tracking == LINIMO_TRACKING_OFF) continue;
-    idle_ticks_[service.id] =
-        static_cast<uint16_t>((uint64_t{service.idle_timeout_s} * 1'000'000'000) >> LINIMO_TICK_SHIFT);
+    const uint64_t ticks = (uint64_t{service.idle_timeout_s} * 1'000'000'000) >> LINIMO_TICK_SHIFT;
+    swept_services_[service.id] = {static_cast<uint16_t>(ticks), service.protocol == IPPROTO_TCP};
   }
   return {};
 }

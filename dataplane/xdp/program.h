@@ -20,6 +20,7 @@
 #include <tl/expected.hpp>
 
 #include "bpf/layout.h"
+#include "dataplane/flow/flow_census.h"
 #include "dataplane/forward/next_hop.h"
 #include "dataplane/xdp/mapping.h"
 #include "maglev/address.h"
@@ -110,7 +111,8 @@ class Program {
   NextHopTable next_hops_;
   Generation generation_;
   std::optional<SnapshotView> live_;
-  std::vector<uint16_t> idle_ticks_;  // by service id; 0: no such service
+  std::vector<SweptService> swept_services_;  // by id; timeouts in ticks
+  std::vector<FlowCensus> censuses_;          // of rows
   uint64_t sweep_next_ = 0;
 };
 

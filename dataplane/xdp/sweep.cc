@@ -12,8 +12,8 @@ namespace linimo::xdp {
 namespace {
 
 constexpr uint64_t kStateMask = 3, kClosing = 3, kClosingTicks = 56;
-constexpr uint32_t kStampShift = 2, kServiceShift = 14;
-constexpr uint64_t kStampMask = 0xfff, kServiceMask = 0xfff;
+constexpr uint32_t kStampShift = 2, kServiceShift = 14, kBackendShift = 26;
+constexpr uint64_t kStampMask = 0xfff, kServiceMask = 0xfff, kBackendMask = 0x3ffff;
 
 /// As bpf_ktime_get_coarse_ns() counts.
 uint64_t ticks_now() {
@@ -34,24 +34,31 @@ bool expired(uint64_t word, uint64_t timeout, uint64_t now) {
 void Program::sweep(uint64_t buckets) {
   const uint64_t now = ticks_now();
   const uint64_t all = shape_.buckets();
+  const uint64_t end = std::min(sweep_next_ + buckets, all);
   for (uint32_t row = 0; row < shape_.rows; ++row) {
     auto& counts = flows_.as<linimo_xdp_flows>()[row];
     auto* table = rows_[row].as<linimo_cell>();
-    for (uint64_t i = 0; i < std::min(buckets, all); ++i) {
-      for (__u64& place : table[(sweep_next_ + i) & (all - 1)].words) {
+    for (uint64_t i = sweep_next_; i < end; ++i) {
+      for (__u64& place : table[i].words) {
         std::atomic_ref entry(place);
         __u64 word = entry.load(std::memory_order_relaxed);
         if ((word & kStateMask) == 0) continue;
         const uint64_t service = word >> kServiceShift & kServiceMask;
-        if (!expired(word, idle_ticks_[service], now) || !entry.compare_exchange_strong(word, 0)) continue;
+        const SweptService& swept = swept_services_[service];
+        if (!expired(word, swept.idle_timeout, now)) {
+          censuses_[row].saw(word >> kBackendShift & kBackendMask, swept.tcp);
+          continue;
+        }
+        if (!entry.compare_exchange_strong(word, 0)) continue;
         std::atomic_ref(counts.entries).fetch_sub(1);
         if (std::atomic_ref(counts.of_service[service]).fetch_sub(1) == 1)
           std::atomic_ref(counts.services_holding).fetch_sub(1);
       }
     }
     counters(row).flows = std::atomic_ref(counts.entries).load(std::memory_order_relaxed);
+    if (end == all) censuses_[row].end_round();
   }
-  sweep_next_ = (sweep_next_ + buckets) & (all - 1);
+  sweep_next_ = end & (all - 1);
 }
 
 void Program::forget_flows() {

@@ -255,6 +255,15 @@ TEST_F(ConfigTest, ReadsEveryKindOfCheck) {
   EXPECT_EQ(health("type = \"exec\", program = \"disk\", port = 80").program, "disk");
 }
 
+TEST_F(ConfigTest, ReadsWhichBackendsDrain) {
+  const auto config =
+      load(with_backends("{ address = \"10.0.1.1\", drain = true }, { address = \"10.0.1.2\" }"));
+  ASSERT_TRUE(config) << config.error();
+  EXPECT_TRUE(config->pools[0].backends[0].drain);
+  EXPECT_EQ(config->pools[0].backends[0].weight, 100u);
+  EXPECT_FALSE(config->pools[0].backends[1].drain);
+}
+
 TEST_F(ConfigTest, ReadsWhatFollowsFromChecks) {
   const auto health = [&](const std::string& text) {
     const auto config = load(with_pool_line("health = { type = \"http\", port = 80" + text + " }"));

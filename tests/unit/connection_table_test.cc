@@ -30,6 +30,8 @@ class ConnectionTableTest : public testing::Test {
   std::mt19937_64 random_{1};
   std::vector<Line> memory_;
   std::unique_ptr<ConnectionTable> table_;
+  std::unique_ptr<WorkerCounters> counters_ = std::make_unique<WorkerCounters>();
+  FlowCensus census_{*counters_};
 };
 
 // A flow is found with the backend that it was stored with, by its own service only.
@@ -71,24 +73,54 @@ TEST_F(ConnectionTableTest, FinShortensTo60Seconds) {
 // The clock may wrap within a stamp: what the sweep keeps clear cannot come back to life.
 TEST_F(ConnectionTableTest, SweepClearsWhatExpired) {
   auto& table = make(1000);
-  std::vector<uint16_t> timeouts(LINIMO_MAX_SERVICES);
-  timeouts[kWeb.id] = 900;
+  std::vector<SweptService> services(LINIMO_MAX_SERVICES);
+  services[kWeb.id] = {900, true};
   const uint64_t flow = hash();
   table.insert(flow, kWeb, 1, 0);
-  for (uint32_t now = 0; now < 10000; now += 100) table.sweep(table.buckets(), timeouts, now);
+  for (uint32_t now = 0; now < 10000; now += 100) table.sweep(table.buckets(), services, now, census_);
   EXPECT_EQ(table.entries(), 0U);
   for (uint32_t now = 0; now < 10000; ++now) ASSERT_EQ(table.find(flow, kWeb, now), nullptr) << now;
+}
+
+// Each backend's flows are counted anew in every round, TCP's and UDP's apart, and published at its end.
+TEST_F(ConnectionTableTest, SweepCountsTheFlowsOfBackends) {
+  auto& table = make(1000);
+  std::vector<SweptService> services(LINIMO_MAX_SERVICES);
+  services[kWeb.id] = {900, true};
+  services[kDns.id] = {60, false};
+  for (int i = 0; i < 5; ++i) table.insert(hash(), kWeb, 7, 0);
+  for (int i = 0; i < 3; ++i) table.insert(hash(), kDns, 7, 0);
+  table.insert(hash(), kDns, 262143, 0);
+  const auto flows = [&](uint32_t id) {
+    return std::pair(counters_->backends[id].tcp_flows, counters_->backends[id].udp_flows);
+  };
+  table.sweep(table.buckets() - 1, services, 10, census_);
+  EXPECT_EQ(flows(7), std::pair(0U, 0U)) << "a round is not over";
+  EXPECT_EQ(counters_->census_rounds, 0U);
+  table.sweep(1, services, 10, census_);
+  EXPECT_EQ(flows(7), std::pair(5U, 3U));
+  EXPECT_EQ(flows(262143), std::pair(0U, 1U));
+  EXPECT_EQ(counters_->census_rounds, 1U);
+  table.sweep(table.buckets(), services, 100, census_);
+  EXPECT_EQ(flows(7), std::pair(5U, 0U)) << "UDP's idle timeout is over";
+  EXPECT_EQ(flows(262143), std::pair(0U, 0U));
+
+  FlowCensus successor(*counters_, true);  // of a process that takes the table over
+  EXPECT_EQ(flows(7), std::pair(5U, 0U));
+  table.sweep(table.buckets(), services, 901, successor);
+  EXPECT_EQ(flows(7), std::pair(0U, 0U));
+  EXPECT_EQ(counters_->census_rounds, 3U);
 }
 
 // The entries of a service that is gone go with it.
 TEST_F(ConnectionTableTest, SweepForgetsRemovedServices) {
   auto& table = make(1000);
-  std::vector<uint16_t> timeouts(LINIMO_MAX_SERVICES);
-  timeouts[kWeb.id] = 900;
+  std::vector<SweptService> services(LINIMO_MAX_SERVICES);
+  services[kWeb.id] = {900, true};
   const uint64_t web = hash();
   table.insert(web, kWeb, 1, 0);
   table.insert(hash(), kDns, 2, 0);
-  table.sweep(table.buckets(), timeouts, 1);
+  table.sweep(table.buckets(), services, 1, census_);
   EXPECT_EQ(table.entries(), 1U);
   EXPECT_NE(table.find(web, kWeb, 1), nullptr);
 }
@@ -175,17 +207,17 @@ TEST_F(ConnectionTableTest, EmbryonicEntriesGoFirst) {
 // Counts agree with what is stored, whatever happens.
 TEST_F(ConnectionTableTest, CountsStayRight) {
   auto& table = make(512);
-  std::vector<uint16_t> timeouts(LINIMO_MAX_SERVICES);
-  timeouts[kWeb.id] = 900;
-  timeouts[kDns.id] = 60;
+  std::vector<SweptService> services(LINIMO_MAX_SERVICES);
+  services[kWeb.id] = {900, true};
+  services[kDns.id] = {60, false};
   for (uint32_t i = 0; i < 200'000; ++i) {
     const uint32_t now = i / 100;
     table.insert(random_() % 2000 * 0x9e3779b97f4a7c15, random_() % 2 ? kWeb : kDns, 1, now);
-    if (i % 50 == 0) table.sweep(16, timeouts, now);
+    if (i % 50 == 0) table.sweep(16, services, now, census_);
     ASSERT_EQ(table.entries(), table.entries_of(kWeb.id) + table.entries_of(kDns.id));
     ASSERT_LE(table.entries(), table.capacity());
   }
-  table.sweep(table.buckets(), std::vector<uint16_t>(LINIMO_MAX_SERVICES), 0);
+  table.sweep(table.buckets(), std::vector<SweptService>(LINIMO_MAX_SERVICES), 0, census_);
   EXPECT_EQ(table.entries(), 0U);
 }
 

@@ -113,6 +113,50 @@ TEST_F(ControllerTest, FollowsHealth) {
   EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_UP);
 }
 
+TEST_F(ControllerTest, DrainsByTheOperatorsWish) {
+  uint64_t rounds = 0;
+  start_dataplane().count = [&](WorkerCounters& worker) {
+    worker.flows_capacity = 1;
+    worker.census_rounds = rounds;
+  };
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  EXPECT_FALSE(controller_->drain({"web", address(9)}, true));
+  EXPECT_FALSE(controller_->drain({"app", address(2)}, true));
+  ASSERT_TRUE(controller_->drain(key(2), true));
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 2; }));
+  EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_DRAINING);
+  EXPECT_EQ(controller_->planner().share(key(2)), 0);
+  ASSERT_TRUE(wait([&] { return controller_->drain_progress(key(2)) != nullptr; }));
+  EXPECT_FALSE(controller_->drain_progress(key(2))->done) << "nobody has counted yet";
+
+  controller_.reset();  // and starts again
+  start();
+  pass(milliseconds(300));
+  EXPECT_EQ(fake_->published.size(), 2u) << "what is live is what is wished";
+  EXPECT_TRUE(controller_->drained_by_operator(key(2)));
+
+  prober_.dead = {address(2)};
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 3; }));
+  EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_DOWN) << "who drains may die, too";
+  prober_.dead = {};
+  ASSERT_TRUE(wait([&] { return last().backends.at(key(2)).state == LINIMO_BACKEND_DRAINING; }));
+  ASSERT_TRUE(controller_->drain(key(2), false));
+  ASSERT_TRUE(wait([&] { return last().backends.at(key(2)).state == LINIMO_BACKEND_UP; }));
+}
+
+TEST_F(ControllerTest, ForgetsTheWishWithTheBackend) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  ASSERT_TRUE(controller_->drain(key(2), true));
+  write_config({1, 3});
+  ASSERT_TRUE(controller_->reload("test"));
+  write_config({1, 2, 3});
+  ASSERT_TRUE(controller_->reload("test"));
+  EXPECT_FALSE(controller_->drained_by_operator(key(2)));
+}
+
 TEST_F(ControllerTest, TakesOverWhatIsLive) {
   FakeDataplane& fake = start_dataplane();
   fake.live = earlier(40, LINIMO_BACKEND_DOWN);

@@ -69,6 +69,15 @@ TEST(PlacesTest, GivesFlowsToThoseThatAreUp) {
   EXPECT_EQ(places({draining()}), "d") << "it was asked for";
 }
 
+TEST(PlacesTest, DrainsByConfiguration) {
+  PoolConfig pool;
+  pool.name = "web";
+  pool.backends = {{*Address::parse("10.0.1.1"), 100}, {*Address::parse("10.0.1.2"), 100, true}};
+  const PoolPlaces found = places_of(pool, [](const BackendKey&) { return kUp; });
+  EXPECT_EQ(found.of[0].state, LINIMO_BACKEND_UP);
+  EXPECT_EQ(found.of[1].state, LINIMO_BACKEND_DRAINING);
+}
+
 TEST(PlacesTest, UsesAllWhereFewAreUp) {
   EXPECT_EQ(places({kUp, kUp, kDown, kDown}), "UU--") << "half is enough";
   EXPECT_EQ(places({kUp, kDown, kDown}), "UUU!");
