@@ -16,12 +16,6 @@ struct gre_header { /* RFC 2784, without checksum */
   __be16 protocol;
 };
 
-static __always_inline __u8 protocol_of(const struct linimo_xdp_target* target, int inner_v6) {
-  if (target->encapsulation == LINIMO_ENCAP_GRE) return IPPROTO_GRE;
-  if (target->encapsulation == LINIMO_ENCAP_GUE) return IPPROTO_UDP;
-  return inner_v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
-}
-
 /* What follows the outer IP header, if anything: GRE, or GUE's UDP header with its checksum still zero. */
 static __always_inline int write_shim(void* at, void* data_end, const struct linimo_xdp_target* target,
                                       int inner_v6, __u32 inner_length, __u64 hash) {
@@ -43,28 +37,25 @@ static __always_inline int write_shim(void* at, void* data_end, const struct lin
 
 static __always_inline int write_outer_v4(void* at, void* data_end, const struct linimo_xdp_target* target,
                                           const struct packet* p, __u64 hash) {
-  struct iphdr* ip = at;
-  if ((void*)(ip + 1) > data_end) return 0;
-  const int dont_fragment = p->v6 || p->ip_fragment & bpf_htons(kDontFragmentBit);
-  const __u8 protocol = protocol_of(target, p->v6);
+  __u32* word = at;  // in whole words: a store of each field would be four times as many
+  if ((void*)(word + 5) > data_end) return 0;
+  const __u32 length = bpf_htons(p->ip_length + target->header_length);
+  const __u32 protocol = p->v6 ? target->protocol6 : target->protocol4;
   const __be32 varying_source = bpf_htonl(hash & target->source_hash_mask);
-  __be32 source, destination;
-  __builtin_memcpy(&source, target->source + 12, 4);
-  __builtin_memcpy(&destination, target->destination + 12, 4);
-  ip->version = 4;
-  ip->ihl = 5;
-  ip->tos = p->traffic_class;
-  ip->tot_len = bpf_htons(p->ip_length + target->header_length);
-  ip->id = dont_fragment ? 0 : p->ip_id;
-  ip->frag_off = dont_fragment ? bpf_htons(kDontFragmentBit) : 0;
-  ip->ttl = kTtl;
-  ip->protocol = protocol;
-  ip->saddr = source | varying_source;
-  ip->daddr = destination;
-  const __u64 sum = (__u64)target->checksum_base + ((__u32)p->traffic_class << 8) + ip->tot_len + ip->id +
-                    ip->frag_off + ((__u32)protocol << 8) + varying_source;
-  ip->check = ~fold(sum);
-  return write_shim(ip + 1, data_end, target, p->v6, p->ip_length, hash);
+  __u32 id = p->ip_id, fragment = 0;
+  if (p->v6 || p->ip_fragment & bpf_htons(kDontFragmentBit)) {
+    id = 0;
+    fragment = bpf_htons(kDontFragmentBit);
+  }
+  const __u64 sum = (__u64)target->checksum_base + ((__u32)p->traffic_class << 8) + length + id + fragment +
+                    (protocol << 8) + varying_source;
+  const __u16 checksum = ~fold(sum);
+  word[0] = 0x45 | (__u32)p->traffic_class << 8 | length << 16;
+  word[1] = id | fragment << 16;
+  word[2] = kTtl | protocol << 8 | (__u32)checksum << 16;
+  word[3] = target->source[3] | varying_source;
+  word[4] = target->destination[3];
+  return write_shim(word + 5, data_end, target, p->v6, p->ip_length, hash);
 }
 
 static __always_inline int write_outer_v6(void* at, void* data_end, const struct linimo_xdp_target* target,
@@ -73,14 +64,15 @@ static __always_inline int write_outer_v6(void* at, void* data_end, const struct
   if ((void*)(ip + 1) > data_end) return 0;
   *(__be32*)ip = bpf_htonl(6U << 28 | (__u32)p->traffic_class << 20 | (hash & 0xfffff));
   ip->payload_len = bpf_htons(p->ip_length + target->header_length - sizeof *ip);
-  ip->nexthdr = protocol_of(target, p->v6);
+  ip->nexthdr = p->v6 ? target->protocol6 : target->protocol4;
   ip->hop_limit = kTtl;
-  __u64 source_low;
-  __builtin_memcpy(&ip->saddr, target->source, 8);
-  __builtin_memcpy(&source_low, target->source + 8, 8);
-  source_low |= bpf_cpu_to_be64(hash & target->source_hash_mask);
-  __builtin_memcpy((__u8*)&ip->saddr + 8, &source_low, 8);
-  __builtin_memcpy(&ip->daddr, target->destination, 16);
+  const __u64 varying_source = bpf_cpu_to_be64(hash & target->source_hash_mask);
+  __u32* word = at;
+  word[2] = target->source[0];
+  word[3] = target->source[1];
+  word[4] = target->source[2] | (__u32)varying_source;
+  word[5] = target->source[3] | (__u32)(varying_source >> 32);
+  for (int i = 0; i < 4; ++i) word[6 + i] = target->destination[i];
   if (!write_shim(ip + 1, data_end, target, p->v6, p->ip_length, hash)) return 0;
   if (target->encapsulation == LINIMO_ENCAP_GUE) {
     struct udphdr* udp = (void*)(ip + 1);
@@ -126,15 +118,16 @@ static __always_inline void* write_link(void* data, void* data_end, const struct
                                         const struct linimo_xdp_port* port, int outer_v6) {
   struct ethhdr* ethernet = data;
   if ((void*)(ethernet + 1) > data_end) return 0;
-  __builtin_memcpy(ethernet->h_dest, &way->mac, 6);
-  __builtin_memcpy(ethernet->h_source, port->mac, 6);
+  // In as few stores as there can be: struct ethhdr is packed, through it each byte would have its own.
+  *(__u64*)data = (way->mac & 0xffffffffffff) | (__u64) * (const __u16*)port->mac << 48;
+  *(__u32*)(data + 8) = *(const __u32*)(port->mac + 2);
   const __be16 type = outer_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
   const __u32 length = tags_length(way->tags);
+  __be16* word = data + __builtin_offsetof(struct ethhdr, h_proto);
   if (length == 0) {
-    ethernet->h_proto = type;
+    *word = type;
     return ethernet + 1;
   }
-  __be16* word = data + __builtin_offsetof(struct ethhdr, h_proto);
   if ((void*)(word + 3) > data_end) return 0;
   word[0] = way->tags;
   word[1] = way->tags >> 16;
@@ -150,15 +143,10 @@ static __always_inline void* write_link(void* data, void* data_end, const struct
 }
 
 /* The frame, encapsulated. 0: there was no room in front of it, which a driver's headroom makes impossible.
- */
+ * `inner_sum`: packet_sum(), for GUE over IPv6. */
 static __always_inline int encapsulate(struct xdp_md* ctx, const struct linimo_xdp_target* target,
                                        const struct packet* p, const struct way_out* way,
-                                       const struct linimo_xdp_port* port, __u64 hash) {
-  int inner_sum = 0;
-  if (target->outer_v6 && target->encapsulation == LINIMO_ENCAP_GUE) {
-    inner_sum = packet_sum(ctx, p);
-    if (inner_sum < 0) return 0;
-  }
+                                       const struct linimo_xdp_port* port, __u64 hash, __u32 inner_sum) {
   const __u32 padding = p->frame_length - p->ip - p->ip_length;
   if (padding != 0 && bpf_xdp_adjust_tail(ctx, -(int)padding)) return 0;
   const int growth = sizeof(struct ethhdr) + tags_length(way->tags) + target->header_length - (int)p->ip;

@@ -5,13 +5,16 @@
  *
  * A generation is one array map, its image: the validated snapshot's own bytes from cell 0 on, then what the
  * process compiled out of it. Everything is found by cell, 64 bytes, one cache line: no record crosses a
- * cell. A generation's head stands in an array of two by itself, so that the program reaches it without a
- * call.
+ * cell. The heads of both generations, with the number of the live one, stand in a map of one value, which
+ * the program reaches without a call.
  */
 #ifndef LINIMO_BPF_LAYOUT_H
 #define LINIMO_BPF_LAYOUT_H
 
 #include "maglev/abi.h"
+
+/* Part of where maps are pinned: every change of this file changes it. */
+#define LINIMO_XDP_LAYOUT 1u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces */
@@ -21,18 +24,21 @@
 #define LINIMO_VIP_PROBES \
   4u /* cells that a look-up may have to read; the process makes the table large enough */
 #define LINIMO_EMPTY_VIP 0xffu
+#define LINIMO_VIP_RULES 5u
+#define LINIMO_MAX_FILTER_BITS 65536u
 
 struct linimo_cell {
   __u64 words[8];
 };
 
-/* An address or prefix in memory order; IPv4 in its mapped form. Two in a cell. */
+/* An address or prefix in memory order; IPv4 in its mapped form. */
 struct linimo_xdp_vip {
   __u64 high, low;
   __u32 rule_first; /* index in the snapshot's rules */
   __u32 rule_count : 24;
-  __u32 bits : 8;          /* of the prefix; LINIMO_EMPTY_VIP: nothing here */
-  struct linimo_rule only; /* where there is but one rule, it stands here too */
+  __u32 bits : 8; /* of the prefix; LINIMO_EMPTY_VIP: nothing here */
+  /* Where there are no more, the rules stand here too, each a struct linimo_rule; ~0 behind the last. */
+  __u64 rules[LINIMO_VIP_RULES];
 };
 
 struct linimo_xdp_service {
@@ -56,8 +62,8 @@ struct linimo_xdp_service {
 };
 
 struct linimo_xdp_target {
-  __u8 source[16];
-  __u8 destination[16];
+  __be32 source[4]; /* IPv4 in the mapped form */
+  __be32 destination[4];
   __u64 source_hash_mask; /* host byte order: low bits of the source that come from the flow hash */
   __u32 backend_id;
   __u32 pool;
@@ -66,8 +72,9 @@ struct linimo_xdp_target {
   __u8 header_length;  /* bytes between the link header and the inner IP header */
   __u8 encapsulation;
   __u8 outer_v6;
-  __u8 alive; /* up or draining: keeps its tracked flows */
-  __u8 reserved[6];
+  __u8 alive;                /* up or draining: keeps its tracked flows */
+  __u8 protocol4, protocol6; /* of what follows the outer IP header, for an inner packet of that family */
+  __u8 reserved[4];
 };
 
 struct linimo_xdp_source { /* two in a cell */
@@ -83,23 +90,36 @@ struct linimo_xdp_server_id { /* four in a cell; those of a pool sorted */
   __u32 reserved;
 };
 
+/* The bit of an address in a head's filter: that of every prefix in the family's shortest length. */
+static inline __u64 linimo_xdp_filter_bit(__u64 masked_high, __u64 masked_low, __u32 shift) {
+  return (masked_low * 0x9e3779b97f4a7c15ULL + masked_high * 0xc2b2ae3d27d4eb4fULL) >> shift;
+}
+
 struct linimo_xdp_head {
-  __u64 seed;
-  __u64 key4_mix[2]; /* XXH3's secret for keys of 16 and of 40 bytes, with the seed already in it */
-  __u64 key6_mix[8];
-  __u64 rules;               /* byte offset in the image */
   __u64 size;                /* of the snapshot at the image's beginning; 0: no generation here */
-  __u32 vip_first, vip_mask; /* cells of the hash of VIPs: first, number - 1 */
+  __u64 filter_mask4;        /* of an IPv4 address' low word: the shortest prefix that a VIP has */
+  __u64 filter_mask6[2];     /* of an IPv6 address */
+  __u32 filter_shift;        /* 64 - log2 of the filter's bits in use */
   __u32 service_first;       /* cells, by index in the snapshot */
+  __u64 key4_mix[2];         /* XXH3's secret for keys of 16 and of 40 bytes, with the seed already in it */
+  __u32 vip_first, vip_mask; /* cells of the hash of VIPs: first, number - 1 */
+  __u32 target_of_id_first, target_of_id_count; /* __u32 cells of targets by backend id; 0: none */
+  __u64 key6_mix[8];
+  __u64 rules; /* byte offset in the image */
   __u32 source_first;
   __u32 server_id_first;
-  __u32 target_of_id_first, target_of_id_count; /* __u32 cells of targets by backend id; 0: none */
-  __u32 host_first, host_count;                 /* the machine's own addresses, 16 bytes each */
+  __u32 host_first, host_count; /* the machine's own addresses, 16 bytes each */
   __u32 reply_rate;
   __u8 lengths4_count, lengths6_count; /* prefix lengths in use, longest first */
   __u8 lengths4[33];
   __u8 lengths6[129];
-  __u8 reserved[4];
+  /* An address whose bit is not set belongs to no VIP. */
+  __u64 filter[LINIMO_MAX_FILTER_BITS / 64];
+};
+
+struct linimo_xdp_generations {
+  __u64 active; /* which of the heads is live: the one word that a publication changes under the program */
+  struct linimo_xdp_head heads[2];
 };
 
 /* Per row, beside its connection table. */
@@ -111,8 +131,9 @@ struct linimo_xdp_flows {
 
 struct linimo_xdp_port {
   __u32 ifindex;
-  __u8 mac[6];
-  __u8 reserved[6];
+  __u16 reserved;
+  __u8 mac[6]; /* its last four bytes aligned */
+  __u32 reserved2;
 };
 
 /* Per row: when the token bucket of each kind of reply would be full again. */
@@ -127,7 +148,7 @@ struct linimo_xdp_replies {
 #define LINIMO_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " changed its layout")
 #endif
 LINIMO_ASSERT_SIZE(struct linimo_cell, 64);
-LINIMO_ASSERT_SIZE(struct linimo_xdp_vip, 32);
+LINIMO_ASSERT_SIZE(struct linimo_xdp_vip, 64);
 LINIMO_ASSERT_SIZE(struct linimo_xdp_service, 64);
 LINIMO_ASSERT_SIZE(struct linimo_xdp_target, 64);
 LINIMO_ASSERT_SIZE(struct linimo_xdp_source, 32);

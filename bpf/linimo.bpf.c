@@ -13,7 +13,8 @@
 #include "quic.h"
 #include "reply.h"
 
-/* What one stage leaves for the next. */
+/* What one stage leaves for the next. It is spread over registers, so no function that is not inlined may get
+ * a pointer into it: see in_memory(). */
 struct flow {
   struct packet packet;
   struct generation generation;
@@ -23,7 +24,14 @@ struct flow {
   __u32 row;
   __u32 service_id;
   enum linimo_outcome sent; /* what it counts as when it goes to a backend */
+  struct packet* copy;
 };
+
+/* The packet, for functions that are not inlined: they are off the fast path. */
+static __always_inline const struct packet* in_memory(const struct flow* flow) {
+  *flow->copy = flow->packet;
+  return flow->copy;
+}
 
 static __always_inline int drop(const struct flow* flow, enum linimo_outcome reason) {
   count_outcome(flow->row, reason);
@@ -92,10 +100,11 @@ static __always_inline int is_usable(const struct flow* flow, const struct linim
 static __always_inline const struct linimo_xdp_target* named_target(struct xdp_md* ctx,
                                                                     const struct flow* flow) {
   const struct linimo_xdp_service* service = flow->service;
+  if (service->server_id_length == 0) return 0;
+  const struct packet* p = &flow->packet;
+  const struct server_id_place place = {service->server_id_offset, service->server_id_length};
   __u64 id = 0;
-  if (service->server_id_length == 0 ||
-      !quic_server_id(ctx, &flow->packet, service->server_id_offset, service->server_id_length, &id))
-    return 0;
+  if (!quic_server_id(ctx, p->ip + p->l4, p->ip_length - p->l4, &place, &id)) return 0;
   const struct linimo_xdp_target* target = target_of_server_id(&flow->generation, service, id);
   return is_usable(flow, target) ? target : 0;
 }
@@ -105,29 +114,37 @@ static __always_inline const struct linimo_xdp_target* named_target(struct xdp_m
 static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
   const struct linimo_xdp_service* service = flow->service;
   const int rst = flow->packet.tcp_flags & kTcpRst;
-  struct wanted_flow want = {flow->hash, flow->row, service->id, service->idle_ticks, 0};
-  struct tracked found = {};
   flow->target = named_target(ctx, flow);
+  __u64 found = 0;
+  __u32 now = 0;
+  int live = 0;
   if (service->tracked) {
-    want.now = ticks_now();
-    if (find_flow(&want, &found)) {
-      const struct linimo_xdp_target* tracked = target_of_id(&flow->generation, backend_of(&found));
+    found = find_flow(flow->row, flow->hash, flow->service_id);
+    now = ticks_now();
+    live = found != 0 && !is_expired(found, service->idle_ticks, now);
+    if (live) {
+      const struct linimo_xdp_target* tracked = target_of_id(&flow->generation, backend_of(found));
       if (is_usable(flow, tracked) && (!flow->target || flow->target == tracked)) {
         flow->target = tracked;
+        const __u64 next = touched(found, flow->packet.tcp_flags & kTcpFin, now);
         // RST only looks up: a forged one must not be able to shorten or lengthen anything.
-        if (!rst) touch(&found, flow->row, flow->packet.tcp_flags & kTcpFin, want.now);
+        if (next != found && !rst) replace_flow(flow->row, flow->hash, flow->service_id, found, next);
         return 1;
       }
     }
   }
   if (!flow->target) flow->target = target_of_slot(&flow->generation, service, flow->hash);
   if (!flow->target) return 0;
-  if (found.word != 0) {
-    redirect_flow(&found, flow->row, flow->target->backend_id);
+  const __u32 backend_id = flow->target->backend_id;
+  if (live) {
+    replace_flow(flow->row, flow->hash, flow->service_id, found, with_backend(found, backend_id));
   } else if (service->tracked && !rst) {
+    if (found != 0) clear_flow(flow->row, flow->hash, flow->service_id, found);
+    const struct wanted_flow want = {flow->hash, flow->row, flow->service_id, backend_id, service->idle_ticks,
+                                     now,        0};
     // No room is no reason to drop: the flow's next packet will take the same slot.
-    if (insert_flow(&want, flow->target->backend_id))
-      count_new_flow(flow->row, service->id, flow->target->backend_id);
+    if (insert_flow(&want))
+      count_new_flow(flow->row, flow->service_id, backend_id);
     else
       count_unstored(flow->row);
   }
@@ -145,8 +162,9 @@ static __always_inline int answered(const struct flow* flow, int failed, enum li
 /* One way out for all replies: the kind says which. `mtu`: what a too big packet should have kept to. */
 static __always_inline int answer(struct xdp_md* ctx, const struct flow* flow, enum linimo_reply kind,
                                   __u32 mtu) {
-  const struct packet* p = &flow->packet;
-  struct linimo_xdp_replies* replies_of_row = bpf_map_lookup_elem(&replies, &flow->row);
+  const struct packet* p = in_memory(flow);
+  const __u32 row = flow->row;
+  struct linimo_xdp_replies* replies_of_row = bpf_map_lookup_elem(&replies, &row);
   if (!replies_of_row || !may_reply(&replies_of_row->full_at_ns[kind], flow->generation.head->reply_rate,
                                     bpf_ktime_get_coarse_ns()))
     return drop(flow, LINIMO_OUTCOME_rate_limited);
@@ -186,7 +204,12 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
     return too_big(ctx, flow, (int)way.mtu - target->header_length);
   const struct linimo_xdp_port* port = bpf_map_lookup_elem(&ports, &way.port);
   if (!port) return drop(flow, LINIMO_OUTCOME_wrong_egress);
-  if (!encapsulate(ctx, target, &flow->packet, &way, port, flow->hash))
+  int inner_sum = 0;
+  if (target->outer_v6 && target->encapsulation == LINIMO_ENCAP_GUE) {
+    inner_sum = packet_sum(ctx, in_memory(flow));
+    if (inner_sum < 0) return drop(flow, LINIMO_OUTCOME_tx_full);
+  }
+  if (!encapsulate(ctx, target, &flow->packet, &way, port, flow->hash, inner_sum))
     return drop(flow, LINIMO_OUTCOME_tx_full);
   count_traffic(flow->row, kCountersServices + flow->service_id, flow->packet.ip_length);
   count_traffic(flow->row, kCountersBackends + target->backend_id, flow->packet.ip_length);
@@ -204,10 +227,11 @@ static __always_inline int take_flow(struct xdp_md* ctx, struct flow* flow,
   flow->service = find_service(&flow->generation, vip, p->protocol, bpf_ntohs(p->destination_port));
   if (!flow->service) {
     // The host may have the address too. If it has not, its kernel would route the packet back: a loop.
-    if (is_host_address(&flow->generation, &p->destination)) return to_kernel(ctx, flow);
+    if (is_host_address(flow->generation.active, p->destination.high, p->destination.low))
+      return to_kernel(ctx, flow);
     return drop(flow, LINIMO_OUTCOME_no_service);
   }
-  if (flow->service->source_count != 0 && !is_allowed(&flow->generation, flow->service, &p->source))
+  if (!is_allowed(&flow->generation, flow->service, &p->source))
     return drop(flow, LINIMO_OUTCOME_not_allowed);
   const struct flow_key key = {p->source,           p->destination, p->source_port,
                                p->destination_port, p->protocol,    0};
@@ -225,7 +249,7 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
                                      const struct linimo_xdp_vip* vip) {
   struct quote quote = {};
   const int kind =
-      flow->packet.fragment == kNoFragment ? judge_icmp(ctx, &flow->packet, &quote) : kIcmpForKernel;
+      flow->packet.fragment == kNoFragment ? judge_icmp(ctx, in_memory(flow), &quote) : kIcmpForKernel;
   if (kind == kIcmpEcho) return answer(ctx, flow, LINIMO_REPLY_ECHO, 0);
   if (kind != kIcmpError) return to_kernel(ctx, flow);
   flow->service =
@@ -234,10 +258,9 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
   hash_key(flow, &quote.key);
   flow->sent = LINIMO_OUTCOME_icmp_error;
   if (flow->service->tracked) {
-    struct wanted_flow want = {flow->hash, flow->row, flow->service_id, flow->service->idle_ticks,
-                               ticks_now()};
-    struct tracked found = {};
-    if (find_flow_anywhere(&want, &found)) flow->target = target_of_id(&flow->generation, backend_of(&found));
+    const __u64 found =
+        find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
+    if (found != 0) flow->target = target_of_id(&flow->generation, backend_of(found));
   }
   if (!is_usable(flow, flow->target))
     flow->target = target_of_slot(&flow->generation, flow->service, flow->hash);
@@ -258,7 +281,8 @@ static __always_inline int take_later_fragment(struct xdp_md* ctx, struct flow* 
 }
 
 static __always_inline int linimo_forward(struct xdp_md* ctx) {
-  struct flow flow = {.sent = LINIMO_OUTCOME_forwarded};
+  struct packet copy;
+  struct flow flow = {.sent = LINIMO_OUTCOME_forwarded, .copy = &copy};
   struct packet* p = &flow.packet;
   void* data = (void*)(long)ctx->data;
   void* data_end = (void*)(long)ctx->data_end;
@@ -266,17 +290,25 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   p->frame_length = data_end - data;
 
   // Is it for a VIP? Only then may it be judged.
-  __be16 type;
-  if (!live_generation(&flow.generation) || !locate(data, data_end, p, &type)) return to_kernel(ctx, &flow);
+  void* header = live_generation(&flow.generation) ? locate(data, data_end, p) : 0;
+  if (!header || !may_be_vip(flow.generation.head, &p->destination, !p->v6)) return to_kernel(ctx, &flow);
   if (p->v6 && is_v4_words(&p->destination))  // ::ffff:a.b.c.d on the wire is no VIP's address
     return to_kernel(ctx, &flow);
-  const struct linimo_xdp_vip* vip = find_vip(&flow.generation, &p->destination);
+  if (!live_image(&flow.generation)) return to_kernel(ctx, &flow);
+  const struct linimo_xdp_vip* vip = find_vip(&flow.generation, &p->destination, !p->v6);
   if (!vip) return to_kernel(ctx, &flow);
 
-  const int verdict = p->v6 ? judge_v6(ctx, p) : judge_v4(data, data_end, p);
+  int verdict = 0;
+  if (p->v6) {
+    in_memory(&flow);
+    verdict = judge_v6(ctx, &copy);
+    *p = copy;
+  } else {
+    verdict = judge_v4(header, data, data_end, p);
+  }
   if (verdict == kMalformed) return drop(&flow, LINIMO_OUTCOME_malformed);
   if (verdict == kBadChecksum) return drop(&flow, LINIMO_OUTCOME_bad_checksum);
-  if (verdict == kMartian || find_vip(&flow.generation, &p->source))
+  if (verdict == kMartian || is_vip(&flow.generation, &p->source, !p->v6))
     return drop(&flow, LINIMO_OUTCOME_martian);
   if (verdict == kOther) p->destination_port = 0;
 

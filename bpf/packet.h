@@ -122,7 +122,7 @@ static __always_inline __be16 link_header(void* data, void* data_end, __u32* len
   struct ethhdr* ethernet = data;
   *length = sizeof *ethernet;
   if ((void*)(ethernet + 1) > data_end) return 0;
-  __be16 type = ethernet->h_proto;
+  __be16 type = *(const __be16*)(data + __builtin_offsetof(struct ethhdr, h_proto));  // in one piece
   if (!is_tag(type)) return type;
   struct vlan_tag* tag = (void*)(ethernet + 1);
   if ((void*)(tag + 1) > data_end) return 0;
@@ -135,24 +135,24 @@ static __always_inline __be16 link_header(void* data, void* data_end, __u32* len
   return tag->type;
 }
 
-/* Finds the IP header and the addresses. 0: no IP, or cut before the header's fixed part ends. */
-static __always_inline int locate(void* data, void* data_end, struct packet* p, __be16* type) {
-  *type = link_header(data, data_end, &p->ip);
-  if (*type == bpf_htons(ETH_P_IP)) {
+/* Finds the IP header, which then is there in its fixed length, and the addresses. Null: no IP, or cut. */
+static __always_inline void* locate(void* data, void* data_end, struct packet* p) {
+  const __be16 type = link_header(data, data_end, &p->ip);
+  if (type == bpf_htons(ETH_P_IP)) {
     struct iphdr* ip = data + p->ip;
     if ((void*)(ip + 1) > data_end) return 0;
     p->v6 = 0;
     p->source = words_of_v4(ip->saddr);
     p->destination = words_of_v4(ip->daddr);
-    return 1;
+    return ip;
   }
-  if (*type != bpf_htons(ETH_P_IPV6)) return 0;
+  if (type != bpf_htons(ETH_P_IPV6)) return 0;
   struct ipv6hdr* ip = data + p->ip;
   if ((void*)(ip + 1) > data_end) return 0;
   p->v6 = 1;
   __builtin_memcpy(&p->source, &ip->saddr, 16);
   __builtin_memcpy(&p->destination, &ip->daddr, 16);
-  return 1;
+  return ip;
 }
 
 static __always_inline int is_martian(const struct packet* p) {
@@ -175,14 +175,13 @@ static __always_inline __u16 fold(__u64 sum) {
   return sum;
 }
 
-/* The header's sum, `length` a multiple of 4 from 20 to 60 that lies within the frame. */
-static __always_inline int header_checksum_holds(void* at, void* data_end, __u32 length) {
-  __u32* word = at;
-  if ((void*)(word + 5) > data_end) return 0;
+/* The header's sum, `length` a multiple of 4 from 20 to 60; 20 bytes are known to be there. */
+static __always_inline int header_checksum_holds(const void* at, void* data_end, __u32 length) {
+  const __u32* word = at;
   __u64 sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
   for (int i = 5; i < 15; ++i) {
     if ((__u32)i * 4 >= length) break;
-    __u32* option = word + i;
+    const __u32* option = word + i;
     asm volatile("" : "+r"(option));  // else the bound is moved to data_end, which the verifier forbids
     if ((void*)(option + 1) > data_end) return 0;
     sum += *option;
@@ -217,9 +216,8 @@ static __always_inline int judge_transport(void* data, void* data_end, __u32 at,
   return p->protocol == (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) ? kIcmpPacket : kOther;
 }
 
-static __always_inline int judge_v4(void* data, void* data_end, struct packet* p) {
-  struct iphdr* ip = data + LINIMO_IP_AT(p);
-  if ((void*)(ip + 1) > data_end) return kMalformed;
+/* `ip`: where locate() found the header. */
+static __always_inline int judge_v4(const struct iphdr* ip, void* data, void* data_end, struct packet* p) {
   const __u32 header = ip->ihl * 4;
   const __u32 total = bpf_ntohs(ip->tot_len);
   if (ip->version != 4 || header < sizeof *ip || total < header || p->ip + total > p->frame_length)

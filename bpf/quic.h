@@ -23,17 +23,23 @@ static __always_inline int server_chose_id(__u8 first, __u32 version) {
   return type != 0 && type != 1;
 }
 
-/* Reads the server id of `length` bytes, 1 to 8, at `offset` in the connection id, as a big-endian number.
- * 1: there is one. `at`: `p->ip + p->l4`, where the UDP header lies. */
-__noinline int quic_server_id(struct xdp_md* ctx, const struct packet* p, __u32 offset, __u32 length,
-                              __u64* id) {
-  if (!p || !id || length == 0 || length > LINIMO_MAX_SERVER_ID_LENGTH) return 0;
-  const __u32 payload = p->ip + p->l4 + sizeof(struct udphdr);
+/* Where in a connection id a server id lies: 1 to 8 bytes. */
+struct server_id_place {
+  __u32 offset, length;
+};
+
+/* Reads the server id as a big-endian number. 1: there is one. `udp_at`: the UDP header in the frame;
+ * `left`: bytes of the packet from there on. */
+__noinline int quic_server_id(struct xdp_md* ctx, __u32 udp_at, __u32 left,
+                              const struct server_id_place* place, __u64* id) {
+  if (!place || !id || place->length == 0 || place->length > LINIMO_MAX_SERVER_ID_LENGTH) return 0;
+  const __u32 offset = place->offset, length = place->length;
+  const __u32 payload = udp_at + sizeof(struct udphdr);
   struct udphdr udp;
-  if (bpf_xdp_load_bytes(ctx, p->ip + p->l4, &udp, sizeof udp)) return 0;
+  if (bpf_xdp_load_bytes(ctx, udp_at, &udp, sizeof udp)) return 0;
   // Of a first fragment the payload goes on in the next.
   __u32 size = bpf_ntohs(udp.len) - sizeof udp;
-  if (size > p->ip_length - p->l4 - sizeof udp) size = p->ip_length - p->l4 - sizeof udp;
+  if (size > left - sizeof udp) size = left - sizeof udp;
 
   __u8 head[kQuicLongIdAt] = {};
   if (size == 0 || bpf_xdp_load_bytes(ctx, payload, head, 1)) return 0;

@@ -37,24 +37,26 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 2);
-  __type(key, __u32);
-  __type(value, struct linimo_xdp_head);
-} heads SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
   __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, __u32);
-} active SEC(".maps");
+  __type(value, struct linimo_xdp_generations);
+} generations SEC(".maps");
 
-/* One connection table per row. */
+/* One connection table per row; all of one size, so that the kernel compiles their look-ups in line. */
+struct connections_map {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1); /* buckets */
+  __uint(key_size, sizeof(__u32));
+  __uint(value_size, LINIMO_CELL_BYTES);
+};
+
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
   __uint(max_entries, LINIMO_MAX_ROWS);
   __type(key, __u32);
-  __array(values, struct image_map);
+  __array(values, struct connections_map);
 } connections SEC(".maps");
 
 struct {
@@ -91,16 +93,33 @@ struct {
 struct generation {
   const struct linimo_xdp_head* head;
   void* image;
+  __u32 active;
 };
 
+/* The head of the live generation. Before anything is looked up in its image, live_image() is to be called.
+ */
 static __always_inline int live_generation(struct generation* generation) {
-  __u32 key = 0;
-  const __u32* which = bpf_map_lookup_elem(&active, &key);
-  if (!which) return 0;
-  key = *which & 1;
-  generation->head = bpf_map_lookup_elem(&heads, &key);
-  generation->image = bpf_map_lookup_elem(&images, &key);
-  return generation->head && generation->image && generation->head->size != 0;
+  const __u32 key = 0;
+  const struct linimo_xdp_generations* both = bpf_map_lookup_elem(&generations, &key);
+  if (!both) return 0;
+  generation->active = *(const volatile __u64*)&both->active & 1;
+  generation->head = &both->heads[generation->active];
+  return 1;
+}
+
+static __always_inline int live_image(struct generation* generation) {
+  generation->image = bpf_map_lookup_elem(&images, &generation->active);
+  return generation->image != 0;
+}
+
+/* The packet's generation in a function that is not inlined: it gets no more than the number of it. */
+static __always_inline int same_generation(struct generation* generation, __u32 active) {
+  const __u32 key = 0;
+  const struct linimo_xdp_generations* both = bpf_map_lookup_elem(&generations, &key);
+  if (!both) return 0;
+  generation->active = active & 1;
+  generation->head = &both->heads[active & 1];
+  return live_image(generation);
 }
 
 static __always_inline struct linimo_cell* cell(void* image, __u32 index) {
@@ -125,8 +144,8 @@ static __always_inline __u64 place_of_vip(const struct words* masked, __u32 bits
   return mixed >> 32;
 }
 
-/* Where the entry of a prefix stands: its cell times two, plus which half. LINIMO_NO_PLACE: nowhere. */
-#define LINIMO_NO_PLACE (~0U)
+/* The cell of a prefix' VIP. LINIMO_NO_CELL: it is none. */
+#define LINIMO_NO_CELL 0 /* where the snapshot's header stands */
 static __always_inline __u32 find_prefix(const struct generation* generation, const struct words* address,
                                          __u32 bits) {
   const struct linimo_xdp_head* head = generation->head;
@@ -134,85 +153,115 @@ static __always_inline __u32 find_prefix(const struct generation* generation, co
   const __u32 start = place_of_vip(&masked, bits);
   for (__u32 probe = 0; probe < LINIMO_VIP_PROBES; ++probe) {
     const __u32 at = head->vip_first + ((start + probe) & head->vip_mask);
-    const struct linimo_xdp_vip* pair = (void*)cell(generation->image, at);
-    if (!pair) break;
-    if (pair[0].high == masked.high && pair[0].low == masked.low && pair[0].bits == bits) return at * 2;
-    if (pair[1].high == masked.high && pair[1].low == masked.low && pair[1].bits == bits) return at * 2 + 1;
-    if (pair[1].bits == LINIMO_EMPTY_VIP) break;
+    const struct linimo_xdp_vip* vip = (void*)cell(generation->image, at);
+    if (!vip || vip->bits == LINIMO_EMPTY_VIP) break;
+    if (vip->high == masked.high && vip->low == masked.low && vip->bits == bits) return at;
   }
-  return LINIMO_NO_PLACE;
+  return LINIMO_NO_CELL;
 }
 
 struct vip_search {
   struct generation generation;
   struct words address;
   __u32 v4;
-  __u32 place;
+  __u32 at;
 };
 
 static long try_length(__u32 index, struct vip_search* search) {
   const struct linimo_xdp_head* head = search->generation.head;
-  ++index;  // the longest was tried before
   if (index >= sizeof head->lengths6 || (search->v4 && index >= sizeof head->lengths4)) return 1;
-  const __u32 bits = search->v4 ? head->lengths4[index] : head->lengths6[index];
-  search->place = find_prefix(&search->generation, &search->address, bits);
-  return search->place != LINIMO_NO_PLACE;
+  search->at = find_prefix(&search->generation, &search->address,
+                           search->v4 ? head->lengths4[index] : head->lengths6[index]);
+  return search->at != LINIMO_NO_CELL;
 }
 
-static __noinline __u32 find_shorter(const struct generation* generation, const struct words* address,
-                                     __u32 v4, __u32 count) {
-  struct vip_search search = {*generation, *address, v4, LINIMO_NO_PLACE};
-  bpf_loop(count, try_length, &search, 0);
-  return search.place;
+/* The cell of the VIP that an address belongs to, by its longest prefix. */
+__noinline __u32 search_vips(__u32 active, __u64 high, __u64 low, __u32 v4) {
+  struct vip_search search = {.address = {high, low}, .v4 = v4, .at = LINIMO_NO_CELL};
+  if (!same_generation(&search.generation, active)) return LINIMO_NO_CELL;
+  const struct linimo_xdp_head* head = search.generation.head;
+  bpf_loop(v4 ? head->lengths4_count : head->lengths6_count, try_length, &search, 0);
+  return search.at;
 }
 
-/* The VIP that an address belongs to, by its longest prefix, or none. Most configurations have one length. */
+/* 0: an address belongs to no VIP, as is known without a look at the image. */
+static __always_inline int may_be_vip(const struct linimo_xdp_head* head, const struct words* address,
+                                      int v4) {
+  const __u64 bit = v4 ? linimo_xdp_filter_bit(0, address->low & head->filter_mask4, head->filter_shift)
+                       : linimo_xdp_filter_bit(address->high & head->filter_mask6[0],
+                                               address->low & head->filter_mask6[1], head->filter_shift);
+  return head->filter[bit / 64 % (LINIMO_MAX_FILTER_BITS / 64)] >> (bit % 64) & 1;
+}
+
+/* The VIP that an address belongs to, or none. A whole address in its first place is found without a call. */
 static __always_inline const struct linimo_xdp_vip* find_vip(const struct generation* generation,
-                                                             const struct words* address) {
+                                                             const struct words* address, int v4) {
   const struct linimo_xdp_head* head = generation->head;
-  const __u32 v4 = is_v4_words(address);
-  const __u32 lengths = v4 ? head->lengths4_count : head->lengths6_count;
-  if (lengths == 0) return 0;
-  __u32 place = find_prefix(generation, address, v4 ? head->lengths4[0] : head->lengths6[0]);
-  if (place == LINIMO_NO_PLACE && lengths > 1) place = find_shorter(generation, address, v4, lengths - 1);
-  if (place == LINIMO_NO_PLACE) return 0;
-  const struct linimo_xdp_vip* pair = (void*)cell(generation->image, place / 2);
-  return pair ? &pair[place & 1] : 0;
+  const __u32 start = place_of_vip(address, 128);
+  const struct linimo_xdp_vip* vip =
+      (void*)cell(generation->image, head->vip_first + (start & head->vip_mask));
+  if (vip && vip->high == address->high && vip->low == address->low && vip->bits == 128) return vip;
+  const __u32 at = search_vips(generation->active, address->high, address->low, v4);
+  return at == LINIMO_NO_CELL ? 0 : (void*)cell(generation->image, at);
 }
 
-static __always_inline const struct linimo_rule* rule_at(const struct generation* generation, __u32 index) {
+static __always_inline int is_vip(const struct generation* generation, const struct words* address, int v4) {
+  return may_be_vip(generation->head, address, v4) &&
+         search_vips(generation->active, address->high, address->low, v4) != LINIMO_NO_CELL;
+}
+
+static __always_inline __u64 rule_at(const struct generation* generation, __u32 index) {
   const __u64 offset = generation->head->rules + (__u64)index * sizeof(struct linimo_rule);
-  struct linimo_cell* found = cell(generation->image, offset / LINIMO_CELL_BYTES);
-  return found ? (void*)&found->words[offset / 8 % 8] : 0;
+  const struct linimo_cell* found = cell(generation->image, offset / LINIMO_CELL_BYTES);
+  return found ? found->words[offset / 8 % 8] : ~0ULL;
 }
 
-/* The service of a port of a VIP: the first of the VIP's rules that does not end before the port, if it holds
- * it. */
+/* A struct linimo_rule in a register: its protocol and last port, by which rules are sorted. */
+static __always_inline __u32 end_of_rule(__u64 rule) {
+  return rule >> 16;
+}
+
+struct rule_search {
+  struct generation generation;
+  __u32 low, count; /* what is left to search */
+  __u32 wanted;
+};
+
+static long halve_rules(__u32 step, struct rule_search* search) {
+  (void)step;
+  if (search->count == 0) return 1;
+  const __u32 half = search->count / 2;
+  const int behind = end_of_rule(rule_at(&search->generation, search->low + half)) < search->wanted;
+  search->low = behind ? search->low + half + 1 : search->low;
+  search->count = behind ? search->count - half - 1 : half;
+  return 0;
+}
+
+__noinline __u64 search_rules(__u32 active, __u32 first, __u32 count, __u32 wanted) {
+  struct rule_search search = {.low = first, .count = count, .wanted = wanted};
+  if (!same_generation(&search.generation, active)) return ~0ULL;
+  bpf_loop(25, halve_rules, &search, 0);
+  return search.low == first + count ? ~0ULL : rule_at(&search.generation, search.low);
+}
+
+/* The service of a port of a VIP: of the first of the VIP's rules that does not end before the port, if it
+ * holds it. */
 static __always_inline const struct linimo_xdp_service* find_service(const struct generation* generation,
                                                                      const struct linimo_xdp_vip* vip,
                                                                      __u8 protocol, __u16 port) {
   const __u32 wanted = (__u32)protocol << 16 | port;
-  const struct linimo_rule* rule = &vip->only;
-  if (vip->rule_count != 1) {
-    __u32 low = vip->rule_first;
-    __u32 count = vip->rule_count;
-    for (int step = 0; step < 24 && count > 0; ++step) {
-      const __u32 half = count / 2;
-      rule = rule_at(generation, low + half);
-      if (!rule) return 0;
-      if (((__u32)rule->protocol << 16 | rule->port_last) < wanted) {
-        low += half + 1;
-        count -= half + 1;
-      } else {
-        count = half;
-      }
+  const __u32 count = vip->rule_count;
+  __u64 rule = ~0ULL;
+  if (count > LINIMO_VIP_RULES) {
+    rule = search_rules(generation->active, vip->rule_first, count, wanted);
+  } else {
+    for (__u32 i = 0; i < LINIMO_VIP_RULES; ++i) {
+      rule = vip->rules[i];
+      if (end_of_rule(rule) >= wanted) break;
     }
-    if (low == vip->rule_first + vip->rule_count) return 0;
-    rule = rule_at(generation, low);
-    if (!rule) return 0;
   }
-  if (rule->protocol != protocol || rule->port_first > port || rule->port_last < port) return 0;
-  return (void*)cell(generation->image, generation->head->service_first + rule->service);
+  if ((__u16)(rule >> 32) != protocol || (__u16)rule > port || (__u16)(rule >> 16) < port) return 0;
+  return (void*)cell(generation->image, generation->head->service_first + (__u32)(rule >> 48));
 }
 
 struct host_search {
@@ -229,9 +278,10 @@ static long is_this_host(__u32 index, struct host_search* search) {
   return search->found;
 }
 
-static __noinline int is_host_address(const struct generation* generation, const struct words* address) {
-  struct host_search search = {*generation, *address, 0};
-  bpf_loop(generation->head->host_count, is_this_host, &search, 0);
+__noinline int is_host_address(__u32 active, __u64 high, __u64 low) {
+  struct host_search search = {.address = {high, low}};
+  if (!same_generation(&search.generation, active)) return 0;
+  bpf_loop(search.generation.head->host_count, is_this_host, &search, 0);
   return search.found;
 }
 
@@ -254,11 +304,17 @@ static long holds_source(__u32 index, struct source_search* search) {
   return search->found;
 }
 
-static __noinline int is_allowed(const struct generation* generation,
-                                 const struct linimo_xdp_service* service, const struct words* address) {
-  struct source_search search = {*generation, *address, service->source_first, 0};
-  bpf_loop(service->source_count, holds_source, &search, 0);
+__noinline int holds_address(__u32 active, __u32 first, __u32 count, __u64 high, __u64 low) {
+  struct source_search search = {.address = {high, low}, .first = first};
+  if (!same_generation(&search.generation, active)) return 0;
+  bpf_loop(count, holds_source, &search, 0);
   return search.found;
+}
+
+static __always_inline int is_allowed(const struct generation* generation,
+                                      const struct linimo_xdp_service* service, const struct words* address) {
+  return service->source_count == 0 || holds_address(generation->active, service->source_first,
+                                                     service->source_count, address->high, address->low);
 }
 
 static __always_inline const struct linimo_xdp_target* target_at(const struct generation* generation,
@@ -303,9 +359,9 @@ static long try_server_id(__u32 step, struct server_id_search* search) {
   return 0;
 }
 
-static __noinline __u32 find_server_id(const struct generation* generation,
-                                       const struct linimo_xdp_service* service, __u64 id) {
-  struct server_id_search search = {*generation, id, service->server_id_first, service->server_id_count, 0};
+__noinline __u32 find_server_id(__u32 active, __u32 first, __u32 count, __u64 id) {
+  struct server_id_search search = {.id = id, .first = first, .count = count};
+  if (!same_generation(&search.generation, active)) return 0;
   bpf_loop(32, try_server_id, &search, 0);
   return search.target;
 }
@@ -313,7 +369,7 @@ static __noinline __u32 find_server_id(const struct generation* generation,
 /* The backend of a QUIC server id of the service's pool, or none. */
 static __always_inline const struct linimo_xdp_target* target_of_server_id(
     const struct generation* generation, const struct linimo_xdp_service* service, __u64 id) {
-  const __u32 at = find_server_id(generation, service, id);
+  const __u32 at = find_server_id(generation->active, service->server_id_first, service->server_id_count, id);
   return at == 0 ? 0 : target_at(generation, at);
 }
 

@@ -84,9 +84,11 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
     spdlog::info("taken over as it was: generation {} forwards, with its flows and counters",
                  engine->live()->header().generation);
   }
-  loop.every(kSweepPeriod, [engine = engine.get()] {
+  const auto sweep = [engine = engine.get()] {
     engine->program_->sweep(engine->shape_.buckets() / kSweepRounds + 1);
-  });
+  };
+  sweep();  // counts a predecessor's flows
+  loop.every(kSweepPeriod, sweep);
   return engine;
 }
 

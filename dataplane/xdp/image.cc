@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include <fmt/format.h>
+#include <netinet/in.h>
 
 #include "dataplane/forward/vip_table.h"
 #include "dataplane/packet/checksum.h"
@@ -36,11 +37,11 @@ class Compiler {
       : view_(view), plan_(plan), cells_(cells) {}
 
   tl::expected<CompiledImage, std::string> run(std::span<const Address> hosts) {
-    head_.seed = view_.header().hash_seed;
     head_.size = view_.header().size;
     head_.rules = offset_of(view_.rules().data());
     head_.reply_rate = view_.header().reply_rate;
     mix_seed();
+    make_filter();
     if (!add_vips())
       return tl::unexpected<std::string>("more prefix lengths or rules of a VIP than XDP can hold");
     add_sources();
@@ -61,30 +62,53 @@ class Compiler {
 
   /// XXH3 with a seed mixes its input with words of the secret, changed by the seed: words that do not vary.
   void mix_seed() {
+    const uint64_t seed = view_.header().hash_seed;
     const auto secret = [](int word) { return XXH_readLE64(XXH3_kSecret + 8 * word); };
-    head_.key4_mix[0] = (secret(3) ^ secret(4)) + head_.seed;
-    head_.key4_mix[1] = (secret(5) ^ secret(6)) - head_.seed;
-    for (int i = 0; i < 8; ++i)
-      head_.key6_mix[i] = i % 2 == 0 ? secret(i) + head_.seed : secret(i) - head_.seed;
+    head_.key4_mix[0] = (secret(3) ^ secret(4)) + seed;
+    head_.key4_mix[1] = (secret(5) ^ secret(6)) - seed;
+    for (int i = 0; i < 8; ++i) head_.key6_mix[i] = i % 2 == 0 ? secret(i) + seed : secret(i) - seed;
+  }
+
+  static bool is_v4(const linimo_vip& vip) {
+    return vip.prefix_length >= 96 && AddressWords::v6(vip.address.bytes).is_v4();
+  }
+
+  /// One in 64 of the filter's bits is set at most, while it is not as large as it may be.
+  void make_filter() {
+    AddressWords shortest[2];  // IPv6, IPv4
+    for (const linimo_vip& vip : view_.vips()) shortest[is_v4(vip)] = mask_words(vip.prefix_length);
+    head_.filter_mask4 = shortest[true].low;
+    head_.filter_mask6[0] = shortest[false].high;
+    head_.filter_mask6[1] = shortest[false].low;
+    const uint64_t bits =
+        std::min<uint64_t>(std::bit_ceil(64 * view_.vips().size() + 64), LINIMO_MAX_FILTER_BITS);
+    head_.filter_shift = static_cast<uint32_t>(64 - std::countr_zero(bits));
+    for (const linimo_vip& vip : view_.vips()) {
+      const AddressWords address = AddressWords::v6(vip.address.bytes);
+      const AddressWords& mask = shortest[is_v4(vip)];
+      const uint64_t bit = linimo_xdp_filter_bit(is_v4(vip) ? 0 : address.high & mask.high,
+                                                 address.low & mask.low, head_.filter_shift);
+      head_.filter[bit / 64] |= uint64_t{1} << bit % 64;
+    }
   }
 
   bool add_vips() {
     head_.vip_first = plan_.vip_first;
     head_.vip_mask = plan_.vip_cells - 1;
     auto* places = records<linimo_xdp_vip>(plan_.vip_first);
-    for (uint32_t i = 0; i < plan_.vip_cells * 2; ++i) places[i].bits = LINIMO_EMPTY_VIP;
+    for (uint32_t i = 0; i < plan_.vip_cells; ++i) places[i].bits = LINIMO_EMPTY_VIP;
     for (const linimo_vip& vip : view_.vips()) {
       const AddressWords address = AddressWords::v6(vip.address.bytes);
-      if (vip.rule_count >= 1U << 24 ||
-          !add_length(vip.prefix_length, vip.prefix_length >= 96 && address.is_v4()))
-        return false;
+      if (vip.rule_count >= 1U << 24 || !add_length(vip.prefix_length, is_v4(vip))) return false;
       linimo_xdp_vip entry{.high = address.high,
                            .low = address.low,
                            .rule_first = vip.rule_first,
                            .rule_count = vip.rule_count & 0xffffff,
                            .bits = vip.prefix_length & 0xff,
-                           .only = {}};
-      if (vip.rule_count == 1) entry.only = view_.rules()[vip.rule_first];
+                           .rules = {}};
+      std::fill(std::begin(entry.rules), std::end(entry.rules), ~uint64_t{0});
+      if (vip.rule_count <= std::size(entry.rules))
+        std::memcpy(entry.rules, &view_.rules()[vip.rule_first], vip.rule_count * sizeof(linimo_rule));
       if (!place_vip(places, entry)) crowded_ = true;
     }
     return true;
@@ -105,12 +129,10 @@ class Compiler {
     mixed = (mixed ^ mixed >> 32) * 0x9e3779b97f4a7c15;
     const auto start = static_cast<uint32_t>(mixed >> 32);
     for (uint32_t probe = 0; probe < LINIMO_VIP_PROBES; ++probe) {
-      linimo_xdp_vip* pair = places + 2 * ((start + probe) & head_.vip_mask);
-      for (linimo_xdp_vip* place : {pair, pair + 1}) {
-        if (place->bits != LINIMO_EMPTY_VIP) continue;
-        *place = entry;
-        return true;
-      }
+      linimo_xdp_vip& place = places[(start + probe) & head_.vip_mask];
+      if (place.bits != LINIMO_EMPTY_VIP) continue;
+      place = entry;
+      return true;
     }
     return false;
   }
@@ -157,7 +179,7 @@ class Compiler {
     std::memcpy(&low, source.bytes + 8, 8);
     low &= ~__builtin_bswap64(target.source_hash_mask);  // those that the flow hash replaces
     std::memcpy(target.source, source.bytes, 8);
-    std::memcpy(target.source + 8, &low, 8);
+    std::memcpy(target.source + 2, &low, 8);
     std::memcpy(target.destination, backend.address.bytes, 16);
     target.backend_id = backend.id;
     target.pool = index;
@@ -165,6 +187,9 @@ class Compiler {
     target.encapsulation = pool.encapsulation;
     target.outer_v6 = !v4;
     target.alive = backend.state != LINIMO_BACKEND_DOWN;
+    constexpr uint8_t kProtocols[LINIMO_ENCAP_COUNT] = {IPPROTO_IPIP, IPPROTO_GRE, IPPROTO_UDP};
+    target.protocol4 = kProtocols[pool.encapsulation];
+    target.protocol6 = pool.encapsulation == LINIMO_ENCAP_IPIP ? uint8_t{IPPROTO_IPV6} : target.protocol4;
     constexpr uint8_t kShim[LINIMO_ENCAP_COUNT] = {0, sizeof(packet::Gre), sizeof(packet::Udp)};
     target.header_length =
         static_cast<uint8_t>((v4 ? sizeof(packet::Ipv4) : sizeof(packet::Ipv6)) + kShim[pool.encapsulation]);
@@ -172,7 +197,7 @@ class Compiler {
       packet::Ipv4 ip{};
       ip.version_ihl = 0x45;
       ip.ttl = 64;
-      std::memcpy(&ip.source, target.source + 12, 4);
+      std::memcpy(&ip.source, &target.source[3], 4);
       std::memcpy(&ip.destination, backend.address.bytes + 12, 4);
       target.checksum_base = packet::checksum_fold(packet::checksum_add(&ip, sizeof ip));
     }
@@ -237,7 +262,7 @@ tl::expected<ImagePlan, std::string> plan_image(std::span<const std::byte> snaps
   plan.sources = static_cast<uint32_t>(count(LINIMO_SECTION_SOURCES));
   plan.targets = static_cast<uint32_t>(count(LINIMO_SECTION_BACKENDS));
   plan.hosts = static_cast<uint32_t>(hosts);
-  plan.vip_cells = static_cast<uint32_t>(std::bit_ceil(2 * count(LINIMO_SECTION_VIPS) + 2) << growth);
+  plan.vip_cells = static_cast<uint32_t>(std::bit_ceil(4 * count(LINIMO_SECTION_VIPS) + 4) << growth);
   uint64_t next = (snapshot.size() + sizeof(linimo_cell) - 1) / sizeof(linimo_cell);
   const auto place = [&next](uint32_t& first, uint64_t cells) {
     first = static_cast<uint32_t>(next);
@@ -264,7 +289,7 @@ tl::expected<CompiledImage, std::string> compile_image(std::span<const std::byte
   const auto view = SnapshotView::copy(snapshot, reinterpret_cast<std::byte*>(cells.data()));
   if (!view) return tl::unexpected(view.error());
   if (view->services().size() != plan.services || view->sources().size() != plan.sources ||
-      view->backends().size() != plan.targets || 2 * view->vips().size() + 2 > plan.vip_cells) {
+      view->backends().size() != plan.targets || 4 * view->vips().size() + 4 > plan.vip_cells) {
     return tl::unexpected<std::string>("changed while it was read");
   }
   return Compiler(*view, plan, cells).run(hosts);

@@ -39,7 +39,7 @@ tl::expected<ImagePlan, std::string> plan_image(std::span<const std::byte> snaps
                                                 uint32_t growth);
 
 struct CompiledImage {
-  linimo_xdp_head head;
+  linimo_xdp_head head;  // several kilobytes
   bool crowded = false;  // a VIP found no place near its own: plan again with more growth
 };
 

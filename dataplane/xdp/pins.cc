@@ -67,7 +67,7 @@ tl::expected<Pins, std::string> Pins::open(const std::filesystem::path& runtime_
 }
 
 std::filesystem::path Pins::maps() const {
-  return root_ / fmt::format("v{}", LINIMO_ABI_VERSION);
+  return root_ / fmt::format("v{}-{}", LINIMO_ABI_VERSION, LINIMO_XDP_LAYOUT);
 }
 
 std::string Pins::discard_other_shape(const Shape& shape) const {

@@ -1,6 +1,7 @@
 #include "dataplane/xdp/program.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -41,8 +42,9 @@ int log_libbpf(libbpf_print_level level, const char* format, va_list arguments) 
   return length;
 }
 
-UniqueFd create_array(const char* name, uint64_t cells) {
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+/// `flags`: BPF_F_INNER_MAP where maps of other sizes take each other's place.
+UniqueFd create_array(const char* name, uint64_t cells, uint32_t flags) {
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | flags);
   return UniqueFd(bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(uint32_t), sizeof(linimo_cell),
                                  static_cast<uint32_t>(cells), &options));
 }
@@ -95,6 +97,10 @@ tl::expected<void, std::string> Program::make_maps() {
   bpf_map__set_max_entries(maps_->maps.fragments, shape_.rows * LINIMO_FRAGMENT_BUCKETS);
   bpf_map__set_max_entries(maps_->maps.counters,
                            static_cast<uint32_t>(counters_size(shape_.rows + 1) / sizeof(TrafficCount)));
+  const UniqueFd table =
+      create_array("connections", shape_.buckets(), 0);  // only to say of which size all are
+  if (!table || bpf_map__set_inner_map_fd(maps_->maps.connections, table.get()) != 0)
+    return no_room_for_flows();
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, maps_->obj) bpf_program__set_autoload(program, false);
   if (!pins_.empty()) {
@@ -121,18 +127,21 @@ tl::expected<void, std::string> Program::make_maps() {
   return {};
 }
 
+tl::unexpected<std::string> Program::no_room_for_flows() const {
+  return failed(fmt::format("no memory for {} tracked flows a queue; lower [node] flows_per_worker",
+                            shape_.flows_per_row));
+}
+
 tl::expected<void, std::string> Program::make_rows() {
   const int outer = bpf_map__fd(maps_->maps.connections);
   for (uint32_t row = 0; row < shape_.rows; ++row) {
     uint64_t cells = 0;
     UniqueFd table = inner_map(outer, row, cells);
     if (!table) {
-      table = create_array("connections", shape_.buckets());
+      table = create_array("connections", shape_.buckets(), 0);
       cells = shape_.buckets();
       const int fd = table.get();
-      if (!table || bpf_map_update_elem(outer, &row, &fd, BPF_ANY) != 0)
-        return failed(fmt::format("no memory for {} tracked flows a queue; lower [node] flows_per_worker",
-                                  shape_.flows_per_row));
+      if (!table || bpf_map_update_elem(outer, &row, &fd, BPF_ANY) != 0) return no_room_for_flows();
     }
     if (cells != shape_.buckets())
       return tl::unexpected<std::string>("the pinned connection tables have another size");
@@ -144,12 +153,13 @@ tl::expected<void, std::string> Program::make_rows() {
 
 tl::expected<void, std::string> Program::map_memory() {
   counters_ = Mapping::of(counters_fd(), counters_size(shape_.rows + 1));
+  generations_ = Mapping::of(bpf_map__fd(maps_->maps.generations), sizeof(linimo_xdp_generations));
   flows_ = Mapping::of(bpf_map__fd(maps_->maps.flows), shape_.rows * sizeof(linimo_xdp_flows));
   fragments_ =
       Mapping::of(map_fd("fragments"), uint64_t{shape_.rows} * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
   auto hops = std::make_shared<Mapping>(
       Mapping::of(bpf_map__fd(maps_->maps.next_hops), LINIMO_MAX_BACKEND_IDS * sizeof(linimo_next_hop)));
-  if (!counters_ || !flows_ || !fragments_ || !*hops) return failed("the maps' memory");
+  if (!counters_ || !generations_ || !flows_ || !fragments_ || !*hops) return failed("the maps' memory");
   next_hops_ = NextHopTable(std::shared_ptr<linimo_next_hop[]>(hops, hops->as<linimo_next_hop>()));
   auto* block = counters_.as<CountersBlock>();
   block->magic = kCountersMagic;
@@ -163,17 +173,26 @@ tl::expected<void, std::string> Program::map_memory() {
 }
 
 void Program::find_live() {
-  uint32_t key = 0;
-  uint32_t which = 0;
-  linimo_xdp_head head{};
-  if (bpf_map_lookup_elem(bpf_map__fd(maps_->maps.active), &key, &which) != 0) return;
-  if (bpf_map_lookup_elem(bpf_map__fd(maps_->maps.heads), &which, &head) != 0 || head.size == 0) return;
+  const auto& generations = *generations_.as<const linimo_xdp_generations>();
+  const uint32_t which = generations.active & 1;
+  const linimo_xdp_head& head = generations.heads[which];
+  if (head.size == 0) return;
   uint64_t cells = 0;
   generation_.fd = inner_map(bpf_map__fd(maps_->maps.images), which, cells);
   if (!generation_.fd || head.size > cells * sizeof(linimo_cell)) return;
   generation_.memory = Mapping::of(generation_.fd.get(), cells * sizeof(linimo_cell));
   if (!generation_.memory) return;
-  if (auto view = SnapshotView::validate({generation_.memory.as<std::byte>(), head.size})) live_ = *view;
+  if (auto view = SnapshotView::validate({generation_.memory.as<std::byte>(), head.size})) follow(*view);
+}
+
+void Program::follow(const SnapshotView& live) {
+  live_ = live;
+  std::fill(swept_services_.begin(), swept_services_.end(), SweptService{});
+  for (const linimo_service& service : live.services()) {
+    if (service.tracking == LINIMO_TRACKING_OFF) continue;
+    const uint64_t ticks = (uint64_t{service.idle_timeout_s} * 1'000'000'000) >> LINIMO_TICK_SHIFT;
+    swept_services_[service.id] = {static_cast<uint16_t>(ticks), service.protocol == IPPROTO_TCP};
+  }
 }
 
 int Program::counters_fd() const {
@@ -228,7 +247,7 @@ tl::expected<Program::Generation, std::string> Program::compile(std::span<const 
   for (uint32_t growth = 0; growth <= kMaxGrowth; ++growth) {
     const auto plan = plan_image(snapshot, host_addresses.size(), growth);
     if (!plan) return tl::unexpected(plan.error());
-    Generation next{create_array("image", plan->cells), {}};
+    Generation next{create_array("image", plan->cells, BPF_F_INNER_MAP), {}};
     if (!next.fd) return failed(fmt::format("no memory for a generation of {} cells", plan->cells));
     next.memory = Mapping::of(next.fd.get(), plan->cells * sizeof(linimo_cell));
     if (!next.memory) return failed("a generation's memory");
@@ -247,31 +266,21 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
   auto next = compile(snapshot, host_addresses, head);
   if (!next) return tl::unexpected(next.error());
 
+  auto& generations = *generations_.as<linimo_xdp_generations>();
   const int images = bpf_map__fd(maps_->maps.images);
-  const int active = bpf_map__fd(maps_->maps.active);
-  const uint32_t key = 0;
-  uint32_t old = 0;
-  if (bpf_map_lookup_elem(active, &key, &old) != 0) return failed("the active generation's number");
-  const uint32_t slot = 1 - (old & 1);
+  const uint32_t old = generations.active & 1;
+  const uint32_t slot = 1 - old;
   const int fd = next->fd.get();
   // The slot is not active, so nobody reads it; after an update of an array of maps the kernel has waited for
   // every program that was running.
-  if (bpf_map_update_elem(images, &slot, &fd, BPF_ANY) != 0 ||
-      bpf_map_update_elem(bpf_map__fd(maps_->maps.heads), &slot, &head, BPF_ANY) != 0 ||
-      bpf_map_update_elem(active, &key, &slot, BPF_ANY) != 0) {
-    return failed("the new generation");
-  }
+  if (bpf_map_update_elem(images, &slot, &fd, BPF_ANY) != 0) return failed("the new generation");
+  generations.heads[slot] = head;
+  std::atomic_ref(generations.active).store(slot, std::memory_order_release);
   bpf_map_update_elem(images, &slot, &fd, BPF_ANY);  // only to wait: now no packet is in the old one
   bpf_map_delete_elem(images, &old);
 
   generation_ = std::move(*next);
-  live_ = *SnapshotView::validate({generation_.memory.as<std::byte>(), head.size});
-  std::fill(swept_services_.begin(), swept_services_.end(), SweptService{});
-  for (const linimo_service& service : live_->services()) {
-    if (service.tracking == LINIMO_TRACKING_OFF) continue;
-    const uint64_t ticks = (uint64_t{service.idle_timeout_s} * 1'000'000'000) >> LINIMO_TICK_SHIFT;
-    swept_services_[service.id] = {static_cast<uint16_t>(ticks), service.protocol == IPPROTO_TCP};
-  }
+  follow(*SnapshotView::validate({generation_.memory.as<std::byte>(), head.size}));
   return {};
 }
 
