@@ -1,5 +1,6 @@
 #include "controlplane/controller.h"
 
+#include <algorithm>
 #include <cstring>
 #include <ctime>
 #include <utility>
@@ -72,6 +73,7 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
       link_(io, config_.node.dataplane_socket(), *this),
       evaluation_(io),
       drain_look_(io),
+      announcer_(io, config_.node.runtime_dir, [this] { return announce_facts(); }),
       loaded_at_(time_text()) {}
 
 void Controller::start() {
@@ -88,6 +90,7 @@ void Controller::start() {
   }
   link_.start();
   watch_drains();
+  announcer_.configure(config_.announce);
 }
 
 void Controller::begin_checks() {
@@ -163,6 +166,7 @@ tl::expected<void, std::string> Controller::reload(std::string_view why) {
     monitor_.configure(config_);
     inherit_live_states();
   }
+  announcer_.configure(config_.announce);
   evaluate_after(kCoalesce);
   follow_(config_);
   return {};
@@ -234,6 +238,27 @@ void Controller::watch_drains() {
     log_info("backend is drained", {{"pool", key.pool}, {"backend", key.address.to_string()}});
 }
 
+Announcer::Facts Controller::announce_facts() const {
+  const auto healthy_in = [this](const std::string& name) -> std::optional<uint32_t> {
+    for (const PoolConfig& pool : config_.pools) {
+      if (pool.name != name) continue;
+      return static_cast<uint32_t>(
+          std::count_if(pool.backends.begin(), pool.backends.end(), [&](const BackendConfig& backend) {
+            return monitor_.state({name, backend.address}) == HealthState::kUp;
+          }));
+    }
+    return std::nullopt;
+  };
+  Announcer::Facts facts;
+  facts.decision.tables_known = peer_ && (live_.generation != 0 || peer_->snapshot_error.empty());
+  facts.decision.health_known = monitor_.settled();
+  facts.decision.vips = served_vips(live_services_, healthy_in);
+  facts.connected = connected_;
+  // The TAP goes with a dpdk process, and routes that point at it; an XDP program outlives its process.
+  if (peer_) facts.device = peer_->engine == "dpdk" ? "linimo0" : config_.node.interfaces.front();
+  return facts;
+}
+
 void Controller::note_panics() {
   std::set<std::string> now;
   for (const PoolConfig& pool : config_.pools) {
@@ -283,7 +308,7 @@ void Controller::on_connected(const DataplanePeer& peer, LiveTables live,
   const bool ours = live_.generation != 0 && live.bytes == live_.bytes;
   live_ = std::move(live);
   live_is_read_ = true;
-  if (!ours) learn_slots();
+  if (!ours) learn_live();
   last_generation_ = std::max(last_generation_, live_.generation);
   if (!live_.bytes.empty()) link_.prepare(live_.bytes);
   if (!learned_) {
@@ -298,8 +323,12 @@ void Controller::on_connected(const DataplanePeer& peer, LiveTables live,
 }
 
 /// What is live was not published by this process, or not last.
-void Controller::learn_slots() {
-  if (const auto view = SnapshotView::validate(live_.bytes)) learning_.resume(*view, Clock::now());
+void Controller::learn_live() {
+  live_services_.clear();
+  const auto view = SnapshotView::validate(live_.bytes);
+  if (!view) return;
+  learning_.resume(*view, Clock::now());
+  live_services_ = live_services(*view);
 }
 
 void Controller::on_lost(const std::string& reason) {
@@ -322,6 +351,7 @@ void Controller::on_accepted(uint64_t generation) {
   live_is_read_ = false;
   publishing_.clear();
   learning_.accepted();
+  live_services_ = live_services(SnapshotView::of_valid(live_.bytes));
   last_generation_ = generation;
   last_refusal_.clear();
   follows_plan_ = true;
@@ -329,6 +359,7 @@ void Controller::on_accepted(uint64_t generation) {
                                    {"digest", fmt::format("{:016x}", live_.digest)},
                                    {"bytes", live_.bytes.size()},
                                    {"took_us", took.count()}});
+  announcer_.update();
   link_.prepare(live_.bytes);
   if (ids_to_release_) {  // they begin to rest only now
     ids_to_release_ = false;
@@ -357,6 +388,7 @@ void Controller::evaluate_after(milliseconds delay) {
 }
 
 void Controller::evaluate() {
+  announcer_.update();
   if (!monitor_.settled()) return;
   if (!ids_held_) {
     if (auto held = hold_ids(config_); !held) {

@@ -21,6 +21,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "controlplane/announce/announcer.h"
+#include "controlplane/announce/live_services.h"
 #include "controlplane/config/config.h"
 #include "controlplane/health/monitor.h"
 #include "controlplane/tables/dataplane_link.h"
@@ -58,6 +60,8 @@ class Controller final : private DataplaneLink::Observer {
   }
   const Planner& planner() const { return planner_; }
   const Ids& ids() const { return ids_; }
+  const Announcer& announcer() const { return announcer_; }
+  Announcer& announcer() { return announcer_; }
 
   /// Those of which all backends are used because so few are up.
   const std::set<std::string>& pools_in_panic() const { return panicking_; }
@@ -83,6 +87,7 @@ class Controller final : private DataplaneLink::Observer {
   void on_refused(uint64_t generation, const std::string& reason) override;
   void on_lost(const std::string& reason) override;
 
+  Announcer::Facts announce_facts() const;
   void note_panics();
   void watch_drains();
   std::map<BackendKey, FlowEnds> draining() const;
@@ -91,7 +96,7 @@ class Controller final : private DataplaneLink::Observer {
   const LiveTables& live();
   void begin_checks();
   void inherit_live_states();
-  void learn_slots();
+  void learn_live();
   tl::expected<void, std::string> hold_ids(const Config& config);
   void evaluate_after(std::chrono::milliseconds delay);
   void evaluate();
@@ -108,6 +113,8 @@ class Controller final : private DataplaneLink::Observer {
   DrainWatch drain_watch_;
   boost::asio::steady_timer evaluation_;
   boost::asio::steady_timer drain_look_;
+  Announcer announcer_;
+  std::vector<LiveService> live_services_;  // of what is live
 
   LiveTables live_;
   std::set<std::string> panicking_;

@@ -158,6 +158,9 @@ class SnapshotView {
   static tl::expected<SnapshotView, std::string> copy(std::span<const std::byte> source,
                                                       std::byte* destination, HeldTables* held = nullptr);
 
+  /// Without a check: of bytes that were validated before, or built here.
+  static SnapshotView of_valid(std::span<const std::byte> bytes) { return SnapshotView(bytes); }
+
   const linimo_header& header() const { return *reinterpret_cast<const linimo_header*>(bytes_.data()); }
   std::span<const std::byte> bytes() const { return bytes_; }
 

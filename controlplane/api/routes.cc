@@ -42,6 +42,12 @@ HttpResponse drain(const HttpRequest& request, Controller& controller, bool want
   return reply(200, {{"pool", backend->pool}, {"backend", backend->address.to_string()}, {"drain", wanted}});
 }
 
+HttpResponse drain_node(Controller& controller, bool wish) {
+  const auto done = wish ? controller.announcer().drain() : controller.announcer().undrain();
+  if (!done) return reply(422, {{"error", done.error()}});
+  return reply(200, {{"state", drain_phase_name(controller.announcer().phase())}});
+}
+
 struct Route {
   const char* path;
   json (*view)(const Controller&);
@@ -71,9 +77,13 @@ HttpResponse answer(const HttpRequest& request, Controller& controller) {
     if (request.method != "POST") return reply(405, {{"error", "use POST"}});
     return drain(request, controller, request.path == "/v1/drain");
   }
+  if (request.path == "/v1/node/drain" || request.path == "/v1/node/undrain") {
+    if (request.method != "POST") return reply(405, {{"error", "use POST"}});
+    return drain_node(controller, request.path == "/v1/node/drain");
+  }
   return reply(404, {{"error",
                       "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
-                      "/v1/reload, /v1/drain, /v1/undrain, /metrics"}});
+                      "/v1/reload, /v1/drain, /v1/undrain, /v1/node/drain, /v1/node/undrain, /metrics"}});
 }
 
 }  // namespace linimo

@@ -90,6 +90,28 @@ json flows_view(const std::optional<CountersView>& counters) {
   return {{"tracked", tracked}, {"capacity", capacity}, {"unstored", unstored}};
 }
 
+/// Every VIP that is configured, and every one that is announced.
+json announce_view(const Controller& controller) {
+  const Announcer& announcer = controller.announcer();
+  if (!announcer.config()) return nullptr;
+  std::map<Prefix, json> metrics;
+  for (const ServiceConfig& service : controller.config().services) {
+    for (const Prefix& vip : service.vips) metrics[vip] = nullptr;
+  }
+  for (const VipRoute& route : announcer.routes()) metrics[route.vip] = route.metric;
+  json vips = json::array();
+  for (const auto& [vip, metric] : metrics)
+    vips.push_back({{"vip", vip.to_string()}, {"announced", !metric.is_null()}, {"metric", metric}});
+  json sessions = json::array();
+  for (const BgpSession& session : announcer.bird().sessions)
+    sessions.push_back({{"protocol", session.protocol}, {"up", session.up}, {"info", session.info}});
+  return {{"state", drain_phase_name(announcer.phase())},
+          {"table", announcer.config()->table},
+          {"failure", optional_text(announcer.failure())},
+          {"vips", std::move(vips)},
+          {"bird", {{"error", optional_text(announcer.bird().error)}, {"sessions", std::move(sessions)}}}};
+}
+
 constexpr const char* kTrackingNames[LINIMO_TRACKING_COUNT] = {"off", "full", "adaptive"};
 
 }  // namespace
@@ -118,6 +140,7 @@ json status_view(const Controller& controller) {
             {"restored", peer.restored},
             {"last_refusal", optional_text(controller.last_refusal())}}},
           {"outcomes", std::move(outcomes)},
+          {"announce", announce_view(controller)},
           {"flows", flows_view(controller.counters())},
           {"path_mtus_lowered", controller.counters() ? controller.counters()->path_mtus_lowered() : 0},
           {"config",

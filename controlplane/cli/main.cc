@@ -137,6 +137,25 @@ int drain(const Options& options, bool wanted) {
   return wait_until_drained(options, content->at("pool"), content->at("backend"));
 }
 
+/// Returns when it is drained, if that is wished: the routes' metric is raised, the routers had their time to
+/// turn elsewhere, and nothing is announced any more.
+int drain_node(const Options& options, bool wish) {
+  auto content = fetch(options, "POST", wish ? "/v1/node/drain" : "/v1/node/undrain");
+  if (!content) return fail(content.error());
+  std::string state = content->at("state").get<std::string>();
+  while (wish && options.wait && state == "draining") {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    content = fetch(options, "GET", "/v1/status");
+    if (!content) return fail(content.error());
+    const json& announce = content->at("announce");
+    if (announce.is_null()) return fail("[announce] went while the node drained");
+    state = announce.at("state").get<std::string>();
+  }
+  if (options.wait && wish && state != "drained") return fail("somebody has ended the drain");
+  std::cout << (options.output == "json" ? json{{"state", state}}.dump(2) : "the node is " + state) << '\n';
+  return 0;
+}
+
 /// The data plane's own program knows what it left: the one beside this, else the one in PATH.
 int detach(const Options& options) {
   const std::string config = options.file.empty() ? "/etc/linimo/linimo.toml" : options.file;
@@ -179,7 +198,11 @@ int run(int argc, char** argv) {
       "detach", "end it, and end the forwarding that engine xdp leaves to the kernel");
   detach_command->add_option("--config", options.file, "the node's configuration file")
       ->capture_default_str();
-  for (auto* group : {config, service, backend, dataplane}) group->fallthrough();
+  auto* node = app.add_subcommand("node", "this node as routers see it")->require_subcommand(1);
+  auto* drain_node_command = node->add_subcommand("drain", "turn routers elsewhere, then announce nothing");
+  drain_node_command->add_flag("--wait", options.wait, "return when nothing is announced any more");
+  auto* undrain_node_command = node->add_subcommand("undrain", "announce again");
+  for (auto* group : {config, service, backend, dataplane, node}) group->fallthrough();
 
   try {
     app.parse(argc, argv);
@@ -193,6 +216,8 @@ int run(int argc, char** argv) {
   if (*backend_undrain) return drain(options, false);
   if (*status) return show(options, "/v1/status", render_status);
   if (*reload_command) return reload(options);
+  if (*drain_node_command) return drain_node(options, true);
+  if (*undrain_node_command) return drain_node(options, false);
   if (*detach_command) return detach(options);
   return kUsage;
 }

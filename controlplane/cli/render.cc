@@ -34,6 +34,26 @@ std::string dataplane_text(const json& status) {
                      dataplane.at("restored").get<bool>() ? ", started from its kept generation" : "");
 }
 
+void add_announcements(std::string& text, const json& announce) {
+  if (announce.is_null()) return;
+  std::string vips;
+  for (const json& vip : announce.at("vips")) {
+    vips += fmt::format(
+        "{}{}{}", vips.empty() ? "" : ", ", text_of(vip.at("vip")),
+        vip.at("announced").get<bool>() ? fmt::format(" (metric {})", text_of(vip.at("metric"))) : " NOT");
+  }
+  add_line(text, "announced", vips.empty() ? "-" : vips);
+  if (announce.at("state") != "serving") add_line(text, "DRAIN", text_of(announce.at("state")));
+  if (!announce.at("failure").is_null()) add_line(text, "FAILED", text_of(announce.at("failure")));
+  const json& bird = announce.at("bird");
+  if (!bird.at("error").is_null()) add_line(text, "BIRD", text_of(bird.at("error")));
+  for (const json& session : bird.at("sessions")) {
+    const std::string info = text_of(session.at("info"));
+    add_line(text, "BGP",
+             fmt::format("{} {}", text_of(session.at("protocol")), info.empty() ? "down" : info));
+  }
+}
+
 }  // namespace
 
 std::string render_status(const json& status) {
@@ -54,6 +74,7 @@ std::string render_status(const json& status) {
     add_line(text, "PANIC",
              fmt::format("few backends of {} are up, so all are used", list_of(status.at("pools_in_panic"))));
   }
+  add_announcements(text, status.at("announce"));
   const json& flows = status.at("flows");
   add_line(text, "flows",
            fmt::format("{} tracked, room for {}, {} found no place", grouped(flows.at("tracked")),

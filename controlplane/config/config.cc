@@ -31,9 +31,7 @@ Config read_config(const std::filesystem::path& file) {
   Config config;
   config.file = file;
   config.node = read_node_section(root);
-  if (const TomlValue* announce = root.find("announce")) {
-    announce->fail("[announce] is not there yet", "no such section; announce the VIPs by other means");
-  }
+  config.announce = read_announce_section(root);
   if (const TomlValue* metrics = root.find("metrics")) config.metrics = read_metrics(*metrics);
 
   std::vector<PoolSection> pools;

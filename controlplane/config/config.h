@@ -21,6 +21,7 @@
 #include "controlplane/config/tcp_endpoint.h"
 #include "maglev/abi.h"
 #include "maglev/address.h"
+#include "maglev/config/announce.h"
 #include "maglev/config/node.h"
 #include "maglev/snapshot.h"
 
@@ -75,6 +76,7 @@ struct MetricsConfig {
 struct Config {
   std::filesystem::path file;
   NodeConfig node;
+  std::optional<AnnounceConfig> announce;  // none: nothing is announced
   MetricsConfig metrics;
   uint64_t hash_seed = 0;
   std::vector<PoolConfig> pools;

@@ -1,21 +1,16 @@
 // Values that TOML has no type for: durations, ports, prefixes. All throw ConfigError at the value's place.
 #pragma once
 
-#include <chrono>
 #include <string>
 #include <vector>
 
 #include "controlplane/config/tcp_endpoint.h"
 #include "maglev/address.h"
+#include "maglev/config/duration.h"
 #include "maglev/config/toml_reader.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {
-
-/// "200ms", "2s", "15m", "2h".
-std::chrono::milliseconds read_duration(const TomlValue& value, std::chrono::milliseconds least,
-                                        std::chrono::milliseconds most);
-std::string duration_text(std::chrono::milliseconds duration);
 
 /// An IPv4 or IPv6 address that a packet can be sent to.
 Address read_unicast_address(const TomlValue& value);

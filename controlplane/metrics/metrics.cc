@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <iterator>
+#include <set>
 
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
@@ -60,6 +61,7 @@ class Collection {
   std::vector<MetricFamily> collect() {
     node();
     configuration();
+    if (controller_.announcer().config()) announcements();
     if (counters_ != nullptr) {
       outcomes();
       workers();
@@ -109,6 +111,29 @@ class Collection {
     single(gauge("linimo_config_restart_needed",
                  "Changed keys of [node] that wait for a restart of the data plane."),
            static_cast<double>(controller_.restart_needed().size()));
+  }
+
+  void announcements() {
+    const Announcer& announcer = controller_.announcer();
+    MetricFamily announced = gauge("linimo_vip_announced", "1: a route announces the VIP.");
+    std::set<Prefix> vips;
+    for (const ServiceConfig& service : controller_.config().services)
+      vips.insert(service.vips.begin(), service.vips.end());
+    std::set<Prefix> routed;
+    for (const VipRoute& route : announcer.routes()) routed.insert(route.vip);
+    for (const Prefix& vip : vips)
+      add(announced, {{"vip", vip.to_string()}}, routed.contains(vip) ? 1.0 : 0.0);
+    MetricFamily sessions =
+        gauge("linimo_bgp_session_up", "1: a BGP session of BIRD's is established, by its protocol's name.");
+    for (const BgpSession& session : announcer.bird().sessions)
+      add(sessions, {{"protocol", session.protocol}}, session.up ? 1.0 : 0.0);
+    keep(std::move(announced), std::move(sessions));
+    single(gauge("linimo_announce_drain", "0: the node serves, 1: it drains, 2: it is drained."),
+           static_cast<double>(announcer.phase()));
+    single(gauge("linimo_announce_failing", "1: the kernel's routes are not what they should be."),
+           announcer.failure().empty() ? 0 : 1);
+    single(gauge("linimo_bird_answers", "Whether BIRD's control socket tells of its sessions."),
+           announcer.bird().error.empty() ? 1 : 0);
   }
 
   void outcomes() {

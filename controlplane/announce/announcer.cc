@@ -1,0 +1,145 @@
+#include "controlplane/announce/announcer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+
+#include <fmt/format.h>
+#include <net/if.h>
+
+#include "controlplane/log.h"
+
+namespace linimo {
+namespace {
+
+using Clock = AnnounceDecision::Clock;
+
+constexpr std::chrono::milliseconds kPeriod{1000};
+
+}  // namespace
+
+Announcer::Announcer(boost::asio::io_context& io, const std::filesystem::path& runtime_dir,
+                     FactsNow facts_now)
+    : drain_file_(runtime_dir / "node-drained"),
+      facts_now_(std::move(facts_now)),
+      decision_(Clock::now()),
+      bird_(io, [this] { note_sessions(); }),
+      tick_(io) {}
+
+void Announcer::configure(const std::optional<AnnounceConfig>& config) {
+  if (config == config_) return;
+  if (!config_) {
+    // The waiting begins anew: how much of it was over is not known.
+    std::error_code unknown;
+    if (std::filesystem::exists(drain_file_, unknown)) decision_.drain(Clock::now());
+  } else if (!config || config->table != config_->table) {
+    note(reconcile(kernel_, config_->table, {}, false));
+  }
+  config_ = config;
+  bird_.follow(config ? config->bird_socket : std::filesystem::path());
+  if (!config) {
+    tick_.cancel();
+    routes_.clear();
+    failure_.clear();
+    return;
+  }
+  decision_.configure(*config);
+  tick();
+}
+
+void Announcer::tick() {
+  update();
+  const auto now = Clock::now();
+  const auto change = decision_.next_change(now);
+  tick_.expires_at(std::min(now + kPeriod, change.value_or(Clock::time_point::max())));
+  tick_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) tick();
+  });
+}
+
+void Announcer::update() {
+  if (!config_) return;
+  auto found = kernel_.read(config_->table);
+  if (!found) return note_failure(fmt::format("table {}: {}", config_->table, std::strerror(found.error())));
+  routes_ = std::move(*found);
+  std::set<Prefix> announced;
+  for (const VipRoute& route : routes_) announced.insert(route.vip);
+  const Facts facts = facts_now_();
+  if (const auto wanted = decision_.wanted(facts.decision, announced, Clock::now())) apply(*wanted, facts);
+}
+
+void Announcer::apply(const std::map<Prefix, uint32_t>& wanted, const Facts& facts) {
+  std::set<VipRoute> routes;
+  const uint32_t device = if_nametoindex(facts.device.c_str());
+  if (device != 0) {
+    for (const auto& [vip, metric] : wanted) routes.insert({vip, metric, device});
+  }
+  const bool blind = device == 0 && facts.connected && !wanted.empty();
+  Reconciled done = reconcile(kernel_, config_->table, routes, facts.connected);
+  if (blind) done.failure = fmt::format("there is no device {} for routes to point at", facts.device);
+  note(done);
+}
+
+void Announcer::note(const Reconciled& done) {
+  // A change of metric is one event: the route that came and the one that went are of one VIP.
+  for (const VipRoute& route : done.added) {
+    log_info("VIP announced", {{"vip", route.vip.to_string()}, {"metric", route.metric}});
+  }
+  for (const VipRoute& route : done.removed) {
+    const bool replaced = std::any_of(done.added.begin(), done.added.end(),
+                                      [&](const VipRoute& added) { return added.vip == route.vip; });
+    if (!replaced) log_info("VIP withdrawn", {{"vip", route.vip.to_string()}});
+  }
+  routes_ = done.present;
+  note_failure(done.failure);
+}
+
+void Announcer::note_failure(std::string failure) {
+  if (failure == failure_) return;
+  failure_ = std::move(failure);
+  if (failure_.empty())
+    log_info("VIPs are announced as they should be again");
+  else
+    log_error("VIPs are not announced as they should be, trying again", {{"why", failure_}});
+}
+
+void Announcer::note_sessions() {
+  const BirdState& now = bird_.state();
+  if (now.error != noted_.error) {
+    if (now.error.empty())
+      log_info("BIRD answers");
+    else
+      log_warning("BIRD's sessions are not known", {{"why", now.error}});
+  }
+  for (const BgpSession& session : now.sessions) {
+    const auto before = std::find_if(noted_.sessions.begin(), noted_.sessions.end(),
+                                     [&](const BgpSession& of) { return of.protocol == session.protocol; });
+    if (before != noted_.sessions.end() && before->up == session.up) continue;
+    log_info("BGP session",
+             {{"protocol", session.protocol}, {"up", session.up ? "yes" : "no"}, {"state", session.info}});
+  }
+  noted_ = now;
+}
+
+tl::expected<void, std::string> Announcer::drain() {
+  if (!config_) return tl::unexpected(std::string("nothing is announced: there is no [announce] section"));
+  std::ofstream file(drain_file_);
+  if (!file.flush()) return tl::unexpected(fmt::format("{} cannot be written", drain_file_.string()));
+  decision_.drain(Clock::now());
+  log_info("the node drains", {{"wait_ms", config_->drain_wait.count()}});
+  tick();
+  return {};
+}
+
+tl::expected<void, std::string> Announcer::undrain() {
+  if (!config_) return tl::unexpected(std::string("nothing is announced: there is no [announce] section"));
+  std::error_code error;
+  std::filesystem::remove(drain_file_, error);
+  if (error) return tl::unexpected(fmt::format("{}: {}", drain_file_.string(), error.message()));
+  decision_.undrain();
+  log_info("the node drains no more");
+  tick();
+  return {};
+}
+
+}  // namespace linimo

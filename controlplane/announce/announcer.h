@@ -1,0 +1,78 @@
+// Announces VIPs: keeps the kernel's routes of protocol 77 what the decision wants them to be, and knows of
+// BIRD whether anybody hears of them.
+//
+//   Announcer announcer(io, runtime_dir, [&] { return facts; });
+//   announcer.configure(config.announce);       // again after each reload
+//   announcer.update();                         // whenever facts may have changed
+//
+// The kernel is asked what is there each time, and once a second: a route that vanished (with its device, or
+// by somebody's hand) comes back, and what an earlier process left is taken over as it is. The end of this
+// process changes no route. Without an [announce] section nothing is read and nothing is touched, except that
+// routes which this process announced go when the section does.
+//
+// Lives on the event loop's thread.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <tl/expected.hpp>
+
+#include "controlplane/announce/bird_sessions.h"
+#include "controlplane/announce/decision.h"
+#include "controlplane/announce/kernel_routes.h"
+
+namespace linimo {
+
+class Announcer {
+ public:
+  struct Facts {
+    AnnounceFacts decision;
+    bool connected = false;  // to the data plane; while it is not there, no VIP is announced newly
+    std::string device;      // that routes point at
+  };
+  using FactsNow = std::function<Facts()>;
+
+  Announcer(boost::asio::io_context& io, const std::filesystem::path& runtime_dir, FactsNow facts_now);
+
+  void configure(const std::optional<AnnounceConfig>& config);
+  void update();
+
+  /// Both are remembered in the runtime folder, for this process to come back to; the error says why not, and
+  /// nothing has changed then.
+  tl::expected<void, std::string> drain();
+  tl::expected<void, std::string> undrain();
+
+  const std::optional<AnnounceConfig>& config() const { return config_; }
+  DrainPhase phase() const { return decision_.phase(AnnounceDecision::Clock::now()); }
+  /// The routes that were in the kernel when it was last asked.
+  const std::set<VipRoute>& routes() const { return routes_; }
+  /// Why the kernel's routes are not what they should be; empty: they are.
+  const std::string& failure() const { return failure_; }
+  const BirdState& bird() const { return bird_.state(); }
+
+ private:
+  void apply(const std::map<Prefix, uint32_t>& wanted, const Facts& facts);
+  void note(const Reconciled& done);
+  void note_failure(std::string failure);
+  void note_sessions();
+  void tick();
+
+  std::filesystem::path drain_file_;
+  FactsNow facts_now_;
+  std::optional<AnnounceConfig> config_;
+  AnnounceDecision decision_;
+  KernelRoutes kernel_;
+  BirdSessions bird_;
+  boost::asio::steady_timer tick_;
+  std::set<VipRoute> routes_;
+  std::string failure_;
+  BirdState noted_;
+};
+
+}  // namespace linimo
