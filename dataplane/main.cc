@@ -19,6 +19,7 @@
 #include "dataplane/dpdk/engine.h"
 #include "dataplane/engine_choice.h"
 #include "dataplane/link/kept_snapshot.h"
+#include "dataplane/link/orphan_watch.h"
 #include "dataplane/link/server.h"
 #include "dataplane/nexthop/resolver.h"
 #include "dataplane/xdp/engine.h"
@@ -130,6 +131,8 @@ int run(const std::string& config_file) {
   LinkServer link(loop, config->dataplane_socket(), engine,
                   {xdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()}, on_accepted);
   link.set_restored(restored);
+  OrphanWatch orphans(config_file, [&] { return link.has_controller(); });
+  loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });
   spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
   loop.run();
   started->reset();

@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <linux/if_addr.h>
 
+#include "maglev/config/announce.h"
+
 namespace linimo::dpdk {
 namespace {
 
@@ -127,6 +129,8 @@ DeviceState read_device(Netlink& netlink, int index) {
   for (const uint8_t family : {AF_INET, AF_INET6}) {
     netlink.dump(RTM_GETROUTE, family, sizeof(rtmsg), [&](const nlmsghdr& message) {
       const auto* fixed = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message));
+      // Announcements are the control plane's: they must not come back with the NIC when this process dies.
+      if (fixed->rtm_protocol == kAnnounceProtocol) return;
       const bool by_kernel = fixed->rtm_protocol == RTPROT_KERNEL || (fixed->rtm_flags & RTM_F_CLONED) != 0;
       if (!by_kernel && leaves_by(message, index)) state.routes.push_back(copy_of(message));
     });

@@ -6,6 +6,7 @@
 // that a controller can do to the packet path is to publish often.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
@@ -43,6 +44,11 @@ class LinkServer {
 
   /// The live snapshot came from the runtime folder, not from a controller.
   void set_restored(bool restored) { restored_ = restored; }
+
+  /// Somebody is connected who has said hello.
+  bool has_controller() const {
+    return std::any_of(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.controller; });
+  }
 
  private:
   struct Peer {

@@ -1,0 +1,67 @@
+#include "dataplane/link/orphan_watch.h"
+
+#include <spdlog/spdlog.h>
+
+#include "dataplane/netlink/netlink.h"
+#include "maglev/config/duration.h"
+
+namespace linimo {
+namespace {
+
+uint32_t table_of(const nlmsghdr& message) {
+  uint32_t table = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message))->rtm_table;
+  for_each_attribute(message, sizeof(rtmsg), [&](const nlattr* attribute) {
+    if (mnl_attr_get_type(attribute) == RTA_TABLE) table = mnl_attr_get_u32(attribute);
+  });
+  return table;
+}
+
+}  // namespace
+
+size_t remove_announcements(uint32_t table) {
+  Netlink netlink;
+  std::vector<NetlinkMessage> ours;
+  for (const uint8_t family : {AF_INET, AF_INET6}) {
+    netlink.dump(RTM_GETROUTE, family, sizeof(rtmsg), [&](const nlmsghdr& message) {
+      const auto* fixed = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message));
+      if (fixed->rtm_protocol != kAnnounceProtocol || table_of(message) != table) return;
+      const auto* bytes = reinterpret_cast<const uint8_t*>(&message);
+      ours.emplace_back(bytes, bytes + message.nlmsg_len);
+    });
+  }
+  size_t removed = 0;
+  for (NetlinkMessage& message : ours) {
+    auto* header = reinterpret_cast<nlmsghdr*>(message.data());
+    header->nlmsg_type = RTM_DELROUTE;
+    header->nlmsg_flags = 0;
+    removed += netlink.request(message) == 0 ? 1 : 0;
+  }
+  return removed;
+}
+
+OrphanWatch::OrphanWatch(std::filesystem::path config_file, std::function<bool()> has_controller)
+    : config_file_(std::move(config_file)), has_controller_(std::move(has_controller)) {}
+
+/// The file is read when it begins to matter: what the control plane took over last counts.
+void OrphanWatch::begin_absence() {
+  absent_since_ = Clock::now();
+  withdrawn_ = false;
+  auto config = load_announce_config(config_file_);
+  if (config)
+    config_ = config->value_or(AnnounceConfig{});
+  else
+    spdlog::warn("orphan_timeout stays {}: {}", duration_text(config_.orphan_timeout), config.error());
+}
+
+void OrphanWatch::look() {
+  if (has_controller_()) return absent_since_.reset();
+  if (!absent_since_) begin_absence();
+  if (withdrawn_ || config_.orphan_timeout.count() == 0) return;
+  if (Clock::now() < *absent_since_ + config_.orphan_timeout) return;
+  withdrawn_ = true;
+  const size_t routes = remove_announcements(config_.table);
+  spdlog::warn("no control plane for {}: {} announced VIPs withdrawn", duration_text(config_.orphan_timeout),
+               routes);
+}
+
+}  // namespace linimo
