@@ -28,6 +28,8 @@ class Health:
 @dataclass
 class NodeConfig:
     runtime_dir: Path
+    name: str = "lb1"
+    addresses: dict[int, str] = field(default_factory=lambda: dict(NODE))
     engine: str = "dpdk"
     interface: str = "eth0"
     workers: int = 1
@@ -39,16 +41,18 @@ class NodeConfig:
     idle_timeout: str = ""  # "": the usual one
     table_size: int | None = None
     flows_per_worker: int | None = None
+    announce: str = ""  # lines of [announce]; "": no such section
     more: str = ""  # further pools and services, verbatim
+    seed_file: Path = Path()  # nodes of one fleet share it
+
+    def __post_init__(self) -> None:
+        if self.seed_file == Path():
+            self.seed_file = self.runtime_dir / "seed"
 
     @property
     def takes_netdev(self) -> bool:
         """Engine dpdk puts a TAP in the place of eth0. A veth being a virtual NIC, auto is xdp."""
         return self.engine == "dpdk"
-
-    @property
-    def seed_file(self) -> Path:
-        return self.runtime_dir / "seed"
 
     def healthy_states(self) -> dict[str, str]:
         """What `linimo backend list` says of each backend when all is well. Weight 0 drains one."""
@@ -62,18 +66,19 @@ class NodeConfig:
         health = self.health
         flows = f"flows_per_worker = {self.flows_per_worker}\n" if self.flows_per_worker else ""
         idle_timeout = f'idle_timeout = "{self.idle_timeout}"\n' if self.idle_timeout else ""
+        announce = f"[announce]\n{self.announce}\n\n" if self.announce else ""
         table_size = f"table_size = {self.table_size}\n" if self.table_size else ""
         return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
 [node]
-name = "lb1"
+name = "{self.name}"
 interfaces = ["{self.interface}"]
 engine = "{self.engine}"
 workers = {self.workers}
-{flows}encap_source = ["{NODE[4]}", "{NODE[6]}"]
+{flows}encap_source = ["{self.addresses[4]}", "{self.addresses[6]}"]
 hash_seed_file = "{self.seed_file}"
 runtime_dir = "{self.runtime_dir}"
 
-[[pool]]
+{announce}[[pool]]
 name = "web"
 encapsulation = "{self.encapsulation}"
 {table_size}health = {{ type = "http", port = 80, path = "/healthz", interval = "{health.interval_ms}ms", \

@@ -6,6 +6,7 @@ one machine and what an earlier run left can be told from everything else."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -38,6 +39,8 @@ class Lab:
         self.backends: dict[int, Backend] = {}
         self.node = Node(self.topology.node, self.folder / "node", build)
         self.node.config.workers = workers
+        self.nodes = [self.node]
+        self._build = build
         self._decap_program = build / "bpf/linimo-decap"
         self.pass_program = build / "bpf/pass.bpf.o"
         self.files = self.folder / "files"
@@ -64,13 +67,24 @@ class Lab:
             backend.wait_ready()
         self.node.config.backends = {number: 100 for number in self.backends}
 
-    def start_node(self) -> None:
-        if self.node.config.takes_netdev:
+    def start_node(self, number: int = 1) -> None:
+        node = self.nodes[number - 1]
+        if node.config.takes_netdev:
             hugepages.reserve(self._hugepages_record(), self._say)
         else:  # see there: a veth takes what XDP on its other end sends back only if it has a program itself
-            self.topology.router.run(["ip", "link", "set", "dev", "lb1", "xdpdrv", "obj", str(self.pass_program),
+            self.topology.router.run(["ip", "link", "set", "dev", f"lb{number}", "xdpdrv", "obj", str(self.pass_program),
                                       "sec", "xdp"])
-        self.node.start()
+        node.start()
+
+    def add_node(self) -> Node:
+        """Another box for a node, configured as the first; start_node(2) starts its daemons."""
+        wire = self.topology.add_node()
+        node = Node(wire.box, self.folder / wire.link, self._build)
+        node.folder.mkdir(exist_ok=True)
+        node.config = dataclasses.replace(self.node.config, runtime_dir=node.config.runtime_dir, name=wire.link,
+                                          addresses=wire.node)
+        self.nodes.append(node)
+        return node
 
     def add_backend(self, number: int) -> Backend:
         """A box and its nginx; it gets no traffic before the configuration names it."""
@@ -86,7 +100,8 @@ class Lab:
         before = {sig: signal.signal(sig, signal.SIG_IGN) for sig in (signal.SIGINT, signal.SIGTERM)}
         try:
             try:
-                self.node.stop()
+                for node in self.nodes:
+                    node.stop()
             finally:
                 self.remove()
         finally:
@@ -103,8 +118,10 @@ class Lab:
     def remove(self) -> None:
         """Whatever stands under this name, from whichever run."""
         existed = self.folder.exists()
-        if (self.node.folder / "run/bpf").is_mount():  # an xdp data plane of a run that crashed
-            self.node.detach()
+        for node in self.nodes:
+            if (node.folder / "run/bpf").is_mount():  # an xdp data plane of a run that crashed
+                node.detach()
+        del self.nodes[1:]
         self.topology.remove()
         self.backends.clear()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -47,6 +47,15 @@ def backend_address(number: int, family: int) -> str:
     return f"10.0.1.{number}" if family == 4 else f"2001:db8:1::{number}"
 
 
+@dataclass(frozen=True)
+class Wire:
+    """Between the router and a node."""
+    box: Namespace  # the node's
+    link: str  # the router's end of it
+    node: dict[int, str]
+    router: dict[int, str]
+
+
 @dataclass
 class Topology:
     name: str
@@ -55,9 +64,11 @@ class Topology:
     router: Namespace = field(init=False)
     node: Namespace = field(init=False)
     backends: dict[int, Namespace] = field(init=False, default_factory=dict)
+    wires: list[Wire] = field(init=False)
 
     def __post_init__(self) -> None:
         self.client, self.router, self.node = (Namespace(f"{self.name}-{box}") for box in ("client", "router", "lb1"))
+        self.wires = [Wire(self.node, "lb1", NODE, _ROUTER_TO_NODE)]
 
     def build(self, backends: int) -> None:
         queues = f"numrxqueues {self.node_queues} numtxqueues {self.node_queues}"
@@ -88,6 +99,28 @@ class Topology:
         for number in range(1, backends + 1):
             self.add_backend(number)
 
+    def add_node(self) -> Wire:
+        """Another box beside the node, on a wire of its own. No VIP is routed to it."""
+        number = len(self.wires) + 1
+        link = f"lb{number}"
+        wire = Wire(Namespace(f"{self.name}-{link}"), link, {4: f"10.0.{number}.11", 6: f"2001:db8:{number}::11"},
+                    {4: f"10.0.{number}.1", 6: f"2001:db8:{number}::1"})
+        finish(ip_batch([f"netns add {wire.box.name}"]))
+        wire.box.sysctl(_SYSCTLS)
+        queues = f"numrxqueues {self.node_queues} numtxqueues {self.node_queues}"
+        finish(ip_batch([f"link add {link} netns {self.router.name} {queues} type veth peer name eth0 "
+                         f"netns {wire.box.name} {queues}"]))
+        finish(ip_batch([f"link set {link} mtu {FABRIC_MTU} up", *_addresses(wire.router, link)], self.router.name))
+        finish(ip_batch(_host(wire.node, wire.router, FABRIC_MTU), wire.box.name))
+        _no_offloads(self.router, link)
+        self.wires.append(wire)
+        return wire
+
+    def unroute_vips(self) -> None:
+        """The router forgets where the VIPs are, for BGP to tell it; flows spread over nodes by their ports."""
+        self.router.sysctl({"net.ipv4.fib_multipath_hash_policy": 1, "net.ipv6.fib_multipath_hash_policy": 1})
+        finish(ip_batch([f"route del {vip}" for vip in VIPS], self.router.name))
+
     def add_backend(self, number: int) -> Namespace:
         box, port = Namespace(f"{self.name}-b{number}"), f"b{number}"
         finish(ip_batch([f"netns add {box.name}"]))
@@ -104,9 +137,9 @@ class Topology:
         return box
 
     def boxes(self) -> list[Namespace]:
-        """What exists, from whichever run, the node first: it is the one that must still reach the others as it ends."""
+        """What exists, from whichever run, the nodes first: they must still reach the others as they end."""
         names = namespaces_with_prefix(f"{self.name}-")
-        return [Namespace(name) for name in sorted(names, key=lambda name: name != self.node.name)]
+        return [Namespace(name) for name in sorted(names, key=lambda name: not name.startswith(f"{self.name}-lb"))]
 
     def remove(self) -> None:
         boxes = self.boxes()
@@ -116,6 +149,7 @@ class Topology:
             with contextlib.suppress(RuntimeError):
                 finish(ip_batch([f"netns delete {box.name}" for box in boxes]))
         self.backends.clear()
+        del self.wires[1:]
 
 
 def _addresses(addresses: dict[int, str], link: str) -> list[str]:
