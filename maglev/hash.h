@@ -23,6 +23,19 @@ inline uint64_t flow_hash(const linimo_key6& key, uint64_t seed) {
   return XXH3_64bits_withSeed(&key, sizeof key, seed);
 }
 
+/// The same over a linimo_key4 that lies in registers: source and destination as they follow one another in
+/// memory; source port, destination port and protocol likewise.
+inline uint64_t flow_hash4(uint64_t addresses, uint64_t rest, uint64_t seed) {
+  const uint64_t key[] = {addresses, rest};
+  return XXH3_64bits_withSeed(key, sizeof key, seed);
+}
+
+/// Of a linimo_key6, whose addresses are four words.
+inline uint64_t flow_hash6(const uint64_t (&addresses)[4], uint64_t rest, uint64_t seed) {
+  const uint64_t key[] = {addresses[0], addresses[1], addresses[2], addresses[3], rest};
+  return XXH3_64bits_withSeed(key, sizeof key, seed);
+}
+
 /// Slot in [0, table_size) for a flow hash: the multiplication of Lemire, "Fast random integer generation
 /// in an interval" (2019), in place of a remainder.
 inline uint32_t slot_of(uint64_t hash, uint32_t table_size) {

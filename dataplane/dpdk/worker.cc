@@ -71,8 +71,12 @@ void Worker::flush(uint32_t interface) {
     TransmitList& frames = out_.transmit[i];
     if (frames.count == 0) continue;
     const uint16_t sent = transmit(i, {frames.mbufs.data(), frames.count});
-    for (uint32_t frame = 0; frame < sent; ++frame) count(counters_.outcomes[frames.counted_as[frame]]);
-    frames.count = 0;
+    if (frames.all_forwarded) {
+      count(counters_.outcomes[LINIMO_OUTCOME_forwarded], sent);
+    } else {
+      for (uint32_t frame = 0; frame < sent; ++frame) count(counters_.outcomes[frames.counted_as[frame]]);
+    }
+    frames.clear();
   }
   hand_to_kernel(interface, out_.control, true);
   hand_to_kernel(interface, out_.kernel, false);

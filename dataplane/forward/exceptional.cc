@@ -146,15 +146,15 @@ LINIMO_COLD bool Pipeline::take_later_fragment(const Generation& generation, Pac
 
 void Pipeline::settle(const Generation* generation, uint64_t now_ms, BurstOutput& out) {
   now_ms_ = now_ms;
-  in_port_ = 0;  // a fragment without ports is never answered
   settling_ = true;
   uint32_t leaving = 0;
   held_.settle(now_ms, [&](uint64_t datagram, void* fragment, bool overdue) {
     if (leaving == kMaxBurst) return false;
     auto* mbuf = static_cast<rte_mbuf*>(fragment);
     if (generation != nullptr && recall_datagram(datagram)) {
-      // As if it came in now: what it is to whom may have changed.
-      if (admit(mbuf, *generation, packets_[0], out)) send(*generation, packets_[0], out);
+      // As if it came in now, by whatever port: what it is to whom may have changed, and a fragment without
+      // ports is never answered.
+      run({&mbuf, 1}, 0, generation, now_ms, out);
     } else if (overdue) {
       drop(mbuf, LINIMO_OUTCOME_fragment_unmatched);
     } else {

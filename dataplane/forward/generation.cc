@@ -46,6 +46,8 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
       view_(view),
       seed_(view.header().hash_seed),
       vips_(view.vips()),
+      exact_(view.vips(), view.rules()),
+      suspects_(view.vips()),
       targets_(targets) {
   const Address source4 = Address::from_abi(view.header().encap_source4);
   const Address source6 = Address::from_abi(view.header().encap_source6);
@@ -157,8 +159,7 @@ const Target* Generation::target_of_server_id(const ServiceView& service, uint64
   return matches ? found->target : nullptr;
 }
 
-bool Generation::allows(const ServiceView& service, const AddressWords& source) const {
-  if (service.source_count == 0) return true;
+bool Generation::is_listed(const ServiceView& service, const AddressWords& source) const {
   const auto allowed = std::span(sources_).subspan(service.source_first, service.source_count);
   return std::any_of(allowed.begin(), allowed.end(), [&](const SourceView& prefix) {
     return prefix.v4 == source.is_v4() && (source.high & prefix.mask.high) == prefix.address.high &&

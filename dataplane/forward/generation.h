@@ -16,19 +16,22 @@
 
 #include "dataplane/flow/connection_table.h"
 #include "dataplane/flow/unsettled_slots.h"
+#include "dataplane/forward/service_table.h"
+#include "dataplane/forward/suspect_sources.h"
 #include "dataplane/forward/vip_table.h"
 #include "dataplane/packet/encapsulate.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {
 
-/// A backend as the packet path needs it: two cache lines.
+/// A backend as the packet path needs it: one cache line.
 struct alignas(64) Target {
   packet::Tunnel tunnel;
   uint32_t backend_id;
   uint32_t pool;
   bool alive;  // up or draining: keeps its tracked flows
 };
+static_assert(sizeof(Target) == 64);
 
 /// A service and its pool's table, so that no packet has to ask for both.
 struct ServiceView {
@@ -104,12 +107,28 @@ class Generation {
     return matches ? &services_[low->service] : nullptr;
   }
 
+  /// The service of a packet as packet::read_plain found it. nullptr: nothing is known, judge and ask the
+  /// others.
+  template <bool kV6>
+  const ServiceView* service_of_plain(const packet::Frame& frame, const packet::Flow& flow) const {
+    uint64_t source_high = 0;
+    if (kV6) std::memcpy(&source_high, frame.v6().source, sizeof source_high);
+    if (kV6 ? suspects_.contains_v6(source_high) : suspects_.contains_v4(frame.v4().source)) return nullptr;
+    const AddressWords destination =
+        kV6 ? AddressWords::v6(frame.v6().destination) : AddressWords::v4(frame.v4().destination);
+    const uint32_t found =
+        exact_.find(destination, ServiceTable::port_of(flow.destination_port, flow.protocol, kV6));
+    return found == ServiceTable::kNone ? nullptr : &services_[found];
+  }
+
   const Target* target_of(uint32_t backend_id) const {
     return backend_id < by_id_.size() ? by_id_[backend_id] : nullptr;
   }
   /// The backend of a QUIC service that has a server id, or nullptr.
   const Target* target_of_server_id(const ServiceView& service, uint64_t id) const;
-  bool allows(const ServiceView& service, const AddressWords& source) const;
+  bool allows(const ServiceView& service, const AddressWords& source) const {
+    return service.source_count == 0 || is_listed(service, source);
+  }
   bool is_host_address(const AddressWords& address) const;
 
   /// By service id, for the sweep of connection tables.
@@ -126,11 +145,14 @@ class Generation {
   Generation(Memory memory, const SnapshotView& view, std::span<Target> targets,
              std::span<const Address> host_addresses, const History& history);
   void make_unsettled(const History& history);
+  bool is_listed(const ServiceView& service, const AddressWords& source) const;
 
   Memory memory_;  // of the snapshot, and behind it the targets
   SnapshotView view_;
   uint64_t seed_;
   VipTable vips_;
+  ServiceTable exact_;
+  SuspectSources suspects_;
   std::vector<std::unique_ptr<UnsettledSlots>> unsettled_;  // by pool; null where all are settled
   std::vector<ServiceView> services_;
   std::vector<SourceView> sources_;

@@ -70,20 +70,27 @@ class NextHopTable {
     std::atomic_ref(record.way).store(way, std::memory_order_relaxed);
   }
 
-  NextHop load(uint32_t backend_id) const {
+  /// As it stands in memory.
+  class Raw {
+   public:
+    Raw(uint64_t way, uint64_t tags, uint32_t mtu) : way_(way), tags_(tags), mtu_(mtu) {}
+
+    NextHop::State state() const { return static_cast<NextHop::State>(way_ >> LINIMO_NEXT_HOP_STATE_SHIFT); }
+    uint8_t port() const { return static_cast<uint8_t>(way_ >> LINIMO_NEXT_HOP_PORT_SHIFT); }
+    uint32_t mtu() const { return mtu_; }
+    uint64_t mac() const { return way_; }    // the word's first six bytes, as on the wire
+    uint64_t tags() const { return tags_; }  // as on the wire, outermost first
+    uint32_t tags_length() const { return tags_ == 0 ? 0 : static_cast<uint32_t>(tags_ >> 32) == 0 ? 4 : 8; }
+
+   private:
+    uint64_t way_, tags_;
+    uint32_t mtu_;
+  };
+
+  Raw load(uint32_t backend_id) const {
     linimo_next_hop& record = records_[backend_id];
-    const __u64 way = std::atomic_ref(record.way).load(std::memory_order_relaxed);
-    const __u64 tags = std::atomic_ref(record.tags).load(std::memory_order_relaxed);
-    NextHop hop;
-    hop.state = static_cast<NextHop::State>(way >> LINIMO_NEXT_HOP_STATE_SHIFT);
-    hop.port = static_cast<uint8_t>(way >> LINIMO_NEXT_HOP_PORT_SHIFT);
-    hop.mtu = static_cast<uint16_t>(std::atomic_ref(record.mtu).load(std::memory_order_relaxed));
-    for (size_t i = 0; i < hop.mac.size(); ++i) hop.mac[i] = static_cast<uint8_t>(way >> (8 * i));
-    const auto wire = std::bit_cast<std::array<uint16_t, 4>>(tags);
-    for (size_t i = 0; i < hop.tags.size(); ++i) {
-      hop.tags[i] = {__builtin_bswap16(wire[2 * i]), __builtin_bswap16(wire[2 * i + 1])};
-    }
-    return hop;
+    const auto read = [](auto& word) { return std::atomic_ref(word).load(std::memory_order_relaxed); };
+    return {read(record.way), read(record.tags), read(record.mtu)};
   }
 
  private:

@@ -5,11 +5,22 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "dataplane/packet/plain.h"
 #include "maglev/hash.h"
+
+#define LINIMO_INLINE __attribute__((always_inline)) inline
 
 namespace linimo {
 
 using packet::Verdict;
+
+namespace {
+
+AddressWords source_of(const packet::Frame& frame) {
+  return frame.is_v6 ? AddressWords::v6(frame.v6().source) : AddressWords::v4(frame.v4().source);
+}
+
+}  // namespace
 
 Pipeline::Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
                    uint32_t own, WorkerCounters& counters)
@@ -44,17 +55,54 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
   uint32_t chosen = 0;
   for (uint32_t i = 0; i < admitted; ++i) {
     if (packets_[i].target == nullptr && !choose(generation, now_s, packets_[i], out)) continue;
-    packets_[chosen++] = packets_[i];
+    if (chosen != i) packets_[chosen] = packets_[i];
+    ++chosen;
   }
 
   for (uint32_t i = 0; i < chosen; ++i) send(generation, packets_[i], out);
 }
 
-// Is it for a VIP? Only then may it be judged; then, is it sound, and whose is it?
-bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out) {
+// Whose is it? Nearly every packet is recognized by a few words of it; all others are judged.
+LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet,
+                                   BurstOutput& out) {
   packet.mbuf = mbuf;
   packet.target = nullptr;
   packet.sent_as = LINIMO_OUTCOME_forwarded;
+  const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+  const packet::Plain kind = packet::plain_kind(bytes, rte_pktmbuf_data_len(mbuf));
+  bool recognized = false;
+  if (kind == packet::Plain::kIpv4) [[likely]] {
+    recognized = recognize<false>(generation, bytes, packet);
+  } else if (kind == packet::Plain::kIpv6) {
+    recognized = recognize<true>(generation, bytes, packet);
+  }
+  if (!recognized) [[unlikely]]
+    return judge(generation, packet, out);
+  // Where the outer header will be. Not asked for before: the frames themselves are waited for.
+  __builtin_prefetch(bytes - RTE_CACHE_LINE_SIZE, 1);
+  return true;
+}
+
+template <bool kV6>
+inline bool Pipeline::recognize(const Generation& generation, const uint8_t* bytes, Packet& packet) {
+  const uint64_t nic = packet.mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+  if (nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) [[unlikely]]
+    return false;
+  constexpr auto kKind = kV6 ? packet::Plain::kIpv6 : packet::Plain::kIpv4;
+  if (!packet::read_plain<kKind>(bytes, rte_pktmbuf_data_len(packet.mbuf), nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD,
+                                 packet.frame, packet.flow)) [[unlikely]]
+    return false;
+  packet.service = generation.service_of_plain<kV6>(packet.frame, packet.flow);
+  if (packet.service == nullptr || packet.service->source_count != 0) return false;
+  packet.service_id = packet.service->tracking_key.id;
+  hash_flow<kV6>(generation, packet);
+  return true;
+}
+
+// Is it for a VIP? Only then may it be judged; then, is it sound, and whose is it?
+__attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Packet& packet,
+                                               BurstOutput& out) {
+  rte_mbuf* mbuf = packet.mbuf;
   const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
   if (!packet::locate(bytes, rte_pktmbuf_data_len(mbuf), packet.frame)) return to_kernel(mbuf, out);
 
@@ -86,8 +134,7 @@ bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packe
       break;
   }
 
-  const AddressWords source = v6 ? AddressWords::v6(frame.v6().source) : AddressWords::v4(frame.v4().source);
-  if (generation.vips().find(source) != VipTable::kNone) return drop(mbuf, LINIMO_OUTCOME_martian);
+  if (generation.vips().find(source_of(frame)) != VipTable::kNone) return drop(mbuf, LINIMO_OUTCOME_martian);
   if (verdict == Verdict::kIcmp) [[unlikely]]
     return take_icmp(generation, vip, packet, out);
   if (verdict == Verdict::kLaterFragment) [[unlikely]]
@@ -99,35 +146,29 @@ bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packe
     if (generation.is_host_address(destination)) return to_kernel(mbuf, out);
     return drop(mbuf, LINIMO_OUTCOME_no_service);
   }
-  if (!generation.allows(*packet.service, source)) return drop(mbuf, LINIMO_OUTCOME_not_allowed);
+  if (!generation.allows(*packet.service, source_of(frame))) return drop(mbuf, LINIMO_OUTCOME_not_allowed);
   packet.service_id = packet.service->tracking_key.id;
-  hash_flow(generation, packet);
+  v6 ? hash_flow<true>(generation, packet) : hash_flow<false>(generation, packet);
   return true;
 }
 
-void Pipeline::hash_flow(const Generation& generation, Packet& packet) {
+template <bool kV6>
+inline void Pipeline::hash_flow(const Generation& generation, Packet& packet) {
   const packet::Flow& flow = packet.flow;
   const bool whole = !packet.service->source_hash;
-  if (packet.frame.is_v6) {
-    linimo_key6 key{};
-    std::memcpy(key.source, packet.frame.v6().source, 16);
-    if (whole) {
-      std::memcpy(key.destination, packet.frame.v6().destination, 16);
-      key.source_port = flow.source_port;
-      key.destination_port = flow.destination_port;
-      key.protocol = flow.protocol;
-    }
-    packet.hash = flow_hash(key, generation.seed());
+  // The key is put together in registers: what is stored in pieces cannot be loaded as words for a while.
+  const uint64_t rest = !whole ? 0
+                               : uint64_t{flow.source_port} | uint64_t{flow.destination_port} << 16 |
+                                     uint64_t{flow.protocol} << 32;
+  if constexpr (kV6) {
+    uint64_t addresses[4];
+    std::memcpy(addresses, packet.frame.ip + offsetof(packet::Ipv6, source), sizeof addresses);
+    if (!whole) addresses[2] = addresses[3] = 0;
+    packet.hash = flow_hash6(addresses, rest, generation.seed());
   } else {
-    linimo_key4 key{};
-    key.source = packet.frame.v4().source;
-    if (whole) {
-      key.destination = packet.frame.v4().destination;
-      key.source_port = flow.source_port;
-      key.destination_port = flow.destination_port;
-      key.protocol = flow.protocol;
-    }
-    packet.hash = flow_hash(key, generation.seed());
+    uint64_t addresses;
+    std::memcpy(&addresses, packet.frame.ip + offsetof(packet::Ipv4, source), sizeof addresses);
+    packet.hash = flow_hash4(whole ? addresses : addresses & 0xffffffff, rest, generation.seed());
   }
   find_slot(packet);
   if (packet.tracked) connections_.prefetch(packet.hash);
@@ -154,9 +195,23 @@ const Target* Pipeline::target_of_slot(const Packet& packet, bool begins, uint32
   return slot == LINIMO_NO_BACKEND ? nullptr : service.targets + slot;
 }
 
-// The backend: the one that the packet names, else the one that the flow is tracked to, while they live, else
-// the table's.
-bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out) {
+// The backend: the table's, unless the packet names one, or the flow may have another.
+LINIMO_INLINE bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet,
+                                    BurstOutput& out) {
+  const ServiceView& service = *packet.service;
+  if (packet.tracked || service.server_id_length != 0) return recall(generation, now_s, packet, out);
+  const linimo_slot slot = service.slots[packet.slot];
+  if (slot == LINIMO_NO_BACKEND) return no_backend(generation, packet, out);
+  packet.target = service.targets + slot;
+  rte_prefetch0(packet.target);
+  if (packet.flow.fragment == packet::Fragment::kFirst) [[unlikely]]
+    remember_datagram(generation, packet);
+  return true;
+}
+
+// The backend that the packet names, else the one that the flow is tracked to, while they live, else the
+// table's.
+bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out) {
   const ServiceView& service = *packet.service;
   if (service.server_id_length != 0) packet.target = named_target(generation, packet);
   const bool named = packet.target != nullptr;
@@ -208,40 +263,33 @@ bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& pack
 }
 
 // Into the tunnel and onto the wire.
-void Pipeline::send(const Generation& generation, const Packet& packet, BurstOutput& out) {
+LINIMO_INLINE void Pipeline::send(const Generation& generation, const Packet& packet, BurstOutput& out) {
   rte_mbuf* mbuf = packet.mbuf;
   const Target& target = *packet.target;
-  const NextHop hop = next_hops_.load(target.backend_id);
-  if (hop.state != NextHop::kResolved) {
-    drop(mbuf, hop.state == NextHop::kNoRoute       ? LINIMO_OUTCOME_no_route
-               : hop.state == NextHop::kWrongEgress ? LINIMO_OUTCOME_wrong_egress
-                                                    : LINIMO_OUTCOME_no_nexthop);
-    return;
-  }
+  const NextHopTable::Raw hop = next_hops_.load(target.backend_id);
+  if (hop.state() != NextHop::kResolved) [[unlikely]]
+    return undeliverable(mbuf, hop.state());
   const uint32_t outer_length = uint32_t{packet.flow.ip_length} + target.tunnel.header_length;
-  if (outer_length > hop.mtu) return too_big(generation, packet, hop.mtu, out);
+  if (outer_length > hop.mtu()) [[unlikely]]
+    return too_big(generation, packet, hop.mtu(), out);
 
   // The frame becomes: Ethernet, outer header, inner packet; old link header and padding go.
-  const uint32_t tags = hop.tags[0].tpid == 0 ? 0 : hop.tags[1].tpid == 0 ? 1 : 2;
-  const uint32_t link_length =
-      static_cast<uint32_t>(sizeof(packet::Ethernet) + tags * sizeof(packet::VlanTag));
-  const int32_t growth =
-      static_cast<int32_t>(link_length) + target.tunnel.header_length - packet.frame.ip_offset;
-  mbuf->data_off = static_cast<uint16_t>(mbuf->data_off - growth);
-  mbuf->data_len = static_cast<uint16_t>(link_length + outer_length);
+  uint8_t* const outer = const_cast<uint8_t*>(packet.frame.ip) - target.tunnel.header_length;
+  packet::encapsulate(target.tunnel, packet.frame, packet.flow, packet.hash, outer);
+  const uint64_t tags = hop.tags();
+  const uint32_t tags_length = tags == 0 ? 0 : hop.tags_length();
+  uint8_t* const frame = outer - sizeof(packet::Ethernet) - tags_length;
+  const uint64_t mac = hop.mac();
+  std::memcpy(frame, &mac, sizeof mac);  // and two bytes that the next line overwrites
+  std::memcpy(frame + 6, port_macs_[hop.port()].data(), 6);
+  if (tags_length != 0) [[unlikely]]
+    std::memcpy(frame + 12, &tags, tags_length);
+  const uint16_t type = target.tunnel.outer_v6 ? packet::kTypeIpv6 : packet::kTypeIpv4;
+  std::memcpy(outer - sizeof type, &type, sizeof type);
+  mbuf->data_off = static_cast<uint16_t>(frame - static_cast<uint8_t*>(mbuf->buf_addr));
+  mbuf->data_len = static_cast<uint16_t>(outer - frame + outer_length);
   mbuf->pkt_len = mbuf->data_len;
   mbuf->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;  // what receiving said is no order for sending
-  auto* ethernet = rte_pktmbuf_mtod(mbuf, packet::Ethernet*);
-  packet::encapsulate(target.tunnel, packet.frame, packet.flow, packet.hash,
-                      reinterpret_cast<uint8_t*>(ethernet) + link_length);
-  std::memcpy(ethernet->destination, hop.mac.data(), 6);
-  std::memcpy(ethernet->source, port_macs_[hop.port].data(), 6);
-  auto* type = reinterpret_cast<uint8_t*>(ethernet) + offsetof(packet::Ethernet, type);
-  for (uint32_t i = 0; i < tags; ++i, type += sizeof(packet::VlanTag)) {
-    const uint16_t tag[] = {packet::swap16(hop.tags[i].tpid), packet::swap16(hop.tags[i].control)};
-    std::memcpy(type, tag, sizeof tag);
-  }
-  std::memcpy(type, target.tunnel.outer_v6 ? &packet::kTypeIpv6 : &packet::kTypeIpv4, 2);
 
   TrafficCount& by_service = counters_.services[packet.service_id];
   TrafficCount& by_backend = counters_.backends[target.backend_id];
@@ -249,7 +297,13 @@ void Pipeline::send(const Generation& generation, const Packet& packet, BurstOut
   count(by_service.bytes, packet.flow.ip_length);
   count(by_backend.packets);
   count(by_backend.bytes, packet.flow.ip_length);
-  out.transmit[hop.port].push(mbuf, packet.sent_as);
+  out.transmit[hop.port()].push(mbuf, packet.sent_as);
+}
+
+__attribute__((noinline, cold)) void Pipeline::undeliverable(rte_mbuf* mbuf, NextHop::State why) {
+  drop(mbuf, why == NextHop::kNoRoute       ? LINIMO_OUTCOME_no_route
+             : why == NextHop::kWrongEgress ? LINIMO_OUTCOME_wrong_egress
+                                            : LINIMO_OUTCOME_no_nexthop);
 }
 
 bool Pipeline::drop(rte_mbuf* mbuf, linimo_outcome reason) {

@@ -39,10 +39,16 @@ struct MbufList {
 /// Frames for the wire, and as what each is to be counted.
 struct TransmitList : MbufList {
   std::array<uint8_t, kMaxBurst> counted_as;  // linimo_outcome
+  bool all_forwarded = true;                  // as nearly always
 
   void push(rte_mbuf* mbuf, linimo_outcome outcome) {
     counted_as[count] = static_cast<uint8_t>(outcome);
+    all_forwarded &= outcome == LINIMO_OUTCOME_forwarded;
     MbufList::push(mbuf);
+  }
+  void clear() {
+    count = 0;
+    all_forwarded = true;
   }
 };
 
@@ -94,12 +100,18 @@ class Pipeline {
   };
 
   bool admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out);
+  template <bool kV6>
+  bool recognize(const Generation& generation, const uint8_t* bytes, Packet& packet);
+  bool judge(const Generation& generation, Packet& packet, BurstOutput& out);
+  template <bool kV6>
   void hash_flow(const Generation& generation, Packet& packet);
   void find_slot(Packet& packet);
   const Target* target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const;
   bool choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
+  bool recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
   void send(const Generation& generation, const Packet& packet, BurstOutput& out);
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
+  void undeliverable(rte_mbuf* mbuf, NextHop::State why);
   bool to_kernel(rte_mbuf* mbuf, BurstOutput& out);
 
   // What is not TCP or UDP on its way to a backend: exceptional.cc.

@@ -1,6 +1,7 @@
 // The Internet checksum (RFC 1071), as sums that are folded at the end.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -27,12 +28,12 @@ inline uint64_t checksum_add(const void* data, size_t length, uint64_t sum = 0) 
   return sum;
 }
 
+/// Halves are added with their carry coming round: by adding the sum turned about, and taking the upper half.
 inline uint16_t checksum_fold(uint64_t sum) {
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<uint16_t>(sum);
+  sum += std::rotr(sum, 32);
+  auto half = static_cast<uint32_t>(sum >> 32);
+  half += std::rotr(half, 16);
+  return static_cast<uint16_t>(half >> 16);
 }
 
 /// The value of a checksum field (network byte order) over data in which that field is zero.

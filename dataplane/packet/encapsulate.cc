@@ -7,24 +7,6 @@
 namespace linimo::packet {
 namespace {
 
-constexpr uint8_t kTtl = 64;
-
-uint8_t traffic_class(const Frame& frame) {
-  return frame.is_v6 ? static_cast<uint8_t>(swap32(frame.v6().version_class_label) >> 20) : frame.v4().tos;
-}
-
-/// The protocol number that says what follows the outer IP header.
-uint8_t next_protocol(const Tunnel& tunnel, const Frame& inner) {
-  switch (tunnel.encapsulation) {
-    case LINIMO_ENCAP_GRE:
-      return kGre;
-    case LINIMO_ENCAP_GUE:
-      return kUdp;
-    default:
-      return inner.is_v6 ? kIpv6InIp : kIpip;
-  }
-}
-
 uint32_t length_behind_ip(linimo_encapsulation encapsulation) {
   return encapsulation == LINIMO_ENCAP_GRE   ? sizeof(Gre)
          : encapsulation == LINIMO_ENCAP_GUE ? sizeof(Udp)
@@ -71,11 +53,20 @@ __attribute__((noinline)) uint16_t udp_checksum(const Frame& inner, const Flow& 
 }
 
 /// The low bits of the source address, those in `mask`, from the hash.
-void put_source_bits(Ipv6& ip, uint64_t mask, uint64_t hash) {
+void put_source_bits(uint8_t* source, uint64_t mask, uint64_t hash) {
   uint64_t low;
-  std::memcpy(&low, ip.source + 8, 8);
+  std::memcpy(&low, source + 8, 8);
   low = __builtin_bswap64((__builtin_bswap64(low) & ~mask) | (hash & mask));
-  std::memcpy(ip.source + 8, &low, 8);
+  std::memcpy(source + 8, &low, 8);
+}
+
+void put_ipv6(const Tunnel& tunnel, const Frame& inner, uint32_t payload, uint64_t hash, uint8_t* outer) {
+  const uint32_t first = swap32(6U << 28 | uint32_t{traffic_class(inner)} << 20 | (hash & 0xfffff));
+  const uint64_t word = first | uint64_t{swap16(static_cast<uint16_t>(payload))} << 32 |
+                        uint64_t{next_protocol(tunnel, inner)} << 48 | uint64_t{kTtl} << 56;
+  std::memcpy(outer, &word, sizeof word);
+  std::memcpy(outer + sizeof word, tunnel.addresses, sizeof tunnel.addresses);
+  if (tunnel.hash_mask != 0) put_source_bits(outer + sizeof word, tunnel.hash_mask, hash);
 }
 
 }  // namespace
@@ -84,69 +75,49 @@ Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, u
   Tunnel tunnel{};
   tunnel.encapsulation = encapsulation;
   tunnel.outer_v6 = !ends.destination.is_v4();
+  tunnel.gue_port = swap16(gue_port);
   const uint32_t ip_length = tunnel.outer_v6 ? sizeof(Ipv6) : sizeof(Ipv4);
   tunnel.header_length = static_cast<uint8_t>(ip_length + length_behind_ip(encapsulation));
   const uint32_t open_bits = 128 - ends.source_prefix;
   tunnel.hash_mask = open_bits >= 64 ? ~uint64_t{0} : (uint64_t{1} << open_bits) - 1;
   if (tunnel.outer_v6) {
-    auto& ip = *reinterpret_cast<Ipv6*>(tunnel.header);
-    ip.hop_limit = kTtl;
-    std::memcpy(ip.source, ends.source.bytes.data(), 16);
-    std::memcpy(ip.destination, ends.destination.bytes.data(), 16);
-    put_source_bits(ip, tunnel.hash_mask, 0);
+    std::memcpy(tunnel.addresses, ends.source.bytes.data(), 16);
+    std::memcpy(tunnel.addresses + 16, ends.destination.bytes.data(), 16);
+    put_source_bits(tunnel.addresses, tunnel.hash_mask, 0);
   } else {
-    auto& ip = *reinterpret_cast<Ipv4*>(tunnel.header);
+    Ipv4 ip{};
     ip.version_ihl = 0x45;
     ip.ttl = kTtl;
     ip.source = ends.source.v4_network_order() & ~swap32(static_cast<uint32_t>(tunnel.hash_mask));
     ip.destination = ends.destination.v4_network_order();
     tunnel.checksum_base = checksum_fold(checksum_add(&ip, sizeof ip));
-  }
-  if (encapsulation == LINIMO_ENCAP_GUE) {
-    reinterpret_cast<Udp*>(tunnel.header + ip_length)->destination_port = swap16(gue_port);
+    std::memcpy(tunnel.addresses, reinterpret_cast<const uint8_t*>(&ip) + offsetof(Ipv4, source), 8);
   }
   return tunnel;
 }
 
-void encapsulate(const Tunnel& tunnel, const Frame& inner, const Flow& flow, uint64_t flow_hash,
+void put_headers(const Tunnel& tunnel, const Frame& inner, const Flow& flow, uint64_t flow_hash,
                  uint8_t* outer) {
-  const uint8_t protocol = next_protocol(tunnel, inner);
-  const uint16_t inner_length = flow.ip_length;
+  const uint32_t inner_length = flow.ip_length;
   uint32_t ip_length;
   if (tunnel.outer_v6) {
     ip_length = sizeof(Ipv6);
-    std::memcpy(outer, tunnel.header, sizeof(Ipv6));
-    auto& ip = *reinterpret_cast<Ipv6*>(outer);
-    const auto label = static_cast<uint32_t>(flow_hash & 0xfffff);
-    ip.version_class_label = swap32(6U << 28 | uint32_t{traffic_class(inner)} << 20 | label);
-    ip.payload_length = swap16(static_cast<uint16_t>(inner_length + tunnel.header_length - sizeof(Ipv6)));
-    ip.next_header = protocol;
-    if (tunnel.hash_mask != 0) put_source_bits(ip, tunnel.hash_mask, flow_hash);
+    put_ipv6(tunnel, inner, inner_length + tunnel.header_length - ip_length, flow_hash, outer);
   } else {
     ip_length = sizeof(Ipv4);
-    std::memcpy(outer, tunnel.header, sizeof(Ipv4));
-    auto& ip = *reinterpret_cast<Ipv4*>(outer);
-    const bool dont_fragment = inner.is_v6 || (inner.v4().fragment & kDontFragment);
-    const uint32_t source_bits = swap32(static_cast<uint32_t>(flow_hash & tunnel.hash_mask));
-    ip.tos = traffic_class(inner);
-    ip.total_length = swap16(static_cast<uint16_t>(inner_length + tunnel.header_length));
-    ip.id = dont_fragment ? 0 : inner.v4().id;
-    ip.fragment = dont_fragment ? kDontFragment : 0;
-    ip.protocol = protocol;
-    ip.source |= source_bits;
-    const uint64_t varying = uint64_t{source_bits} + (uint32_t{ip.tos} << 8) + ip.total_length + ip.id +
-                             ip.fragment + (uint32_t{protocol} << 8);
-    ip.checksum = checksum_finish(tunnel.checksum_base + varying);
+    put_ipv4(tunnel, inner, inner_length + tunnel.header_length, flow_hash, outer);
   }
+  if (tunnel.encapsulation == LINIMO_ENCAP_IPIP) return;
   if (tunnel.encapsulation == LINIMO_ENCAP_GRE) {
     auto& gre = *reinterpret_cast<Gre*>(outer + ip_length);
     gre.flags_version = 0;
     gre.protocol = inner.is_v6 ? kTypeIpv6 : kTypeIpv4;
-  } else if (tunnel.encapsulation == LINIMO_ENCAP_GUE) {
+  } else {
     auto& udp = *reinterpret_cast<Udp*>(outer + ip_length);
-    std::memcpy(&udp, tunnel.header + ip_length, sizeof udp);
     udp.source_port = swap16(static_cast<uint16_t>(kGueFirstPort | (flow_hash & 0x3fff)));
+    udp.destination_port = tunnel.gue_port;
     udp.length = swap16(static_cast<uint16_t>(sizeof udp + inner_length));
+    udp.checksum = 0;
     if (tunnel.outer_v6) udp.checksum = udp_checksum(inner, flow, outer);
   }
 }

@@ -40,9 +40,6 @@ class DpdkEngine : public Engine {
   void forget_flows(uint64_t capacity);
   void forget_configuration() { generation_.reset(); }
 
-  /// What the control thread does each second for slots of adaptive services.
-  void settle_slots(uint64_t now_ms) { generation_->settle(static_cast<uint32_t>(now_ms / 1000)); }
-
   const WorkerCounters& counters() const { return *counters_; }
   const ConnectionTable& connections() const { return flows_.front().connections; }
   /// What other workers would remember; the engine runs as worker 0.

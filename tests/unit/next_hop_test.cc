@@ -29,11 +29,22 @@ TEST(NextHop, HoldsTheMacAndTheTagsAsTheyLieOnTheWire) {
   EXPECT_EQ(way, (Octets{2, 0, 0xfe, 0x80, 0x7f, 0xff, 5, LINIMO_NEXT_HOP_RESOLVED}));
   EXPECT_EQ(tags, (Octets{0x88, 0xa8, 0x20, 0x64, 0x81, 0x00, 0x0f, 0xff}));
   EXPECT_EQ(record.mtu, 9000U);
-  EXPECT_TRUE(table.load(LINIMO_MAX_BACKEND_IDS - 1) == hop);
+  const NextHopTable::Raw raw = table.load(LINIMO_MAX_BACKEND_IDS - 1);
+  EXPECT_EQ(raw.state(), NextHop::kResolved);
+  EXPECT_EQ(raw.port(), 5);
+  EXPECT_EQ(raw.mtu(), 9000U);
+  EXPECT_EQ(raw.tags_length(), 8U);
+}
+
+TEST(NextHop, SaysHowLongItsTagsAre) {
+  NextHopTable table;
+  EXPECT_EQ(table.load(1).tags_length(), 0U);
+  table.store(1, {.tags = {{{0x8100, 7}, {}}}});
+  EXPECT_EQ(table.load(1).tags_length(), 4U);
 }
 
 TEST(NextHop, IsWithoutRouteInZeroedMemory) {
-  EXPECT_EQ(NextHopTable().load(0).state, NextHop::kNoRoute);
+  EXPECT_EQ(NextHopTable().load(0).state(), NextHop::kNoRoute);
 }
 
 }  // namespace
