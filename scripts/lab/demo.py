@@ -12,6 +12,7 @@ import time
 from .check import Check
 from .client import Load
 from .lab import Lab, say_on_stderr
+from .scenarios import SCENARIOS, run_scenario
 from .table import Table, next_steps
 from .topology import CLIENT, VIP
 from .wait import wait_until
@@ -31,10 +32,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="cores that forward (default: 1)")
     parser.add_argument("--check", action="store_true",
                         help="no table: check that it works, print one JSON object, exit 0 only if all of it held")
+    parser.add_argument("--scenario", choices=list(SCENARIOS), help="with --check: something breaks under traffic, with BIRD "
+                        "and BGP in between; one JSON object says what that cost and how long it took")
     parser.add_argument("--keep", action="store_true", help="leave it running at the end; `scripts/demo down` removes it")
     parser.add_argument("--name", default="linimo", help="prefix of all it makes, so that several fit (default: linimo)")
     parser.add_argument("--only-parse", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.scenario and not options.check:
+        parser.error("--scenario goes with --check")
+    if options.scenario and options.engine == "xdp":
+        parser.error("the scenarios are about engine dpdk: of it a death is the harder")
+    return options
 
 
 def main() -> int:
@@ -50,7 +58,7 @@ def main() -> int:
         return 0
     try:
         with lab:
-            code = run(lab, options)
+            code = scenario(lab, options) if options.scenario else run(lab, options)
             if options.keep:
                 lab.leave()
             return code
@@ -62,6 +70,15 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130 if options.check else 0
+
+
+def scenario(lab: Lab, options: argparse.Namespace) -> int:
+    lab.node.config.engine = "dpdk"
+    report = run_scenario(options.scenario, lab, say_on_stderr)
+    for problem in report["problems"]:
+        say_on_stderr(f"FAILED {problem}")
+    print(json.dumps(report), flush=True)
+    return 1 if report["problems"] else 0
 
 
 def run(lab: Lab, options: argparse.Namespace) -> int:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from lab.scenarios import SCENARIOS
+
 from .process import run_logged
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +132,26 @@ def demo(log: Path, deadline: float) -> Counts:
     return counts
 
 
+def scenarios(log: Path, deadline: float) -> Counts:
+    """`scripts/demo --scenario` each, alone on the machine: what breaks and how long it takes is judged there."""
+    counts = Counts()
+    for name in SCENARIOS:
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as answer:
+            code = run_logged([str(ROOT / "scripts/demo"), "--check", "--name", "linimo-test", "--scenario", name], log,
+                              deadline, stdout=Path(answer.name))
+            text = answer.read()
+        with open(log, "a") as file:
+            file.write(text)
+        try:
+            report = json.loads(text)
+        except json.JSONDecodeError:
+            report = {"problems": ["it said nothing"], "milliseconds": {}}
+        held = code == 0 and report["problems"] == []
+        counts += Counts(passed=1) if held else Counts(failed=1)
+        print(f"    {name}: {'ok' if held else 'FAILED'}, ms {report['milliseconds']}", file=sys.stderr)
+    return counts
+
+
 def _demo_check(clone: Path, engine: str, encapsulation: str, family: str, seconds_allowed: float, log: Path,
                 deadline: float) -> bool:
     """The check's own verdict, one JSON object on standard output, and the time to the first request."""
@@ -158,6 +180,7 @@ SUITES = [
     Suite("vm", "programs of this build on Debian 12's own kernel, in a virtual machine", ["--tests"], 300,
           runner("tests/vm/run.py")),
     Suite("demo", "scripts/demo --check from a fresh copy, every engine, encapsulation and family", None, 600, demo),
+    Suite("scenarios", "nodes, daemons and backends die under traffic, behind BGP and BFD", [], 240, scenarios),
     Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", ["--sanitize"], 600,
           meson("build/asan", "unit", "packets")),
     Suite("threads", "the seam between control thread and workers under ThreadSanitizer", ["--threads"], 300,
