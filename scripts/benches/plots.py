@@ -1,23 +1,23 @@
-"""Plots as SVG, written by hand: a few lines and bars need no library."""
+"""Which plots there are, and those of the forwarding benchmark."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 70, 200, 50, 60
-COLOURS = ["#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b7791f", "#c53030", "#4a5568"]
+from . import fleet_plots
+from .svg import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, WIDTH, axis, legend, nice_top, page, text, y
 
 
 def draw(parts: dict[str, Any], folder: Path) -> list[Path]:
     """Draws what the parts allow; returns the files."""
-    if "forwarding" not in parts:
-        return []
-    points = parts["forwarding"]["points"]
-    drawings = {"cost_over_flows.svg": cost_over_flows(points), "cost_by_stage.svg": cost_by_stage(points)}
+    drawings: dict[str, str | None] = {}
+    if "forwarding" in parts:
+        points = parts["forwarding"]["points"]
+        drawings |= {"cost_over_flows.svg": cost_over_flows(points), "cost_by_stage.svg": cost_by_stage(points)}
+    if "fleet" in parts:
+        drawings |= fleet_plots.draw(parts["fleet"])
     files = []
     for name, svg in drawings.items():
         if svg is not None:
@@ -89,37 +89,3 @@ def cost_by_stage(points: list[dict[str, Any]]) -> str | None:
         body += text(left + width / 2, y(end, top) - 6, f"{cost:.1f}", "middle") + legend(number, colour, name)
         begin = end
     return page("Forwarding one packet of a million tracked flows, stage by stage", body)
-
-
-def y(value: float, top: float) -> float:
-    return HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM)
-
-
-def nice_top(value: float) -> float:
-    step = 10 ** math.floor(math.log10(value))
-    return math.ceil(value / step * 2) / 2 * step
-
-
-def axis(top: float, label: str) -> str:
-    parts = text(LEFT, TOP - 12, label)
-    for fifth in range(6):
-        value = top * fifth / 5
-        parts += (f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value, top):.1f}" y2="{y(value, top):.1f}" '
-                  'stroke="#ddd"/>') + text(LEFT - 8, y(value, top) + 4, f"{value:g}", "end")
-    return parts
-
-
-def legend(number: int, colour: str, name: str) -> str:
-    at = TOP + number * 22
-    return (f'<rect x="{WIDTH - RIGHT + 10}" y="{at}" width="12" height="12" fill="{colour}"/>'
-            + text(WIDTH - RIGHT + 28, at + 11, name))
-
-
-def text(x: float, at: float, words: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{at:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
-
-
-def page(title: str, body: str) -> str:
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" '
-            f'font-size="12"><rect width="100%" height="100%" fill="white"/><text x="{LEFT}" y="22" font-size="15">'
-            f'{escape(title)}</text>{body}</svg>\n')

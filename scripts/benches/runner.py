@@ -25,6 +25,7 @@ COMMANDS: dict[str, list[str]] = {
     "micro": ["--benchmark_out_format=json", "--benchmark_min_time=0.2", "--benchmark_repetitions=3",
               "--benchmark_enable_random_interleaving=true", "--benchmark_report_aggregates_only=true",
               "--benchmark_out="],
+    "fleet": ["--json"],
 }
 
 

@@ -1,0 +1,65 @@
+#include "bench/fleet/control_plane.h"
+
+#include <algorithm>
+
+#include <arpa/inet.h>
+
+#include "bench/fleet/node.h"
+
+namespace linimo::fleet {
+namespace {
+
+constexpr uint32_t kWeight = 100;
+
+std::vector<TableMember> members_of(std::span<const BackendSpec> backends) {
+  std::vector<TableMember> members;
+  for (const BackendSpec& backend : backends) {
+    if (backend.takes_slots()) members.push_back({backend.address, backend.weight});
+  }
+  std::sort(members.begin(), members.end());
+  return members;
+}
+
+}  // namespace
+
+Pool::Pool(const Settings& settings) : table_size_(settings.table_size) {
+  for (uint32_t id = 0; id < settings.backends; ++id)
+    of_.push_back({.address = Address::v4(htonl(0x0a000001 + id)), .id = id, .weight = kWeight});
+}
+
+PoolSpec Pool::spec() {
+  PoolSpec spec;
+  spec.name = "pool";
+  spec.backends = of_;
+  std::sort(spec.backends.begin(), spec.backends.end(),
+            [](const BackendSpec& a, const BackendSpec& b) { return a.stands_before(b); });
+  if (table_ == nullptr || table_->members != members_of(spec.backends))
+    table_ = make_pool_table(spec.backends, table_size_);
+  spec.table = table_;
+  return spec;
+}
+
+Snapshot ControlPlane::snapshot(const PoolSpec& pool, uint32_t now_ms) {
+  SnapshotSpec spec;
+  spec.generation = ++generation_;
+  spec.hash_seed = settings_.seed;
+  spec.encap_source4 = Address::v4(htonl(0xac100001));
+  spec.pools.push_back(pool);
+  constexpr ByMode<linimo_tracking> kTracking = {LINIMO_TRACKING_OFF, LINIMO_TRACKING_FULL,
+                                                 LINIMO_TRACKING_ADAPTIVE};
+  for (uint32_t mode = 0; mode < kModes; ++mode) {
+    ServiceSpec service;
+    service.name = kModeNames[mode];
+    service.id = mode;
+    service.tracking = kTracking[mode];
+    service.idle_timeout_s = settings_.idle_timeout_s;
+    service.vips = {{Address::v4(htonl(0xc6336401)), 128}};
+    service.ports = {{Node::port_of(mode), Node::port_of(mode)}};
+    spec.services.push_back(std::move(service));
+  }
+  learning_.plan(spec, Learning::Time(std::chrono::milliseconds(now_ms)));
+  learning_.accepted();
+  return std::make_shared<const std::vector<std::byte>>(build_snapshot(spec));
+}
+
+}  // namespace linimo::fleet
