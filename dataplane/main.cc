@@ -22,6 +22,7 @@
 #include "dataplane/link/orphan_watch.h"
 #include "dataplane/link/server.h"
 #include "dataplane/nexthop/resolver.h"
+#include "dataplane/probe/probe_path.h"
 #include "dataplane/xdp/engine.h"
 #include "maglev/config/node.h"
 
@@ -128,6 +129,8 @@ int run(const std::string& config_file) {
     resolver.follow(live);
     if (!keep_snapshot(kept, live.bytes())) spdlog::warn("{}: {}", kept.string(), std::strerror(errno));
   };
+  auto probes = ProbePath::open(loop, *config, engine);
+  if (!probes) spdlog::warn("no health checks through the tunnel: {}", probes.error());
   LinkServer link(loop, config->dataplane_socket(), engine,
                   {xdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()}, on_accepted);
   link.set_restored(restored);
@@ -135,6 +138,7 @@ int run(const std::string& config_file) {
   loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });
   spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
   loop.run();
+  if (probes) probes->reset();
   started->reset();
   if (guardian) guardian->release();
   return 0;

@@ -62,6 +62,7 @@ json health_view(const std::optional<HealthCheckConfig>& health) {
                {"rise", health->rise},
                {"fall", health->fall},
                {"detector", kDetectorNames[static_cast<int>(health->detector)]},
+               {"through_tunnel", health->tunnel.has_value()},
                {"panic_percent", health->panic},
                {"slow_start_ms", health->slow_start.count()}};
   if (health->port != 0) view["port"] = health->port;

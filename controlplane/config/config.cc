@@ -42,6 +42,7 @@ Config read_config(const std::filesystem::path& file) {
     services.push_back(read_service(*value, pools));
   }
   check_across_sections(config.node, pools, services);
+  complete_tunnel_checks(config.node, pools, services);
   config.hash_seed = read_hash_seed(root, config.node);
 
   for (PoolSection& section : pools) config.pools.push_back(std::move(section.pool));

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,11 +39,23 @@ struct StatusRange {  // both ends included
 enum class Detector { kCount, kPhi };
 inline constexpr const char* kDetectorNames[] = {"count", "phi"};
 
+/// Of a check through the tunnel: as a client, it asks the VIP, and the data plane brings it to the backend.
+struct TunnelCheck {
+  Address vip;
+  Address source;  // zero: the kernel's choice
+  linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
+  uint16_t gue_port = LINIMO_GUE_PORT;
+  std::filesystem::path routes;  // maglev/probes.h
+
+  bool operator==(const TunnelCheck&) const = default;
+};
+
 struct HealthCheckConfig {
   CheckType type = CheckType::kTcp;
   uint16_t port = 0;                         // 0 where a check has none
   std::chrono::milliseconds interval{2000};  // from the start of one check to the start of the next
   std::chrono::milliseconds timeout{1000};   // at most the interval
+  std::optional<TunnelCheck> tunnel;         // tcp, http, tls, https, grpc
   uint32_t rise = 2;                         // successes in a row that make a backend up
   uint32_t fall = 3;                         // failures in a row that make it down
   Detector detector = Detector::kCount;

@@ -27,6 +27,8 @@ const KeyUse kKeyUses[] = {
     {"status", {CheckType::kHttp, CheckType::kHttps}},
     {"body", {CheckType::kHttp, CheckType::kHttps}},
     {"drain_header", {CheckType::kHttp, CheckType::kHttps}},
+    {"through_tunnel",
+     {CheckType::kTcp, CheckType::kHttp, CheckType::kTls, CheckType::kHttps, CheckType::kGrpc}},
     {"host", {CheckType::kHttp, CheckType::kTls, CheckType::kHttps, CheckType::kGrpc}},
     {"tls", {CheckType::kGrpc}},
     {"verify", {CheckType::kTls, CheckType::kHttps, CheckType::kGrpc}},
@@ -255,11 +257,12 @@ void read_port(const TomlTable& table, HealthCheckConfig& health) {
 
 HealthCheckConfig read_health(const TomlValue& value) {
   const TomlTable table =
-      value.table({"type",     "port",          "interval", "timeout",      "rise",          "fall",
-                   "path",     "status",        "body",     "host",         "tls",           "verify",
-                   "ca_file",  "service",       "send",     "send_hex",     "expect",        "expect_hex",
-                   "query",    "record",        "program",  "drain_header", "fast_retry",    "down_interval",
-                   "detector", "phi_threshold", "panic",    "slow_start",   "flap_half_life"});
+      value.table({"type",          "port",         "interval",   "timeout",        "rise",
+                   "fall",          "path",         "status",     "body",           "host",
+                   "tls",           "verify",       "ca_file",    "service",        "send",
+                   "send_hex",      "expect",       "expect_hex", "query",          "record",
+                   "program",       "drain_header", "fast_retry", "down_interval",  "detector",
+                   "phi_threshold", "panic",        "slow_start", "flap_half_life", "through_tunnel"});
   HealthCheckConfig health;
   health.type = static_cast<CheckType>(
       table.require("type", "type = \"tcp\", \"http\" or another in health")
@@ -294,6 +297,8 @@ HealthCheckConfig read_health(const TomlValue& value) {
       break;
   }
   read_tls(table, health);
+  if (const auto* tunnel = table.find("through_tunnel"); tunnel != nullptr && tunnel->boolean())
+    health.tunnel.emplace();  // the rest is for who knows the whole
   read_times(table, health);
   read_conclusions(table, health);
   return health;

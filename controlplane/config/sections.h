@@ -29,6 +29,10 @@ HealthCheckConfig read_health(const TomlValue& value);
 PoolSection read_pool(const TomlValue& value);
 ServiceSection read_service(const TomlValue& value, const std::vector<PoolSection>& pools);
 
+/// Where checks through the tunnel go; a pool that no service uses has no VIP for them.
+void complete_tunnel_checks(const NodeConfig& node, std::vector<PoolSection>& pools,
+                            const std::vector<ServiceSection>& services);
+
 /// What only the whole can show: contending services, backends inside a VIP, sources that tunnels lack,
 /// limits.
 void check_across_sections(const NodeConfig& node, const std::vector<PoolSection>& pools,

@@ -48,6 +48,11 @@ void BackendHealth::begin_check(Time now, double jitter) {
   jitter_ = jitter;
 }
 
+void BackendHealth::await_check(std::chrono::milliseconds spacing) {
+  const std::chrono::duration<double> pause = spacing * (1 + jitter_ / 10);
+  next_check_ = check_start_ + std::chrono::duration_cast<Time::duration>(pause);
+}
+
 std::chrono::milliseconds BackendHealth::spacing() const {
   if (contrary_ != 0) return std::min(config_.fast_retry, config_.interval);
   return state() == HealthState::kDown ? config_.down_interval : config_.interval;
@@ -64,6 +69,11 @@ bool BackendHealth::contradicts(const Verdict& verdict, Time now) {
 }
 
 bool BackendHealth::on_verdict(const Verdict& verdict, Time now) {
+  if (verdict.says_nothing) {
+    detail_ = verdict.detail;
+    await_check(std::min(config_.fast_retry, config_.interval));
+    return false;
+  }
   const Standing before = standing_;
   const bool first = state() == HealthState::kUnknown;
   checked_ = true;
@@ -80,8 +90,7 @@ bool BackendHealth::on_verdict(const Verdict& verdict, Time now) {
     phi_.on_success(now);
   }
   if (!verdict.healthy) detail_ = verdict.detail;
-  const std::chrono::duration<double> pause = spacing() * (1 + jitter_ / 10);
-  next_check_ = check_start_ + std::chrono::duration_cast<Time::duration>(pause);
+  await_check(spacing());
   return standing_ != before;
 }
 

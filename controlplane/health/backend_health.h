@@ -51,8 +51,9 @@ std::string standing_text(const Standing& standing);
 
 struct Verdict {
   bool healthy = false;
-  std::string detail;   // of a failure: what went wrong, for people
-  bool drains = false;  // healthy, and asks for no new flows
+  std::string detail;         // of a failure: what went wrong, for people
+  bool drains = false;        // healthy, and asks for no new flows
+  bool says_nothing = false;  // the check could not be made: `detail` says why, and nothing follows
 };
 
 /// Checks that ended since this process first checked the backend.
@@ -98,6 +99,7 @@ class BackendHealth {
   void come_up(bool for_the_first_time, Time now);
   void go_down(bool for_the_first_time, Time now);
   std::chrono::milliseconds spacing() const;
+  void await_check(std::chrono::milliseconds spacing);
 
   HealthCheckConfig config_;
   Standing standing_;

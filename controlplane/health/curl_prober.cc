@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,7 @@
 
 #include "controlplane/health/curl_multi.h"
 #include "controlplane/health/grpc_health.h"
+#include "controlplane/health/tunnel_socket.h"
 
 namespace linimo {
 namespace {
@@ -43,6 +45,7 @@ class CurlProbe final : public Probe {
   void set_grpc();
   void add_header(const std::string& line);
 
+  static curl_socket_t open_socket(void* self, curlsocktype purpose, curl_sockaddr* address);
   static size_t on_header(char* data, size_t size, size_t count, void* self);
   static size_t on_body(char* data, size_t size, size_t count, void* self);
 
@@ -55,7 +58,10 @@ class CurlProbe final : public Probe {
 
   CurlMulti& multi_;
   HealthCheckConfig config_;
+  Address backend_;
   Prober::Done done_;
+  unsigned device_ = 0;  // of a check through the tunnel, when it began
+  int socket_error_ = 0;
   HeaderList headers_;
   HeaderList connect_to_;
   std::string request_;  // body
@@ -87,7 +93,7 @@ class CurlProber final : public Prober {
 
 CurlProbe::CurlProbe(CurlMulti& multi, const Address& backend, const HealthCheckConfig& config,
                      Prober::Done done)
-    : multi_(multi), config_(config), done_(std::move(done)), easy_(curl_easy_init()) {
+    : multi_(multi), config_(config), backend_(backend), done_(std::move(done)), easy_(curl_easy_init()) {
   set(CURLOPT_PRIVATE, this);
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_PROXY, "");  // whatever the environment says
@@ -97,7 +103,12 @@ CurlProbe::CurlProbe(CurlMulti& multi, const Address& backend, const HealthCheck
   set(CURLOPT_FRESH_CONNECT, 1L);
   set(CURLOPT_FORBID_REUSE, 1L);
   set(CURLOPT_ERRORBUFFER, reason_.data());
-  set_target(backend);
+  if (config.tunnel) {
+    device_ = tunnel_device();
+    set(CURLOPT_OPENSOCKETFUNCTION, &CurlProbe::open_socket);
+    set(CURLOPT_OPENSOCKETDATA, this);
+  }
+  set_target(config.tunnel ? config.tunnel->vip : backend);
   if (over_tls()) set_tls();
   if (connects_only()) {
     set(CURLOPT_CONNECT_ONLY, 1L);  // with https: and the handshake
@@ -153,6 +164,15 @@ void CurlProbe::add_header(const std::string& line) {
   headers_.reset(curl_slist_append(headers_.release(), line.c_str()));
 }
 
+curl_socket_t CurlProbe::open_socket(void* self, curlsocktype, curl_sockaddr*) {
+  auto& probe = *static_cast<CurlProbe*>(self);
+  if (probe.device_ == 0) return CURL_SOCKET_BAD;
+  UniqueFd fd = open_tunnel_socket(*probe.config_.tunnel, probe.backend_);
+  if (fd) return fd.release();
+  probe.socket_error_ = errno;
+  return CURL_SOCKET_BAD;
+}
+
 size_t CurlProbe::on_header(char* data, size_t size, size_t count, void* self) {
   auto& probe = *static_cast<CurlProbe*>(self);
   const std::string line(data, size * count);
@@ -192,6 +212,14 @@ std::string CurlProbe::timeout_failure() const {
 }
 
 Verdict CurlProbe::verdict(CURLcode result) const {
+  // Without the device the check's packets go where a client's would, to any backend.
+  if (config_.tunnel && (device_ == 0 || device_ != tunnel_device()))
+    return {.healthy = false, .detail = "no data plane takes checks to the tunnel", .says_nothing = true};
+  if (socket_error_ != 0) {
+    return {.healthy = false,
+            .detail = fmt::format("the check's own socket: {}", std::strerror(socket_error_)),
+            .says_nothing = true};
+  }
   const bool cut_off = result == CURLE_WRITE_ERROR && body_.size() == kMaxBodyBytes;
   if (result == CURLE_OPERATION_TIMEDOUT) return {false, timeout_failure()};
   if (result == CURLE_COULDNT_CONNECT) return {false, connect_failure()};

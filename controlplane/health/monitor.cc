@@ -126,6 +126,10 @@ void HealthMonitor::run(const std::shared_ptr<Check>& check) {
 
 void HealthMonitor::on_verdict(const std::shared_ptr<Check>& check, const Verdict& verdict) {
   check->probe.reset();
+  if (verdict.says_nothing) {
+    check->health.on_verdict(verdict, Clock::now());
+    return schedule(check);
+  }
   ++(verdict.healthy ? check->counts.successes : check->counts.failures);
   const Standing before = check->health.standing();
   if (!check->health.checked()) --unheard_;

@@ -234,6 +234,23 @@ TEST(BackendHealthTest, HoldsBackWhoComesAndGoes) {
   EXPECT_FALSE(never.standing().held_back);
 }
 
+TEST(BackendHealthTest, ConcludesNothingFromACheckThatCouldNotBeMade) {
+  const Verdict nothing{.healthy = false, .detail = "no data plane", .says_nothing = true};
+  BackendHealth unknown(settings(1, 1), HealthState::kUnknown, kStart);
+  unknown.begin_check(kStart, 0);
+  EXPECT_FALSE(unknown.on_verdict(nothing, kStart));
+  EXPECT_EQ(unknown.state(), HealthState::kUnknown);
+  EXPECT_FALSE(unknown.checked());
+  EXPECT_EQ(unknown.detail(), "no data plane");
+  EXPECT_EQ(unknown.next_check(), kStart + milliseconds(200)) << "soon, there may be one again";
+
+  BackendHealth up(settings(2, 2), HealthState::kUp, kStart);
+  up.on_verdict(kBad, kStart);
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(up.on_verdict(nothing, kStart));
+  EXPECT_EQ(up.state(), HealthState::kUp);
+  EXPECT_TRUE(up.on_verdict(kBad, kStart)) << "nor does it break a row";
+}
+
 TEST(BackendHealthTest, LetsABackendDrainItself) {
   BackendHealth health(settings(1, 1), HealthState::kUnknown, kStart);
   EXPECT_TRUE(health.on_verdict(kDrain, kStart));

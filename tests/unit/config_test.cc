@@ -255,6 +255,31 @@ TEST_F(ConfigTest, ReadsEveryKindOfCheck) {
   EXPECT_EQ(health("type = \"exec\", program = \"disk\", port = 80").program, "disk");
 }
 
+TEST_F(ConfigTest, FindsTheVipForChecksThroughTheTunnel) {
+  const std::string pool =
+      "[[pool]]\nname = \"p\"\nencapsulation = \"gue\"\ngue_port = 6081\nhealth = { type = \"http\", port = "
+      "80, "
+      "through_tunnel = true }\nbackends = [{ address = \"10.0.1.1\" }]\n";
+  const auto service = [](const char* name, const char* vip, const char* protocol) {
+    return "[[service]]\nname = \"" + std::string(name) + "\"\nvips = [\"" + vip + "\"]\nprotocol = \"" +
+           protocol + "\"\nports = [80]\npool = \"p\"\n";
+  };
+  const auto config =
+      load(node() + pool + service("u", "203.0.113.9", "udp") + service("t", "203.0.113.8/31", "tcp"));
+  ASSERT_TRUE(config) << config.error();
+  const auto& tunnel = config->pools[0].health->tunnel;
+  ASSERT_TRUE(tunnel);
+  EXPECT_EQ(tunnel->vip, *Address::parse("203.0.113.8")) << "TCP's";
+  EXPECT_EQ(tunnel->source, config->node.encap_source4);
+  EXPECT_EQ(tunnel->encapsulation, LINIMO_ENCAP_GUE);
+  EXPECT_EQ(tunnel->gue_port, 6081);
+  EXPECT_NE(error_of(node() + pool).find("checked through the tunnel and no service uses it"),
+            std::string::npos);
+  EXPECT_NE(error_of(with_pool_line("health = { type = \"icmp\", through_tunnel = true }"))
+                .find("\"through_tunnel\" means nothing to a check of type icmp"),
+            std::string::npos);
+}
+
 TEST_F(ConfigTest, ReadsWhichBackendsDrain) {
   const auto config =
       load(with_backends("{ address = \"10.0.1.1\", drain = true }, { address = \"10.0.1.2\" }"));

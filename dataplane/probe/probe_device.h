@@ -1,0 +1,18 @@
+// The TUN device that checks through the tunnel leave by, and what leads marked packets to it.
+#pragma once
+
+#include <string>
+
+#include <tl/expected.hpp>
+
+#include "maglev/unique_fd.h"
+
+namespace linimo {
+
+/// Packets without link header, one a read; non-blocking. The device and its routes go with the descriptor.
+tl::expected<UniqueFd, std::string> create_probe_device();
+
+/// Rules outlive processes: they must be removed.
+void remove_probe_rules();
+
+}  // namespace linimo

@@ -1,0 +1,109 @@
+#include "dataplane/probe/probe_path.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "dataplane/packet/encapsulate.h"
+#include "dataplane/probe/probe_device.h"
+#include "maglev/probes.h"
+
+namespace linimo {
+namespace {
+
+constexpr size_t kHeadroom =
+    64;  // for the outer header; the link header before the inner one gives way to it
+constexpr size_t kMostPacket = 2048;
+constexpr int kBurst = 64;  // then others of this thread have their turn
+
+UniqueFd raw_socket(int family) {
+  // IPPROTO_RAW: what is sent has its own IP header, in either family (raw(7), ipv6(7)).
+  return UniqueFd(socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_RAW));
+}
+
+}  // namespace
+
+tl::expected<std::unique_ptr<ProbePath>, std::string> ProbePath::open(EventLoop& loop,
+                                                                      const NodeConfig& config,
+                                                                      const EngineBase& engine) {
+  std::unique_ptr<ProbePath> path(new ProbePath(loop, engine));
+  path->source4_ = config.encap_source4;
+  path->source6_ = config.encap_source6;
+  const auto file = probe_file(config.runtime_dir);
+  path->routes_.reset(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!path->routes_) return tl::unexpected(fmt::format("{}: {}", file.string(), std::strerror(errno)));
+  path->out4_ = raw_socket(AF_INET);
+  path->out6_ = raw_socket(AF_INET6);
+  if (!path->out4_) return tl::unexpected(fmt::format("raw socket: {}", std::strerror(errno)));
+  auto device = create_probe_device();
+  if (!device) return tl::unexpected(device.error());
+  path->device_ = std::move(*device);
+  loop.add(path->device_.get(), [path = path.get()] { path->serve(); });
+  return path;
+}
+
+ProbePath::~ProbePath() {
+  if (!device_) return;
+  loop_.remove(device_.get());
+  remove_probe_rules();
+}
+
+void ProbePath::serve() {
+  std::array<uint8_t, kHeadroom + sizeof(packet::Ethernet) + kMostPacket> buffer;
+  uint8_t* const ip = buffer.data() + kHeadroom + sizeof(packet::Ethernet);
+  for (int i = 0; i < kBurst; ++i) {
+    const ssize_t length = read(device_.get(), ip, kMostPacket);
+    if (length <= 0) return;
+    // What reads packets wants a link header.
+    uint8_t* const frame = ip - sizeof(packet::Ethernet);
+    std::memset(frame, 0, sizeof(packet::Ethernet));
+    const uint16_t* type = *ip >> 4 == 6 ? &packet::kTypeIpv6 : &packet::kTypeIpv4;
+    std::memcpy(frame + offsetof(packet::Ethernet, type), type, sizeof *type);
+    forward({frame, sizeof(packet::Ethernet) + static_cast<size_t>(length)});
+  }
+}
+
+void ProbePath::forward(std::span<uint8_t> bytes) {
+  packet::Frame frame;
+  packet::Flow flow;
+  if (!packet::locate(bytes.data(), static_cast<uint32_t>(bytes.size()), frame) ||
+      packet::judge(frame, false, flow) != packet::Verdict::kFlow || flow.protocol != IPPROTO_TCP)
+    return;
+  ProbeRoute route;
+  const uint16_t port = ntohs(flow.source_port);
+  if (pread(routes_.get(), &route, sizeof route, probe_route_offset(frame.is_v6, port)) != sizeof route ||
+      route.is_set == 0 || route.encapsulation >= LINIMO_ENCAP_COUNT)
+    return;
+  const auto live = engine_.live();
+  const Address backend = Address::from_abi(route.backend);
+  const bool v4 = backend.is_v4();
+  packet::TunnelEnds ends{v4 ? source4_ : source6_, backend};
+  if (live) {
+    const linimo_header& header = live->header();
+    ends.source = Address::from_abi(v4 ? header.encap_source4 : header.encap_source6);
+    ends.source_prefix = v4 ? header.encap_prefix4 : header.encap_prefix6;
+  }
+  if (ends.source == Address{}) return;  // no tunnel of that family begins here
+  const packet::Tunnel tunnel =
+      packet::make_tunnel(static_cast<linimo_encapsulation>(route.encapsulation), ends, route.gue_port);
+  uint8_t* const outer = bytes.data() + frame.ip_offset - tunnel.header_length;
+  packet::encapsulate(tunnel, frame, flow, port * 0x9e3779b97f4a7c15, outer);
+  const size_t length = size_t{tunnel.header_length} + flow.ip_length;
+  if (v4) {
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    std::memcpy(&to.sin_addr, backend.bytes.data() + 12, 4);
+    sendto(out4_.get(), outer, length, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+  } else {
+    sockaddr_in6 to{};
+    to.sin6_family = AF_INET6;
+    std::memcpy(&to.sin6_addr, backend.bytes.data(), 16);
+    sendto(out6_.get(), outer, length, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+  }
+}
+
+}  // namespace linimo
