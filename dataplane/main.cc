@@ -22,6 +22,7 @@
 #include "dataplane/link/orphan_watch.h"
 #include "dataplane/link/server.h"
 #include "dataplane/nexthop/resolver.h"
+#include "dataplane/probe/probe_device.h"
 #include "dataplane/probe/probe_path.h"
 #include "dataplane/xdp/engine.h"
 #include "maglev/config/node.h"
@@ -166,6 +167,7 @@ int detach(const std::string& config_file) {
       }
     }
   }
+  remove_orphaned_probe_rules();
   const auto done = xdp::detach_all(config->runtime_dir);
   if (!done) {
     spdlog::error("{}", done.error());

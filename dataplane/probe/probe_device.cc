@@ -95,4 +95,8 @@ void remove_probe_rules() {
   for (const uint8_t family : {AF_INET, AF_INET6}) change_rule(netlink, family, RTM_DELRULE, 0);
 }
 
+void remove_orphaned_probe_rules() {
+  if (if_nametoindex(kProbeDevice) == 0) remove_probe_rules();
+}
+
 }  // namespace linimo

@@ -15,4 +15,7 @@ tl::expected<UniqueFd, std::string> create_probe_device();
 /// Rules outlive processes: they must be removed.
 void remove_probe_rules();
 
+/// The same for one that was killed; not while the device of another data plane is there.
+void remove_orphaned_probe_rules();
+
 }  // namespace linimo

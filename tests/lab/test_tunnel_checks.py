@@ -116,6 +116,23 @@ class TunnelBroken(LabCase):
         finally:
             self.check_through_tunnel(True)  # the usual order again
 
+    def test_rules_go_with_the_data_plane(self) -> None:
+        """Those that lead checks to the device; after a kill, `linimo dataplane detach` removes them."""
+        node = self.lab.node
+        self.assertEqual(2, self.rules())
+        node.stop_dataplane()
+        self.assertEqual(0, self.rules())
+        node.start_dataplane()
+        self.assertEqual(2, self.rules())
+        node.stop_dataplane(signal.SIGKILL)
+        node.detach()
+        self.assertEqual(0, self.rules())
+        node.start_dataplane()
+        node.wait_settled()
+
+    def rules(self) -> int:
+        return sum(self.lab.node.box.run(["ip", family, "rule", "show"]).stdout.count("lookup 78") for family in ("-4", "-6"))
+
     def test_without_a_data_plane_nothing_is_concluded(self) -> None:
         """Its death is no backend's: states stay, and are checked again when there is one."""
         lab, node = self.lab, self.lab.node
