@@ -67,8 +67,8 @@ void Learning::plan(SnapshotSpec& spec, Time now) {
     std::erase_if(going_on, [&](const Slot& slot) { return slot.until <= now; });
     // Of two for one slot the first stays: the one that is learning already.
     std::ranges::merge(going_on, fresh, std::back_inserter(planned.slots), {}, &Slot::slot, &Slot::slot);
-    const auto twice = std::ranges::unique(planned.slots, {}, &Slot::slot);
-    planned.slots.erase(twice.begin(), twice.end());
+    const auto same = [](const Slot& left, const Slot& right) { return left.slot == right.slot; };
+    planned.slots.erase(std::unique(planned.slots.begin(), planned.slots.end(), same), planned.slots.end());
 
     if (planned.slots.empty()) continue;
     std::set<Address> known;
