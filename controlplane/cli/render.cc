@@ -36,13 +36,20 @@ std::string dataplane_text(const json& status) {
 
 void add_announcements(std::string& text, const json& announce) {
   if (announce.is_null()) return;
-  std::string vips;
+  std::string announced;
+  std::string not_announced;
+  const auto append = [](std::string& list, const std::string& vip) {
+    list += (list.empty() ? "" : ", ") + vip;
+  };
   for (const json& vip : announce.at("vips")) {
-    vips += fmt::format(
-        "{}{}{}", vips.empty() ? "" : ", ", text_of(vip.at("vip")),
-        vip.at("announced").get<bool>() ? fmt::format(" (metric {})", text_of(vip.at("metric"))) : " NOT");
+    const std::string name = text_of(vip.at("vip"));
+    if (vip.at("announced").get<bool>())
+      append(announced, fmt::format("{} (metric {})", name, text_of(vip.at("metric"))));
+    else
+      append(not_announced, name);
   }
-  add_line(text, "announced", vips.empty() ? "-" : vips);
+  add_line(text, "announced", announced.empty() ? "-" : announced);
+  if (!not_announced.empty()) add_line(text, "NOT", not_announced);
   if (announce.at("state") != "serving") add_line(text, "DRAIN", text_of(announce.at("state")));
   if (!announce.at("failure").is_null()) add_line(text, "FAILED", text_of(announce.at("failure")));
   const json& bird = announce.at("bird");
