@@ -13,7 +13,7 @@ namespace {
 // The daemon does so about every second, which for 32 nodes would take most of the time here. Slots may stay
 // unsettled for so much longer than they have to.
 constexpr uint32_t kSettleEvery_s = 60;
-constexpr uint32_t kSweepRound_s = 200;
+constexpr uint32_t kSweepRound_s = 300;
 
 /// What is large lies on huge pages, where the kernel has some: most of the time goes into cache misses.
 Generation::Memory allocate(size_t bytes) {

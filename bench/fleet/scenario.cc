@@ -159,6 +159,10 @@ std::vector<Scenario> all_scenarios(const Settings& settings) {
        timetable().rolling_restart().lose_nodes(8, Kind::kNodeBack).take()},
       {"nodes, blank", "the same, by modulo; a node that returns knows of no slot that it learns", kModulo,
        timetable().rolling_restart().lose_nodes(8, Kind::kNodeBackBlank).take()},
+      {"nodes, drains", "drains, and nodes lost and back; ECMP by modulo", kModulo,
+       timetable().drains(50).lose_nodes(8, Kind::kNodeBack).take()},
+      {"nodes, weights", "weights, and nodes lost and back; ECMP by modulo", kModulo,
+       timetable().weights(50).lose_nodes(8, Kind::kNodeBack).take()},
       {"all", "failures, weights, drains, nodes lost and back by modulo, and the flood", kModulo,
        timetable().failures(50).weights(25).drains(25).lose_nodes(8, Kind::kNodeBack).take(), attack},
   };

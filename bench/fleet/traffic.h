@@ -72,10 +72,10 @@ class Traffic {
   }
 
  private:
-  // Means of about two minutes and one minute; one silence in 220 would be longer than 15 minutes.
+  // Means of about two minutes and a minute and a half; one silence in 140 would be longer than 15 minutes.
   static constexpr float kShape = 1.2F;
   static constexpr float kShortestLife_ms = 30'000, kLongestLife_ms = 10'800'000;
-  static constexpr float kShortestSilence_ms = 10'000;
+  static constexpr float kShortestSilence_ms = 15'000;
   static constexpr uint32_t kOneVanishesOf = 10;
 
   Random random_;
