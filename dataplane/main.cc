@@ -135,7 +135,7 @@ int run(const std::string& config_file) {
   LinkServer link(loop, config->dataplane_socket(), engine,
                   {xdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()}, on_accepted);
   link.set_restored(restored);
-  OrphanWatch orphans(config_file, [&] { return link.has_controller(); });
+  OrphanWatch orphans(config_file, [&] { return link.controller_gone_since(); });
   loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });
   spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
   loop.run();

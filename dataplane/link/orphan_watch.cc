@@ -39,12 +39,11 @@ size_t remove_announcements(uint32_t table) {
   return removed;
 }
 
-OrphanWatch::OrphanWatch(std::filesystem::path config_file, std::function<bool()> has_controller)
-    : config_file_(std::move(config_file)), has_controller_(std::move(has_controller)) {}
+OrphanWatch::OrphanWatch(std::filesystem::path config_file, GoneSince gone_since)
+    : config_file_(std::move(config_file)), gone_since_(std::move(gone_since)) {}
 
 /// The file is read when it begins to matter: what the control plane took over last counts.
 void OrphanWatch::begin_absence() {
-  absent_since_ = Clock::now();
   withdrawn_ = false;
   auto config = load_announce_config(config_file_);
   if (config)
@@ -54,10 +53,14 @@ void OrphanWatch::begin_absence() {
 }
 
 void OrphanWatch::look() {
-  if (has_controller_()) return absent_since_.reset();
-  if (!absent_since_) begin_absence();
+  // Between two looks a control plane may have come and gone: that is another absence.
+  const auto since = gone_since_();
+  const bool begins = since && since != absence_;
+  absence_ = since;
+  if (!since) return;
+  if (begins) begin_absence();
   if (withdrawn_ || config_.orphan_timeout.count() == 0) return;
-  if (Clock::now() < *absent_since_ + config_.orphan_timeout) return;
+  if (Clock::now() < *since + config_.orphan_timeout) return;
   withdrawn_ = true;
   const size_t routes = remove_announcements(config_.table);
   spdlog::warn("no control plane for {}: {} announced VIPs withdrawn", duration_text(config_.orphan_timeout),

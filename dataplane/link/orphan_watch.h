@@ -3,7 +3,7 @@
 // is left: by removing the routes of protocol 77 from the announcements' table. A control plane that comes
 // back finds them gone and announces anew.
 //
-//   OrphanWatch orphans(config_file, [&] { return link.has_controller(); });
+//   OrphanWatch orphans(config_file, [&] { return link.controller_gone_since(); });
 //   loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });
 //
 // Runs on the control thread.
@@ -20,20 +20,22 @@ namespace linimo {
 
 class OrphanWatch {
  public:
+  using Clock = std::chrono::steady_clock;
+  /// Since when there is no control plane; nothing while there is one.
+  using GoneSince = std::function<std::optional<Clock::time_point>()>;
+
   static constexpr std::chrono::milliseconds kPeriod{500};
 
-  OrphanWatch(std::filesystem::path config_file, std::function<bool()> has_controller);
+  OrphanWatch(std::filesystem::path config_file, GoneSince gone_since);
 
   void look();
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   void begin_absence();
 
   std::filesystem::path config_file_;
-  std::function<bool()> has_controller_;
-  std::optional<Clock::time_point> absent_since_;
+  GoneSince gone_since_;
+  std::optional<Clock::time_point> absence_;  // that is going on, by its beginning
   AnnounceConfig config_;
   bool withdrawn_ = false;  // in this absence
 };

@@ -231,7 +231,14 @@ bool LinkServer::refuse(const Peer& peer, uint64_t generation, std::string_view 
 void LinkServer::disconnect(PeerAt peer) {
   loop_.remove(peer->fd.get());
   hang_up(peer->fd.get());
+  if (peer->controller) controller_gone_ = Clock::now();
   peers_.erase(peer);
+}
+
+std::optional<LinkServer::Clock::time_point> LinkServer::controller_gone_since() const {
+  const bool connected =
+      std::any_of(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.controller; });
+  return connected ? std::nullopt : std::optional(controller_gone_);
 }
 
 void LinkServer::drop_silent_peers() {

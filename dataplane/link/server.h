@@ -6,13 +6,13 @@
 // that a controller can do to the packet path is to publish often.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "dataplane/engine.h"
@@ -45,10 +45,8 @@ class LinkServer {
   /// The live snapshot came from the runtime folder, not from a controller.
   void set_restored(bool restored) { restored_ = restored; }
 
-  /// Somebody is connected who has said hello.
-  bool has_controller() const {
-    return std::any_of(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.controller; });
-  }
+  /// Since when nobody is connected who has said hello; nothing while somebody is.
+  std::optional<Clock::time_point> controller_gone_since() const;
 
  private:
   struct Peer {
@@ -82,6 +80,7 @@ class LinkServer {
   UniqueFd listener_;
   std::list<Peer> peers_;  // the newest first
   std::array<LogLimit, kEventCount> log_limits_;
+  Clock::time_point controller_gone_ = Clock::now();  // the last one, or none since the beginning
   bool restored_ = false;
 };
 
