@@ -25,6 +25,7 @@
 #include "dataplane/probe/probe_device.h"
 #include "dataplane/probe/probe_path.h"
 #include "dataplane/xdp/engine.h"
+#include "maglev/config/announce.h"
 #include "maglev/config/node.h"
 
 namespace linimo {
@@ -32,6 +33,7 @@ namespace {
 
 constexpr std::chrono::seconds kGuardianLimit{5};
 constexpr std::chrono::seconds kEndLimit{10};
+constexpr std::chrono::seconds kWithdrawalHeard{1};
 
 bool lives(pid_t pid) {
   return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
@@ -145,6 +147,18 @@ int run(const std::string& config_file) {
   return 0;
 }
 
+/// Withdraws what is announced, once nobody is left who would announce it anew, and gives routers the time to
+/// send their packets elsewhere while what the xdp engine left to the kernel still forwards.
+void withdraw(const std::string& config_file) {
+  const auto announce = load_announce_config(config_file);
+  if (!announce || !*announce) return;
+  const size_t routes = remove_announcements((*announce)->table);
+  if (routes == 0) return;
+  spdlog::info("{} announced VIPs withdrawn; forwarding goes on for {} s, until routers have heard of it",
+               routes, kWithdrawalHeard.count());
+  std::this_thread::sleep_for(kWithdrawalHeard);
+}
+
 /// Ends the data plane of a runtime folder if one runs, then what the xdp engine left to the kernel.
 int detach(const std::string& config_file) {
   const auto config = load_node_config(config_file);
@@ -167,6 +181,7 @@ int detach(const std::string& config_file) {
       }
     }
   }
+  withdraw(config_file);
   remove_orphaned_probe_rules();
   const auto done = xdp::detach_all(config->runtime_dir);
   if (!done) {

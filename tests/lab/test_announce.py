@@ -232,6 +232,21 @@ class AnnounceByXdp(AnnounceCase):
             self.assertEqual([], [event for vip in VIP.values() for event in own.since(killed, vip)])
         self.assert_served(load)
 
+    def test_detach_withdraws_before_it_unloads(self) -> None:
+        """Routers send their packets elsewhere while the node still forwards; the control plane does not undo it."""
+        node = self.lab.node
+        assert node.dataplane
+        with RouteWatch(self.lab.topology.router) as theirs:
+            began = time.time()
+            done = node.detach()
+            ended = time.time()
+            self.assertTrue(done and done.returncode == 0, done and done.stderr)
+            node.dataplane.wait(5)
+            node.dataplane = None
+            for vip in VIP.values():
+                self.assertLess(theirs.wait(began, vip, True).at, ended - 0.5)
+        self.assertEqual({vip: set() for vip in VIP.values()}, self.in_table())
+
     def test_orphaned_node_withdraws_if_it_is_told_to(self) -> None:
         """orphan_timeout after the death of the control plane; the next one announces again."""
         with RouteWatch(self.lab.topology.router) as theirs:
