@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -46,7 +47,7 @@ class Tracking : public testing::TestWithParam<int> {
     const auto port = static_cast<uint16_t>(kFirstPort + flow);
     frame[l4] = static_cast<uint8_t>(port >> 8);
     frame[l4 + 1] = static_cast<uint8_t>(port);
-    if (kind != kUdp) frame[l4 + 13] = flags;
+    if (kind != std::string_view(kUdp)) frame[l4 + 13] = flags;
     return frame;
   }
 

@@ -48,7 +48,9 @@ std::span<linimo_pool> pools_in(std::vector<std::byte>& bytes) {
 void put_checksum_right(std::vector<std::byte>& bytes) {
   linimo_header& header = header_in(bytes);
   header.checksum = 0;
-  header.checksum = XXH3_64bits(bytes.data(), header.sections[LINIMO_SECTION_SLOTS].offset);
+  const uint64_t slots_at =
+      header.sections[LINIMO_SECTION_SLOTS].offset;  // which may be what was tampered with
+  header.checksum = XXH3_64bits(bytes.data(), std::min<uint64_t>(slots_at, bytes.size()));
 }
 
 /// Memory that snapshots are copied into one after the other.
