@@ -16,7 +16,7 @@
 #include <linux/types.h>
 
 #define LINIMO_SNAPSHOT_MAGIC 0x504e53204f4d4e4cULL /* "LNMO SNP" read as bytes */
-#define LINIMO_ABI_VERSION 3u
+#define LINIMO_ABI_VERSION 4u
 
 #define LINIMO_NAME_SIZE 64u            /* with the terminating NUL */
 #define LINIMO_MAX_SERVICES 4096u       /* service ids fit 12 bits of a connection table entry */
@@ -50,6 +50,17 @@ enum linimo_tracking {
   LINIMO_TRACKING_FULL,
   LINIMO_TRACKING_ADAPTIVE, /* only flows of slots that are not settled */
   LINIMO_TRACKING_COUNT
+};
+/* Who gets a new flow. From ROUND_ROBIN on the answer depends on the flows before it, so that each flow has
+ * to be tracked (LINIMO_TRACKING_FULL); what is in no connection table and begins no flow goes where the
+ * pool's table says, as with MAGLEV. */
+enum linimo_scheduler {
+  LINIMO_SCHEDULER_MAGLEV,      /* the pool's table, by the hash of the flow */
+  LINIMO_SCHEDULER_SOURCE_HASH, /* the pool's table, by the hash of the source address alone */
+  LINIMO_SCHEDULER_ROUND_ROBIN, /* the members in turn, whatever their weights */
+  LINIMO_SCHEDULER_WEIGHTED_ROUND_ROBIN,
+  LINIMO_SCHEDULER_LEAST_CONNECTIONS, /* of two members the one with fewer flows for its weight */
+  LINIMO_SCHEDULER_COUNT
 };
 enum linimo_encapsulation { LINIMO_ENCAP_IPIP, LINIMO_ENCAP_GRE, LINIMO_ENCAP_GUE, LINIMO_ENCAP_COUNT };
 enum linimo_backend_state {
@@ -127,7 +138,7 @@ struct linimo_service {
   __u8 protocol;
   __u8 tracking;
   __u8 no_backend;
-  __u8 source_hash;      /* 1: the flow hash is over the source address alone */
+  __u8 scheduler;
   __u8 quic;             /* 1: a server id in the connection id wins over table and tracking */
   __u8 server_id_offset; /* of the server id in the connection id (draft-ietf-quic-load-balancers: 1) */
   __u8 reserved[6];

@@ -25,6 +25,11 @@
 
 namespace linimo {
 
+/// Whether a choice depends on those before it, so that every flow's must be remembered.
+constexpr bool keeps_state(uint32_t scheduler) {
+  return scheduler >= LINIMO_SCHEDULER_ROUND_ROBIN;
+}
+
 struct PortRange {
   uint16_t first = 0;  // host byte order, both ends included; 0 to 65535 is "any"
   uint16_t last = 65535;
@@ -82,9 +87,9 @@ struct ServiceSpec {
   uint32_t id = 0;    // < LINIMO_MAX_SERVICES, unique
   uint32_t pool = 0;  // index
   uint8_t protocol = 6;
-  linimo_tracking tracking = LINIMO_TRACKING_FULL;
+  linimo_tracking tracking = LINIMO_TRACKING_FULL;  // always, where the scheduler keeps state
   linimo_no_backend no_backend = LINIMO_NO_BACKEND_DROP;
-  bool source_hash = false;
+  linimo_scheduler scheduler = LINIMO_SCHEDULER_MAGLEV;
   bool quic = false;
   uint8_t server_id_offset = 1;
   uint32_t idle_timeout_s = 900;

@@ -173,7 +173,7 @@ void add_service(const ServiceSpec& spec, Sections& out) {
   service.protocol = spec.protocol;
   service.tracking = spec.tracking;
   service.no_backend = spec.no_backend;
-  service.source_hash = spec.source_hash ? 1 : 0;
+  service.scheduler = static_cast<uint8_t>(spec.scheduler);
   service.quic = spec.quic ? 1 : 0;
   service.server_id_offset = spec.quic ? spec.server_id_offset : 0;
   out.services.push_back(service);

@@ -145,7 +145,9 @@ Verdict check_services(const SnapshotView& view) {
       return wrong("service of protocol {}", service.protocol);
     if (service.tracking >= LINIMO_TRACKING_COUNT) return wrong("tracking mode {}", service.tracking);
     if (service.no_backend >= LINIMO_NO_BACKEND_COUNT) return wrong("no_backend mode {}", service.no_backend);
-    if (service.source_hash > 1) return wrong("source_hash {}", service.source_hash);
+    if (service.scheduler >= LINIMO_SCHEDULER_COUNT) return wrong("scheduler {}", service.scheduler);
+    if (keeps_state(service.scheduler) && service.tracking != LINIMO_TRACKING_FULL)
+      return wrong("scheduler {} with tracking mode {}", service.scheduler, service.tracking);
     if (service.quic > 1 || (service.quic == 1 && service.protocol != 17))
       return wrong("quic {} over protocol {}", service.quic, service.protocol);
     if (service.server_id_offset + view.pools()[service.pool].server_id_length > LINIMO_MAX_CONNECTION_ID)

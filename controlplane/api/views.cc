@@ -114,6 +114,8 @@ json announce_view(const Controller& controller) {
 }
 
 constexpr const char* kTrackingNames[LINIMO_TRACKING_COUNT] = {"off", "full", "adaptive"};
+constexpr const char* kSchedulerNames[LINIMO_SCHEDULER_COUNT] = {"maglev", "source-hash", "round-robin",
+                                                                 "weighted-round-robin", "least-connections"};
 
 }  // namespace
 
@@ -171,6 +173,7 @@ json services_view(const Controller& controller) {
                  {"protocol", service.protocol == 6 ? "tcp" : "udp"},
                  {"ports", std::move(ports)},
                  {"pool", controller.config().pools[service.pool].name},
+                 {"scheduler", kSchedulerNames[service.scheduler]},
                  {"tracking", kTrackingNames[service.tracking]},
                  {"idle_timeout_s", service.idle_timeout_s}};
     view.update(traffic(controller.counters() && id ? controller.counters()->service(*id) : TrafficCount{}));

@@ -105,13 +105,13 @@ std::string render_status(const json& status) {
 }
 
 std::string render_services(const json& services) {
-  TextTable table(
-      {"SERVICE", "VIPS", "PROTOCOL", "PORTS", "POOL", "TRACKING", ">PACKETS", ">BYTES", ">NEW FLOWS"});
+  TextTable table({"SERVICE", "VIPS", "PROTOCOL", "PORTS", "POOL", "SCHEDULER", "TRACKING", ">PACKETS",
+                   ">BYTES", ">NEW FLOWS"});
   for (const json& service : services) {
     table.add({text_of(service.at("name")), list_of(service.at("vips")), text_of(service.at("protocol")),
-               list_of(service.at("ports")), text_of(service.at("pool")), text_of(service.at("tracking")),
-               grouped(service.at("packets")), bytes_text(service.at("bytes")),
-               grouped(service.at("new_flows"))});
+               list_of(service.at("ports")), text_of(service.at("pool")), text_of(service.at("scheduler")),
+               text_of(service.at("tracking")), grouped(service.at("packets")),
+               bytes_text(service.at("bytes")), grouped(service.at("new_flows"))});
   }
   return table.render();
 }

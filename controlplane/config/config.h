@@ -58,6 +58,7 @@ struct ServiceConfig {
   uint8_t protocol = 6;
   std::vector<PortRange> ports;
   uint32_t pool = 0;  // index
+  linimo_scheduler scheduler = LINIMO_SCHEDULER_MAGLEV;
   linimo_tracking tracking = LINIMO_TRACKING_FULL;
   linimo_no_backend no_backend = LINIMO_NO_BACKEND_DROP;
   bool quic = false;                  // server ids in connection ids win over the table

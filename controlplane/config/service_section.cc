@@ -10,14 +10,10 @@ namespace {
 constexpr uint32_t kTcpIdleTimeout = 900;
 constexpr uint32_t kUdpIdleTimeout = 60;
 
-/// A word that the design has and this version has not: said so, rather than called a mistake.
-void refuse_until_it_exists(const TomlTable& table, std::string_view key, std::string_view there,
-                            std::initializer_list<std::string_view> choices) {
-  const TomlValue* value = table.find(key);
-  if (value == nullptr) return;
-  const std::string_view chosen = choices.begin()[value->one_of(choices)];
-  if (chosen == there) return;
-  value->fail(fmt::format("{} \"{}\" is not there yet", key, chosen), fmt::format("\"{}\"", there));
+/// The order of linimo_scheduler.
+linimo_scheduler read_scheduler(const TomlValue& value) {
+  return static_cast<linimo_scheduler>(
+      value.one_of({"maglev", "source-hash", "round-robin", "weighted-round-robin", "least-connections"}));
 }
 
 linimo_tracking read_tracking(const TomlValue& value) {
@@ -28,6 +24,19 @@ linimo_tracking read_tracking(const TomlValue& value) {
       return LINIMO_TRACKING_OFF;
     default:
       return LINIMO_TRACKING_ADAPTIVE;
+  }
+}
+
+/// How a backend is chosen, and whether the choice is remembered.
+void read_choice(const TomlTable& table, ServiceConfig& service) {
+  if (const auto* scheduler = table.find("scheduler")) service.scheduler = read_scheduler(*scheduler);
+  const TomlValue* tracking = table.find("tracking");
+  if (tracking == nullptr) return;
+  service.tracking = read_tracking(*tracking);
+  if (keeps_state(service.scheduler) && service.tracking != LINIMO_TRACKING_FULL) {
+    tracking->fail(fmt::format("scheduler \"{}\" needs an entry for each flow",
+                               table.find("scheduler")->string("a scheduler")),
+                   "tracking = \"full\", or the scheduler \"maglev\" or \"source-hash\"");
   }
 }
 
@@ -76,13 +85,10 @@ ServiceSection read_service(const TomlValue& value, const std::vector<PoolSectio
                          : IPPROTO_UDP;
   service.ports = read_ports(table.require("ports", "ports = [...] or \"any\""));
   service.pool = find_pool(table.require("pool", "pool = \"...\" in [[service]]"), pools);
-  refuse_until_it_exists(
-      table, "scheduler", "maglev",
-      {"maglev", "source-hash", "round-robin", "weighted-round-robin", "least-connections"});
   if (const auto* no_backend = table.find("no_backend"))
     service.no_backend = static_cast<linimo_no_backend>(no_backend->one_of({"drop", "reject"}));
   read_quic(table, pools[service.pool], service);
-  if (const auto* tracking = table.find("tracking")) service.tracking = read_tracking(*tracking);
+  read_choice(table, service);
   if (const auto* sources = table.find("allow_sources")) service.allow_sources = read_prefixes(*sources);
   service.idle_timeout_s = service.protocol == IPPROTO_TCP ? kTcpIdleTimeout : kUdpIdleTimeout;
   if (const auto* timeout = table.find("idle_timeout")) {

@@ -91,7 +91,7 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
          .source_first = service.source_first,
          .source_count = service.source_count,
          .tracked = service.tracking == LINIMO_TRACKING_FULL,
-         .source_hash = service.source_hash != 0,
+         .source_hash = service.scheduler == LINIMO_SCHEDULER_SOURCE_HASH,
          .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
          .server_id_offset = service.server_id_offset,
          .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0}});

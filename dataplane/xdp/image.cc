@@ -221,7 +221,7 @@ class Compiler {
                 .server_id_first = pool.backend_first,
                 .server_id_count = pool.backend_count,
                 .tracked = service.tracking != LINIMO_TRACKING_OFF,
-                .source_hash = service.source_hash,
+                .source_hash = service.scheduler == LINIMO_SCHEDULER_SOURCE_HASH,
                 .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
                 .server_id_offset = service.server_id_offset,
                 .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0},
@@ -288,6 +288,11 @@ tl::expected<CompiledImage, std::string> compile_image(std::span<const std::byte
     return tl::unexpected<std::string>("not what was planned for");
   const auto view = SnapshotView::copy(snapshot, reinterpret_cast<std::byte*>(cells.data()));
   if (!view) return tl::unexpected(view.error());
+  for (const linimo_service& service : view->services()) {
+    if (keeps_state(service.scheduler))
+      return tl::unexpected(
+          fmt::format("engine xdp does not have the scheduler of service {}", service.name));
+  }
   if (view->services().size() != plan.services || view->sources().size() != plan.sources ||
       view->backends().size() != plan.targets || 4 * view->vips().size() + 4 > plan.vip_cells) {
     return tl::unexpected<std::string>("changed while it was read");

@@ -20,7 +20,7 @@ from typing import Iterator, Sequence
 
 import xxhash
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 HELLO, WELCOME, PUBLISH, ACCEPTED, REFUSED = range(1, 6)
 MAX_MESSAGE = 256
 

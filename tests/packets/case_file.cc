@@ -97,7 +97,9 @@ ServiceSpec service_of(const Json& from, uint32_t id, const std::vector<PoolSpec
       .protocol = static_cast<uint8_t>(from["protocol"] == "tcp" ? 6 : 17),
       .tracking = static_cast<linimo_tracking>(index_of(from["tracking"], {"off", "full"})),
       .no_backend = static_cast<linimo_no_backend>(index_of(from["no_backend"], {"drop", "reject"})),
-      .source_hash = from["source_hash"],
+      .scheduler = static_cast<linimo_scheduler>(
+          index_of(from["scheduler"],
+                   {"maglev", "source-hash", "round-robin", "weighted-round-robin", "least-connections"})),
       .quic = from["quic"],
       .server_id_offset = from["server_id_offset"],
       .idle_timeout_s = from["idle_timeout_s"],

@@ -397,8 +397,16 @@ TEST_F(ConfigTest, RefusesWrongServices) {
                     tail),
        "15:20: server_id_offset means nothing without QUIC"},
       {with_service(
-           "vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nscheduler = \"source-hash\"" + tail),
-       "15:13: scheduler \"source-hash\" is not there yet; expected \"maglev\""},
+           "vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nscheduler = \"source_hash\"" + tail),
+       "15:13: \"source_hash\" is not known here; expected one of \"maglev\", \"source-hash\""},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\ntracking = \"off\"\n"
+                    "scheduler = \"round-robin\"" +
+                    tail),
+       "15:12: scheduler \"round-robin\" needs an entry for each flow; expected tracking = \"full\""},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\n"
+                    "scheduler = \"least-connections\"\ntracking = \"adaptive\"" +
+                    tail),
+       "16:12: scheduler \"least-connections\" needs an entry for each flow"},
       {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nidle_timeout = \"25h\"" +
                     tail),
        "15:16: duration out of range"},
@@ -411,6 +419,28 @@ TEST_F(ConfigTest, RefusesWrongServices) {
     EXPECT_TRUE(found.starts_with(error)) << "gave: " << found << "\nnot:  " << error;
     EXPECT_NE(found.find("expected"), std::string::npos) << found;
   }
+}
+
+TEST_F(ConfigTest, ReadsSchedulers) {
+  const auto with = [&](const std::string& lines) {
+    return load(with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\n" + lines +
+                             "\npool = \"p\""))
+        ->services.at(0);
+  };
+  EXPECT_EQ(with("").scheduler, LINIMO_SCHEDULER_MAGLEV);
+  const std::pair<const char*, linimo_scheduler> all[] = {
+      {"maglev", LINIMO_SCHEDULER_MAGLEV},
+      {"source-hash", LINIMO_SCHEDULER_SOURCE_HASH},
+      {"round-robin", LINIMO_SCHEDULER_ROUND_ROBIN},
+      {"weighted-round-robin", LINIMO_SCHEDULER_WEIGHTED_ROUND_ROBIN},
+      {"least-connections", LINIMO_SCHEDULER_LEAST_CONNECTIONS}};
+  for (const auto& [name, scheduler] : all) {
+    const std::string line = "scheduler = \"" + std::string(name) + "\"";
+    EXPECT_EQ(with(line).scheduler, scheduler);
+    EXPECT_EQ(with(line).tracking, LINIMO_TRACKING_FULL);
+    EXPECT_EQ(with(line + "\ntracking = \"full\"").scheduler, scheduler);
+  }
+  EXPECT_EQ(with("scheduler = \"source-hash\"\ntracking = \"adaptive\"").tracking, LINIMO_TRACKING_ADAPTIVE);
 }
 
 TEST_F(ConfigTest, RefusesServicesThatContend) {

@@ -85,6 +85,11 @@ TEST_F(PlannerTest, PopulatesOnlyTablesThatChange) {
   EXPECT_NE(plan().pools[1].table, second.pools[1].table);
 }
 
+TEST_F(PlannerTest, PassesTheChoiceOfABackendOn) {
+  config_.services[0].scheduler = LINIMO_SCHEDULER_WEIGHTED_ROUND_ROBIN;
+  EXPECT_EQ(plan().services[0].scheduler, LINIMO_SCHEDULER_WEIGHTED_ROUND_ROBIN);
+}
+
 TEST_F(PlannerTest, LetsABackendStartSlowlyAndItsPoolPanic) {
   config_.pools[0].health.emplace();
   Standing starting = HealthState::kUp;

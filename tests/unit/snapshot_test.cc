@@ -54,6 +54,7 @@ SnapshotSpec two_services() {
       service("web", 0, {prefix("203.0.113.10"), prefix("2001:db8:f::10")}, {{80, 80}, {443, 443}}));
   spec.services.push_back(service("dns", 5, {prefix("203.0.113.11")}, {{53, 53}}));
   spec.services[1].protocol = 17;
+  spec.services[1].scheduler = LINIMO_SCHEDULER_LEAST_CONNECTIONS;
   spec.services[1].allow_sources = {prefix("192.0.2.0/24")};
   return spec;
 }
@@ -102,6 +103,8 @@ TEST(Snapshot, SaysWhatWasMeant) {
   ASSERT_EQ(view->services().size(), 2U);
   EXPECT_STREQ(view->services()[1].name, "dns");
   EXPECT_EQ(view->services()[1].id, 5U);
+  EXPECT_EQ(view->services()[0].scheduler, LINIMO_SCHEDULER_MAGLEV);
+  EXPECT_EQ(view->services()[1].scheduler, LINIMO_SCHEDULER_LEAST_CONNECTIONS);
   EXPECT_EQ(match(*view, "203.0.113.10", 6, 443), "web");
   EXPECT_EQ(match(*view, "203.0.113.10", 17, 443), "");
   EXPECT_EQ(match(*view, "203.0.113.11", 17, 53), "dns");
@@ -321,6 +324,18 @@ const Tampering kTamperings[] = {
     {"Tracking",
      [](auto& bytes, auto&) { record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 1).tracking = 200; },
      "tracking"},
+    {"Scheduler",
+     [](auto& bytes, auto&) {
+       record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 1).scheduler = LINIMO_SCHEDULER_COUNT;
+     },
+     "scheduler 5"},
+    {"SchedulerThatForgets",
+     [](auto& bytes, auto&) {
+       auto& service = record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 1);
+       service.scheduler = LINIMO_SCHEDULER_ROUND_ROBIN;
+       service.tracking = LINIMO_TRACKING_ADAPTIVE;
+     },
+     "scheduler 2 with tracking mode 2"},
     {"Sources",
      [](auto& bytes, auto&) { record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 1).source_count = 2; },
      "sources"},

@@ -57,7 +57,7 @@ class Service:
     protocol: str
     ports: list[list[int]]  # [first, last]
     tracking: str = "full"
-    source_hash: bool = False
+    scheduler: str = "maglev"
     no_backend: str = "drop"
     quic: bool = False
     server_id_offset: int = 1
@@ -162,7 +162,7 @@ def _services() -> list[Service]:
         Service("ipip4", PREFIX_VIPS, "tcp", [[80, 80], [8000, 8100]]),
         Service("ipip6", PREFIX_VIPS, "udp", UDP53),
         Service("gre4", INSIDE_PREFIX, "tcp", [[0, 65535]]),
-        Service("many", both(SOURCE_HASH_VIP), "tcp", TCP80, tracking="off", source_hash=True),
+        Service("many", both(SOURCE_HASH_VIP), "tcp", TCP80, tracking="off", scheduler="source-hash"),
         Service("many", both(TRACKED_VIP), "tcp", TCP80),
         Service("many", both(TRACKED_VIP), "udp", UDP53, idle_timeout_s=60),
         Service("many", both(UNTRACKED_VIP), "tcp", ANY, tracking="off"),
