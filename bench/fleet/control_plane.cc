@@ -39,7 +39,7 @@ PoolSpec Pool::spec() {
   return spec;
 }
 
-Snapshot ControlPlane::snapshot(const PoolSpec& pool, uint32_t now_ms) {
+SnapshotSpec ControlPlane::plan(const PoolSpec& pool, uint32_t now_ms) {
   SnapshotSpec spec;
   spec.generation = ++generation_;
   spec.hash_seed = settings_.seed;
@@ -59,7 +59,7 @@ Snapshot ControlPlane::snapshot(const PoolSpec& pool, uint32_t now_ms) {
   }
   learning_.plan(spec, Learning::Time(std::chrono::milliseconds(now_ms)));
   learning_.accepted();
-  return std::make_shared<const std::vector<std::byte>>(build_snapshot(spec));
+  return spec;
 }
 
 }  // namespace linimo::fleet

@@ -40,7 +40,11 @@ class ControlPlane {
  public:
   explicit ControlPlane(const Settings& settings) : settings_(settings) {}
 
-  Snapshot snapshot(const PoolSpec& pool, uint32_t now_ms);
+  /// The next generation.
+  SnapshotSpec plan(const PoolSpec& pool, uint32_t now_ms);
+  Snapshot snapshot(const PoolSpec& pool, uint32_t now_ms) {
+    return std::make_shared<const std::vector<std::byte>>(build_snapshot(plan(pool, now_ms)));
+  }
 
  private:
   const Settings& settings_;

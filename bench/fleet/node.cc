@@ -10,11 +10,6 @@
 namespace linimo::fleet {
 namespace {
 
-// The daemon does so about every second, which for 32 nodes would take most of the time here. Slots may stay
-// unsettled for so much longer than they have to.
-constexpr uint32_t kSettleEvery_s = 60;
-constexpr uint32_t kSweepRound_s = 300;
-
 /// What is large lies on huge pages, where the kernel has some: most of the time goes into cache misses.
 Generation::Memory allocate(size_t bytes) {
   constexpr size_t kLine = 64, kHugePage = 2 << 20, kLarge = 1 << 16;
@@ -63,8 +58,8 @@ void Node::publish(const std::vector<std::byte>& snapshot, uint32_t now_s) {
 }
 
 // The decision of dataplane/forward/pipeline.cc (find_slot, choose and target_of_slot), over the same
-// objects, without mbufs: for a TCP packet that is no fragment and names no backend. To be kept in step with
-// it.
+// objects, without mbufs: for a TCP packet that is no fragment and names no backend.
+// tests/packets/fleet_test.cc shows that it is the same.
 uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
   const Generation& generation = *publication_.live();
   const ServiceView& service = *services_[mode];

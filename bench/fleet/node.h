@@ -29,6 +29,11 @@ class Node {
     uint64_t unstored = 0;  // flows that found no place in it
   };
 
+  // The daemon settles about every second, which for 32 nodes would take most of the time here. Slots may
+  // stay unsettled for so much longer than they have to.
+  static constexpr uint32_t kSettleEvery_s = 60;
+  static constexpr uint32_t kSweepRound_s = 300;
+
   explicit Node(const Settings& settings);
 
   static uint16_t port_of(uint32_t mode) { return static_cast<uint16_t>(1000 + mode); }
