@@ -18,6 +18,7 @@
 #include <rte_ethdev.h>
 #include <unistd.h>
 
+#include "bench/forwarding/latency.h"
 #include "bench/forwarding/report.h"
 #include "bench/forwarding/subject.h"
 #include "dataplane/dpdk/port.h"
@@ -33,18 +34,27 @@ struct Options {
   bool all = false;
   bool list = false;
   bool hugepages = true;
+  bool latency = true;
   uint32_t rounds = 9;
   uint64_t packets = 1 << 20;
   std::string json;
   std::vector<std::string> names;
 };
 
-/// DPDK on the last CPU that this process may use, with one port.
-dpdk::Lane start_dpdk(bool hugepages) {
-  const std::string lcore = fmt::format("--lcores=0@{}", dpdk::allowed_cpus().back());
-  std::vector<std::string> arguments = {"forwarding",      "--no-pci", "--iova-mode=va",
-                                        "--no-telemetry",  lcore,      "--log-level=lib.eal:error",
-                                        "--vdev=net_null0"};
+/// DPDK on the last CPU that this process may use and, if there is another, on the first; on each with a
+/// port.
+std::vector<std::pair<unsigned, dpdk::Lane>> start_dpdk(bool hugepages) {
+  const std::vector<unsigned> cpus = dpdk::allowed_cpus();
+  std::vector<unsigned> used = {cpus.back()};
+  if (cpus.size() > 1) used.push_back(cpus.front());
+  std::vector<std::string> arguments = {"forwarding", "--no-pci", "--iova-mode=va", "--no-telemetry",
+                                        "--log-level=lib.eal:error"};
+  std::string lcores;
+  for (unsigned lcore = 0; lcore < used.size(); ++lcore) {
+    lcores += fmt::format("{}{}@{}", lcore == 0 ? "" : ",", lcore, used[lcore]);
+    arguments.push_back(fmt::format("--vdev=net_null{}", lcore));
+  }
+  arguments.push_back("--lcores=" + lcores);
   if (hugepages) {
     arguments.push_back("--in-memory");
   } else {
@@ -55,21 +65,25 @@ dpdk::Lane start_dpdk(bool hugepages) {
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0)
     throw std::runtime_error(
         "DPDK did not start; it needs hugepages and root: sudo scripts/bench forwarding");
-  dpdk::Lane lane;
-  if (rte_eth_dev_get_port_by_name("net_null0", &lane.port_id) != 0)
-    throw std::runtime_error("DPDK has no net_null driver");
-  if (const auto configured = dpdk::configure_port(lane.port_id, 1, 0); !configured)
-    throw std::runtime_error(configured.error());
-  if (const auto started = dpdk::start_port(lane.port_id); !started)
-    throw std::runtime_error(started.error());
-  return lane;
+  std::vector<std::pair<unsigned, dpdk::Lane>> ports;
+  for (unsigned lcore = 0; lcore < used.size(); ++lcore) {
+    dpdk::Lane lane;
+    if (rte_eth_dev_get_port_by_name(fmt::format("net_null{}", lcore).c_str(), &lane.port_id) != 0)
+      throw std::runtime_error("DPDK has no net_null driver");
+    if (const auto configured = dpdk::configure_port(lane.port_id, 1, 0); !configured)
+      throw std::runtime_error(configured.error());
+    if (const auto started = dpdk::start_port(lane.port_id); !started)
+      throw std::runtime_error(started.error());
+    ports.emplace_back(lcore, lane);
+  }
+  return ports;
 }
 
-/// The floors and the base, what was asked for, and what that is compared with.
-std::vector<Point> chosen_points(const Options& options) {
+/// The floors and the bases, what was asked for, and what that is compared with.
+std::vector<Point> chosen_points(const Options& options, size_t cores) {
   std::set<std::string> names(options.names.begin(), options.names.end());
   for (const Point& point : all_points()) {
-    if (point.axis == "floor" || point.axis == "base") names.insert(point.name);
+    if (point.axis == "floor" || point.axis == "base" || point.name == kAdaptive) names.insert(point.name);
     if (options.names.empty() ? options.all || is_essential(point) : names.contains(point.name)) {
       names.insert(point.name);
       for (const Target& target : point.targets) names.insert(target.point);
@@ -77,7 +91,7 @@ std::vector<Point> chosen_points(const Options& options) {
   }
   std::vector<Point> chosen;
   for (const Point& point : all_points()) {
-    if (names.contains(point.name)) chosen.push_back(point);
+    if (names.contains(point.name) && point.workers <= cores) chosen.push_back(point);
   }
   return chosen;
 }
@@ -109,14 +123,18 @@ int run(const Options& options) {
     return 0;
   }
   Machine machine = this_machine();
-  const dpdk::Lane lane = start_dpdk(options.hugepages);
-  Supply supply(lane);
+  std::vector<std::unique_ptr<Supply>> supplies;
+  std::vector<Station> stations;
+  for (const auto& [lcore, lane] : start_dpdk(options.hugepages)) {
+    supplies.push_back(std::make_unique<Supply>(lane));
+    stations.push_back({lcore, lane, *supplies.back()});
+  }
   std::vector<std::unique_ptr<Subject>> subjects;
   std::vector<Result> results;
-  const std::vector<Point> points = chosen_points(options);
+  const std::vector<Point> points = chosen_points(options, stations.size());
   for (const Point& point : points) {
     progress(fmt::format("preparing {} of {}: {}", subjects.size() + 1, points.size(), point.name));
-    subjects.push_back(std::make_unique<Subject>(point, supply, lane));
+    subjects.push_back(std::make_unique<Subject>(point, stations));
     results.push_back({.point = point, .ns = {}});
   }
   auto last_round = Clock::now();
@@ -126,14 +144,28 @@ int run(const Options& options) {
     last_round = Clock::now();
     for (size_t i = 0; i < subjects.size(); ++i) results[i].ns.push_back(subjects[i]->round(options.packets));
   }
-  progress("");
   for (size_t i = 0; i < subjects.size(); ++i) {
     results[i].bytes_for_a_flow = subjects[i]->table_bytes_for_a_flow();
     results[i].unstored = subjects[i]->unstored();
+    results[i].dropped = subjects[i]->dropped();
+    results[i].displaced = subjects[i]->displaced();
   }
+  progress("latency");
+  std::vector<Stays> stays;
+  if (options.latency) {
+    const auto timed = [&](const char* name) {
+      const auto at = static_cast<size_t>(
+          std::find_if(points.begin(), points.end(), [&](const Point& point) { return point.name == name; }) -
+          points.begin());
+      return Timed{*subjects.at(at), name};
+    };
+    stays = measure_latency(timed(kFloor), {timed(kAdaptive), timed(kBase)}, options.rounds);
+  }
+  progress("");
   machine.load_after = load();
   print_table(results, machine, options.packets);
-  if (!options.json.empty()) write_json(options.json, results, machine, options.packets);
+  if (!stays.empty()) print_latency(stays);
+  if (!options.json.empty()) write_json(options.json, results, machine, options.packets, json_of(stays));
   subjects.clear();
   return 0;
 }
@@ -147,13 +179,14 @@ int main(int argc, char** argv) {
   app.add_flag("--all", options.all, "every point, not only those that have a target");
   app.add_flag("--list", options.list, "names the points");
   app.add_flag("!--no-hugepages", options.hugepages, "do without; for a profiler: times then mean little");
+  app.add_flag("!--no-latency", options.latency, "leave out how long packets stay");
   app.add_option("--rounds", options.rounds, "measurements of each point")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
   app.add_option("--packets", options.packets, "of each measurement, a multiple of 32")
       ->capture_default_str();
   app.add_option("--json", options.json, "write the results to this file");
-  app.add_option("POINT", options.names, "measure these, the base and the floors alone");
+  app.add_option("POINT", options.names, "measure these, the bases and the floors alone");
   CLI11_PARSE(app, argc, argv);
   options.packets = (options.packets + 31) / 32 * 32;
   try {

@@ -73,7 +73,7 @@ void add_unsettled(std::vector<Point>& points) {
       point.targets = {std::move(target)};
     }));
   };
-  add("adaptive, 1 % of slots unsettled", 0.01, {Target::kTimesPoint, 1.25, "1 M flows uniform, adaptive"});
+  add("adaptive, 1 % of slots unsettled", 0.01, {Target::kTimesPoint, 1.25, kAdaptive});
   add("adaptive, all slots unsettled", 1, {Target::kTimesPoint, 1.15, kBase});
 }
 
@@ -90,12 +90,14 @@ void add_attacks(std::vector<Point>& points, const Tracking& tracking) {
   add("each packet a new SYN", [](Point& point) {
     point.traffic.syn = true;
     point.traffic.order = Order::kNeverSeen;
+    point.bystander = point.tracking == LINIMO_TRACKING_FULL;
     if (point.tracking == LINIMO_TRACKING_FULL) point.targets = {{Target::kTimesFloor, 5}};
   });
   add("the same, and all entries young", [](Point& point) {
     point.traffic.syn = true;
     point.traffic.order = Order::kNeverSeen;
     point.table = Table::kFullOfYoung;
+    point.bystander = point.tracking == LINIMO_TRACKING_FULL;
   });
   const auto no_more_than_full = [](Point& point, const char* name) {
     if (point.tracking == LINIMO_TRACKING_ADAPTIVE)
@@ -127,13 +129,32 @@ void add_stages(std::vector<Point>& points) {
   add("hash, choose, no next hop", [](Point& point) { point.next_hop_known = false; });
 }
 
+/// Two cores, half of the flows each.
+void add_workers(std::vector<Point>& points) {
+  constexpr const char* kFloorOfTwo = "floor, two workers";
+  points.push_back(apart(kFloorOfTwo, "floor", [](Point& point) {
+    point.loop = Loop::kMacSwap;
+    point.workers = 2;
+  }));
+  const auto add = [&](const char* name, linimo_tracking tracking, const char* alone) {
+    points.push_back(apart(name, "workers", [&](Point& point) {
+      point.tracking = tracking;
+      point.workers = 2;
+      point.above = kFloorOfTwo;
+      point.targets = {{Target::kTimesFaster, 1.9, alone}};
+    }));
+  };
+  add("two workers, full", LINIMO_TRACKING_FULL, kBase);
+  add("two workers, adaptive", LINIMO_TRACKING_ADAPTIVE, kAdaptive);
+}
+
 std::vector<Point> make_points() {
   std::vector<Point> points;
   const auto add = [&](std::string name, std::string axis, auto change) {
     points.push_back(apart(std::move(name), std::move(axis), change));
   };
   add("supply alone", "floor", [](Point& point) { point.loop = Loop::kReturn; });
-  add("floor", "floor", [](Point& point) { point.loop = Loop::kMacSwap; });
+  add(kFloor, "floor", [](Point& point) { point.loop = Loop::kMacSwap; });
   add("floor of drops", "floor", [](Point& point) { point.loop = Loop::kDrop; });
   points.push_back(base());
   points.back().targets = {{Target::kNsOverFloor, 25}};
@@ -147,10 +168,22 @@ std::vector<Point> make_points() {
     point.pools = 100;
     point.targets = {{Target::kTimesPoint, 1.5, kBase}};
   });
+  add("1000 services, 100 pools, adaptive", "services", [](Point& point) {
+    point.tracking = LINIMO_TRACKING_ADAPTIVE;
+    point.traffic.services = 1000;
+    point.pools = 100;
+    point.targets = {{Target::kTimesPoint, 1.5, kAdaptive}};
+  });
   add("IPv6 in IPv6", "IPv6", [](Point& point) {
     point.traffic.v6 = true;
     point.above = "floor, IPv6";
     point.targets = {{Target::kTimesPoint, 1.3, kBase}};
+  });
+  add("IPv6 in IPv6, adaptive", "IPv6", [](Point& point) {
+    point.tracking = LINIMO_TRACKING_ADAPTIVE;
+    point.traffic.v6 = true;
+    point.above = "floor, IPv6";
+    point.targets = {{Target::kTimesPoint, 1.3, kAdaptive}};
   });
   add("floor, IPv6", "floor", [](Point& point) {
     point.loop = Loop::kMacSwap;
@@ -163,6 +196,7 @@ std::vector<Point> make_points() {
     point.traffic.v6 = true;
     point.above = "floor, IPv6";
   });
+  add_workers(points);
   add("IMIX", "sizes", [](Point& point) { point.traffic.sizes = Sizes::kImix; });
   add_stages(points);
   return points;

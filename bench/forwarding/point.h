@@ -11,6 +11,12 @@
 
 namespace linimo::bench {
 
+inline constexpr uint32_t kBackends = 100;  // of each pool
+inline constexpr uint32_t kTableSize = 65537;
+inline constexpr const char* kFloor = "floor";
+inline constexpr const char* kBase = "base";
+inline constexpr const char* kAdaptive = "1 M flows uniform, adaptive";  // the base, if that tracked so
+
 /// What the worker has before its measured packets.
 enum class Table : uint8_t {
   kOfTheFlows,  // an entry for each flow
@@ -28,11 +34,17 @@ enum class Loop : uint8_t {
 
 /// What is to be reached on one core.
 struct Target {
-  enum Of : uint8_t { kNs, kNsOverFloor, kTimesFloor, kTimesPoint };
+  enum Of : uint8_t {
+    kNs,
+    kNsOverFloor,
+    kTimesFloor,
+    kTimesPoint,
+    kTimesFaster  // than that point; the only one that is to be high
+  };
 
   Of of;
   double limit;
-  std::string point = {};  // of kTimesPoint
+  std::string point = {};  // of kTimesPoint, kTimesFaster
 };
 
 struct Point {
@@ -43,16 +55,14 @@ struct Point {
   linimo_tracking tracking = LINIMO_TRACKING_FULL;
   linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
   Table table = Table::kOfTheFlows;
-  double unsettled = 0;  // share of the slots, as if the table had just changed there
+  double unsettled = 0;    // share of the slots, as if the table had just changed there
+  bool bystander = false;  // another service has entries in the table, and must keep them
+  uint32_t workers = 1;    // each with a port of its own and its part of the flows
   uint32_t pools = 1;
   bool next_hop_known = true;
-  std::string above = "floor";  // the point whose time is subtracted
+  std::string above = kFloor;  // the point whose time is subtracted
   std::vector<Target> targets = {};
 };
-
-inline constexpr uint32_t kBackends = 100;  // of each pool
-inline constexpr uint32_t kTableSize = 65537;
-inline constexpr const char* kBase = "base";
 
 std::span<const Point> all_points();
 

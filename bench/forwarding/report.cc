@@ -42,12 +42,19 @@ Figures figures_of(const Result& result, const std::vector<Result>& results) {
           combine(result.ns, rounds_of(results, kBase), by)};
 }
 
-/// The targets, and whether they hold.
-std::string verdict(const Point& point, const Figures& figures, const std::vector<Result>& results) {
-  std::string text;
-  for (const Target& target : point.targets) {
-    const auto by = [](double left, double right) { return left / right; };
-    const auto [value, what] = [&]() -> std::pair<Rounds, std::string> {
+/// A target, and whether it holds.
+struct Verdict {
+  std::string what;
+  double limit, value;
+  bool holds;
+};
+
+std::vector<Verdict> verdicts(const Result& result, const Figures& figures,
+                              const std::vector<Result>& results) {
+  const auto by = [](double left, double right) { return left / right; };
+  std::vector<Verdict> all;
+  for (const Target& target : result.point.targets) {
+    const auto [rounds, what] = [&]() -> std::pair<Rounds, std::string> {
       switch (target.of) {
         case Target::kNs:
           return {figures.ns, "ns"};
@@ -56,18 +63,50 @@ std::string verdict(const Point& point, const Figures& figures, const std::vecto
         case Target::kTimesFloor:
           return {figures.times_floor, "times the floor"};
         case Target::kTimesPoint:
+          return {combine(figures.ns, rounds_of(results, target.point), by), "times " + target.point};
+        case Target::kTimesFaster:
           break;
       }
-      return {combine(figures.ns, rounds_of(results, target.point), by), "times " + target.point};
+      const double floor =
+          median(combine(rounds_of(results, kFloor), rounds_of(results, result.point.above), by));
+      return {combine(rounds_of(results, target.point), figures.ns, by),
+              fmt::format("times as fast as {}, the floor being {:.2f} times", target.point, floor)};
     }();
-    const double median = quantile(value, 0.5);
-    text += fmt::format("{}{} <= {:g} {} ({:.2f})", text.empty() ? "" : "; ", what, target.limit,
-                        median <= target.limit ? "holds" : "MISSED", median);
+    const double value = median(rounds);
+    all.push_back({what, target.limit, value,
+                   target.of == Target::kTimesFaster ? value >= target.limit : value <= target.limit});
   }
+  if (result.point.bystander) {
+    const auto none = [&](const char* what, uint64_t count) {
+      all.push_back({what, 0, static_cast<double>(count), count == 0});
+    };
+    none("packets dropped", result.dropped);
+    none("entries of another service displaced", result.displaced);
+  }
+  return all;
+}
+
+std::string text_of(const std::vector<Verdict>& verdicts) {
+  std::string text;
+  for (const Verdict& of : verdicts)
+    text += fmt::format("{}{:.2f} {} ({} {:g})", text.empty() ? "" : "; ", of.value, of.what,
+                        of.holds ? "holds:" : "MISSED:", of.limit);
   return text;
 }
 
+std::string json_of(const std::vector<Verdict>& verdicts) {
+  std::string text;
+  for (const Verdict& of : verdicts)
+    text += fmt::format("{}{{\"what\": \"{}\", \"limit\": {:g}, \"value\": {:.3f}, \"holds\": {}}}",
+                        text.empty() ? "" : ", ", of.what, of.limit, of.value, of.holds);
+  return "[" + text + "]";
+}
+
 }  // namespace
+
+double median(std::vector<double> values) {
+  return quantile(std::move(values), 0.5);
+}
 
 void print_table(const std::vector<Result>& results, const Machine& machine, uint64_t packets) {
   fmt::print("{}; load {:.1f} before, {:.1f} after\n", machine.cpu, machine.load_before, machine.load_after);
@@ -84,13 +123,13 @@ void print_table(const std::vector<Result>& results, const Machine& machine, uin
         result.bytes_for_a_flow == 0 ? "" : fmt::format("{:.1f}", result.bytes_for_a_flow);
     fmt::print("{:<46}{:>9.1f}{:>18}{:>8.2f}{:>12.1f}{:>8.2f}{:>8.2f}{:>8}  {}{}\n", result.point.name, ns,
                spread, 1000 / ns, quantile(figures.over_floor, 0.5), quantile(figures.times_floor, 0.5),
-               quantile(figures.times_base, 0.5), bytes, verdict(result.point, figures, results),
+               quantile(figures.times_base, 0.5), bytes, text_of(verdicts(result, figures, results)),
                result.unstored == 0 ? "" : fmt::format(" ({} flows found no place)", result.unstored));
   }
 }
 
 void write_json(const std::string& path, const std::vector<Result>& results, const Machine& machine,
-                uint64_t packets) {
+                uint64_t packets, const std::string& latency) {
   std::string points;
   for (const Result& result : results) {
     const Figures figures = figures_of(result, results);
@@ -98,18 +137,19 @@ void write_json(const std::string& path, const std::vector<Result>& results, con
         "{}\n  {{\"name\": \"{}\", \"axis\": \"{}\", \"flows\": {}, \"ns\": {:.2f}, \"quartiles_ns\": "
         "[{:.2f}, {:.2f}], \"least_ns\": {:.2f}, \"most_ns\": {:.2f}, \"mpps\": {:.3f}, \"above\": \"{}\", "
         "\"over_floor_ns\": {:.2f}, \"times_floor\": {:.3f}, \"times_base\": {:.3f}, \"bytes_per_flow\": "
-        "{:.2f}, \"unstored\": {}, \"target\": \"{}\"}}",
+        "{:.2f}, \"unstored\": {}, \"displaced\": {}, \"targets\": {}}}",
         points.empty() ? "" : ",", result.point.name, result.point.axis, result.point.traffic.flows,
         quantile(figures.ns, 0.5), quantile(figures.ns, 0.25), quantile(figures.ns, 0.75),
         quantile(figures.ns, 0), quantile(figures.ns, 1), 1000 / quantile(figures.ns, 0.5),
         result.point.above, quantile(figures.over_floor, 0.5), quantile(figures.times_floor, 0.5),
-        quantile(figures.times_base, 0.5), result.bytes_for_a_flow, result.unstored,
-        verdict(result.point, figures, results));
+        quantile(figures.times_base, 0.5), result.bytes_for_a_flow, result.unstored, result.displaced,
+        json_of(verdicts(result, figures, results)));
   }
   std::ofstream(path) << fmt::format(
       "{{\"cpu\": \"{}\", \"load_before\": {:.2f}, \"load_after\": {:.2f}, \"rounds\": {}, \"packets\": {}, "
-      "\"points\": [{}\n]}}\n",
-      machine.cpu, machine.load_before, machine.load_after, results.front().ns.size(), packets, points);
+      "\"points\": [{}\n], \"latency\": {}}}\n",
+      machine.cpu, machine.load_before, machine.load_after, results.front().ns.size(), packets, points,
+      latency);
 }
 
 }  // namespace linimo::bench

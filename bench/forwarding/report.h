@@ -13,6 +13,7 @@ struct Result {
   std::vector<double> ns;  // a packet, of each round
   double bytes_for_a_flow = 0;
   uint64_t unstored = 0;
+  uint64_t dropped = 0, displaced = 0;  // packets; entries of a bystander
 };
 
 struct Machine {
@@ -22,8 +23,9 @@ struct Machine {
 
 /// `packets`: of each round. Differences and ratios are taken round by round, because what disturbs a machine
 /// lasts longer than one measurement; then the median.
+double median(std::vector<double> values);
 void print_table(const std::vector<Result>& results, const Machine& machine, uint64_t packets);
 void write_json(const std::string& path, const std::vector<Result>& results, const Machine& machine,
-                uint64_t packets);
+                uint64_t packets, const std::string& latency);
 
 }  // namespace linimo::bench

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
+#include <rte_launch.h>
 #include <rte_malloc.h>
 
 #include "bench/forwarding/loops.h"
@@ -18,6 +19,7 @@ constexpr uint64_t kFlowsPerWorker = 1 << 20;  // at least; what [node] flows_pe
 constexpr uint64_t kMostSeenBefore = 1 << 20;  // packets that come before the measured ones, at most
 constexpr uint16_t kUnderlayMtu = 9000;        // that a tunnelled packet of 1500 bytes is not too big
 constexpr uint32_t kFillerFlows = 1U << 29;    // their first number
+constexpr uint32_t kBystanderFlows = 3U << 29;
 
 Generation::Memory allocate(size_t bytes) {
   auto* memory = static_cast<std::byte*>(rte_malloc("bench", bytes, RTE_CACHE_LINE_SIZE));
@@ -67,7 +69,7 @@ SnapshotSpec make_snapshot(const Point& point) {
     pool.unsettled = unsettled_slots(*pool.table, point.unsettled);
     spec.pools.push_back(std::move(pool));
   }
-  for (uint32_t s = 0; s < point.traffic.services; ++s) {
+  for (uint32_t s = 0; s < point.traffic.services + (point.bystander ? 1 : 0); ++s) {
     ServiceSpec service;
     service.name = fmt::format("service{}", s);
     service.id = s;
@@ -90,19 +92,23 @@ uint64_t whole_bursts(uint64_t packets) {
 
 }  // namespace
 
-Subject::Subject(const Point& point, Supply& supply, dpdk::Lane lane)
+Subject::Subject(const Point& point, std::span<const Station> stations)
     : point_(point),
-      supply_(supply),
-      lane_(lane),
-      traffic_(point.traffic),
       flows_made_for_(tracks(point) ? std::max(kFlowsPerWorker, point.traffic.flows) : 1),
-      publication_(std::make_unique<Publication>(1, allocate)) {
-  const size_t bytes = ConnectionTable::bytes_for(flows_made_for_);
-  table_memory_ = allocate(bytes);
-  std::memset(table_memory_.get(), 0, bytes);
+      counters_(point.workers),
+      publication_(std::make_unique<Publication>(point.workers, allocate)) {
   shared_.publication = publication_.get();
   shared_.macs = {Mac{2, 0, 0, 0, 0, 1}};
-  shared_.flows.push_back({ConnectionTable(flows_made_for_, {table_memory_.get(), bytes}), FragmentMemory()});
+  const size_t bytes = ConnectionTable::bytes_for(flows_made_for_);
+  for (uint32_t i = 0; i < point.workers; ++i) {
+    TrafficSpec part = point.traffic;
+    part.flows = std::max<uint64_t>(part.flows / point.workers, 1);
+    part.first_flow += static_cast<uint32_t>(i * part.flows);
+    lanes_.push_back({stations[i], Traffic(part), allocate(bytes), nullptr});
+    std::memset(lanes_[i].table.get(), 0, bytes);
+    shared_.flows.push_back(
+        {ConnectionTable(flows_made_for_, {lanes_[i].table.get(), bytes}), FragmentMemory()});
+  }
   if (point.next_hop_known) {
     NextHop hop;
     hop.state = NextHop::kResolved;
@@ -113,50 +119,129 @@ Subject::Subject(const Point& point, Supply& supply, dpdk::Lane lane)
   const auto now_s = static_cast<uint32_t>(dpdk::worker_clock_ms(rte_rdtsc(), rte_get_tsc_hz()) / 1000);
   if (auto published = publication_->publish(build_snapshot(make_snapshot(point)), {}, now_s); !published)
     throw std::runtime_error(published.error());
-  worker_ = std::make_unique<dpdk::Worker>(0, shared_, std::vector{dpdk::Worker::Source{0, lane}},
-                                           std::vector{lane}, counters_.row(0), nullptr, true);
-  if (tracks(point)) fill();
+  // To each worker its own port is the first interface, by which its packets leave.
+  for (uint32_t i = 0; i < point.workers; ++i) {
+    const dpdk::Lane port = lanes_[i].station.lane;
+    lanes_[i].worker = std::make_unique<dpdk::Worker>(i, shared_, std::vector{dpdk::Worker::Source{0, port}},
+                                                      std::vector{port}, counters_.row(i), nullptr, true);
+  }
+  if (!tracks(point)) return;
+  for (Lane& lane : lanes_) fill(lane);
 }
 
-void Subject::fill() {
-  TrafficSpec filler = point_.traffic;
+void Subject::feed(Traffic& traffic, Lane& lane, const Supply::Plan& plan, Meeting& meeting) {
+  lane.run = lane.station.supply.feed(traffic, plan, meeting, shared_.running, [&] { loop(lane); });
+}
+
+void Subject::loop(Lane& lane) {
+  switch (point_.loop) {
+    case Loop::kWorker:
+      return lane.worker->run();
+    case Loop::kMacSwap:
+      return swap_macs(lane.station.lane, shared_.running);
+    case Loop::kReturn:
+      return send_back(lane.station.lane, shared_.running);
+    case Loop::kDrop:
+      return drop_all(lane.station.lane, shared_.running);
+  }
+}
+
+void Subject::fill(Lane& lane) {
+  const auto run = [&](TrafficSpec filler) {
+    filler.order = Order::kInTurn;
+    Traffic traffic(filler);
+    Meeting alone(1);
+    shared_.running = true;
+    feed(traffic, lane, {.unmeasured = whole_bursts(filler.flows), .measured = Supply::kBurst}, alone);
+  };
+  const uint64_t capacity = shared_.flows[0].connections.capacity();
+  if (point_.bystander) {  // within its share, which is a half
+    TrafficSpec bystander = point_.traffic;
+    bystander.first_service = point_.traffic.services;
+    bystander.first_flow = kBystanderFlows;
+    bystander.flows = capacity / 4;
+    run(bystander);
+  }
+  TrafficSpec filler = lane.traffic.spec();
   if (point_.table != Table::kOfTheFlows) {
     filler.first_flow = kFillerFlows;
-    filler.flows = 2 * shared_.flows[0].connections.capacity();
+    filler.flows = 2 * capacity;
   }
-  filler.order = Order::kInTurn;
-  Traffic traffic(filler);
-  supply_.feed(traffic, whole_bursts(filler.flows), Supply::kBurst, shared_.running, [&] { worker_->run(); });
+  run(filler);
+}
+
+/// Runs `feed` for each lane, at the same time, each on its core.
+template <typename Feed>
+void Subject::on_all(Feed feed) {
+  struct Task {
+    Feed& feed;
+    Lane& lane;
+    static int run(void* given) {
+      const auto& [feed, lane] = *static_cast<Task*>(given);
+      feed(lane);
+      return 0;
+    }
+  };
+  std::vector<Task> tasks;
+  for (Lane& lane : lanes_) tasks.push_back({feed, lane});
+  shared_.running = true;
+  for (size_t i = 1; i < tasks.size(); ++i)
+    rte_eal_remote_launch(Task::run, &tasks[i], lanes_[i].station.lcore);
+  Task::run(&tasks[0]);
+  for (size_t i = 1; i < tasks.size(); ++i) rte_eal_wait_lcore(lanes_[i].station.lcore);
+}
+
+uint64_t Subject::unmeasured() const {
+  if (point_.table == Table::kFullOfYoung) return whole_bursts(2 * shared_.flows[0].connections.capacity());
+  return whole_bursts(std::min(point_.traffic.flows / point_.workers, kMostSeenBefore));
 }
 
 double Subject::round(uint64_t packets) {
-  uint64_t before = std::min(point_.traffic.flows, kMostSeenBefore);
-  if (point_.table == Table::kFullOfYoung) before = 2 * shared_.flows[0].connections.capacity();
-  before = whole_bursts(before);
-  const WorkerCounters& counters = counters_.row(0);
-  const uint64_t unstored = counters.flows_unstored;
-  const auto run = supply_.feed(traffic_, before, packets, shared_.running, [&] {
-    switch (point_.loop) {
-      case Loop::kWorker:
-        return worker_->run();
-      case Loop::kMacSwap:
-        return swap_macs(lane_, shared_.running);
-      case Loop::kReturn:
-        return send_back(lane_, shared_.running);
-      case Loop::kDrop:
-        return drop_all(lane_, shared_.running);
-    }
+  const auto unstored = [&] {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < point_.workers; ++i) sum += counters_.row(i).flows_unstored;
+    return sum;
+  };
+  const uint64_t unstored_before = unstored();
+  const uint64_t bystanders_before = bystanders();
+  Meeting meeting(point_.workers);
+  on_all([&](Lane& lane) {
+    feed(lane.traffic, lane, {.unmeasured = unmeasured(), .measured = packets}, meeting);
   });
-  unstored_ += counters.flows_unstored - unstored;
-  check(run.sent, before + packets);
-  return run.ns;
+  unstored_ += unstored() - unstored_before;
+  displaced_ += bystanders_before - bystanders();
+  double each_ns = 0;
+  for (const Lane& lane : lanes_) {
+    check(lane);
+    each_ns += 1 / lane.run.ns;
+  }
+  return 1 / each_ns;
 }
 
-/// Every packet must have gone the way that the point is about.
-void Subject::check(uint64_t sent, uint64_t delivered) const {
+Subject::Latency Subject::latency(uint64_t packets, double mean_ns) {
+  Arrivals arrivals(mean_ns * static_cast<double>(rte_get_tsc_hz()) / 1e9);
+  Meeting alone(1);
+  shared_.running = true;
+  feed(lanes_[0].traffic, lanes_[0],
+       {.unmeasured = unmeasured(), .measured = whole_bursts(packets), .arrivals = &arrivals}, alone);
+  check(lanes_[0]);
+  return {arrivals.stays(), lanes_[0].run.ns};
+}
+
+/// Nothing comes for it, so that its entries can only become fewer.
+uint64_t Subject::bystanders() const {
+  return point_.bystander ? shared_.flows[0].connections.entries_of(point_.traffic.services) : 0;
+}
+
+/// Every packet must have gone the way that the point is about. Under attack that is a result.
+void Subject::check(const Lane& lane) {
   const bool drops = point_.loop == Loop::kDrop || point_.axis == "stages";
-  if (sent != (drops ? 0 : delivered)) {
-    throw std::runtime_error(fmt::format("{}: {} of {} packets were sent", point_.name, sent, delivered));
+  const uint64_t not_sent = lane.run.delivered - lane.run.sent;
+  if (point_.bystander) {
+    dropped_ += not_sent;
+  } else if (not_sent != (drops ? lane.run.delivered : 0)) {
+    throw std::runtime_error(
+        fmt::format("{}: {} of {} packets were sent", point_.name, lane.run.sent, lane.run.delivered));
   }
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "bench/forwarding/point.h"
 #include "bench/forwarding/supply.h"
@@ -10,32 +12,59 @@
 
 namespace linimo::bench {
 
+/// A core, and its port. The first is the calling thread's.
+struct Station {
+  unsigned lcore;
+  dpdk::Lane lane;
+  Supply& supply;
+};
+
 class Subject {
  public:
-  /// Publishes the point's configuration and fills its connection table.
-  Subject(const Point& point, Supply& supply, dpdk::Lane lane);
+  /// Publishes the point's configuration and fills its connection tables. `stations`: at least as many as the
+  /// point has workers, of which the first are used.
+  Subject(const Point& point, std::span<const Station> stations);
 
-  /// CPU time for a packet, ns.
+  /// CPU time for a packet, ns; of several workers, what it would be if one did all that they do together.
   double round(uint64_t packets);
 
+  struct Latency {
+    Histogram stays;
+    double ns;  // CPU time for a packet, of a worker that always polls
+  };
+  /// Of packets that come by chance, every `mean_ns` on average; one worker's.
+  Latency latency(uint64_t packets, double mean_ns);
+
   uint64_t unstored() const { return unstored_; }  // flows that found no place while it was measured
-  double table_bytes_for_a_flow() const;           // 0: it tracks none
+  uint64_t dropped() const { return dropped_; }
+  uint64_t displaced() const { return displaced_; }  // entries of the bystander that went
+  double table_bytes_for_a_flow() const;             // 0: it tracks none
 
  private:
-  void fill();
-  void check(uint64_t sent, uint64_t delivered) const;
+  struct Lane {
+    Station station;
+    Traffic traffic;
+    Generation::Memory table;
+    std::unique_ptr<dpdk::Worker> worker;
+    Supply::Run run = {};
+  };
+
+  template <typename Feed>
+  void on_all(Feed feed);
+  void loop(Lane& lane);
+  void feed(Traffic& traffic, Lane& lane, const Supply::Plan& plan, Meeting& meeting);
+  void fill(Lane& lane);
+  void check(const Lane& lane);
+  uint64_t unmeasured() const;
+  uint64_t bystanders() const;
 
   Point point_;
-  Supply& supply_;
-  dpdk::Lane lane_;
-  Traffic traffic_;
   uint64_t flows_made_for_;
-  Generation::Memory table_memory_;
-  CountersMemory counters_{1};
+  CountersMemory counters_;
   std::unique_ptr<Publication> publication_;
   dpdk::Shared shared_;
-  std::unique_ptr<dpdk::Worker> worker_;
-  uint64_t unstored_ = 0;
+  std::vector<Lane> lanes_;
+  uint64_t unstored_ = 0, dropped_ = 0, displaced_ = 0;
 };
 
 }  // namespace linimo::bench

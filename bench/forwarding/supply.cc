@@ -1,8 +1,11 @@
 #include "bench/forwarding/supply.h"
 
+#include <algorithm>
 #include <ctime>
 #include <stdexcept>
 
+#include <fmt/format.h>
+#include <rte_cycles.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -20,9 +23,9 @@ double cpu_time_ns() {
 }
 
 /// A ring, and no cache of what was freed last: what the loop drops must not come back warm.
-rte_mempool* make_pool() {
+rte_mempool* make_pool(uint16_t port_id) {
   rte_mempool* pool =
-      rte_pktmbuf_pool_create_by_ops("supply", Supply::kMbufs - 1, 0, 0,
+      rte_pktmbuf_pool_create_by_ops(fmt::format("supply{}", port_id).c_str(), Supply::kMbufs - 1, 0, 0,
                                      RTE_PKTMBUF_HEADROOM + Supply::kFrameRoom, SOCKET_ID_ANY, "ring_sp_sc");
   if (pool == nullptr)
     throw std::runtime_error(std::string("no memory for frames: ") + rte_strerror(rte_errno));
@@ -31,7 +34,7 @@ rte_mempool* make_pool() {
 
 }  // namespace
 
-Supply::Supply(dpdk::Lane lane) : pool_(make_pool()), ring_(kMbufs), lengths_(kMbufs) {
+Supply::Supply(dpdk::Lane lane) : pool_(make_pool(lane.port_id)), ring_(kMbufs), lengths_(kMbufs) {
   // What rte_eth_rx_burst and rte_eth_tx_burst look up, which drivers fill in when a port starts.
   struct rte_eth_fp_ops& burst_functions = rte_eth_fp_ops[lane.port_id];
   burst_functions.rx_pkt_burst = receive;
@@ -44,18 +47,48 @@ Supply::~Supply() {
   rte_mempool_free(pool_);
 }
 
-void Supply::start(Traffic& traffic, uint64_t unmeasured, uint64_t measured, std::atomic<bool>& running) {
+void Supply::start(Traffic& traffic, const Plan& plan, Meeting& meeting, std::atomic<bool>& running) {
   traffic_ = &traffic;
+  plan_ = plan;
+  meeting_ = &meeting;
   running_ = &running;
-  measure_from_ = delivered_ + unmeasured;
-  stop_at_ = measure_from_ + measured;
+  stage_ = Stage::kFirst;
+  started_at_ = delivered_;
+  mark_ = delivered_ + plan.unmeasured;
   sent_ = 0;
-  running = true;
-  traffic.in_turn_for(unmeasured);
+  traffic.in_turn_for(plan.unmeasured);
   // What the last run left is written anew.
   written_ = delivered_;
   top_up();
   while (written_ != delivered_ + kLead) rewrite(written_++);
+}
+
+/// The next stage, if the others are as far; whether there is anything to deliver.
+bool Supply::at_mark() {
+  if (stage_ == Stage::kFirst) {
+    meeting_->warmed();
+    stage_ = Stage::kWarm;
+  }
+  if (stage_ == Stage::kWarm && meeting_->all_warmed()) {
+    stage_ = Stage::kMeasured;
+    mark_ = delivered_ + plan_.measured;
+    arrivals_ = plan_.arrivals;
+    if (arrivals_ != nullptr) arrivals_->begin(rte_rdtsc());
+    begin_ns_ = cpu_time_ns();
+    return true;
+  }
+  if (stage_ == Stage::kMeasured) {
+    end_ns_ = cpu_time_ns();
+    meeting_->measured();
+    arrivals_ = nullptr;
+    stage_ = Stage::kOver;
+  }
+  if (stage_ == Stage::kOver && meeting_->all_measured()) {
+    *running_ = false;
+    return false;
+  }
+  mark_ = delivered_ + kBurst;
+  return true;
 }
 
 std::span<const uint8_t> Supply::last_sent() const {
@@ -64,8 +97,7 @@ std::span<const uint8_t> Supply::last_sent() const {
 }
 
 Supply::Run Supply::finish() {
-  const auto packets = static_cast<double>(stop_at_ - measure_from_);
-  return {(end_ns_ - begin_ns_) / packets, sent_};
+  return {(end_ns_ - begin_ns_) / static_cast<double>(plan_.measured), delivered_ - started_at_, sent_};
 }
 
 uint16_t Supply::receive(void* supply, rte_mbuf** mbufs, uint16_t wanted) {
@@ -75,6 +107,7 @@ uint16_t Supply::receive(void* supply, rte_mbuf** mbufs, uint16_t wanted) {
 uint16_t Supply::swallow(void* supply, rte_mbuf** mbufs, uint16_t count) {
   auto& self = *static_cast<Supply*>(supply);
   for (uint16_t i = 0; i < count; ++i) self.ring_[self.returned_++ % kMbufs] = mbufs[i];
+  if (self.arrivals_ != nullptr) self.arrivals_->left({mbufs, count}, rte_rdtsc());
   self.last_ = mbufs[count - 1];
   self.sent_ += count;
   return count;
@@ -102,12 +135,12 @@ void Supply::rewrite(uint64_t position) {
 }
 
 uint16_t Supply::deliver(rte_mbuf** mbufs, uint16_t wanted) {
-  if (delivered_ == stop_at_) {
-    end_ns_ = cpu_time_ns();
-    *running_ = false;
-    return 0;
+  if (delivered_ == mark_ && !at_mark()) return 0;
+  if (arrivals_ != nullptr) {
+    wanted =
+        static_cast<uint16_t>(std::min<uint64_t>(arrivals_->due(rte_rdtsc(), wanted), mark_ - delivered_));
+    if (wanted == 0) return 0;
   }
-  if (delivered_ == measure_from_) begin_ns_ = cpu_time_ns();
   if (returned_ < written_ + wanted + kPrefetched) top_up();
   for (uint16_t i = 0; i < wanted; ++i) {
     __builtin_prefetch(ring_[(delivered_ + i) % kMbufs], 1);
@@ -123,6 +156,7 @@ uint16_t Supply::deliver(rte_mbuf** mbufs, uint16_t wanted) {
     mbuf->pkt_len = mbuf->data_len;
     mbufs[i] = mbuf;
   }
+  if (arrivals_ != nullptr) arrivals_->came({mbufs, wanted});
   return wanted;
 }
 

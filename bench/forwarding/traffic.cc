@@ -113,7 +113,7 @@ uint16_t Traffic::write_next(uint8_t* frame) {
   ++next_;
   flow += spec_.first_flow;
   const auto mixed = static_cast<uint32_t>(flow * 0x9e3779b1U);
-  const auto service = static_cast<uint32_t>(uint64_t{mixed} * spec_.services >> 32);
+  const auto service = spec_.first_service + static_cast<uint32_t>(uint64_t{mixed} * spec_.services >> 32);
 
   std::memcpy(frame, headers_.data(), 64);
   if (spec_.v6) std::memcpy(frame + 64, headers_.data() + 64, kHeaderBytes - 64);

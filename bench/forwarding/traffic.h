@@ -37,6 +37,7 @@ struct TrafficSpec {
   bool syn = false;  // else an ACK
   bool for_a_vip = true;
   uint16_t port = 80;
+  uint32_t first_service = 0;
   uint32_t services = 1;  // VIPs, by turns of the flows
   uint64_t flows = 1;
   Order order = Order::kUniform;

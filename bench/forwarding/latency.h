@@ -1,0 +1,33 @@
+// How long packets stay with a loop that is not always busy: from their arrival, whether the loop was ready
+// or not, until they are sent.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bench/forwarding/arrivals.h"
+#include "bench/forwarding/subject.h"
+
+namespace linimo::bench {
+
+/// Packets of a subject, at one rate.
+struct Stays {
+  std::string name;  // of the point
+  std::string load;  // in words
+  double mpps = 0;
+  std::vector<Histogram> rounds;
+};
+
+struct Timed {
+  Subject& subject;
+  std::string name;
+};
+
+/// Each of `loaded` at a low and at a high share of what it can do at most, and the floor at the same rates;
+/// by turns.
+std::vector<Stays> measure_latency(const Timed& floor, std::vector<Timed> loaded, uint32_t rounds);
+
+void print_latency(const std::vector<Stays>& stays);
+std::string json_of(const std::vector<Stays>& stays);
+
+}  // namespace linimo::bench
