@@ -1,6 +1,7 @@
 // Tables and snapshots: populated, built, checked by the control plane and the control thread; looked up by
 // every packet.
 
+#include <cstdlib>
 #include <map>
 #include <random>
 #include <vector>
@@ -9,6 +10,7 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include "dataplane/forward/publication.h"
 #include "maglev/hash.h"
 #include "maglev/snapshot.h"
 
@@ -109,6 +111,28 @@ void validate(benchmark::State& state) {
 }
 BENCHMARK(validate)
     ->Name("snapshot/validate")
+    ->ArgName("services")
+    ->Arg(1)
+    ->Arg(100)
+    ->Unit(benchmark::kMillisecond);
+
+/// What the data plane does with a snapshot on its control thread: copied, validated, made ready for look-ups,
+/// switched to, the one before it released. No worker has to be waited for.
+void publish(benchmark::State& state) {
+  const std::vector<std::byte> bytes = build_snapshot(services(static_cast<uint32_t>(state.range(0))));
+  Publication publication(1, [](size_t size) {
+    constexpr size_t kLine = 64;
+    return Generation::Memory(
+        static_cast<std::byte*>(std::aligned_alloc(kLine, (size + kLine - 1) / kLine * kLine)), std::free);
+  });
+  for (auto _ : state) {
+    if (const auto published = publication.publish(bytes, {}, 0); !published)
+      state.SkipWithError(published.error().c_str());
+  }
+  state.SetLabel(size_of(bytes));
+}
+BENCHMARK(publish)
+    ->Name("snapshot/publish")
     ->ArgName("services")
     ->Arg(1)
     ->Arg(100)
