@@ -1,4 +1,4 @@
-"""Which plots there are, and those of the forwarding benchmark."""
+"""Which plots there are, and those of what a packet costs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from . import fleet_plots
+from . import fleet_plots, latency_plots
 from .svg import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, WIDTH, axis, legend, nice_top, page, text, y
 
 
@@ -16,6 +16,7 @@ def draw(parts: dict[str, Any], folder: Path) -> list[Path]:
     if "forwarding" in parts:
         points = parts["forwarding"]["points"]
         drawings |= {"cost_over_flows.svg": cost_over_flows(points), "cost_by_stage.svg": cost_by_stage(points)}
+        drawings |= latency_plots.draw(parts["forwarding"]["latency"])
     if "fleet" in parts:
         drawings |= fleet_plots.draw(parts["fleet"])
     files = []

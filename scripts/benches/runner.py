@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab import hugepages
 
-from . import plots, testpmd
+from . import plots, targets, testpmd
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench"
@@ -26,7 +26,9 @@ COMMANDS: dict[str, list[str]] = {
               "--benchmark_enable_random_interleaving=true", "--benchmark_report_aggregates_only=true",
               "--benchmark_out="],
     "fleet": ["--json"],
+    "memif": ["--seconds", "6", "--json"],
 }
+MODULES = {"memif"}  # that are no programs of build/bench, but run from here
 
 
 def say(text: str) -> None:
@@ -39,7 +41,8 @@ def command(name: str, given: list[str]) -> list[str]:
     if given and name in ("forwarding", "micro"):  # which points: that is then the caller's to say
         arguments = []
     out = [last + file] if last.endswith("=") else [last, file]
-    return [str(OUT / name), *arguments, *given, *out]
+    program = [sys.executable, "-m", f"benches.{name}"] if name in MODULES else [str(OUT / name)]
+    return [*program, *arguments, *given, *out]
 
 
 def run(name: str, given: list[str]) -> bool:
@@ -67,15 +70,20 @@ def compare_floor() -> None:
     (OUT / "testpmd.json").write_text(json.dumps({"macswap_ns": round(own, 2), "macswap_mpps": round(mpps, 2)}) + "\n")
 
 
-def gather() -> None:
+def gather(names: list[str]) -> None:
     parts = {}
     for name in [*COMMANDS, "testpmd"]:
         file = OUT / f"{name}.json"
         if file.exists():
             parts[name] = json.loads(file.read_text())
-    (OUT / "results.json").write_text(json.dumps(parts, indent=1) + "\n")
+    rows = targets.of(parts)
+    results = parts | {"targets": targets.as_json(rows)}
+    (OUT / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (OUT / "targets.md").write_text(targets.table(rows) + "\n")
     drawn = plots.draw(parts, OUT)
-    say("written: " + ", ".join(str(file.relative_to(ROOT)) for file in [OUT / "results.json", *drawn]))
+    print("\n" + targets.table([row for row in rows if row.part in names]))
+    written = [OUT / "results.json", OUT / "targets.md", *drawn]
+    say("written: " + ", ".join(str(file.relative_to(ROOT)) for file in written))
 
 
 def main() -> int:
@@ -92,7 +100,7 @@ def main() -> int:
         passed = [run(name, given) for name in names or COMMANDS]
     finally:
         hugepages.put_back(RECORD, say)
-    gather()
+    gather(names or list(COMMANDS))
     return 0 if all(passed) else 1
 
 

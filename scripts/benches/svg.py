@@ -15,8 +15,10 @@ def y(value: float, top: float) -> float:
 
 
 def nice_top(value: float) -> float:
-    step = 10 ** math.floor(math.log10(value))
-    return math.ceil(value / step * 2) / 2 * step
+    """Not below the value, and a fifth of it is a round number."""
+    fifth = value / 5
+    step = 10 ** math.floor(math.log10(fifth))
+    return 5 * step * next(factor for factor in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if factor * step >= fifth * 0.9999)
 
 
 def axis(top: float, label: str) -> str:

@@ -1,0 +1,71 @@
+"""What is to be reached, and whether it is: gathered from what the benchmarks wrote."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# Of Google Benchmark's programs: (benchmark, counter or time) -> (words, limit).
+MICRO: list[tuple[str, str, str, float]] = [
+    ("connections/memory/flows:1000000", "bytes_per_flow", "bytes a tracked flow, a table full to 0.1 % failed inserts",
+     12),
+    ("connections/memory/flows:1000000", "bytes_per_flow_made_for", "bytes a flow that the table is made for", 12),
+    ("table/populate/slots:65537/backends:1000", "cpu_time", "ms to populate 65,537 slots with 1000 backends", 0.8),
+    ("table/populate/slots:655373/backends:1000", "cpu_time", "ms to populate 655,373 slots with 1000 backends", 12),
+]
+
+
+@dataclass
+class Row:
+    part: str
+    subject: str
+    what: str
+    limit: float
+    value: float
+    holds: bool
+
+    def verdict(self) -> str:
+        if self.holds:
+            return "reached"
+        return "missed" if not self.limit else f"missed by {abs(self.value / self.limit - 1):.0%}"
+
+
+def of(parts: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for point in parts.get("forwarding", {}).get("points", []):
+        rows += [Row("forwarding", point["name"], target["what"], target["limit"], target["value"], target["holds"])
+                 for target in point["targets"]]
+    if "micro" in parts:
+        rows += of_micro(parts["micro"]["benchmarks"])
+    for scenario in parts.get("fleet", {}).get("scenarios", []):
+        full, adaptive = (scenario["modes"][mode]["broken_ppm"] for mode in ("full", "adaptive"))
+        limit = 2.0 if scenario["nodes_change"] else 1.0
+        # Where full tracking breaks none, neither may adaptive.
+        times = adaptive / full if full else (0.0 if not adaptive else float(adaptive))
+        rows.append(Row("fleet", scenario["name"], "times as many connections broken by adaptive as by full", limit,
+                        times, scenario["target_holds"]))
+    return rows
+
+
+def of_micro(benchmarks: list[dict[str, Any]]) -> list[Row]:
+    rows = []
+    for name, key, words, limit in MICRO:
+        values = [run[key] for run in benchmarks if run.get("run_name", run["name"]).startswith(name)
+                  and run.get("aggregate_name", "median") == "median"]
+        if values:
+            rows.append(Row("micro", name, words, limit, values[0], values[0] <= limit))
+    return rows
+
+
+def as_json(rows: list[Row]) -> list[dict[str, Any]]:
+    return [asdict(row) | {"verdict": row.verdict()} for row in rows]
+
+
+def table(rows: list[Row]) -> str:
+    """As Markdown, which a terminal shows well enough."""
+    width = max((len(row.subject) for row in rows), default=0)
+    lines = [f"| {'':{width}} |  measured | at most | |", f"|{'-' * (width + 2)}|---|---|---|"]
+    for row in rows:
+        limit = f"{row.limit:g}" if "as fast as" not in row.what else f"at least {row.limit:g}"
+        lines.append(f"| {row.subject:{width}} | {row.value:.2f} {row.what} | {limit} | {row.verdict()} |")
+    return "\n".join(lines)
