@@ -68,14 +68,14 @@ class Backend:
         self.folder = folder
         self._files = files
         self.decap_program = decap_program
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def address(self, family: int = 4) -> str:
         return backend_address(self.number, family)
 
     def start(self) -> None:
         """Returns at once; wait_ready() says when it serves, so that several start side by side."""
-        self.box.run([str(self.decap_program), "attach", "eth0"])
+        self.begin_tunnel()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.start_nginx()
 
@@ -84,7 +84,7 @@ class Backend:
         config.write_text(_CONFIG.format(folder=self.folder, files=self._files,
                                          ipv4=self.address(4), ipv6=self.address(6)))
         with open(self.folder / "nginx.log", "ab") as log:
-            self._process = self.box.spawn(["nginx", "-c", str(config), "-e", str(self.folder / "error.log"),
+            self.process = self.box.spawn(["nginx", "-c", str(config), "-e", str(self.folder / "error.log"),
                                             "-g", "daemon off;"], log)
 
     def wait_ready(self) -> None:
@@ -92,10 +92,10 @@ class Backend:
 
     def kill_nginx(self) -> None:
         """As a crash would: master and worker at once, without goodbye to any connection."""
-        assert self._process
+        assert self.process
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def ask_to_drain(self, wish: bool = True) -> None:
         """What it answers to the health check from now on; it serves as before."""
@@ -110,6 +110,13 @@ class Backend:
     def plug_in(self) -> None:
         self._router.run(["ip", "link", "set", f"b{self.number}", "master", "fabric"])
 
+    def begin_tunnel(self) -> None:
+        self.box.run([str(self.decap_program), "attach", "eth0"])
+
+    def end_tunnel(self) -> None:
+        """It does not take the tunnel off any more; on its own address it serves as before."""
+        self.box.run([str(self.decap_program), "detach", "eth0"])
+
     def connections(self) -> int:
         """TCP connections from clients that it holds, opening ones included."""
         sockets = self.box.run(["ss", "-Htn", "state", "connected", "exclude", "time-wait", "sport", "80"]).stdout
@@ -120,7 +127,7 @@ class Backend:
             return v6.connect_ex(("::1", 80)) == 0 and v4.connect_ex(("127.0.0.1", 80)) == 0
 
     def _check_alive(self) -> None:
-        if self._process and self._process.poll() is not None:
+        if self.process and self.process.poll() is not None:
             logs = "".join(path.read_text() for path in (self.folder / "nginx.log", self.folder / "error.log")
                            if path.exists())
             raise RuntimeError(f"nginx of {self.box.name} ended: {logs.strip()}")

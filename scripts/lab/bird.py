@@ -50,14 +50,21 @@ class Bird:
 
     def start(self, config: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / "bird.conf"
-        file.write_text(config)
-        with open(self.folder / "bird.log", "ab") as log:
-            self.process = self.box.spawn(["bird", "-f", "-c", str(file), "-s", str(self.socket)], log)
-        wait_until(self._answers, f"BIRD of {self.box.name} answers", alive=self._check_alive)
+        self._config.write_text(config)
+        self.again()
 
     def again(self) -> None:
-        self.start((self.folder / "bird.conf").read_text())
+        self.spawn()
+        wait_until(self._answers, f"BIRD of {self.box.name} answers", alive=self._check_alive)
+
+    def spawn(self) -> None:
+        """By the configuration that it had. Returns at once."""
+        with open(self.folder / "bird.log", "ab") as log:
+            self.process = self.box.spawn(["bird", "-f", "-c", str(self._config), "-s", str(self.socket)], log)
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / "bird.conf"
 
     def kill(self) -> None:
         assert self.process

@@ -11,8 +11,9 @@ import time
 
 from .check import Check
 from .client import Load
+from .judge import run_scenarios
 from .lab import Lab, say_on_stderr
-from .scenarios import SCENARIOS, run_scenario
+from .scenarios import SCENARIOS
 from .table import Table, next_steps
 from .topology import CLIENT, VIP
 from .wait import wait_until
@@ -32,16 +33,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="cores that forward (default: 1)")
     parser.add_argument("--check", action="store_true",
                         help="no table: check that it works, print one JSON object, exit 0 only if all of it held")
-    parser.add_argument("--scenario", choices=list(SCENARIOS), help="with --check: something breaks under traffic, with BIRD "
-                        "and BGP in between; one JSON object says what that cost and how long it took")
+    parser.add_argument("--scenario", nargs="+", choices=[*SCENARIOS, "all"], metavar="NAME",
+                        help="with --check: something breaks under traffic, with BIRD and BGP in between; one JSON object "
+                        f"each says what that cost and how long it took. NAME: {', '.join(SCENARIOS)}, all")
     parser.add_argument("--keep", action="store_true", help="leave it running at the end; `scripts/demo down` removes it")
     parser.add_argument("--name", default="linimo", help="prefix of all it makes, so that several fit (default: linimo)")
     parser.add_argument("--only-parse", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.scenario and not options.check:
         parser.error("--scenario goes with --check")
-    if options.scenario and options.engine == "xdp":
-        parser.error("the scenarios are about engine dpdk: of it a death is the harder")
+    if options.scenario and (options.engine != "auto" or options.keep):
+        parser.error("a scenario has engines of its own, and keeps nothing")
     return options
 
 
@@ -57,8 +59,10 @@ def main() -> int:
         lab.close()
         return 0
     try:
+        if options.scenario:
+            return scenarios(options)
         with lab:
-            code = scenario(lab, options) if options.scenario else run(lab, options)
+            code = run(lab, options)
             if options.keep:
                 lab.leave()
             return code
@@ -72,13 +76,16 @@ def main() -> int:
         return 130 if options.check else 0
 
 
-def scenario(lab: Lab, options: argparse.Namespace) -> int:
-    lab.node.config.engine = "dpdk"
-    report = run_scenario(options.scenario, lab, say_on_stderr)
-    for problem in report["problems"]:
-        say_on_stderr(f"FAILED {problem}")
-    print(json.dumps(report), flush=True)
-    return 1 if report["problems"] else 0
+def scenarios(options: argparse.Namespace) -> int:
+    """Exit code 0 only if all of them held."""
+    names = list(SCENARIOS) if "all" in options.scenario else list(dict.fromkeys(options.scenario))
+    held = True
+    for report in run_scenarios(names, options.name, say_on_stderr):
+        for problem in report["problems"]:
+            held = False
+            say_on_stderr(f"FAILED {report['scenario']}: {problem}")
+        print(json.dumps(report), flush=True)
+    return 0 if held else 1
 
 
 def run(lab: Lab, options: argparse.Namespace) -> int:

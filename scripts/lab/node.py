@@ -45,10 +45,14 @@ class Node:
 
     def start_dataplane(self) -> None:
         before = self._dataplane_socket()
-        self.dataplane = self._start(self.dataplane_program)
+        self.spawn_dataplane()
         wait_until(lambda: self._dataplane_socket() not in (None, before)
                    and (not self.config.takes_netdev or self.has_link("linimo0")),
                    "the data plane opens its socket and, with dpdk, linimo0", 30, alive=self.check_alive)
+
+    def spawn_dataplane(self) -> None:
+        """Returns at once."""
+        self.dataplane = self._start(self.dataplane_program)
 
     def start_controlplane(self) -> None:
         self.controlplane = self._start(self._controlplane_program)
@@ -107,6 +111,11 @@ class Node:
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.box.run([str(self.cli_program), "--socket", str(self.config.runtime_dir / "control.sock"),
                              *arguments], check)
+
+    def ask(self, path: str) -> Any:
+        """What the API answers to a GET."""
+        return json.loads(self.box.run(["curl", "-sS", "--unix-socket", str(self.config.runtime_dir / "control.sock"),
+                                        f"http://linimo{path}"]).stdout)
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.cli("status", "-o", "json").stdout)
