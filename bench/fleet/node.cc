@@ -75,7 +75,7 @@ uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
   if (entry != nullptr) target = generation.target_of(ConnectionTable::backend_id(entry));
   if (target != nullptr && target->pool == service.pool && target->alive) {
     const auto kind = packet.ends ? ConnectionTable::Packet::kFin : ConnectionTable::Packet::kOther;
-    ConnectionTable::touch(entry, kind, now_s);
+    table.connections.touch(entry, kind, now_s);
   } else {
     target = current;
     if (service.unsettled != nullptr && !packet.begins) {
@@ -83,7 +83,7 @@ uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
       if (base != LINIMO_NO_BACKEND && service.targets[base].alive) target = service.targets + base;
     }
     if (entry != nullptr) {
-      ConnectionTable::redirect(entry, target->backend_id);
+      table.connections.redirect(entry, target->backend_id);
     } else if (!table.connections.insert(packet.hash, service.tracking_key, target->backend_id, now_s)) {
       ++table.counts.unstored;
     }

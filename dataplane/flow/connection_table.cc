@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <new>
 
 namespace linimo {
 namespace {
@@ -28,7 +29,10 @@ ConnectionTable::ConnectionTable(uint64_t flows, std::span<std::byte> memory)
     : words_(reinterpret_cast<uint64_t*>(memory.data())),
       bucket_mask_(bucket_count(flows) - 1),
       bucket_shift_(static_cast<uint32_t>(64 - std::countr_one(bucket_mask_))),
-      per_service_(LINIMO_MAX_SERVICES) {}
+      per_service_(LINIMO_MAX_SERVICES),
+      connections_(static_cast<uint32_t*>(std::calloc(LINIMO_MAX_BACKEND_IDS, sizeof(uint32_t)))) {
+  if (!connections_) throw std::bad_alloc();
+}
 
 ConnectionTable::Wanted ConnectionTable::wanted(uint64_t hash, uint32_t service_id) const {
   const uint64_t first = first_bucket(hash);
@@ -86,6 +90,7 @@ void ConnectionTable::touch(Entry entry, Packet packet, uint32_t now_s) {
   State next = state;
   if (packet == Packet::kFin) {
     next = kClosing;
+    if (state != kClosing) --connections_[backend_id(entry)];
   } else if (state == kEmbryonic && age != 0) {
     next = kEstablished;
   }
@@ -94,8 +99,12 @@ void ConnectionTable::touch(Entry entry, Packet packet, uint32_t now_s) {
   store(entry, (word & ~(kStampMask << kStampShift | kStateMask)) | stamp << kStampShift | next);
 }
 
-void ConnectionTable::redirect(Entry entry, uint32_t backend_id) {
-  store(entry, (*entry & ~(kBackendMask << kBackendShift)) | uint64_t{backend_id} << kBackendShift);
+void ConnectionTable::redirect(Entry entry, uint32_t to) {
+  if (state_of(*entry) != kClosing) {
+    --connections_[backend_id(entry)];
+    ++connections_[to];
+  }
+  store(entry, (*entry & ~(kBackendMask << kBackendShift)) | uint64_t{to} << kBackendShift);
 }
 
 uint32_t ConnectionTable::used(uint64_t index) const {
@@ -170,12 +179,14 @@ bool ConnectionTable::insert(uint64_t hash, const Service& service, uint32_t bac
   store(entry,
         at.flow | uint64_t{backend_id} << kBackendShift | (now_s & kStampMask) << kStampShift | kEmbryonic);
   ++entries_;
+  ++connections_[backend_id];
   if (per_service_[service.id]++ == 0) ++services_holding_;
   return true;
 }
 
 void ConnectionTable::clear(Entry entry) {
   const uint32_t service = service_of(*entry);
+  if (state_of(*entry) != kClosing) --connections_[backend_id(entry)];
   store(entry, 0);
   --entries_;
   if (--per_service_[service] == 0) --services_holding_;

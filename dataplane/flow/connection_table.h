@@ -28,6 +28,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <span>
@@ -68,10 +69,10 @@ class ConnectionTable {
   }
 
   /// Notes that a packet followed the entry. Writes at most once a second.
-  static void touch(Entry entry, Packet packet, uint32_t now_s);
+  void touch(Entry entry, Packet packet, uint32_t now_s);
 
-  /// The flow goes to another backend from now on.
-  static void redirect(Entry entry, uint32_t backend_id);
+  /// The flow goes to backend `to` from now on.
+  void redirect(Entry entry, uint32_t to);
 
   /// Makes an embryonic entry; false: there was no place that the flow may take.
   bool insert(uint64_t hash, const Service& service, uint32_t backend_id, uint32_t now_s);
@@ -82,6 +83,9 @@ class ConnectionTable {
 
   uint64_t entries() const { return entries_; }
   uint64_t entries_of(uint32_t service_id) const { return per_service_[service_id]; }
+  /// Entries of a backend but those that a FIN has closed. What has expired counts until its place is needed,
+  /// or the sweep comes round.
+  uint32_t connections_of(uint32_t backend_id) const { return connections_[backend_id]; }
   uint64_t capacity() const { return (bucket_mask_ + 1) * kBucketEntries; }
   uint64_t buckets() const { return bucket_mask_ + 1; }
 
@@ -121,6 +125,10 @@ class ConnectionTable {
     const uint32_t limit = state_of(word) == kClosing && timeout_s > kClosing_s ? kClosing_s : timeout_s;
     return age_of(word, now_s) > limit;
   }
+  struct Free {
+    void operator()(uint32_t* counts) const { std::free(counts); }
+  };
+
   Entry find_in(uint64_t index, uint64_t flow) const;
   uint32_t used(uint64_t index) const;
   Entry place_for(const Wanted& at, const Service& service, uint32_t now_s);
@@ -133,6 +141,7 @@ class ConnectionTable {
   uint64_t entries_ = 0;
   uint32_t services_holding_ = 0;
   std::vector<uint64_t> per_service_;
+  std::unique_ptr<uint32_t[], Free> connections_;  // by backend id; pages of no id in use are never touched
 };
 
 }  // namespace linimo

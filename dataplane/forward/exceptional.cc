@@ -1,8 +1,9 @@
-// The packet path's rare turns: ICMP, fragments, QUIC's server ids, replies. Kept out of pipeline.cc, and
-// cold, so that what nearly every packet does stays close together.
+// The packet path's rare turns: ICMP, fragments, QUIC's server ids, schedulers, replies. Kept out of
+// pipeline.cc, and cold, so that what nearly every packet does stays close together.
 
 #include <algorithm>
 
+#include <netinet/in.h>
 #include <rte_mbuf.h>
 
 #include "dataplane/forward/pipeline.h"
@@ -116,6 +117,17 @@ LINIMO_COLD const Target* Pipeline::named_target(const Generation& generation, c
       packet::quic_server_id(packet.frame, packet.flow, service.server_id_offset, service.server_id_length);
   const Target* target = id ? generation.target_of_server_id(service, *id) : nullptr;
   return target != nullptr && target->alive ? target : nullptr;
+}
+
+// Where a packet of an unknown flow goes, if that can be stored, of a service whose scheduler keeps state.
+// What does not begin a flow in sight, such as a packet of a connection that another node has begun, stays
+// with the table's answer, which all nodes share.
+const Target* Pipeline::scheduled(const Packet& packet) {
+  const ServiceView& service = *packet.service;
+  const uint8_t flags = packet.flow.tcp_flags & (packet::kTcpSyn | packet::kTcpAck);
+  if (packet.flow.protocol == IPPROTO_TCP && flags != packet::kTcpSyn) return packet.target;
+  const linimo_slot member = scheduler_.next(*service.schedule, service.tracking_key.id, packet.hash);
+  return member == LINIMO_NO_BACKEND ? packet.target : service.targets + member;
 }
 
 LINIMO_COLD void Pipeline::remember_datagram(const Generation& generation, const Packet& packet) {

@@ -81,10 +81,15 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
   swept_services_.resize(LINIMO_MAX_SERVICES);
   for (const linimo_service& service : view.services()) {
     const linimo_pool& pool = view.pools()[service.pool];
+    if (keeps_state(service.scheduler)) {
+      schedules_.push_back(std::make_unique<Schedule>(static_cast<linimo_scheduler>(service.scheduler),
+                                                      view.backends(pool), view.slots(pool)));
+    }
     services_.push_back(
         {.slots = view.slots(pool).data(),
          .targets = targets_.data() + pool.backend_first,
          .unsettled = service.tracking == LINIMO_TRACKING_ADAPTIVE ? unsettled_[service.pool].get() : nullptr,
+         .schedule = keeps_state(service.scheduler) ? schedules_.back().get() : nullptr,
          .table_size = pool.table_size,
          .pool = service.pool,
          .tracking_key = {service.id, service.idle_timeout_s},

@@ -16,6 +16,7 @@
 
 #include "dataplane/flow/connection_table.h"
 #include "dataplane/flow/unsettled_slots.h"
+#include "dataplane/forward/scheduler.h"
 #include "dataplane/forward/service_table.h"
 #include "dataplane/forward/suspect_sources.h"
 #include "dataplane/forward/vip_table.h"
@@ -38,6 +39,7 @@ struct ServiceView {
   const linimo_slot* slots;
   const Target* targets;      // of the pool
   UnsettledSlots* unsettled;  // of the pool, if the service tracks adaptively; null: all slots are settled
+  const Schedule* schedule;   // of its new flows; null: the table says where they go
   uint32_t table_size;
   uint32_t pool;
   ConnectionTable::Service tracking_key;
@@ -154,6 +156,7 @@ class Generation {
   ServiceTable exact_;
   SuspectSources suspects_;
   std::vector<std::unique_ptr<UnsettledSlots>> unsettled_;  // by pool; null where all are settled
+  std::vector<std::unique_ptr<const Schedule>> schedules_;
   std::vector<ServiceView> services_;
   std::vector<SourceView> sources_;
   std::span<Target> targets_;

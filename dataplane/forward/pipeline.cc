@@ -30,7 +30,8 @@ Pipeline::Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops
       own_(own),
       connections_(flows[own].connections),
       fragments_(flows[own].fragments),
-      counters_(counters) {}
+      counters_(counters),
+      scheduler_(connections_) {}
 
 // Each stage runs over the whole burst and asks the memory for what the next will read, so that the misses of
 // up to 64 packets overlap instead of following one another.
@@ -229,8 +230,8 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
       // RST only looks up: a forged one must not be able to shorten or lengthen anything.
       if (!rst) {
         const bool fin = packet.flow.tcp_flags & packet::kTcpFin;
-        ConnectionTable::touch(entry, fin ? ConnectionTable::Packet::kFin : ConnectionTable::Packet::kOther,
-                               now_s);
+        connections_.touch(entry, fin ? ConnectionTable::Packet::kFin : ConnectionTable::Packet::kOther,
+                           now_s);
       }
     }
   }
@@ -242,10 +243,12 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
       if (packet.target == nullptr) return no_backend(generation, packet, out);
     }
     if (entry != nullptr) {
-      ConnectionTable::redirect(entry, packet.target->backend_id);
+      connections_.redirect(entry, packet.target->backend_id);
     } else if (packet.tracked && !rst) {
       // No room is no reason to drop: the flow's next packet will take the same slot.
-      if (connections_.insert(packet.hash, service.tracking_key, packet.target->backend_id, now_s)) {
+      const Target* target = service.schedule == nullptr || named ? packet.target : scheduled(packet);
+      if (connections_.insert(packet.hash, service.tracking_key, target->backend_id, now_s)) {
+        packet.target = target;
         count(counters_.services[service.tracking_key.id].new_flows);
         count(counters_.backends[packet.target->backend_id].new_flows);
       } else {

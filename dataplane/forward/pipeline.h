@@ -19,6 +19,7 @@
 #include "dataplane/forward/held_fragments.h"
 #include "dataplane/forward/next_hop.h"
 #include "dataplane/forward/reply_limit.h"
+#include "dataplane/forward/scheduler.h"
 #include "dataplane/packet/parse.h"
 #include "maglev/counters.h"
 
@@ -109,6 +110,7 @@ class Pipeline {
   const Target* target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const;
   bool choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
   bool recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
+  const Target* scheduled(const Packet& packet);
   void send(const Generation& generation, const Packet& packet, BurstOutput& out);
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
   void undeliverable(rte_mbuf* mbuf, NextHop::State why);
@@ -135,6 +137,7 @@ class Pipeline {
   WorkerCounters& counters_;
   uint32_t in_port_ = 0;  // of the burst that is being run
   uint64_t now_ms_ = 0;
+  Scheduler scheduler_;
   ReplyLimit echo_limit_, too_big_limit_, reject_limit_;
   HeldFragments held_;
   bool settling_ = false;

@@ -44,8 +44,33 @@ TEST_F(ConnectionTableTest, RemembersTheBackend) {
   ASSERT_NE(entry, nullptr);
   EXPECT_EQ(ConnectionTable::backend_id(entry), 262143U);
   EXPECT_EQ(table.find(flow, kDns, 10), nullptr);
-  ConnectionTable::redirect(entry, 7);
+  table.redirect(entry, 7);
   EXPECT_EQ(ConnectionTable::backend_id(table.find(flow, kWeb, 10)), 7U);
+}
+
+// What a scheduler asks for: flows by backend, of all services, but those that have said FIN.
+TEST_F(ConnectionTableTest, CountsTheConnectionsOfEachBackend) {
+  auto& table = make(1000);
+  const auto counts = [&] { return std::vector{table.connections_of(7), table.connections_of(8)}; };
+  const uint64_t flow = hash();
+  table.insert(flow, kWeb, 7, 0);
+  table.insert(hash(), kDns, 7, 0);
+  const auto entry = table.find(flow, kWeb, 0);
+  EXPECT_EQ(counts(), (std::vector{2U, 0U}));
+  table.redirect(entry, 8);
+  EXPECT_EQ(counts(), (std::vector{1U, 1U}));
+  for (const uint32_t now : {1U, 2U, 3U}) table.touch(entry, ConnectionTable::Packet::kFin, now);
+  EXPECT_EQ(counts(), (std::vector{1U, 0U})) << "closed once";
+  table.redirect(entry, 7);
+  EXPECT_EQ(counts(), (std::vector{1U, 0U})) << "and for good";
+  ASSERT_TRUE(table.insert(flow, kWeb, 8, 100)) << "in place of the expired one";
+  EXPECT_EQ(counts(), (std::vector{1U, 1U}));
+
+  std::vector<SweptService> services(LINIMO_MAX_SERVICES);
+  services[kWeb.id] = {900, true};
+  services[kDns.id] = {60, false};
+  table.sweep(table.buckets(), services, 100, census_);
+  EXPECT_EQ(counts(), (std::vector{0U, 1U})) << "what expired is gone";
 }
 
 // An entry lives for the idle timeout after its last packet, not after its first.
@@ -53,7 +78,7 @@ TEST_F(ConnectionTableTest, ExpiresAfterTheIdleTimeout) {
   auto& table = make(1000);
   const uint64_t flow = hash();
   table.insert(flow, kWeb, 1, 100);
-  ConnectionTable::touch(table.find(flow, kWeb, 800), ConnectionTable::Packet::kOther, 800);
+  table.touch(table.find(flow, kWeb, 800), ConnectionTable::Packet::kOther, 800);
   EXPECT_NE(table.find(flow, kWeb, 1700), nullptr);
   EXPECT_EQ(table.find(flow, kWeb, 1701), nullptr);
 }
@@ -63,9 +88,9 @@ TEST_F(ConnectionTableTest, FinShortensTo60Seconds) {
   auto& table = make(1000);
   const uint64_t flow = hash();
   table.insert(flow, kWeb, 1, 100);
-  ConnectionTable::touch(table.find(flow, kWeb, 101), ConnectionTable::Packet::kFin, 101);
+  table.touch(table.find(flow, kWeb, 101), ConnectionTable::Packet::kFin, 101);
   EXPECT_NE(table.find(flow, kWeb, 161), nullptr);
-  ConnectionTable::touch(table.find(flow, kWeb, 161), ConnectionTable::Packet::kOther, 161);
+  table.touch(table.find(flow, kWeb, 161), ConnectionTable::Packet::kOther, 161);
   EXPECT_NE(table.find(flow, kWeb, 221), nullptr);
   EXPECT_EQ(table.find(flow, kWeb, 222), nullptr);
 }
@@ -167,7 +192,7 @@ TEST_F(ConnectionTableTest, FloodTakesNothingFromOthers) {
     for (const uint64_t flow : others) {
       const auto entry = table.find(flow, kDns, now);
       ASSERT_NE(entry, nullptr) << now;
-      ConnectionTable::touch(entry, ConnectionTable::Packet::kOther, now);
+      table.touch(entry, ConnectionTable::Packet::kOther, now);
     }
     for (uint32_t i = 0; i < 5000; ++i) stored_late += table.insert(hash(), kWeb, 1, now) && now > 140;
   }
@@ -193,7 +218,7 @@ TEST_F(ConnectionTableTest, EmbryonicEntriesGoFirst) {
   for (uint32_t i = 0; i < 20; ++i) {
     const uint64_t flow = hash();
     ASSERT_TRUE(table.insert(flow, kWeb, 1, 100));
-    ConnectionTable::touch(table.find(flow, kWeb, 102), ConnectionTable::Packet::kOther, 102);
+    table.touch(table.find(flow, kWeb, 102), ConnectionTable::Packet::kOther, 102);
     established.push_back(flow);
   }
   for (uint32_t now = 110; now < 150; now += 4) {
