@@ -1,12 +1,12 @@
 #include "controlplane/controller.h"
 
 #include <algorithm>
-#include <cstring>
 #include <ctime>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "controlplane/changes.h"
 #include "controlplane/log.h"
 
 namespace linimo {
@@ -45,22 +45,6 @@ std::filesystem::path drain_file(const NodeConfig& node) {
 
 }  // namespace
 
-std::vector<std::string> restart_differences(const NodeConfig& running, const NodeConfig& wanted) {
-  std::vector<std::string> keys;
-  const auto compare = [&](const char* key, const auto& a, const auto& b) {
-    if (!(a == b)) keys.emplace_back(key);
-  };
-  compare("interfaces", running.interfaces, wanted.interfaces);
-  compare("engine", running.engine, wanted.engine);
-  compare("workers", running.workers, wanted.workers);
-  compare("cores", running.cores, wanted.cores);
-  compare("idle", running.idle, wanted.idle);
-  compare("flows_per_worker", running.flows_per_worker, wanted.flows_per_worker);
-  compare("xdp_mode", running.xdp_mode, wanted.xdp_mode);
-  compare("runtime_dir", running.runtime_dir, wanted.runtime_dir);
-  return keys;
-}
-
 Controller::Controller(boost::asio::io_context& io, Config config, Prober& prober)
     : config_(std::move(config)),
       running_node_(config_.node),
@@ -68,9 +52,9 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
           io, prober, [this](const HealthMonitor::Change& change) { on_health_change(change); },
           [this] {
             log_info("health known", {{"checks", monitor_.checks()}});
-            evaluate_after(milliseconds(0));
+            evaluate_after(milliseconds(0), "start");
           }),
-      link_(io, config_.node.dataplane_socket(), *this),
+      publisher_(io, config_.node.dataplane_socket(), *this),
       evaluation_(io),
       drain_look_(io),
       announcer_(io, config_.node.runtime_dir, [this] { return announce_facts(); }),
@@ -88,7 +72,7 @@ void Controller::start() {
     log_error("drains not read: who was drained gets new flows again",
               {{"file", file.string()}, {"why", loaded.error()}});
   }
-  link_.start();
+  publisher_.start();
   watch_drains();
   announcer_.configure(config_.announce);
 }
@@ -102,26 +86,13 @@ void Controller::begin_checks() {
   inherit_live_states();
 }
 
-/// Taken apart only when somebody asks: after most generations nobody does.
-const LiveTables& Controller::live() {
-  if (!live_is_read_) {
-    if (auto read = read_live_tables(std::move(live_.bytes))) live_ = std::move(*read);
-    live_is_read_ = true;
-  }
-  return live_;
-}
-
 void Controller::inherit_live_states() {
   planner_.all_changed();
-  std::map<BackendKey, HealthState> states;
-  for (const auto& [key, backend] : live().backends) {
-    states[key] = backend.state == LINIMO_BACKEND_DOWN ? HealthState::kDown : HealthState::kUp;
-  }
-  monitor_.inherit(states);
+  monitor_.inherit(standings_in(publisher_.live(), config_));
 }
 
 tl::expected<void, std::string> Controller::hold_ids(const Config& config) {
-  if (auto held = ids_.hold(config, live(), Clock::now()); !held) return held;
+  if (auto held = ids_.hold(config, publisher_.live(), Clock::now()); !held) return held;
   planner_.all_changed();
   // Written down before anybody relies on them.
   if (auto saved = ids_.save(id_file(config_.node)); !saved) {
@@ -130,7 +101,7 @@ tl::expected<void, std::string> Controller::hold_ids(const Config& config) {
   return {};
 }
 
-tl::expected<void, std::string> Controller::reload(std::string_view why) {
+tl::expected<void, std::string> Controller::reload(std::string_view by) {
   auto loaded = load_config(config_.file);
   if (loaded) {
     if (auto held = hold_ids(*loaded); !held) {
@@ -139,25 +110,27 @@ tl::expected<void, std::string> Controller::reload(std::string_view why) {
   }
   if (!loaded) {
     last_error_ = loaded.error();
-    log_error("configuration refused, the running one stays", {{"trigger", why}, {"why", loaded.error()}});
+    log_error("configuration refused, the running one stays",
+              {{"by", by}, {"revision", config_.revision}, {"why", loaded.error()}});
     return tl::unexpected(loaded.error());
   }
   if (loaded->hash_seed != config_.hash_seed) {
-    log_warning("hash seed changed: flows that are open are chosen for anew", {{"trigger", why}});
+    log_warning("hash seed changed: flows that are open are chosen for anew", {{"by", by}});
   }
   // The sockets and files of this process stay where they are until it starts again.
   const NodeConfig wanted = loaded->node;
   loaded->node.runtime_dir = config_.node.runtime_dir;
+  const std::string changes = config_changes(config_, *loaded);
   config_ = std::move(*loaded);
   ids_to_release_ = true;
   if (drains_.keep_those_of(config_)) save_drains();
   restart_needed_ = restart_differences(running_node_, wanted);
   loaded_at_ = time_text();
   last_error_.reset();
-  log_info("configuration loaded", {{"trigger", why},
+  log_info("configuration loaded", {{"by", by},
                                     {"file", config_.file.string()},
-                                    {"pools", config_.pools.size()},
-                                    {"services", config_.services.size()}});
+                                    {"revision", config_.revision},
+                                    {"changes", changes.empty() ? "none" : changes}});
   if (!restart_needed_.empty()) {
     log_warning("changes in [node] wait for a restart of the data plane",
                 {{"keys", joined(restart_needed_)}});
@@ -167,7 +140,7 @@ tl::expected<void, std::string> Controller::reload(std::string_view why) {
     inherit_live_states();
   }
   announcer_.configure(config_.announce);
-  evaluate_after(kCoalesce);
+  evaluate_after(kCoalesce, by);
   follow_(config_);
   return {};
 }
@@ -178,7 +151,8 @@ Standing Controller::standing(const BackendKey& backend) const {
   return standing;
 }
 
-tl::expected<void, std::string> Controller::drain(const BackendKey& backend, bool wanted) {
+tl::expected<void, std::string> Controller::drain(const BackendKey& backend, bool wanted,
+                                                  std::string_view by) {
   const BackendConfig* configured = nullptr;
   for (const PoolConfig& pool : config_.pools) {
     for (const BackendConfig& candidate : pool.backends) {
@@ -194,9 +168,9 @@ tl::expected<void, std::string> Controller::drain(const BackendKey& backend, boo
   if (!drains_.set(backend, wanted)) return {};
   save_drains();
   log_info(wanted ? "backend is to drain" : "backend is to take flows again",
-           {{"pool", backend.pool}, {"backend", backend.address.to_string()}});
+           {{"by", by}, {"pool", backend.pool}, {"backend", backend.address.to_string()}});
   planner_.pool_changed(backend.pool);
-  evaluate_after(milliseconds(0));
+  evaluate_after(milliseconds(0), by);
   return {};
 }
 
@@ -227,13 +201,14 @@ void Controller::watch_drains() {
     if (!error) watch_drains();
   });
   // Not while the data plane may still forward by other tables than those that were planned last.
-  if (!connected_ || !counters_ || !follows_plan_) return;
-  const auto look = [this](const BackendKey& key) {
+  const auto& counters = publisher_.counters();
+  if (!connected() || !counters || !follows_plan_) return;
+  const auto look = [&](const BackendKey& key) {
     const auto id = ids_.find_backend(key);
-    return id ? DrainWatch::Seen{counters_->flows_of_backend(*id), counters_->backend(*id).packets}
+    return id ? DrainWatch::Seen{counters->flows_of_backend(*id), counters->backend(*id).packets}
               : DrainWatch::Seen{};
   };
-  const auto ended = drain_watch_.update(draining(), counters_->census_rounds(), look, Clock::now());
+  const auto ended = drain_watch_.update(draining(), counters->census_rounds(), look, Clock::now());
   for (const BackendKey& key : ended)
     log_info("backend is drained", {{"pool", key.pool}, {"backend", key.address.to_string()}});
 }
@@ -250,12 +225,12 @@ Announcer::Facts Controller::announce_facts() const {
     return std::nullopt;
   };
   Announcer::Facts facts;
-  facts.decision.tables_known = peer_ && (live_.generation != 0 || peer_->snapshot_error.empty());
+  facts.decision.tables_known = peer() && (live_generation() != 0 || peer()->snapshot_error.empty());
   facts.decision.health_known = monitor_.settled();
-  facts.decision.vips = served_vips(live_services_, healthy_in);
-  facts.connected = connected_;
+  facts.decision.vips = served_vips(publisher_.live_services(), healthy_in);
+  facts.connected = connected();
   // The TAP goes with a dpdk process, and routes that point at it; an XDP program outlives its process.
-  if (peer_) facts.device = peer_->engine == "dpdk" ? "linimo0" : config_.node.interfaces.front();
+  if (peer()) facts.device = peer()->engine == "dpdk" ? "linimo0" : config_.node.interfaces.front();
   return facts;
 }
 
@@ -282,102 +257,47 @@ void Controller::on_health_change(const HealthMonitor::Change& change) {
             {"to", standing_text(change.after)},
             {"why", change.why}});
   planner_.pool_changed(change.backend.pool);
-  evaluate_after(kCoalesce);
+  evaluate_after(kCoalesce, "health");
 }
 
-void Controller::on_connected(const DataplanePeer& peer, LiveTables live,
-                              std::optional<CountersView> counters) {
-  log_info("data plane connected", {{"pid", peer.pid},
-                                    {"engine", peer.engine},
-                                    {"workers", peer.workers},
-                                    {"generation", peer.generation},
-                                    {"restored", peer.restored ? "yes" : "no"}});
-  if (!peer.snapshot_error.empty()) {
-    log_warning("what is live cannot be read back", {{"why", peer.snapshot_error}});
-  }
-  if (!counters) log_warning("the data plane's counters cannot be read");
-  if (peer_ && peer_->pid != peer.pid) {  // it read the configuration file when it started
+void Controller::on_dataplane(bool another) {
+  if (another) {  // it read the configuration file when it started
     drain_watch_.begin_anew();
     running_node_ = config_.node;
     restart_needed_.clear();
   }
-  connected_ = true;
-  last_loss_.clear();
-  peer_ = peer;
-  counters_ = std::move(counters);
-  const bool ours = live_.generation != 0 && live.bytes == live_.bytes;
-  live_ = std::move(live);
-  live_is_read_ = true;
-  if (!ours) learn_live();
-  last_generation_ = std::max(last_generation_, live_.generation);
-  if (!live_.bytes.empty()) link_.prepare(live_.bytes);
   if (!learned_) {
     learned_ = true;
-    ids_.learn(live_, Clock::now());
+    ids_.learn(publisher_.live(), Clock::now());
     ids_held_ = false;
     ids_to_release_ = true;
   }
   begin_checks();
   inherit_live_states();
-  evaluate_after(milliseconds(0));
+  evaluate_after(milliseconds(0), "data plane");
 }
 
-/// What is live was not published by this process, or not last.
-void Controller::learn_live() {
-  live_services_.clear();
-  const auto view = SnapshotView::validate(live_.bytes);
-  if (!view) return;
-  learning_.resume(*view, Clock::now());
-  live_services_ = live_services(*view);
-}
-
-void Controller::on_lost(const std::string& reason) {
-  connected_ = false;
-  publishing_.clear();
-  if (reason != last_loss_) {  // every attempt to connect again ends here
-    last_loss_ = reason;
-    log_warning("no data plane, trying again", {{"why", reason}});
-  }
+void Controller::on_no_dataplane() {
   begin_checks();
 }
 
-void Controller::on_accepted(uint64_t generation) {
-  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - publish_start_);
-  linimo_header header;
-  std::memcpy(&header, publishing_.data(), sizeof header);
-  live_.generation = generation;
-  live_.digest = header.digest;
-  spare_ = std::exchange(live_.bytes, std::move(publishing_));
-  live_is_read_ = false;
-  publishing_.clear();
-  learning_.accepted();
-  live_services_ = live_services(SnapshotView::of_valid(live_.bytes));
-  last_generation_ = generation;
-  last_refusal_.clear();
+void Controller::on_live(const std::string& by) {
   follows_plan_ = true;
-  log_info("generation accepted", {{"generation", generation},
-                                   {"digest", fmt::format("{:016x}", live_.digest)},
-                                   {"bytes", live_.bytes.size()},
-                                   {"took_us", took.count()}});
-  announcer_.update();
-  link_.prepare(live_.bytes);
+  announcer_.update(by);
   if (ids_to_release_) {  // they begin to rest only now
     ids_to_release_ = false;
     if (auto held = hold_ids(config_); !held) log_error("ids not released", {{"why", held.error()}});
   }
-  if (changed_meanwhile_) evaluate_after(milliseconds(0));
+  if (changed_meanwhile_) evaluate_after(milliseconds(0), "");
 }
 
-void Controller::on_refused(uint64_t generation, const std::string& reason) {
-  spare_ = std::move(publishing_);
-  last_refusal_ = reason;
-  log_error("generation refused by the data plane, the live one stays",
-            {{"generation", generation}, {"live", live_.generation}, {"why", reason}});
-  evaluate_after(kRetryAfterRefusal);
+void Controller::on_refused() {
+  evaluate_after(kRetryAfterRefusal, "another attempt");
 }
 
-void Controller::evaluate_after(milliseconds delay) {
+void Controller::evaluate_after(milliseconds delay, std::string_view by) {
   follows_plan_ = false;
+  if (!by.empty()) wanted_by_.emplace(by);
   // Earlier wishes are kept: this only ever brings the evaluation forward, unless none is due.
   const auto due = Clock::now() + delay;
   if (evaluation_.expiry() > Clock::now() && evaluation_.expiry() <= due) return;
@@ -388,33 +308,23 @@ void Controller::evaluate_after(milliseconds delay) {
 }
 
 void Controller::evaluate() {
-  announcer_.update();
+  const std::string by = fmt::format("{}", fmt::join(wanted_by_, ", "));
+  announcer_.update(by);
   if (!monitor_.settled()) return;
   if (!ids_held_) {
     if (auto held = hold_ids(config_); !held) {
       log_error("nothing published", {{"why", held.error()}});
-      return evaluate_after(kRetryAfterRefusal);
+      return evaluate_after(kRetryAfterRefusal, "another attempt");
     }
     ids_held_ = true;
   }
-  const auto start = Clock::now();
-  const uint64_t generation = last_generation_ + 1;
   SnapshotSpec spec = planner_.plan(
-      config_, [this](const BackendKey& key) { return standing(key); }, ids_, generation);
+      config_, [this](const BackendKey& key) { return standing(key); }, ids_, publisher_.next_generation());
   note_panics();
-  changed_meanwhile_ = !link_.ready();
+  changed_meanwhile_ = !publisher_.ready();
   if (changed_meanwhile_) return;  // the answer, or the next connection, brings us here again
-  learning_.plan(spec, start);
-  build_snapshot(spec, spare_);
-  if (same_tables(spare_, live_.bytes)) {
-    follows_plan_ = true;
-    log_debug("tables are live already", {{"generation", live_.generation}});
-    return;
-  }
-  publish_start_ = start;
-  publishing_ = std::move(spare_);
-  log_debug("publishing", {{"generation", generation}, {"bytes", publishing_.size()}});
-  link_.publish(generation, publishing_);
+  wanted_by_.clear();
+  follows_plan_ = !publisher_.offer(std::move(spec), by);
 }
 
 }  // namespace linimo

@@ -6,7 +6,7 @@
 //
 //   Controller controller(io, config);
 //   controller.start();
-//   controller.reload("signal");
+//   controller.reload("signal");                    // by whom, for the log
 //
 // Lives on the event loop's thread.
 #pragma once
@@ -22,26 +22,24 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "controlplane/announce/announcer.h"
-#include "controlplane/announce/live_services.h"
 #include "controlplane/config/config.h"
 #include "controlplane/health/monitor.h"
-#include "controlplane/tables/dataplane_link.h"
 #include "controlplane/tables/drain_watch.h"
 #include "controlplane/tables/drains.h"
 #include "controlplane/tables/ids.h"
-#include "controlplane/tables/learning.h"
 #include "controlplane/tables/planner.h"
+#include "controlplane/tables/publisher.h"
 
 namespace linimo {
 
-class Controller final : private DataplaneLink::Observer {
+class Controller final : private Publisher::Owner {
  public:
   Controller(boost::asio::io_context& io, Config config, Prober& prober);
 
   void start();
 
   /// Reads the configuration file again. An error leaves everything as it is, and is remembered.
-  tl::expected<void, std::string> reload(std::string_view why);
+  tl::expected<void, std::string> reload(std::string_view by);
 
   /// To be called with each configuration that a reload took over.
   void on_loaded(std::function<void(const Config&)> follow) { follow_ = std::move(follow); }
@@ -52,7 +50,7 @@ class Controller final : private DataplaneLink::Observer {
   Standing standing(const BackendKey& backend) const;
 
   /// No new flows for a backend, or new ones again; remembered across restarts. The error says why not.
-  tl::expected<void, std::string> drain(const BackendKey& backend, bool wanted);
+  tl::expected<void, std::string> drain(const BackendKey& backend, bool wanted, std::string_view by);
   bool drained_by_operator(const BackendKey& backend) const { return drains_.contains(backend); }
   /// Of a backend that drains by the live tables; nullptr of others.
   const DrainWatch::Progress* drain_progress(const BackendKey& backend) const {
@@ -66,26 +64,25 @@ class Controller final : private DataplaneLink::Observer {
   /// Those of which all backends are used because so few are up.
   const std::set<std::string>& pools_in_panic() const { return panicking_; }
 
-  bool connected() const { return connected_; }
+  bool connected() const { return publisher_.connected(); }
   /// The data plane of the current connection, or of the last one.
-  const std::optional<DataplanePeer>& peer() const { return peer_; }
-  const std::optional<CountersView>& counters() const { return counters_; }
-  uint64_t live_generation() const { return live_.generation; }
-  uint64_t live_digest() const { return live_.digest; }
+  const std::optional<DataplanePeer>& peer() const { return publisher_.peer(); }
+  const std::optional<CountersView>& counters() const { return publisher_.counters(); }
+  uint64_t live_generation() const { return publisher_.live_generation(); }
+  uint64_t live_digest() const { return publisher_.live_digest(); }
+  /// Why the last publication was refused; empty when it was not.
+  const std::string& last_refusal() const { return publisher_.last_refusal(); }
 
   const std::string& loaded_at() const { return loaded_at_; }
   const std::optional<std::string>& last_error() const { return last_error_; }
-  /// Why the last publication was refused; empty when it was not.
-  const std::string& last_refusal() const { return last_refusal_; }
   /// Keys of [node] whose new values wait for a restart of the data plane.
   const std::vector<std::string>& restart_needed() const { return restart_needed_; }
 
  private:
-  void on_connected(const DataplanePeer& peer, LiveTables live,
-                    std::optional<CountersView> counters) override;
-  void on_accepted(uint64_t generation) override;
-  void on_refused(uint64_t generation, const std::string& reason) override;
-  void on_lost(const std::string& reason) override;
+  void on_dataplane(bool another) override;
+  void on_live(const std::string& by) override;
+  void on_refused() override;
+  void on_no_dataplane() override;
 
   Announcer::Facts announce_facts() const;
   void note_panics();
@@ -93,12 +90,10 @@ class Controller final : private DataplaneLink::Observer {
   std::map<BackendKey, FlowEnds> draining() const;
   void save_drains();
   void on_health_change(const HealthMonitor::Change& change);
-  const LiveTables& live();
   void begin_checks();
   void inherit_live_states();
-  void learn_live();
   tl::expected<void, std::string> hold_ids(const Config& config);
-  void evaluate_after(std::chrono::milliseconds delay);
+  void evaluate_after(std::chrono::milliseconds delay, std::string_view by);
   void evaluate();
 
   Config config_;
@@ -106,41 +101,26 @@ class Controller final : private DataplaneLink::Observer {
   NodeConfig running_node_;  // as the data plane read it when it started
   HealthMonitor monitor_;
   Planner planner_;
-  Learning learning_;
   Ids ids_;
-  DataplaneLink link_;
+  Publisher publisher_;
   Drains drains_;
   DrainWatch drain_watch_;
   boost::asio::steady_timer evaluation_;
   boost::asio::steady_timer drain_look_;
   Announcer announcer_;
-  std::vector<LiveService> live_services_;  // of what is live
 
-  LiveTables live_;
   std::set<std::string> panicking_;
-  bool follows_plan_ = false;    // the data plane forwards by what was planned last
-  bool live_is_read_ = true;     // or only its bytes, generation and digest are right
-  bool ids_to_release_ = false;  // names went, and what went with them is live until the next generation
-  std::vector<std::byte> publishing_;  // sent, not yet answered
-  bool changed_meanwhile_ = false;     // while something was being published, or nobody was there
-  std::vector<std::byte> spare_;       // memory to build the next snapshot in
-  uint64_t last_generation_ = 0;       // the highest that was accepted or found live
-  std::chrono::steady_clock::time_point publish_start_;
+  bool follows_plan_ = false;        // the data plane forwards by what was planned last
+  bool changed_meanwhile_ = false;   // while something was being published, or nobody was there
+  bool ids_to_release_ = false;      // names went, and what went with them is live until the next generation
+  std::set<std::string> wanted_by_;  // who made the changes that the next generation has
 
   bool checking_ = false;
-  bool connected_ = false;
   bool learned_ = false;   // the ids that were live when this process started
   bool ids_held_ = false;  // every name of the configuration has one
-  std::optional<DataplanePeer> peer_;
-  std::optional<CountersView> counters_;
   std::string loaded_at_;
   std::optional<std::string> last_error_;
-  std::string last_refusal_;
-  std::string last_loss_;
   std::vector<std::string> restart_needed_;
 };
-
-/// Keys of [node] in which the two differ and which a running data plane cannot take over.
-std::vector<std::string> restart_differences(const NodeConfig& running, const NodeConfig& wanted);
 
 }  // namespace linimo

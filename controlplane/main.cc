@@ -31,7 +31,7 @@ constexpr int kUsage = 2;
 void reload_on_hangup(boost::asio::signal_set& hangup, Controller& controller) {
   hangup.async_wait([&](const boost::system::error_code& error, int) {
     if (error) return;
-    (void)controller.reload("signal");  // an error is logged there
+    (void)controller.reload("signal SIGHUP");  // an error is logged there
     reload_on_hangup(hangup, controller);
   });
 }
@@ -58,7 +58,7 @@ int serve(const std::filesystem::path& file) {
   MetricsListener metrics(io, controller);
   metrics.follow(controller.config().metrics);
   controller.on_loaded([&](const Config& loaded) { metrics.follow(loaded.metrics); });
-  FileWatcher watcher(io, file, [&] { (void)controller.reload("file changed"); });
+  FileWatcher watcher(io, file, [&] { (void)controller.reload("configuration file"); });
 
   boost::asio::signal_set hangup(io, SIGHUP);
   reload_on_hangup(hangup, controller);
@@ -73,6 +73,7 @@ int serve(const std::filesystem::path& file) {
   log_info("started", {{"node", node.name},
                        {"version", LINIMO_VERSION},
                        {"config", file.string()},
+                       {"revision", controller.config().revision},
                        {"socket", node.control_socket().string()}});
   sd_notify(0, "READY=1");
   io.run();

@@ -33,7 +33,7 @@ void Announcer::configure(const std::optional<AnnounceConfig>& config) {
     std::error_code unknown;
     if (std::filesystem::exists(drain_file_, unknown)) decision_.drain(Clock::now());
   } else if (!config || config->table != config_->table) {
-    note(reconcile(kernel_, config_->table, {}, false));
+    note(reconcile(kernel_, config_->table, {}, false), "configuration");
   }
   config_ = config;
   bird_.follow(config ? config->bird_socket : std::filesystem::path());
@@ -44,20 +44,20 @@ void Announcer::configure(const std::optional<AnnounceConfig>& config) {
     return;
   }
   decision_.configure(*config);
-  tick();
+  tick("configuration");
 }
 
-void Announcer::tick() {
-  update();
+void Announcer::tick(std::string_view by) {
+  update(by);
   const auto now = Clock::now();
   const auto change = decision_.next_change(now);
   tick_.expires_at(std::min(now + kPeriod, change.value_or(Clock::time_point::max())));
   tick_.async_wait([this](const boost::system::error_code& error) {
-    if (!error) tick();
+    if (!error) tick("time");
   });
 }
 
-void Announcer::update() {
+void Announcer::update(std::string_view by) {
   if (!config_) return;
   auto found = kernel_.read(config_->table);
   if (!found) return note_failure(fmt::format("table {}: {}", config_->table, std::strerror(found.error())));
@@ -65,10 +65,11 @@ void Announcer::update() {
   std::set<Prefix> announced;
   for (const VipRoute& route : routes_) announced.insert(route.vip);
   const Facts facts = facts_now_();
-  if (const auto wanted = decision_.wanted(facts.decision, announced, Clock::now())) apply(*wanted, facts);
+  if (const auto wanted = decision_.wanted(facts.decision, announced, Clock::now()))
+    apply(*wanted, facts, by);
 }
 
-void Announcer::apply(const std::map<Prefix, uint32_t>& wanted, const Facts& facts) {
+void Announcer::apply(const std::map<Prefix, uint32_t>& wanted, const Facts& facts, std::string_view by) {
   std::set<VipRoute> routes;
   const uint32_t device = if_nametoindex(facts.device.c_str());
   if (device != 0) {
@@ -77,18 +78,18 @@ void Announcer::apply(const std::map<Prefix, uint32_t>& wanted, const Facts& fac
   const bool blind = device == 0 && facts.connected && !wanted.empty();
   Reconciled done = reconcile(kernel_, config_->table, routes, facts.connected);
   if (blind) done.failure = fmt::format("there is no device {} for routes to point at", facts.device);
-  note(done);
+  note(done, by);
 }
 
-void Announcer::note(const Reconciled& done) {
+void Announcer::note(const Reconciled& done, std::string_view by) {
   // A change of metric is one event: the route that came and the one that went are of one VIP.
   for (const VipRoute& route : done.added) {
-    log_info("VIP announced", {{"vip", route.vip.to_string()}, {"metric", route.metric}});
+    log_info("VIP announced", {{"by", by}, {"vip", route.vip.to_string()}, {"metric", route.metric}});
   }
   for (const VipRoute& route : done.removed) {
     const bool replaced = std::any_of(done.added.begin(), done.added.end(),
                                       [&](const VipRoute& added) { return added.vip == route.vip; });
-    if (!replaced) log_info("VIP withdrawn", {{"vip", route.vip.to_string()}});
+    if (!replaced) log_info("VIP withdrawn", {{"by", by}, {"vip", route.vip.to_string()}});
   }
   routes_ = done.present;
   note_failure(done.failure);
@@ -118,27 +119,35 @@ void Announcer::note_sessions() {
     log_info("BGP session",
              {{"protocol", session.protocol}, {"up", session.up ? "yes" : "no"}, {"state", session.info}});
   }
+  for (const BfdSession& session : now.bfd) {
+    const auto before = std::find_if(noted_.bfd.begin(), noted_.bfd.end(), [&](const BfdSession& of) {
+      return of.neighbor == session.neighbor && of.interface == session.interface;
+    });
+    if (before != noted_.bfd.end() && before->up == session.up) continue;
+    log_info("BFD session",
+             {{"neighbor", session.neighbor}, {"interface", session.interface}, {"state", session.state}});
+  }
   noted_ = now;
 }
 
-tl::expected<void, std::string> Announcer::drain() {
+tl::expected<void, std::string> Announcer::drain(std::string_view by) {
   if (!config_) return tl::unexpected(std::string("nothing is announced: there is no [announce] section"));
   std::ofstream file(drain_file_);
   if (!file.flush()) return tl::unexpected(fmt::format("{} cannot be written", drain_file_.string()));
   decision_.drain(Clock::now());
-  log_info("the node drains", {{"wait_ms", config_->drain_wait.count()}});
-  tick();
+  log_info("the node drains", {{"by", by}, {"wait_ms", config_->drain_wait.count()}});
+  tick(by);
   return {};
 }
 
-tl::expected<void, std::string> Announcer::undrain() {
+tl::expected<void, std::string> Announcer::undrain(std::string_view by) {
   if (!config_) return tl::unexpected(std::string("nothing is announced: there is no [announce] section"));
   std::error_code error;
   std::filesystem::remove(drain_file_, error);
   if (error) return tl::unexpected(fmt::format("{}: {}", drain_file_.string(), error.message()));
   decision_.undrain();
-  log_info("the node drains no more");
-  tick();
+  log_info("the node drains no more", {{"by", by}});
+  tick(by);
   return {};
 }
 

@@ -3,7 +3,7 @@
 //
 //   Announcer announcer(io, runtime_dir, [&] { return facts; });
 //   announcer.configure(config.announce);       // again after each reload
-//   announcer.update();                         // whenever facts may have changed
+//   announcer.update("health");                 // whenever facts may have changed, and what changed them
 //
 // The kernel is asked what is there each time, and once a second: a route that vanished (with its device, or
 // by somebody's hand) comes back, and what an earlier process left is taken over as it is. The end of this
@@ -18,6 +18,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -41,12 +42,13 @@ class Announcer {
   Announcer(boost::asio::io_context& io, const std::filesystem::path& runtime_dir, FactsNow facts_now);
 
   void configure(const std::optional<AnnounceConfig>& config);
-  void update();
+  /// `by`: what may have changed the facts, for the log.
+  void update(std::string_view by);
 
-  /// Both are remembered in the runtime folder, for this process to come back to; the error says why not, and
-  /// nothing has changed then.
-  tl::expected<void, std::string> drain();
-  tl::expected<void, std::string> undrain();
+  /// `by`: who wants it, for the log. Both are remembered in the runtime folder, for this process to come
+  /// back to; the error says why not, and nothing has changed then.
+  tl::expected<void, std::string> drain(std::string_view by);
+  tl::expected<void, std::string> undrain(std::string_view by);
 
   const std::optional<AnnounceConfig>& config() const { return config_; }
   DrainPhase phase() const { return decision_.phase(AnnounceDecision::Clock::now()); }
@@ -57,11 +59,11 @@ class Announcer {
   const BirdState& bird() const { return bird_.state(); }
 
  private:
-  void apply(const std::map<Prefix, uint32_t>& wanted, const Facts& facts);
-  void note(const Reconciled& done);
+  void apply(const std::map<Prefix, uint32_t>& wanted, const Facts& facts, std::string_view by);
+  void note(const Reconciled& done, std::string_view by);
   void note_failure(std::string failure);
   void note_sessions();
-  void tick();
+  void tick(std::string_view by);
 
   std::filesystem::path drain_file_;
   FactsNow facts_now_;

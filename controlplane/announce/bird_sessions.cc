@@ -8,6 +8,8 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/write.hpp>
 
+#include "maglev/address.h"
+
 namespace linimo {
 namespace {
 
@@ -19,7 +21,8 @@ constexpr std::chrono::milliseconds kPatience{2000};
 constexpr size_t kMaxAnswer = 256 * 1024;
 constexpr size_t kMaxInfo = 160;
 
-constexpr std::string_view kQuestion = "show protocols\n";
+constexpr std::string_view kProtocols = "show protocols\n";
+constexpr std::string_view kBfdSessions = "show bfd sessions\n";
 
 /// BIRD's greeting ends in a line of code 0001, its answer in one of 0000, or of 8xxx or 9xxx for an error.
 bool is_whole(std::string_view answer) {
@@ -53,23 +56,30 @@ std::string info_of(std::string_view rest) {
   return {};
 }
 
+/// The lines of one code; the first of those that follow each other has it, the others a space in its place.
+std::vector<std::string_view> lines_of(std::string_view answer, std::string_view code) {
+  std::vector<std::string_view> lines;
+  bool in_list = false;
+  while (!answer.empty()) {
+    std::string_view line = answer.substr(0, answer.find('\n'));
+    answer.remove_prefix(std::min(line.size() + 1, answer.size()));
+    const bool begins = line.starts_with(code) && line.size() > code.size() &&
+                        (line[code.size()] == '-' || line[code.size()] == ' ');
+    in_list = begins || (in_list && line.starts_with(' '));
+    if (begins) line.remove_prefix(code.size() + 1);
+    if (in_list) lines.push_back(line);
+  }
+  return lines;
+}
+
 }  // namespace
 
 std::vector<BgpSession> read_protocols(std::string_view answer) {
   std::vector<BgpSession> sessions;
-  bool in_list = false;  // lines of one code follow each other with a space in its place
-  while (!answer.empty()) {
-    std::string_view line = answer.substr(0, answer.find('\n'));
-    answer.remove_prefix(std::min(line.size() + 1, answer.size()));
-    if (line.starts_with("1002-") || line.starts_with("1002 "))
-      line.remove_prefix(5);
-    else if (!(in_list && line.starts_with(' ')))
-      in_list = false, line = {};
-    if (line.empty()) continue;
-    in_list = true;
+  for (std::string_view line : lines_of(answer, "1002")) {
     BgpSession session;
     session.protocol = next_word(line);
-    if (next_word(line) != "BGP") continue;
+    if (next_word(line) != "BGP" || sessions.size() == kMaxSessions) continue;
     (void)next_word(line);  // its table
     (void)next_word(line);  // up, down, start: of the protocol, not of the session
     session.info = info_of(line);
@@ -79,37 +89,66 @@ std::vector<BgpSession> read_protocols(std::string_view answer) {
   return sessions;
 }
 
-/// One question over a connection of its own: nothing of an earlier one can be mistaken for its answer.
+std::vector<BfdSession> read_bfd_sessions(std::string_view answer) {
+  std::vector<BfdSession> sessions;
+  for (std::string_view line : lines_of(answer, "1020")) {
+    BfdSession session;
+    session.neighbor = next_word(line);
+    if (!Address::parse(session.neighbor) || sessions.size() == kMaxSessions) continue;  // a heading
+    session.interface = next_word(line);
+    session.state = next_word(line);
+    session.up = session.state == "Up";
+    sessions.push_back(std::move(session));
+  }
+  return sessions;
+}
+
+/// Both questions, over a connection of their own: nothing of an earlier one can be mistaken for an answer.
 struct BirdSessions::Inquiry : std::enable_shared_from_this<Inquiry> {
   Inquiry(boost::asio::io_context& io, BirdSessions& asker) : owner(&asker), socket(io), limit(io) {}
 
   void start(const std::string& path) {
     limit.expires_after(kPatience);
     limit.async_wait([self = shared_from_this()](const error_code& error) {
-      if (!error) self->end({"BIRD does not answer", {}});
+      if (!error) self->fail("BIRD does not answer");
     });
     socket.async_connect(stream_protocol::endpoint(path),
                          [self = shared_from_this()](const error_code& error) {
-                           if (error) return self->end({error.message(), {}});
-                           boost::asio::async_write(self->socket, boost::asio::buffer(kQuestion),
-                                                    [self](const error_code& failed, size_t) {
-                                                      if (failed) return self->end({failed.message(), {}});
-                                                      self->read();
-                                                    });
+                           error ? self->fail(error.message()) : self->ask(kProtocols);
                          });
   }
 
-  void read() {
+  void ask(std::string_view question) {
+    answer.clear();
+    boost::asio::async_write(socket, boost::asio::buffer(question),
+                             [self = shared_from_this(), question](const error_code& error, size_t) {
+                               error ? self->fail(error.message()) : self->read(question);
+                             });
+  }
+
+  void read(std::string_view question) {
     socket.async_read_some(boost::asio::buffer(chunk),
-                           [self = shared_from_this()](const error_code& error, size_t length) {
-                             if (error) return self->end({error.message(), {}});
+                           [self = shared_from_this(), question](const error_code& error, size_t length) {
+                             if (error) return self->fail(error.message());
                              self->answer.append(self->chunk.data(), length);
-                             if (is_whole(self->answer)) return self->end({"", read_protocols(self->answer)});
+                             if (is_whole(self->answer)) return self->on_answer(question);
                              if (self->answer.size() > kMaxAnswer)
-                               return self->end({"the answer has no end: is this BIRD?", {}});
-                             self->read();
+                               return self->fail("the answer has no end: is this BIRD?");
+                             self->read(question);
                            });
   }
+
+  void on_answer(std::string_view question) {
+    if (question == kProtocols) {
+      told.sessions = read_protocols(answer);
+      return ask(kBfdSessions);
+    }
+    told.bfd = read_bfd_sessions(answer);
+    told.error.clear();
+    end(std::move(told));
+  }
+
+  void fail(std::string why) { end({std::move(why), {}, {}}); }
 
   void end(BirdState state) {
     BirdSessions* const asker = std::exchange(owner, nullptr);
@@ -124,6 +163,7 @@ struct BirdSessions::Inquiry : std::enable_shared_from_this<Inquiry> {
   boost::asio::steady_timer limit;
   std::array<char, 4096> chunk;
   std::string answer;
+  BirdState told;
 };
 
 BirdSessions::BirdSessions(boost::asio::io_context& io, std::function<void()> on_change)

@@ -1,4 +1,4 @@
-// Asks BIRD over its control socket how its BGP sessions are, again and again.
+// Asks BIRD over its control socket how its BGP and BFD sessions are, again and again.
 //
 //   BirdSessions bird(io, [] { ... });          // called when the answer is another than before
 //   bird.follow("/run/bird/bird.ctl");
@@ -28,15 +28,29 @@ struct BgpSession {
   bool operator==(const BgpSession&) const = default;
 };
 
+/// RFC 5880: whether the way to a neighbour works, known within milliseconds.
+struct BfdSession {
+  std::string neighbor;  // its address
+  std::string interface;
+  bool up = false;
+  std::string state;  // BIRD's word: "Up", "Down", "Init", "AdminDown"
+
+  bool operator==(const BfdSession&) const = default;
+};
+
 struct BirdState {
   std::string error = "not asked yet";  // why nothing is known; empty: it answered
-  std::vector<BgpSession> sessions;     // as BIRD lists them
+  std::vector<BgpSession> sessions;     // as BIRD lists them, the first kMaxSessions
+  std::vector<BfdSession> bfd;          // the same
 
   bool operator==(const BirdState&) const = default;
 };
+inline constexpr size_t kMaxSessions = 256;
 
 /// Out of what BIRD 2 answers to `show protocols`.
 std::vector<BgpSession> read_protocols(std::string_view answer);
+/// The same to `show bfd sessions`.
+std::vector<BfdSession> read_bfd_sessions(std::string_view answer);
 
 class BirdSessions {
  public:

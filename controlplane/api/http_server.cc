@@ -13,6 +13,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 namespace linimo {
@@ -38,6 +39,15 @@ std::string rendered(const HttpResponse& response, bool keep_alive) {
       "{}\r\n\r\n{}",
       response.status, std::string(http::obsolete_reason(static_cast<http::status>(response.status))),
       response.content_type, response.body.size(), keep_alive ? "keep-alive" : "close", response.body);
+}
+
+/// As the kernel knew it when it connected.
+std::string peer_of(Socket& socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid == 0)
+    return {};
+  return fmt::format("control socket, uid {} pid {}", peer.uid, peer.pid);
 }
 
 /// Removes what an earlier process left there.
@@ -156,7 +166,8 @@ class Session : public std::enable_shared_from_this<Session<Owner>> {
     const auto& message = parser_->get();
     const std::string_view target(message.target().data(), message.target().size());
     const HttpRequest request{std::string(message.method_string()),
-                              std::string(target.substr(0, target.find('?'))), message.body()};
+                              std::string(target.substr(0, target.find('?'))), message.body(),
+                              peer_of(socket_)};
     respond(owner_->handle(request), message.keep_alive());
   }
 

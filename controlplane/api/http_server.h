@@ -23,6 +23,7 @@ struct HttpRequest {
   std::string method;
   std::string path;  // without the query
   std::string body;
+  std::string by;  // who asks, for a log: the process at the other end of a Unix socket; empty over TCP
 };
 
 struct HttpResponse {

@@ -17,8 +17,8 @@ HttpResponse reply(unsigned status, const json& content) {
   return {status, content.dump(-1, ' ', false, json::error_handler_t::replace)};
 }
 
-HttpResponse reload(Controller& controller) {
-  const auto reloaded = controller.reload("api");
+HttpResponse reload(const HttpRequest& request, Controller& controller) {
+  const auto reloaded = controller.reload(request.by);
   if (!reloaded) return reply(422, {{"error", reloaded.error()}});
   return reply(200, {{"reloaded", true}, {"restart_needed", controller.restart_needed()}});
 }
@@ -37,13 +37,14 @@ std::optional<BackendKey> named_backend(const std::string& body) {
 HttpResponse drain(const HttpRequest& request, Controller& controller, bool wanted) {
   const auto backend = named_backend(request.body);
   if (!backend) return reply(400, {{"error", R"(say which: {"pool": "NAME", "backend": "ADDRESS"})"}});
-  if (const auto done = controller.drain(*backend, wanted); !done)
+  if (const auto done = controller.drain(*backend, wanted, request.by); !done)
     return reply(422, {{"error", done.error()}});
   return reply(200, {{"pool", backend->pool}, {"backend", backend->address.to_string()}, {"drain", wanted}});
 }
 
-HttpResponse drain_node(Controller& controller, bool wish) {
-  const auto done = wish ? controller.announcer().drain() : controller.announcer().undrain();
+HttpResponse drain_node(const HttpRequest& request, Controller& controller, bool wish) {
+  const auto done =
+      wish ? controller.announcer().drain(request.by) : controller.announcer().undrain(request.by);
   if (!done) return reply(422, {{"error", done.error()}});
   return reply(200, {{"state", drain_phase_name(controller.announcer().phase())}});
 }
@@ -71,7 +72,7 @@ HttpResponse answer(const HttpRequest& request, Controller& controller) {
   }
   if (request.path == "/v1/reload") {
     if (request.method != "POST") return reply(405, {{"error", "use POST"}});
-    return reload(controller);
+    return reload(request, controller);
   }
   if (request.path == "/v1/drain" || request.path == "/v1/undrain") {
     if (request.method != "POST") return reply(405, {{"error", "use POST"}});
@@ -79,7 +80,7 @@ HttpResponse answer(const HttpRequest& request, Controller& controller) {
   }
   if (request.path == "/v1/node/drain" || request.path == "/v1/node/undrain") {
     if (request.method != "POST") return reply(405, {{"error", "use POST"}});
-    return drain_node(controller, request.path == "/v1/node/drain");
+    return drain_node(request, controller, request.path == "/v1/node/drain");
   }
   return reply(404, {{"error",
                       "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "

@@ -106,11 +106,20 @@ json announce_view(const Controller& controller) {
   json sessions = json::array();
   for (const BgpSession& session : announcer.bird().sessions)
     sessions.push_back({{"protocol", session.protocol}, {"up", session.up}, {"info", session.info}});
+  json bfd = json::array();
+  for (const BfdSession& session : announcer.bird().bfd)
+    bfd.push_back({{"neighbor", session.neighbor},
+                   {"interface", session.interface},
+                   {"up", session.up},
+                   {"state", session.state}});
   return {{"state", drain_phase_name(announcer.phase())},
           {"table", announcer.config()->table},
           {"failure", optional_text(announcer.failure())},
           {"vips", std::move(vips)},
-          {"bird", {{"error", optional_text(announcer.bird().error)}, {"sessions", std::move(sessions)}}}};
+          {"bird",
+           {{"error", optional_text(announcer.bird().error)},
+            {"sessions", std::move(sessions)},
+            {"bfd", std::move(bfd)}}}};
 }
 
 constexpr const char* kTrackingNames[LINIMO_TRACKING_COUNT] = {"off", "full", "adaptive"};
@@ -148,6 +157,7 @@ json status_view(const Controller& controller) {
           {"path_mtus_lowered", controller.counters() ? controller.counters()->path_mtus_lowered() : 0},
           {"config",
            {{"file", controller.config().file.string()},
+            {"revision", controller.config().revision},
             {"loaded_at", controller.loaded_at()},
             {"last_error", controller.last_error() ? json(*controller.last_error()) : json(nullptr)},
             {"restart_needed", controller.restart_needed()}}}};

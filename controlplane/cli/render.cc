@@ -59,6 +59,11 @@ void add_announcements(std::string& text, const json& announce) {
     add_line(text, "BGP",
              fmt::format("{} {}", text_of(session.at("protocol")), info.empty() ? "down" : info));
   }
+  for (const json& session : bird.at("bfd")) {
+    add_line(text, "BFD",
+             fmt::format("{} {} {}", text_of(session.at("neighbor")), text_of(session.at("interface")),
+                         text_of(session.at("state"))));
+  }
 }
 
 }  // namespace
@@ -89,7 +94,8 @@ std::string render_status(const json& status) {
   if (const uint64_t lowered = status.at("path_mtus_lowered").get<uint64_t>(); lowered != 0)
     add_line(text, "path MTU", fmt::format("lowered {} times by routers' word", grouped(lowered)));
   add_line(text, "config",
-           fmt::format("{}, loaded {}", text_of(config.at("file")), text_of(config.at("loaded_at"))));
+           fmt::format("{}, revision {}, loaded {}", text_of(config.at("file")),
+                       text_of(config.at("revision")), text_of(config.at("loaded_at"))));
   if (!config.at("last_error").is_null()) add_line(text, "REFUSED", text_of(config.at("last_error")));
   if (!config.at("restart_needed").empty()) {
     add_line(

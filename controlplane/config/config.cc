@@ -2,8 +2,11 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "controlplane/config/hash_seed.h"
 #include "controlplane/config/sections.h"
+#include "maglev/hash.h"
 
 namespace linimo {
 namespace {
@@ -26,10 +29,12 @@ std::vector<const TomlValue*> sections(const TomlTable& root, std::string_view k
 }
 
 Config read_config(const std::filesystem::path& file) {
-  const TomlValue document = read_toml(file);
+  const std::string text = read_toml_text(file);
+  const TomlValue document = parse_toml(text, file.string());
   const TomlTable root = document.table({"node", "announce", "metrics", "pool", "service"});
   Config config;
   config.file = file;
+  config.revision = fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
   config.node = read_node_section(root);
   config.announce = read_announce_section(root);
   if (const TomlValue* metrics = root.find("metrics")) config.metrics = read_metrics(*metrics);

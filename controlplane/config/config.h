@@ -76,6 +76,7 @@ struct MetricsConfig {
 
 struct Config {
   std::filesystem::path file;
+  std::string revision;  // of the file's text, in hexadecimal digits; tells one text from another
   NodeConfig node;
   std::optional<AnnounceConfig> announce;  // none: nothing is announced
   MetricsConfig metrics;

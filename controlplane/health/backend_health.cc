@@ -31,13 +31,24 @@ std::string standing_text(const Standing& standing) {
                       : fmt::format("{} ({})", health_name(standing.health), note);
 }
 
-BackendHealth::BackendHealth(const HealthCheckConfig& config, HealthState inherited, Time first_check)
+BackendHealth::BackendHealth(const HealthCheckConfig& config, const Standing& inherited, Time first_check)
     : config_(config),
-      standing_(inherited),
+      standing_(HealthState::kUnknown),
       check_start_(first_check),
       next_check_(first_check),
       phi_(config.interval),
-      damper_(config.flap_half_life) {}
+      damper_(config.flap_half_life) {
+  inherit(inherited, first_check);
+}
+
+bool BackendHealth::inherit(const Standing& standing, Time now) {
+  if (checked_ || standing_.health != HealthState::kUnknown) return false;
+  standing_.health = standing.health;
+  if (config_.slow_start.count() == 0 || standing.health != HealthState::kUp) return true;
+  standing_.eighths = standing.eighths;
+  weighed_from_ = now - (standing.eighths - 1) * step_of_slow_start();
+  return true;
+}
 
 std::string BackendHealth::detail() const {
   return detail_.empty() ? standing_note(standing_) : detail_;
@@ -111,11 +122,15 @@ void BackendHealth::go_down(bool for_the_first_time, Time now) {
 }
 
 // From one eighth at once to all of them after slow_start: seven steps between.
+BackendHealth::Time::duration BackendHealth::step_of_slow_start() const {
+  return Time::duration(config_.slow_start) / (Standing::kFullWeight - 1);
+}
+
 std::optional<BackendHealth::Time> BackendHealth::next_step() const {
   if (state() != HealthState::kUp) return std::nullopt;
   if (standing_.held_back) return released_at_;
   if (standing_.eighths == Standing::kFullWeight) return std::nullopt;
-  return weighed_from_ + standing_.eighths * config_.slow_start / (Standing::kFullWeight - 1);
+  return weighed_from_ + standing_.eighths * step_of_slow_start();
 }
 
 bool BackendHealth::advance(Time now) {

@@ -66,7 +66,8 @@ class BackendHealth {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  BackendHealth(const HealthCheckConfig& config, HealthState inherited, Time first_check);
+  /// What was known of it before: as `inherit`.
+  BackendHealth(const HealthCheckConfig& config, const Standing& inherited, Time first_check);
 
   const HealthCheckConfig& config() const { return config_; }
   const Standing& standing() const { return standing_; }
@@ -89,16 +90,16 @@ class BackendHealth {
   std::optional<Time> next_step() const;
   bool advance(Time now);
 
-  /// For a backend that no check has spoken of yet: what the live tables say.
-  void inherit(HealthState state) {
-    if (!checked_ && standing_.health == HealthState::kUnknown) standing_.health = state;
-  }
+  /// For a backend that no check has spoken of yet: what the live tables say. Of a slow start the step is
+  /// known, not how much of it is over: it begins anew. False when something is known already.
+  bool inherit(const Standing& standing, Time now);
 
  private:
   bool contradicts(const Verdict& verdict, Time now);
   void come_up(bool for_the_first_time, Time now);
   void go_down(bool for_the_first_time, Time now);
   std::chrono::milliseconds spacing() const;
+  Time::duration step_of_slow_start() const;
   void await_check(std::chrono::milliseconds spacing);
 
   HealthCheckConfig config_;

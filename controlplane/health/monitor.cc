@@ -58,10 +58,10 @@ void HealthMonitor::configure(const Config& config) {
     for (const BackendConfig& backend : pool.backends) {
       BackendKey key{pool.name, backend.address};
       std::shared_ptr<Check>& check = kept[key];
-      HealthState inherited = HealthState::kUnknown;
+      Standing inherited = HealthState::kUnknown;
       CheckCounts counts;
       if (const auto found = checks_.find(key); found != checks_.end()) {
-        inherited = found->second->health.state();
+        inherited = found->second->health.standing();
         counts = found->second->counts;
         if (found->second->health.config() == *pool.health) check = std::move(found->second);
       }
@@ -70,6 +70,7 @@ void HealthMonitor::configure(const Config& config) {
       check = std::make_shared<Check>(io_, std::move(key), BackendHealth(*pool.health, inherited, first));
       check->counts = counts;
       schedule(check);
+      await_step(check);
     }
   }
   checks_ = std::move(kept);
@@ -78,17 +79,19 @@ void HealthMonitor::configure(const Config& config) {
 
   if (!configured_) {
     configured_ = true;
-    settle_deadline_.expires_after(longest);
+    const auto deadline = config.announce.value_or(AnnounceConfig{}).startup_deadline;
+    settle_deadline_.expires_after(std::min(longest, deadline));
     settle_deadline_.async_wait([this](const boost::system::error_code& error) {
       if (!error) settle();
     });
   }
 }
 
-void HealthMonitor::inherit(const std::map<BackendKey, HealthState>& live) {
-  for (const auto& [key, state] : live) {
+void HealthMonitor::inherit(const std::map<BackendKey, Standing>& live) {
+  for (const auto& [key, standing] : live) {
     const auto found = checks_.find(key);
-    if (found != checks_.end()) found->second->health.inherit(state);
+    if (found == checks_.end() || !found->second->health.inherit(standing, Clock::now())) continue;
+    await_step(found->second);
   }
 }
 

@@ -34,7 +34,8 @@ class HealthMonitor {
   using OnSettled = std::function<void()>;
 
   /// `on_change` is called after each change of a standing that a verdict or time made; `on_settled` once,
-  /// when every backend that the first configuration has was heard of, or has had time enough to be.
+  /// when every backend that the first configuration has was heard of, or has had time enough to be: two
+  /// checks, and no more than the startup deadline.
   HealthMonitor(boost::asio::io_context& io, Prober& prober, OnChange on_change, OnSettled on_settled);
   ~HealthMonitor();
 
@@ -43,7 +44,7 @@ class HealthMonitor {
   void configure(const Config& config);
 
   /// What the live tables say of backends that no check has spoken of yet.
-  void inherit(const std::map<BackendKey, HealthState>& live);
+  void inherit(const std::map<BackendKey, Standing>& live);
 
   /// Up for a backend whose pool has no checks.
   Standing standing(const BackendKey& backend) const;

@@ -127,7 +127,10 @@ class Collection {
         gauge("linimo_bgp_session_up", "1: a BGP session of BIRD's is established, by its protocol's name.");
     for (const BgpSession& session : announcer.bird().sessions)
       add(sessions, {{"protocol", session.protocol}}, session.up ? 1.0 : 0.0);
-    keep(std::move(announced), std::move(sessions));
+    MetricFamily bfd = gauge("linimo_bfd_session_up", "1: BIRD's BFD hears a neighbour.");
+    for (const BfdSession& session : announcer.bird().bfd)
+      add(bfd, {{"neighbor", session.neighbor}, {"interface", session.interface}}, session.up ? 1.0 : 0.0);
+    keep(std::move(announced), std::move(sessions), std::move(bfd));
     single(gauge("linimo_announce_drain", "0: the node serves, 1: it drains, 2: it is drained."),
            static_cast<double>(announcer.phase()));
     single(gauge("linimo_announce_failing", "1: the kernel's routes are not what they should be."),

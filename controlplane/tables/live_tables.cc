@@ -15,12 +15,37 @@ tl::expected<LiveTables, std::string> read_live_tables(std::vector<std::byte> by
   for (const linimo_pool& pool : view->pools()) {
     for (const linimo_backend& backend : view->backends(pool)) {
       live.backends[{pool.name, Address::from_abi(backend.address)}] = {
-          backend.id, static_cast<linimo_backend_state>(backend.state)};
+          backend.id, static_cast<linimo_backend_state>(backend.state), backend.weight};
     }
   }
   for (const linimo_service& service : view->services()) live.services[service.name] = service.id;
   live.bytes = std::move(bytes);
   return live;
+}
+
+std::map<BackendKey, Standing> standings_in(const LiveTables& live, const Config& config) {
+  std::map<BackendKey, Standing> standings;
+  for (const auto& [key, backend] : live.backends) {
+    standings.emplace(key, backend.state == LINIMO_BACKEND_DOWN ? HealthState::kDown : HealthState::kUp);
+  }
+  for (const PoolConfig& pool : config.pools) {
+    std::map<BackendKey, uint32_t> eighths;  // of what is configured; a whole weight is eight of them
+    bool whole = false;
+    for (const BackendConfig& backend : pool.backends) {
+      const BackendKey key{pool.name, backend.address};
+      const auto found = live.backends.find(key);
+      if (found == live.backends.end() || found->second.state != LINIMO_BACKEND_UP || backend.weight == 0)
+        continue;
+      if (found->second.weight % backend.weight != 0) continue;
+      const uint32_t parts = found->second.weight / backend.weight;
+      if (parts >= 1 && parts <= Standing::kFullWeight) eighths[key] = parts;
+      whole |= parts == Standing::kFullWeight;
+    }
+    if (!whole)
+      continue;  // weights as they are configured, or changed since: who starts slowly does so beside others
+    for (const auto& [key, parts] : eighths) standings.at(key).eighths = parts;
+  }
+  return standings;
 }
 
 bool same_tables(const std::vector<std::byte>& a, const std::vector<std::byte>& b) {

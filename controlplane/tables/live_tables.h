@@ -10,6 +10,7 @@
 #include <tl/expected.hpp>
 
 #include "controlplane/config/config.h"
+#include "controlplane/health/backend_health.h"
 
 namespace linimo {
 
@@ -17,6 +18,7 @@ struct LiveTables {
   struct Backend {
     uint32_t id = 0;
     linimo_backend_state state = LINIMO_BACKEND_UP;
+    uint32_t weight = 0;
   };
 
   uint64_t generation = 0;
@@ -28,6 +30,11 @@ struct LiveTables {
 
 /// The bytes may come from anywhere; they are validated. The error says what was wrong with them.
 tl::expected<LiveTables, std::string> read_live_tables(std::vector<std::byte> bytes);
+
+/// What may be concluded from them about the health of backends: which are up or down, and how far those have
+/// come that start slowly (see places.h for what they weigh). A pool whose weights tell of no slow start has
+/// none.
+std::map<BackendKey, Standing> standings_in(const LiveTables& live, const Config& config);
 
 /// Equal but for the generation (and thus the checksum), and for which slots are learning: that follows from
 /// the tables and the time.

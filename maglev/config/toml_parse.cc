@@ -54,7 +54,7 @@ TomlValue parse_toml(std::string_view text, std::string_view name) {
   }
 }
 
-TomlValue read_toml(const std::filesystem::path& file) {
+std::string read_toml_text(const std::filesystem::path& file) {
   const auto refuse = [&](std::string_view problem) {
     TomlPlace{std::make_shared<const std::string>(file.string())}.fail(problem, "a readable TOML file");
   };
@@ -65,8 +65,11 @@ TomlValue read_toml(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
   if (!stream) refuse(fmt::format("cannot be read: {}", std::strerror(errno)));
   if (std::filesystem::file_size(file, error) > kMaxFileSize || error) refuse("larger than 16 MiB");
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  return parse_toml(text, file.string());
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+TomlValue read_toml(const std::filesystem::path& file) {
+  return parse_toml(read_toml_text(file), file.string());
 }
 
 }  // namespace linimo

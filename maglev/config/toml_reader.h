@@ -110,6 +110,8 @@ class TomlTable {
 
 /// Parses a file of at most 16 MiB. `name` stands for the file in messages.
 TomlValue read_toml(const std::filesystem::path& file);
+/// The file's text alone; what cannot be read is refused in the same words.
+std::string read_toml_text(const std::filesystem::path& file);
 TomlValue parse_toml(std::string_view text, std::string_view name);
 
 /// The candidate that a typing mistake most likely meant; empty when none is near.

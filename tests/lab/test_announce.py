@@ -196,9 +196,13 @@ class Announce(AnnounceCase):
         """A router that goes is seen; so is BIRD's own death, which the router notices at once."""
         node, bird = self.lab.node, self.routed.birds[0]
         self.routed.wait_sessions(node)
+        self.assertEqual(self.bfd(True), self.bfd_sessions())
+        self.assertIn(f"{'BFD':<12}10.0.0.1 linimo0 Up", node.cli("status").stdout)
         self.routed.router.kill()
         self.routed.wait_sessions(node, up=False)
+        wait_until(lambda: self.bfd_sessions() == self.bfd(False), "the node sees that BFD is down")
         self.assertIn('linimo_bgp_session_up{protocol="router4"} 0', self.metrics())
+        self.assertIn('linimo_bfd_session_up{neighbor="10.0.0.1",interface="linimo0"} 0', self.metrics())
         self.routed.router.again()
         self.routed.wait_sessions(node)
         bird.kill()
@@ -209,6 +213,14 @@ class Announce(AnnounceCase):
         bird.again()
         self.routed.wait_announced()
         self.routed.wait_sessions(node)
+
+    def bfd_sessions(self) -> dict[tuple[str, str], bool]:
+        return {(one["neighbor"], one["interface"]): one["up"] for one in self.announced["bird"]["bfd"]}
+
+    @staticmethod
+    def bfd(up: bool) -> dict[tuple[str, str], bool]:
+        """Of both families with the router."""
+        return {("10.0.0.1", "linimo0"): up, ("2001:db8::1", "linimo0"): up}
 
     def metrics(self) -> str:
         socket = self.lab.node.config.runtime_dir / "control.sock"

@@ -37,6 +37,7 @@ class Metrics(LabCase):
     @classmethod
     def configure(cls) -> None:
         cls.lab.node.config.more = MORE
+        cls.lab.node.config.announce = 'via = "bird"\nbird_socket = "/nowhere"'
 
     def page(self) -> str:
         with self.lab.topology.node.entered():
@@ -63,6 +64,26 @@ class Metrics(LabCase):
                                            "http://linimo/metrics"]).stdout
         names = {line.split()[2] for line in self.page().splitlines() if line.startswith("# TYPE")}
         self.assertEqual(names, {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")})
+
+    def test_series_come_of_the_configuration_alone(self) -> None:
+        """What clients send makes none: so many series there are, whoever comes. And nothing that is promised is missing."""
+        before = self.samples()
+        load = Load(self.lab.client, VIP[6])
+        load.run(100)
+        self.send()
+        self.assert_served(load)
+        after = self.samples()
+        self.assertEqual(before.keys(), after.keys())
+        labels = {name for key in after for name in re.findall(r'(\w+)="', key)}
+        self.assertEqual({"backend", "engine", "node", "outcome", "pool", "protocol", "result", "service", "version", "vip",
+                          "worker"}, labels)
+        backend = f'{{pool="web",backend="{backend_address(1, 4)}"}}'
+        promised = {f"linimo_{of}_{what}_total{whose}" for what in ("packets", "bytes", "new_flows")
+                    for of, whose in (("service", '{service="web"}'), ("backend", backend))}
+        promised |= {'linimo_packets_total{outcome="forwarded"}', "linimo_generation", "linimo_digest",
+                     f"linimo_backend_up{backend}", f'linimo_vip_announced{{vip="{VIP[4]}"}}',
+                     *(f'linimo_{of}{{worker="0"}}' for of in ("flows", "flows_capacity", "worker_busy_seconds_total"))}
+        self.assertEqual(set(), promised - after.keys())
 
     def test_datagrams_under_load(self) -> None:
         """While TCP clients keep the node busy: each datagram is on the page, and the page keeps all of its promises."""

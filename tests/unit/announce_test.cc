@@ -129,6 +129,13 @@ constexpr std::string_view kAnswer =
     "1002-tor3       BGP        ---        down   12:00:00.000  \n"
     "0000 \n";
 
+constexpr std::string_view kBfdAnswer =
+    "1020-bfd1:\n"
+    " IP address                Interface  State      Since         Interval  Timeout\n"
+    " 10.0.0.1                  linimo0    Up         16:00:01.123    0.060    0.180\n"
+    " 2001:db8::1               linimo0    Down       16:00:01.123    0.060    0.000\n"
+    "0000 \n";
+
 TEST(BirdSessionsTest, ReadsProtocols) {
   const std::vector<BgpSession> expected{{"tor1", true, "Established"},
                                          {"tor2", false, "Active        Socket: Connection refused"},
@@ -137,6 +144,19 @@ TEST(BirdSessionsTest, ReadsProtocols) {
   EXPECT_TRUE(read_protocols("").empty());
   EXPECT_TRUE(read_protocols(" tor1 BGP --- up now Established\n0000 \n").empty()) << "not in a list";
   for (size_t length = 0; length < kAnswer.size(); ++length) (void)read_protocols(kAnswer.substr(0, length));
+}
+
+TEST(BirdSessionsTest, ReadsBfdSessions) {
+  const std::vector<BfdSession> expected{{"10.0.0.1", "linimo0", true, "Up"},
+                                         {"2001:db8::1", "linimo0", false, "Down"}};
+  EXPECT_EQ(read_bfd_sessions(kBfdAnswer), expected);
+  EXPECT_TRUE(read_bfd_sessions("1020-bfd1: is not up\n0000 \n").empty());
+  EXPECT_TRUE(read_bfd_sessions("9001 there is no BFD\n").empty());
+  for (size_t length = 0; length < kBfdAnswer.size(); ++length)
+    (void)read_bfd_sessions(kBfdAnswer.substr(0, length));
+  std::string many = "1020-bfd1:\n";
+  for (int i = 0; i < 1000; ++i) many += " 10.0.0." + std::to_string(i % 256) + " eth0 Up 12:00:00 0.1 0.3\n";
+  EXPECT_EQ(read_bfd_sessions(many).size(), kMaxSessions);
 }
 
 /// Says what it is told to, to whoever connects and asks.
@@ -160,12 +180,14 @@ class FakeBird {
     if (!peer_) return;
     char question[64] = {};
     if (recv(peer_.get(), question, sizeof question - 1, 0) <= 0) return;
-    EXPECT_STREQ(question, "show protocols\n");
+    const bool bfd = question == std::string_view("show bfd sessions\n");
+    EXPECT_TRUE(bfd || question == std::string_view("show protocols\n")) << question;
     ++asked;
+    const std::string_view says = bfd ? kBfdAnswer : answer;
     size_t sent = 0;
-    while (sent < answer.size()) {  // in pieces
-      const ssize_t length = ::send(peer_.get(), answer.data() + sent,
-                                    std::min<size_t>(100, answer.size() - sent), MSG_NOSIGNAL);
+    while (sent < says.size()) {  // in pieces
+      const ssize_t length =
+          ::send(peer_.get(), says.data() + sent, std::min<size_t>(100, says.size() - sent), MSG_NOSIGNAL);
       if (length < 0) return;
       sent += static_cast<size_t>(length);
     }
@@ -187,8 +209,9 @@ TEST(BirdSessionsTest, AsksAgainAndAgain) {
       io, [&] { return bird.state().error.empty(); }, [&] { fake.poll(); }));
   EXPECT_EQ(bird.state().sessions.size(), 3u);
   EXPECT_TRUE(bird.state().sessions[0].up);
+  EXPECT_EQ(bird.state().bfd.size(), 2u);
   ASSERT_TRUE(run_until(
-      io, [&] { return fake.asked >= 2; }, [&] { fake.poll(); }));
+      io, [&] { return fake.asked >= 4; }, [&] { fake.poll(); }));
   EXPECT_EQ(changes, 1);
   fake.answer = "0001 BIRD ready.\n0000 \n";
   ASSERT_TRUE(run_until(

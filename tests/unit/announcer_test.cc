@@ -130,7 +130,7 @@ TEST_F(AnnouncerTest, AnnouncesNothingNewUntilItKnowsOrTheDeadline) {
     start(section(deadline ? "startup_deadline = \"100ms\"\n" : ""));
     ASSERT_TRUE(wait([&] { return controller_->connected(); }));
     pass(milliseconds(300));
-    ASSERT_FALSE(controller_->health().settled());
+    ASSERT_EQ(controller_->health().settled(), deadline);
     EXPECT_EQ(in_kernel(), deadline ? both_ : Vips{});
     controller_.reset();
     reconcile(*kernel_, 77, {}, true);
@@ -156,7 +156,7 @@ TEST_F(AnnouncerTest, WithoutTheSectionItTouchesNothing) {
   ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
   pass(milliseconds(50));
   EXPECT_EQ(in_kernel(), (Vips{{"203.0.113.1", 100}}));
-  EXPECT_FALSE(controller_->announcer().drain());
+  EXPECT_FALSE(controller_->announcer().drain("test"));
 }
 
 TEST_F(AnnouncerTest, TakesReloadsOver) {
@@ -178,7 +178,7 @@ TEST_F(AnnouncerTest, RemembersADrain) {
   const std::string announce = section("drain_wait = \"100ms\"\n");
   start(announce);
   ASSERT_TRUE(wait_for(both_));
-  ASSERT_TRUE(controller_->announcer().drain());
+  ASSERT_TRUE(controller_->announcer().drain("test"));
   EXPECT_EQ(in_kernel(), (Vips{{"203.0.113.1", 200}, {"2001:db8:f::1", 200}})) << "at once";
   EXPECT_TRUE(wait_for({}));
   controller_.reset();
@@ -186,7 +186,7 @@ TEST_F(AnnouncerTest, RemembersADrain) {
   ASSERT_TRUE(wait([&] { return controller_->connected() && controller_->health().settled(); }));
   pass(milliseconds(200));
   EXPECT_EQ(in_kernel(), Vips{});
-  ASSERT_TRUE(controller_->announcer().undrain());
+  ASSERT_TRUE(controller_->announcer().undrain("test"));
   EXPECT_TRUE(wait_for(both_));
 }
 

@@ -96,10 +96,10 @@ TEST(BackendHealthTest, KeepsAnInheritedStateUntilARowContradictsIt) {
   EXPECT_TRUE(up.on_verdict(kBad, kStart));
 
   BackendHealth late(settings(2, 2), HealthState::kUnknown, kStart);
-  late.inherit(HealthState::kUp);
+  late.inherit(HealthState::kUp, kStart);
   EXPECT_EQ(late.state(), HealthState::kUp);
   late.on_verdict(kGood, kStart);
-  late.inherit(HealthState::kDown);  // what checks have said counts more
+  late.inherit(HealthState::kDown, kStart);  // what checks have said counts more
   EXPECT_EQ(late.state(), HealthState::kUp);
 }
 
@@ -204,6 +204,26 @@ TEST(BackendHealthTest, StartsSlowlyAfterADeath) {
   BackendHealth at_once(config, HealthState::kUp, kStart);
   flap(at_once, kStart);
   EXPECT_EQ(at_once.standing().eighths, 8u);
+}
+
+TEST(BackendHealthTest, GoesOnWithASlowStartThatItInherits) {
+  HealthCheckConfig config = settings(1, 1);
+  config.slow_start = milliseconds(7000);
+  Standing started = HealthState::kUp;
+  started.eighths = 3;
+  BackendHealth health(config, HealthState::kUnknown, kStart);
+  ASSERT_TRUE(health.inherit(started, kStart));
+  EXPECT_EQ(health.standing().eighths, 3u);
+  EXPECT_EQ(health.next_step(), kStart + milliseconds(1000));
+  EXPECT_FALSE(health.on_verdict(kGood, kStart)) << "it was up before";
+  EXPECT_TRUE(health.advance(kStart + milliseconds(5000)));
+  EXPECT_EQ(health.standing().eighths, 8u);
+
+  BackendHealth other_checks(config, started, kStart);  // as at a reload that changes its checks
+  EXPECT_EQ(other_checks.standing().eighths, 3u);
+  config.slow_start = milliseconds(0);
+  EXPECT_EQ(BackendHealth(config, started, kStart).standing().eighths, 8u)
+      << "who starts at once has started";
 }
 
 TEST(BackendHealthTest, HoldsBackWhoComesAndGoes) {

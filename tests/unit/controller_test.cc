@@ -69,12 +69,14 @@ class ControllerTest : public testing::Test {
   LiveTables last() const { return *read_live_tables(fake_->published.back()); }
 
   /// A snapshot as an earlier controller would have left it.
-  static std::vector<std::byte> earlier(uint64_t generation, linimo_backend_state state_of_2) {
+  static std::vector<std::byte> earlier(uint64_t generation, linimo_backend_state state_of_2,
+                                        uint32_t weight_of_1 = 100, uint32_t weight_of_2 = 100) {
     SnapshotSpec spec;
     spec.generation = generation;
     spec.encap_source4 = *Address::parse("10.0.0.11");
     PoolSpec pool{.name = "web", .encapsulation = LINIMO_ENCAP_IPIP, .backends = {}, .table = nullptr};
-    pool.backends = {{address(1), 71, 100, LINIMO_BACKEND_UP}, {address(2), 72, 100, state_of_2}};
+    pool.backends = {{address(1), 71, weight_of_1, LINIMO_BACKEND_UP},
+                     {address(2), 72, weight_of_2, state_of_2}};
     pool.table = make_pool_table(pool.backends, 251);
     spec.pools = {pool};
     return build_snapshot(spec);
@@ -121,9 +123,9 @@ TEST_F(ControllerTest, DrainsByTheOperatorsWish) {
   };
   start();
   ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
-  EXPECT_FALSE(controller_->drain({"web", address(9)}, true));
-  EXPECT_FALSE(controller_->drain({"app", address(2)}, true));
-  ASSERT_TRUE(controller_->drain(key(2), true));
+  EXPECT_FALSE(controller_->drain({"web", address(9)}, true, "test"));
+  EXPECT_FALSE(controller_->drain({"app", address(2)}, true, "test"));
+  ASSERT_TRUE(controller_->drain(key(2), true, "test"));
   ASSERT_TRUE(wait([&] { return controller_->live_generation() == 2; }));
   EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_DRAINING);
   EXPECT_EQ(controller_->planner().share(key(2)), 0);
@@ -141,7 +143,7 @@ TEST_F(ControllerTest, DrainsByTheOperatorsWish) {
   EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_DOWN) << "who drains may die, too";
   prober_.dead = {};
   ASSERT_TRUE(wait([&] { return last().backends.at(key(2)).state == LINIMO_BACKEND_DRAINING; }));
-  ASSERT_TRUE(controller_->drain(key(2), false));
+  ASSERT_TRUE(controller_->drain(key(2), false, "test"));
   ASSERT_TRUE(wait([&] { return last().backends.at(key(2)).state == LINIMO_BACKEND_UP; }));
 }
 
@@ -149,7 +151,7 @@ TEST_F(ControllerTest, ForgetsTheWishWithTheBackend) {
   start_dataplane();
   start();
   ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
-  ASSERT_TRUE(controller_->drain(key(2), true));
+  ASSERT_TRUE(controller_->drain(key(2), true, "test"));
   write_config({1, 3});
   ASSERT_TRUE(controller_->reload("test"));
   write_config({1, 2, 3});
@@ -197,6 +199,30 @@ TEST_F(ControllerTest, NoticesADeathDuringItsAbsenceAfterItsChecks) {
   EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_UP) << "one failure is not three";
   ASSERT_TRUE(wait([&] { return controller_->live_generation() == 42; }));
   EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_DOWN);
+}
+
+TEST_F(ControllerTest, GoesOnWithASlowStart) {
+  FakeDataplane& fake = start_dataplane();
+  fake.live =
+      earlier(40, LINIMO_BACKEND_UP, 800, 300);  // in eighths of 100: 1 has started, 2 is at its third
+  fake.welcome.generation = 40;
+  write_config({1, 2});
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 41; })) << "there was no service yet";
+  EXPECT_EQ(last().backends.at(key(1)).weight, 800u);
+  EXPECT_EQ(last().backends.at(key(2)).weight, 300u);
+  EXPECT_EQ(controller_->standing(key(2)).eighths, 3u);
+}
+
+TEST_F(ControllerTest, TakesOtherWeightsForAChangeOfTheConfiguration) {
+  FakeDataplane& fake = start_dataplane();
+  fake.live = earlier(40, LINIMO_BACKEND_UP, 100, 300);
+  fake.welcome.generation = 40;
+  write_config({1, 2});
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 41; }));
+  EXPECT_EQ(last().backends.at(key(2)).weight, 100u);
+  EXPECT_EQ(controller_->standing(key(2)).eighths, 8u);
 }
 
 TEST_F(ControllerTest, CatchesUpADataPlaneThatComesBack) {

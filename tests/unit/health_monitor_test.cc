@@ -1,6 +1,8 @@
 // Running many checks: every backend is heard of in time, a reload keeps what has not changed and cancels
 // what is gone, nothing is concluded from silence.
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "controlplane/health/monitor.h"
@@ -128,6 +130,30 @@ TEST_F(HealthMonitorTest, TakesAnUncheckedBackendForWhatItWas) {
   EXPECT_EQ(state(2), HealthState::kUnknown);
   ASSERT_TRUE(wait([&] { return settled_ == 1; }));
   EXPECT_EQ(state(1), HealthState::kUp);
+}
+
+TEST_F(HealthMonitorTest, WaitsNoLongerForSilenceThanTheStartupDeadline) {
+  prober_.silent = {address(1)};
+  Config config = config_of({1, 2}, std::chrono::minutes(1));
+  config.announce = AnnounceConfig{};
+  config.announce->startup_deadline = milliseconds(200);
+  monitor_.configure(config);
+  run_for(io_, milliseconds(100));
+  EXPECT_EQ(settled_, 0);
+  ASSERT_TRUE(wait([&] { return settled_ == 1; }));
+  EXPECT_EQ(state(1), HealthState::kUnknown) << "nothing is concluded from it";
+}
+
+TEST_F(HealthMonitorTest, GoesOnWithInheritedSlowStarts) {
+  Config config = config_of({1, 2});
+  config.pools[0].health->slow_start = milliseconds(140);
+  monitor_.configure(config);
+  Standing started = HealthState::kUp;
+  started.eighths = 6;
+  monitor_.inherit({{{"web", address(1)}, started}});
+  EXPECT_EQ(monitor_.standing({"web", address(1)}).eighths, 6u);
+  ASSERT_TRUE(wait([&] { return monitor_.standing({"web", address(1)}).eighths == 8; }));
+  EXPECT_NE(std::find(changes_.begin(), changes_.end(), "10.0.1.1 up (starts slowly: 7/8)"), changes_.end());
 }
 
 TEST_F(HealthMonitorTest, SurvivesReloadsInQuickSuccession) {

@@ -1,0 +1,100 @@
+// Brings tables to the data plane: numbers what shall be live, hands it over unless it is live already, one
+// at a time, and knows what is live, whoever published it.
+//
+//   Publisher publisher(io, "/run/linimo/dataplane.sock", owner);
+//   publisher.start();
+//   if (publisher.ready()) publisher.offer(spec, "health");      // then owner.on_live() or
+//   owner.on_refused()
+//
+// Lives on the event loop's thread; the owner is called from the event loop only.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+
+#include "controlplane/announce/live_services.h"
+#include "controlplane/tables/dataplane_link.h"
+#include "controlplane/tables/learning.h"
+#include "controlplane/tables/live_tables.h"
+#include "maglev/snapshot.h"
+
+namespace linimo {
+
+class Publisher final : private DataplaneLink::Observer {
+ public:
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    /// There is a data plane; `another` than there was before, if there was one.
+    virtual void on_dataplane(bool another) = 0;
+    /// What was offered last is live; by whose wish.
+    virtual void on_live(const std::string& by) = 0;
+    /// What was offered last is not, see last_refusal(); what was live stays.
+    virtual void on_refused() = 0;
+    /// There is none, or no more.
+    virtual void on_no_dataplane() = 0;
+  };
+
+  Publisher(boost::asio::io_context& io, std::filesystem::path socket, Owner& owner);
+  void start() { link_.start(); }
+
+  /// There is a data plane, and it owes no answer.
+  bool ready() const { return link_.ready(); }
+
+  /// Of what is offered next.
+  uint64_t next_generation() const { return last_generation_ + 1; }
+
+  /// Only when ready(). `spec` has the next generation; its slots that are learning are completed here. `by`:
+  /// for the log, who wanted it. False when that is live already: nothing is published and nobody called.
+  bool offer(SnapshotSpec spec, std::string by);
+
+  bool connected() const { return connected_; }
+  /// The data plane of the current connection, or of the last one.
+  const std::optional<DataplanePeer>& peer() const { return peer_; }
+  const std::optional<CountersView>& counters() const { return counters_; }
+  /// Why the last publication was refused; empty when it was not.
+  const std::string& last_refusal() const { return last_refusal_; }
+
+  uint64_t live_generation() const { return live_.generation; }
+  uint64_t live_digest() const { return live_.digest; }
+  const std::vector<LiveService>& live_services() const { return live_services_; }
+  /// Taken apart only when somebody asks: after most generations nobody does.
+  const LiveTables& live();
+
+ private:
+  void on_connected(const DataplanePeer& peer, LiveTables live,
+                    std::optional<CountersView> counters) override;
+  void on_accepted(uint64_t generation) override;
+  void on_refused(uint64_t generation, const std::string& reason) override;
+  void on_lost(const std::string& reason) override;
+
+  void learn_live();
+
+  Owner& owner_;
+  DataplaneLink link_;
+  Learning learning_;
+
+  LiveTables live_;
+  bool live_is_read_ = true;  // or only its bytes, generation and digest are right
+  std::vector<LiveService> live_services_;
+  uint64_t last_generation_ = 0;  // the highest that was accepted or found live
+
+  std::vector<std::byte> publishing_;  // sent, not yet answered
+  std::string by_;
+  std::chrono::steady_clock::time_point publish_start_;
+  std::vector<std::byte> spare_;  // memory to build the next snapshot in
+
+  bool connected_ = false;
+  std::optional<DataplanePeer> peer_;
+  std::optional<CountersView> counters_;
+  std::string last_refusal_;
+  std::string last_loss_;
+};
+
+}  // namespace linimo
