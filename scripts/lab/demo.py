@@ -11,6 +11,7 @@ import time
 
 from .check import Check
 from .client import Load
+from .fleet import run_fleet
 from .judge import run_scenarios
 from .lab import Lab, say_on_stderr
 from .scenarios import SCENARIOS
@@ -36,10 +37,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--scenario", nargs="+", choices=[*SCENARIOS, "all"], metavar="NAME",
                         help="with --check: something breaks under traffic, with BIRD and BGP in between; one JSON object "
                         f"each says what that cost and how long it took. NAME: {', '.join(SCENARIOS)}, all")
+    parser.add_argument("--fleet", action="store_true", help="two nodes, four backends and a router with BIRD between them, "
+                        "live: kill what you like")
     parser.add_argument("--keep", action="store_true", help="leave it running at the end; `scripts/demo down` removes it")
     parser.add_argument("--name", default="linimo", help="prefix of all it makes, so that several fit (default: linimo)")
     parser.add_argument("--only-parse", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.fleet and (options.check or options.scenario or options.keep):
+        parser.error("--fleet is a sight by itself")
     if options.scenario and not options.check:
         parser.error("--scenario goes with --check")
     if options.scenario and (options.engine != "auto" or options.keep):
@@ -62,6 +67,8 @@ def main() -> int:
         if options.scenario:
             return scenarios(options)
         with lab:
+            if options.fleet:
+                run_fleet(lab, "dpdk" if options.engine == "auto" else options.engine)
             code = run(lab, options)
             if options.keep:
                 lab.leave()

@@ -1,4 +1,4 @@
-"""The demo's live table: who gets how much, and whether all is well."""
+"""The demo's live table: who gets how much, and whether all is well; and the screen that it is drawn on."""
 
 from __future__ import annotations
 
@@ -13,30 +13,49 @@ from .topology import VIP
 HEADER = f"{'backend':<20}{'health':<10}{'weight':>7}{'share':>9}{'requests':>11}{'of all':>9}{'packets':>13}"
 
 
-class Table:
-    def __init__(self, lab: Lab, load: Load, title: str) -> None:
-        self._lab, self._load, self._title = lab, load, title
-        self._begun = time.monotonic()
-        self._before = (self._begun, 0)
+class Screen:
+    def __init__(self) -> None:
         self._lines_drawn = 0
 
-    def draw(self) -> None:
-        """Over the table that was drawn last, where there is a terminal; else below it."""
-        lines = self._lines()
+    def draw(self, lines: list[str]) -> None:
+        """Over what was drawn last, where there is a terminal; else below it."""
         if sys.stdout.isatty():
-            width = shutil.get_terminal_size().columns
+            width, height = shutil.get_terminal_size()
+            lines = lines[:height - 1]  # what has scrolled away cannot be drawn over
             back = f"\033[{self._lines_drawn}A" if self._lines_drawn else ""
             print(back + "".join(f"{line[:width]}\033[K\n" for line in lines) + "\033[J", end="", flush=True)
             self._lines_drawn = len(lines)
         else:
             print("\n".join(lines), flush=True)
 
+
+class Rate:
+    """What a growing number grows by in a second."""
+
+    def __init__(self) -> None:
+        self._before: tuple[float, int] | None = None
+
+    def of(self, number: int) -> float:
+        now, before = time.monotonic(), self._before
+        self._before = (now, number)
+        # A process that starts anew counts from zero.
+        return max(0, number - before[1]) / max(now - before[0], 1e-3) if before else 0.0
+
+
+class Table:
+    def __init__(self, lab: Lab, load: Load, title: str) -> None:
+        self._lab, self._load, self._title = lab, load, title
+        self._rate = Rate()
+        self._screen = Screen()
+
+    def draw(self) -> None:
+        self._screen.draw(self._lines())
+
     def _lines(self) -> list[str]:
         node, load = self._lab.node, self._load
         status, backends = node.status(), node.backend_list()
-        now, requests = time.monotonic(), load.requests
-        rate = (requests - self._before[1]) / max(now - self._before[0], 1e-3)
-        self._before = (now, requests)
+        requests = load.requests
+        rate = self._rate.of(requests)
         dropped = {name: count for name, count in status["outcomes"].items() if count and name != "forwarded"}
         lines = [
             self._title,

@@ -34,12 +34,13 @@ class Kept:
     def __enter__(self) -> Kept:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """All of them are asked once more: a connection that broke late has broken too."""
+    def __exit__(self, error: object, *_: object) -> None:
+        """All of them are asked once more: a connection that broke late has broken too. Not if all is over anyway."""
         self._ending.set()
         for thread in self._threads:
             thread.join()
-        self._round(range(len(self.connections)))
+        if error is None:
+            self._round(range(len(self.connections)))
         for connection in self.connections:
             connection.close()
 
@@ -55,11 +56,13 @@ class Kept:
 
     def _work(self, mine: range) -> None:
         while not self._ending.is_set():
-            self._round(mine)
+            self._round(mine, self._ending)
             self._ending.wait(KEPT_PAUSE_S)
 
-    def _round(self, mine: range) -> None:
+    def _round(self, mine: range, ending: threading.Event | None = None) -> None:
         for index in mine:
+            if ending and ending.is_set():
+                return
             connection = self.connections[index]
             if index in self.broken or index in self._closed:
                 continue
