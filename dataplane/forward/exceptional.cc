@@ -120,12 +120,16 @@ LINIMO_COLD const Target* Pipeline::named_target(const Generation& generation, c
 }
 
 // Where a packet of an unknown flow goes, if that can be stored, of a service whose scheduler keeps state.
-// What does not begin a flow in sight, such as a packet of a connection that another node has begun, stays
-// with the table's answer, which all nodes share.
-const Target* Pipeline::scheduled(const Packet& packet) {
+// What does not begin a flow in sight may have done so at another worker, before the NIC spread flows
+// otherwise; else, such as a connection that another node has begun, it stays with the table's answer, which
+// all nodes share.
+const Target* Pipeline::scheduled(const Generation& generation, const Packet& packet) {
   const ServiceView& service = *packet.service;
   const uint8_t flags = packet.flow.tcp_flags & (packet::kTcpSyn | packet::kTcpAck);
-  if (packet.flow.protocol == IPPROTO_TCP && flags != packet::kTcpSyn) return packet.target;
+  if (packet.flow.protocol == IPPROTO_TCP && flags != packet::kTcpSyn) {
+    const Target* tracked = tracked_anywhere(generation, packet);
+    return tracked != nullptr ? tracked : packet.target;
+  }
   const linimo_slot member = scheduler_.next(*service.schedule, service.tracking_key.id, packet.hash);
   return member == LINIMO_NO_BACKEND ? packet.target : service.targets + member;
 }

@@ -246,7 +246,8 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
       connections_.redirect(entry, packet.target->backend_id);
     } else if (packet.tracked && !rst) {
       // No room is no reason to drop: the flow's next packet will take the same slot.
-      const Target* target = service.schedule == nullptr || named ? packet.target : scheduled(packet);
+      const Target* target =
+          service.schedule == nullptr || named ? packet.target : scheduled(generation, packet);
       if (connections_.insert(packet.hash, service.tracking_key, target->backend_id, now_s)) {
         packet.target = target;
         count(counters_.services[service.tracking_key.id].new_flows);

@@ -110,7 +110,7 @@ class Pipeline {
   const Target* target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const;
   bool choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
   bool recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
-  const Target* scheduled(const Packet& packet);
+  const Target* scheduled(const Generation& generation, const Packet& packet);
   void send(const Generation& generation, const Packet& packet, BurstOutput& out);
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
   void undeliverable(rte_mbuf* mbuf, NextHop::State why);

@@ -135,6 +135,29 @@ TEST_F(DpdkLimits, AnErrorFindsAFlowThatAnotherWorkerTracks) {
   EXPECT_GE(moved, 3U) << "the table hardly changed: the test would show nothing";
 }
 
+// The table cannot tell where a scheduler that keeps state has sent a flow: other workers may.
+TEST_F(DpdkLimits, AScheduledFlowIsFoundAtAnotherWorker) {
+  Configuration in_turn = case_file().configuration;
+  for (ServiceSpec& service : in_turn.snapshot.services) {
+    if (service.tracking == LINIMO_TRACKING_FULL) service.scheduler = LINIMO_SCHEDULER_ROUND_ROBIN;
+  }
+  constexpr size_t kFlags = 14 + 20 + 13;
+  size_t moved = 0;
+  for (const Step& step : case_named("flows_spread_tracked_v4").steps) {
+    Bytes syn = step.frame, ack = step.frame;
+    syn[kFlags] = 0x02;
+    ack[kFlags] = 0x10;
+    begin(in_turn);
+    const Bytes chosen = backend_of(engine.run(syn, kStart_ms));
+    std::swap(engine.all_flows()[0].connections, engine.all_flows()[1].connections);
+    for (const uint64_t later_ms : {0, 1000})
+      EXPECT_EQ(backend_of(engine.run(ack, kStart_ms + later_ms)), chosen);
+    engine.forget_flows();
+    moved += backend_of(engine.run(ack, kStart_ms)) != chosen;
+  }
+  EXPECT_GE(moved, 3U) << "the table would have said the same: the test would show nothing";
+}
+
 TEST_F(DpdkLimits, AFragmentFindsItsFirstAtAnotherWorker) {
   const Case& in_order = case_named("fragments_in_order_v6_ipip4_17");
   engine.run(in_order.steps[0].frame, kStart_ms);
