@@ -37,6 +37,7 @@ class NodeConfig:
     backend_family: int = 4
     backends: dict[int, int] = field(default_factory=dict)  # number -> weight
     health: Health = field(default_factory=Health)
+    scheduler: str = "maglev"
     tracking: str = "full"
     idle_timeout: str = ""  # "": the usual one
     table_size: int | None = None
@@ -93,5 +94,6 @@ vips = ["{VIP[4]}", "{VIP[6]}"]
 protocol = "tcp"
 ports = [80]
 pool = "web"
+scheduler = "{self.scheduler}"
 tracking = "{self.tracking}"
 {idle_timeout}{self.more}'''
