@@ -34,6 +34,8 @@ MISTAKES = [
     Mistake("a number out of range", "workers = 1", "workers = 0", "0", "expected"),
     Mistake("an unknown choice", 'encapsulation = "ipip"', 'encapsulation = "vxlan"', '"vxlan"', '"gre"'),
     Mistake("another unknown choice", 'tracking = "full"', 'tracking = "half"', '"half"', '"adaptive"'),
+    Mistake("a scheduler that has to remember, and may not", 'scheduler = "maglev"\ntracking = "full"',
+            'scheduler = "round-robin"\ntracking = "adaptive"', '"adaptive"', 'tracking = "full"'),
     Mistake("a server id that is not hexadecimal", 'weight = 100 },\n  { address = "10.0.1.2"', 'weight = 100, server_id = "xyz" },\n  { address = "10.0.1.2"', '"xyz"', "hexadecimal"),
     Mistake("no IP address", 'address = "10.0.1.2"', 'address = "10.0.1.256"', '"10.0.1.256"', "address"),
     Mistake("a backend twice", 'address = "10.0.1.2"', 'address = "10.0.1.1"', '"10.0.1.1", weight = 100 },\n  { address = "10.0.1.3"', "once"),

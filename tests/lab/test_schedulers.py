@@ -63,8 +63,8 @@ class Turns(SchedulerCase):
                     self.assertEqual(connection.backend, connection.request())
 
     def _assert_shares(self, weights: dict[int, int], off_by: int) -> None:
-        """But for so many flows of each worker. A request is a flow, unless it reuses a port while its entry lives: then it
-        follows the entry, and takes no turn."""
+        """But for so many flows of each worker. A request is a flow, unless it reuses a port whose entry still lives: it
+        then follows that entry, and takes no turn."""
         flows_before = self._flows()
         load = Load(self.lab.client, VIP[4])
         load.run(REQUESTS)
