@@ -1,5 +1,5 @@
-"""`scripts/demo --fleet`: two nodes behind a router, live. What is killed is started again, as a service manager would, so
-that it can be tried what a death costs."""
+"""`scripts/demo --fleet`: two nodes behind a router, live. What is killed is started again, as a service manager would,
+so that it can be tried what a death costs."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ class View:
 
     def lines(self) -> list[str]:
         world = self._world
-        lines = [f"Linimo, {len(world.lab.nodes)} nodes, engine {world.setup.engine}: client -> router with BIRD, ECMP and BFD -> "
-                 f"nodes -> {len(world.lab.backends)} nginx", self._total(), "",
-                 f"{'node':<6}{'data plane':<14}{'control':<14}{'router':<9}{'BGP':<11}{'packets/s':>10}  {'generation':<12}"
-                 f"{'digest':<18}announced"]
+        lines = [f"Linimo, {len(world.lab.nodes)} nodes, engine {world.setup.engine}: client -> router with BIRD, ECMP "
+                 f"and BFD -> nodes -> {len(world.lab.backends)} nginx", self._total(), "",
+                 f"{'node':<6}{'data plane':<14}{'control':<14}{'router':<9}{'BGP':<11}{'packets/s':>10}  "
+                 f"{'generation':<12}{'digest':<18}announced"]
         said = [told(node) for node in world.lab.nodes]
         for node, rate, (status, _) in zip(world.lab.nodes, self._packets, said):
             lines.append(f"{node.config.name:<6}{pid(node.dataplane):<14}{pid(node.controlplane):<14}"
                          f"{self._routed(node):<9}{sessions(status):<11}{packets(rate, status):>10.0f}  "
                          f"{status.get('generation', '?'):<12}{status.get('digest', '?'):<18}{announced(status)}")
-        lines += ["", f"{'backend':<12}{'nginx':<14}" + "".join(f"{'by ' + node.config.name:<26}" for node in world.lab.nodes)
-                  + f"{'requests/s':>10}"]
+        lines += ["", f"{'backend':<12}{'nginx':<14}"
+                  + "".join(f"{'by ' + node.config.name:<26}" for node in world.lab.nodes) + f"{'requests/s':>10}"]
         for backend in world.lab.backends.values():
             lines.append(f"{backend.address():<12}{pid(backend.process):<14}"
                          + "".join(f"{standing(backend, backends):<26}" for _, backends in said)
@@ -90,8 +90,9 @@ class View:
     def line(self) -> str:
         """All of it in one, for where there is no terminal."""
         said = [told(node) for node in self._world.lab.nodes]
-        nodes = [f"{node.config.name} {self._routed(node)}, BGP {sessions(status)}, {packets(rate, status):.0f} packets/s, "
-                 f"announced {announced(status)}" for node, rate, (status, _) in zip(self._world.lab.nodes, self._packets, said)]
+        nodes = [f"{node.config.name} {self._routed(node)}, BGP {sessions(status)}, "
+                 f"{packets(rate, status):.0f} packets/s, announced {announced(status)}"
+                 for node, rate, (status, _) in zip(self._world.lab.nodes, self._packets, said)]
         backends = [f"{backend.address()} {standing(backend, said[0][1])} {self._rate(backend):.0f}/s"
                     for backend in self._world.lab.backends.values()]
         return "; ".join([self._total(), *nodes, *backends])

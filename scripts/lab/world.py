@@ -1,5 +1,5 @@
-"""What a scenario is, and what it acts upon: a lab with routing, made for it alone: after a change of the tables the nodes
-are learning for a quarter of an hour, so that what one scenario did would show in the next."""
+"""What a scenario is, and what it acts upon: a lab with routing, made for it alone. After a change of the tables the
+nodes are learning for a quarter of an hour, so that what one scenario did would show in the next."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .wait import wait_until
 
 @dataclass(frozen=True)
 class Setup:
-    """A lab. A fleet's nodes track adaptively: a flow that comes over from another node is then known by the tables, which
-    are the same, and not by that node's connection table, which nobody else has."""
+    """A lab. A fleet's nodes track adaptively: a flow that comes over from another node is then known by the tables,
+    which are the same, and not by that node's connection table, which nobody else has."""
     nodes: int = 2
     engine: str = "dpdk"
     backends: int = 4
@@ -93,8 +93,8 @@ class World:
 
     def leaves(self, watch: RouteWatch, since: float, link: str = "lb1") -> float:
         """How long until the router sent no packets to a node any more, of either family."""
-        wait_until(lambda: not any(link in self.routed.reach(family) for family in VIP), f"the router leaves {link}", 15,
-                   poll=0.01)
+        wait_until(lambda: not any(link in self.routed.reach(family) for family in VIP), f"the router leaves {link}",
+                   15, poll=0.01)
         return max(wait_until(lambda: watch.since(since, vip), f"{vip}'s route is seen to change")[0].at
                    for vip in VIP.values()) - since
 

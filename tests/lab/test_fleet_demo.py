@@ -1,5 +1,5 @@
-"""`scripts/demo --fleet` without a terminal: a line a second of what is, deaths and returns among it; interrupted, it leaves
-nothing behind."""
+"""`scripts/demo --fleet` without a terminal: a line a second of what is, deaths and returns among it; interrupted, it
+leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ NAME = f"fleet-{LAB_NAME}"
 
 class FleetDemo(unittest.TestCase):
     def setUp(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "lab.demo", "--fleet", "--name", NAME],
-                                        env={**os.environ, "PYTHONPATH": ":".join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"},
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.process = subprocess.Popen([sys.executable, "-m", "lab.demo", "--fleet", "--name", NAME], env=environment,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        text=True)
         self.addCleanup(self.end)
         self.lines: list[str] = []
         threading.Thread(target=self.read, daemon=True).start()

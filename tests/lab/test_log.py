@@ -1,4 +1,5 @@
-"""Every change stands in the control plane's log: who made it, what revision it made, and what is different. No secret does."""
+"""Every change stands in the control plane's log: who made it, what revision it made, what is different. No
+secret does."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ class Log(LabCase):
                 log.seek(self.read_bytes)
                 for line in log:
                     words = dict(word.split("=", 1) for word in shlex.split(line)[1:])
-                    if words["msg"] == msg and all(re.fullmatch(want, words.get(key, "")) for key, want in fields.items()):
+                    if words["msg"] == msg and all(re.fullmatch(of, words.get(key, "")) for key, of in fields.items()):
                         return words
             return None
         with contextlib.suppress(TimeoutError):
@@ -43,8 +44,8 @@ class Log(LabCase):
     def cli(self, *arguments: str) -> int:
         """The process that asked."""
         node = self.lab.node
-        process = node.box.spawn([str(node.cli_program), "--socket", str(node.config.runtime_dir / "control.sock"), *arguments],
-                                 subprocess.DEVNULL)
+        process = node.box.spawn([str(node.cli_program), "--socket", str(node.config.runtime_dir / "control.sock"),
+                                  *arguments], subprocess.DEVNULL)
         self.assertEqual(0, process.wait(20))
         return process.pid
 

@@ -5,6 +5,7 @@ With engine dpdk; the tables are the same with the other."""
 from __future__ import annotations
 
 import contextlib
+import signal
 
 from case import LabCase
 from lab.backend import Backend
@@ -50,7 +51,8 @@ class SlowStart(UnwellBackends):
     settings = 'slow_start = "7s", flap_half_life = "0s"'
 
     def test_share_grows_by_eighths(self) -> None:
-        """From an eighth of its weight to all of it, in steps, while the others keep what they do not have to give."""
+        """From an eighth of its weight to all of it, in steps, while the others keep what they do not have to give. A control
+        plane that is killed and comes back meanwhile goes on where it was."""
         lab = self.lab
         first = lab.backends[1]
         self.assertAlmostEqual(1 / 3, self.of(first)["share"], 3)
@@ -65,6 +67,12 @@ class SlowStart(UnwellBackends):
                 seen.append(share)
             return self.of(first)["start_eighths"] == 8
 
+        wait_until(lambda: whole() or len(seen) == 3, "the third step", 15, alive=lab.node.check_alive)
+        lab.node.stop_controlplane(signal.SIGKILL)
+        lab.node.start_controlplane()
+        wait_until(lambda: lab.node.cli("status", check=False).returncode == 0, "the control plane is back")
+        wait_until(lambda: lab.node.status()["health_known"], "it knows", alive=lab.node.check_alive)
+        self.assertEqual(3, self.of(first)["start_eighths"])
         wait_until(whole, "its start is over", 15, alive=lab.node.check_alive)
         whole()
         expected = [eighths / (eighths + 16) for eighths in range(1, 9)]  # of the pool, the other two having 8 each
