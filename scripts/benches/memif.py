@@ -2,8 +2,8 @@
 
 Two interfaces, so that what comes back is not in the way of what goes out. Then the same with a second testpmd in the
 node's place, which swaps MAC addresses: that is what two processes and memif cost, whatever forwards. Beside the rate,
-how long the forwarder was busy with a packet: where that is much less than the time from one to the next, the other side
-is the limit."""
+how long the forwarder was busy with a packet: where that is much less than the time from one to the next, the other
+side is the limit."""
 
 from __future__ import annotations
 
@@ -122,7 +122,8 @@ class Testpmd:
         with open(self.log, "wb") as log:
             self.process = box.spawn(
                 ["dpdk-testpmd", "--in-memory", "--no-pci", "--no-telemetry", "--iova-mode=va",
-                 f"--lcores=0@{cpu},1@{cpu}", *vdevs, "--", "--nb-cores=1", "--total-num-mbufs=16384", "--stats-period=1", "--record-core-cycles",
+                 f"--lcores=0@{cpu},1@{cpu}", *vdevs, "--", "--nb-cores=1", "--total-num-mbufs=16384",
+                 "--stats-period=1", "--record-core-cycles",
                  *options], log)
 
     def received_pps(self) -> list[int]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import re
 import subprocess
 import sys
 import time
@@ -14,7 +17,7 @@ from . import plots, targets, testpmd
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench"
-HUGEPAGES = 600  # of 2 MB: the forwarding benchmark has a connection table for each of its points
+HUGEPAGES = 900  # of 2 MB: the forwarding benchmark has a connection table for each of its points, and two supplies
 RECORD = Path("/run/linimo-bench-hugepages.json")
 
 # Arguments of each, if none are given. They write JSON of their own shape to the file that follows.
@@ -65,9 +68,15 @@ def compare_floor() -> None:
     floor, supply = points["floor"]["ns"], points["supply alone"]["ns"]
     own = 1000 / mpps
     limit = 1.5 * own + supply
-    print(f"\nfloor {floor:.1f} ns, of which the supply is {supply:.1f}; testpmd macswap between null ports {own:.1f} ns: "
-          f"the floor is {'within' if floor <= limit else 'NOT within'} half as much again and the supply ({limit:.1f})")
+    print(f"\nfloor {floor:.1f} ns, of which the supply is {supply:.1f}; testpmd macswap between null ports {own:.1f} "
+          f"ns: the floor is {'within' if floor <= limit else 'NOT within'} half as much again and the supply ({limit:.1f})")
     (OUT / "testpmd.json").write_text(json.dumps({"macswap_ns": round(own, 2), "macswap_mpps": round(mpps, 2)}) + "\n")
+
+
+def machine() -> dict[str, str | int]:
+    models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {"cpu": models[0] if models else platform.machine(), "cpus": len(os.sched_getaffinity(0)),
+            "kernel": platform.release(), "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
 
 
 def gather(names: list[str]) -> None:
@@ -77,7 +86,7 @@ def gather(names: list[str]) -> None:
         if file.exists():
             parts[name] = json.loads(file.read_text())
     rows = targets.of(parts)
-    results = parts | {"targets": targets.as_json(rows)}
+    results = {"machine": machine()} | parts | {"targets": targets.as_json(rows)}
     (OUT / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (OUT / "targets.md").write_text(targets.table(rows) + "\n")
     drawn = plots.draw(parts, OUT)
