@@ -18,6 +18,11 @@ std::vector<uint32_t> windows(const SnapshotSpec& spec) {
   return windows;
 }
 
+/// For how long of a window a slot's base counts.
+seconds with_base(uint32_t window_s) {
+  return seconds((2 * window_s + 2) / 3);
+}
+
 uint16_t seconds_left(Learning::Time until, Learning::Time now) {
   const auto left = std::chrono::ceil<seconds>(until - now).count();
   return static_cast<uint16_t>(std::clamp<int64_t>(left, 1, LINIMO_MAX_IDLE_TIMEOUT_S));
@@ -62,9 +67,10 @@ void Learning::plan(SnapshotSpec& spec, Time now) {
 
     std::vector<Slot> fresh;
     if (live->second.table != pool.table)
-      fresh = changed(*live->second.table, pool, now + seconds(window[p]));
+      fresh = changed(*live->second.table, pool, now + with_base(window[p]));
+    const seconds without_base = seconds(window[p]) - with_base(window[p]);
     std::vector<Slot> going_on = live->second.slots;
-    std::erase_if(going_on, [&](const Slot& slot) { return slot.until <= now; });
+    std::erase_if(going_on, [&](const Slot& slot) { return slot.until + without_base <= now; });
     // Of two for one slot the first stays: the one that is learning already.
     std::ranges::merge(going_on, fresh, std::back_inserter(planned.slots), {}, &Slot::slot, &Slot::slot);
     const auto same = [](const Slot& left, const Slot& right) { return left.slot == right.slot; };
@@ -74,7 +80,7 @@ void Learning::plan(SnapshotSpec& spec, Time now) {
     std::set<Address> known;
     for (const BackendSpec& backend : pool.backends) known.insert(backend.address);
     for (const Slot& slot : planned.slots) {
-      if (known.contains(slot.base))
+      if (slot.until > now && known.contains(slot.base))
         pool.unsettled.push_back({slot.slot, slot.base, seconds_left(slot.until, now)});
     }
   }

@@ -6,6 +6,10 @@
 // window: flows that began in between are tracked by whoever saw them begin. What becomes of a slot when its
 // window is over is the data plane's affair, which alone knows whether flows still deviate.
 //
+// Flows that nobody knows are sent to the base for the first two thirds of the window alone. So late they are
+// either older than the change and have been silent ever since, which few are, or began after it at a node
+// that is gone. bench/README.md has what that breaks and saves.
+//
 //   learning.plan(spec, now);      // completes a specification, by what is live
 //   learning.accepted();           // the last one that was planned is live now
 //   learning.resume(view, now);    // another's snapshot is live
@@ -37,7 +41,7 @@ class Learning {
   struct Slot {
     uint32_t slot;
     Address base;
-    Time until;
+    Time until;  // the base counts
   };
   struct Pool {
     std::shared_ptr<const PoolTable> table;

@@ -11,7 +11,7 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr uint32_t kSize = 251, kWindow_s = 300;
+constexpr uint32_t kSize = 251, kWindow_s = 300, kWithBase_s = 200;
 
 Address address(uint32_t index) {
   Address address = *Address::parse("10.0.1.1");
@@ -83,7 +83,7 @@ TEST_F(LearningTest, EachSlotWhoseBackendChangesLearnsFromTheOneBefore) {
     ASSERT_LT(at, learning.size());
     EXPECT_EQ(learning[at].slot, slot);
     EXPECT_EQ(learning[at].base, backend_of(before, slot));
-    EXPECT_EQ(learning[at].learning_s, kWindow_s) << "the longest idle timeout of the pool";
+    EXPECT_EQ(learning[at].learning_s, kWithBase_s) << "of the longest idle timeout of the pool";
     ++at;
   }
   EXPECT_EQ(at, learning.size());
@@ -106,16 +106,27 @@ TEST_F(LearningTest, ASlotThatChangesAgainKeepsItsBaseAndItsWindow) {
     const auto found = std::ranges::find(second, slot.slot, &UnsettledSpec::slot);
     ASSERT_NE(found, second.end());
     EXPECT_EQ(found->base, slot.base);
-    EXPECT_EQ(found->learning_s, kWindow_s - 100);
+    EXPECT_EQ(found->learning_s, kWithBase_s - 100);
   }
 }
 
-TEST_F(LearningTest, ASlotIsNoLongerListedWhenItsWindowIsOver) {
+TEST_F(LearningTest, ASlotIsListedForTwoThirdsOfItsWindow) {
   EXPECT_FALSE(publish(last_drains_).empty());
-  now_ += seconds(kWindow_s - 1);
+  now_ += seconds(kWithBase_s - 1);
   EXPECT_FALSE(publish(last_drains_).empty());
   now_ += seconds(1);
   EXPECT_TRUE(publish(last_drains_).empty());
+}
+
+TEST_F(LearningTest, ANewWindowBeginsWhenTheLastOneIsOverAndNotBefore) {
+  const auto first = publish(last_drains_);
+  now_ += seconds(kWindow_s - 1);
+  EXPECT_TRUE(publish(all_up_).empty()) << "they learn, though not from a base";
+  publish(last_drains_);
+  now_ += seconds(1);
+  const auto second = publish(all_up_);
+  EXPECT_EQ(second.size(), first.size());
+  for (const UnsettledSpec& slot : second) EXPECT_EQ(slot.learning_s, kWithBase_s);
 }
 
 TEST_F(LearningTest, WhatWasPlannedAndRefusedIsNotLive) {
