@@ -101,8 +101,9 @@ def line_plot(title: str, label: str, across: str, lines: list[tuple[str, list[t
     top = nice_top(max(value for _, line in lines for _, value in line) or 1)
     last = max(at for _, line in lines for at, _ in line) or 1
     body = axis(top, label)
-    for fifth in range(6):
-        body += text(LEFT + PLOT * fifth / 5, HEIGHT - BOTTOM + 20, f"{last * fifth / 5:g}", "middle")
+    step = nice_top(5 * last / 6) / 5
+    for tick in range(int(last / step + 0.1) + 1):
+        body += text(LEFT + PLOT * tick * step / last, HEIGHT - BOTTOM + 20, f"{tick * step:g}", "middle")
     body += text(LEFT + PLOT / 2, HEIGHT - 12, across, "middle")
     for number, (name, line) in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]

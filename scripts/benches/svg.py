@@ -26,7 +26,7 @@ def axis(top: float, label: str) -> str:
     for fifth in range(6):
         value = top * fifth / 5
         parts += (f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value, top):.1f}" y2="{y(value, top):.1f}" '
-                  'stroke="#ddd"/>') + text(LEFT - 8, y(value, top) + 4, f"{value:g}", "end")
+                  'stroke="#ddd"/>') + text(LEFT - 8, y(value, top) + 4, f"{value:,.10g}", "end")
     return parts
 
 
