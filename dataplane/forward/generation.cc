@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <string_view>
-#include <unordered_map>
 
 #include <netinet/in.h>
 
@@ -115,37 +113,24 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
 }
 
 void Generation::make_unsettled(const History& history) {
-  std::vector<uint32_t> window_s(view_.pools().size());  // 0: no adaptive service
-  for (const linimo_service& service : view_.services()) {
-    if (service.tracking == LINIMO_TRACKING_ADAPTIVE)
-      window_s[service.pool] = std::max(window_s[service.pool], service.idle_timeout_s);
-  }
-  std::unordered_map<std::string_view, size_t> before;
+  const std::vector<uint32_t> windows_s = adaptive_windows_s(view_);
   const Generation* last = history.before;
-  for (size_t p = 0; last != nullptr && p < last->view_.pools().size(); ++p)
-    before.emplace(last->view_.pools()[p].name, p);
-  for (size_t p = 0; p < window_s.size(); ++p) {
-    const linimo_pool& pool = view_.pools()[p];
+  const std::vector<size_t> were = last != nullptr ? pools_of_same_name(view_, last->view_)
+                                                   : std::vector<size_t>(view_.pools().size(), kNoPool);
+  for (size_t p = 0; p < windows_s.size(); ++p) {
     UnsettledSlots::Before was;
-    if (const auto found = before.find(pool.name); found != before.end()) {
-      const linimo_pool& pool_before = last->view_.pools()[found->second];
-      was = {last->unsettled_[found->second].get(), last->view_.slots(pool_before),
-             last->view_.backends(pool_before)};
-    }
-    unsettled_.push_back(UnsettledSlots::make(view_, pool, window_s[p], history.workers, history.now_s, was));
+    if (were[p] != kNoPool)
+      was = {last->unsettled_[were[p]].get(), &last->view_, &last->view_.pools()[were[p]]};
+    unsettled_.push_back(
+        UnsettledSlots::make(view_, view_.pools()[p], windows_s[p], history.workers, history.now_s, was));
   }
 }
 
 void Generation::take_stamps(const Generation& before) const {
-  std::unordered_map<std::string_view, const UnsettledSlots*> known;
-  for (size_t p = 0; p < before.unsettled_.size(); ++p) {
-    if (before.unsettled_[p] != nullptr)
-      known.emplace(before.view_.pools()[p].name, before.unsettled_[p].get());
-  }
-  if (known.empty()) return;
+  const std::vector<size_t> were = pools_of_same_name(view_, before.view_);
   for (size_t p = 0; p < unsettled_.size(); ++p) {
-    const auto found = known.find(view_.pools()[p].name);
-    if (unsettled_[p] != nullptr && found != known.end()) unsettled_[p]->take_stamps(*found->second);
+    if (unsettled_[p] != nullptr && were[p] != kNoPool && before.unsettled_[were[p]] != nullptr)
+      unsettled_[p]->take_stamps(*before.unsettled_[were[p]]);
   }
 }
 

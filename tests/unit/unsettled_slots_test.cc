@@ -41,8 +41,9 @@ class Tables {
     return UnsettledSlots::make(*view_, view_->pools()[0], kWindow_s, kWorkers, now_s, before);
   }
   UnsettledSlots::Before as_before(const UnsettledSlots* slots) const {
-    return {slots, view_->slots(view_->pools()[0]), view_->backends(view_->pools()[0])};
+    return {slots, &*view_, &view_->pools()[0]};
   }
+  const SnapshotView& view() const { return *view_; }
   linimo_slot slot(uint32_t at) const { return view_->slots(view_->pools()[0])[at]; }
 
  private:
@@ -134,6 +135,42 @@ TEST(UnsettledSlots, OfATableOfAnotherSizeAreForgotten) {
   const Tables before(kThree);
   const auto first = before.make(kStart_s);
   EXPECT_EQ(Tables({}, 3, 509).make(kStart_s + 1, before.as_before(first.get())), nullptr);
+}
+
+// As when a process that starts takes over what another has left, or the host gets another address.
+TEST(UnsettledSlots, OfTheVerySameSnapshotGoOnAsTheyWere) {
+  const Tables tables(kThree);
+  const auto first = tables.make(kStart_s);
+  first->deviated(0, 64, kStart_s + 30);
+  first->settle(kStart_s + kWindow_s + 1);
+  const auto second = tables.make(kStart_s + kWindow_s + 2, tables.as_before(first.get()));
+  EXPECT_EQ(unsettled(*second), std::vector<uint32_t>{64});
+  EXPECT_EQ(second->base(64, kStart_s + kWindow_s + 2), LINIMO_NO_BACKEND);
+  second->settle(kStart_s + 30 + kWindow_s + 1);
+  EXPECT_EQ(second->count(), 0);
+  const auto early = tables.make(kStart_s + 10, tables.as_before(tables.make(kStart_s).get()));
+  EXPECT_EQ(early->base(64, kStart_s + 39), 1);
+  EXPECT_EQ(early->base(64, kStart_s + 40), LINIMO_NO_BACKEND) << "the window began anew";
+}
+
+TEST(UnsettledSlots, AreFoundInTheirMemoryByWhoeverComesNext) {
+  const Tables tables(kThree);
+  const SnapshotView view = tables.view();
+  const UnsettledSlots::Plan plan(view, view.pools()[0], kWindow_s, {});
+  std::vector<linimo_unsettled_head> lines(plan.bytes(kWorkers) / sizeof(linimo_unsettled_head));
+  auto* memory = reinterpret_cast<std::byte*>(lines.data());
+  UnsettledSlots made(plan, kWorkers, {.now = kStart_s, .units = [](uint32_t s) { return 2 * s; }}, memory);
+  made.deviated(1, 64, kStart_s + 100);
+  made.settle(kStart_s + 2 * kWindow_s + 1);
+  UnsettledSlots found(memory);
+  EXPECT_EQ(unsettled(found), std::vector<uint32_t>{64});
+  EXPECT_EQ(found.count(), 1);
+  EXPECT_EQ(found.base(64, kStart_s + 79), 1);
+  EXPECT_EQ(found.base(64, kStart_s + 80), LINIMO_NO_BACKEND);
+  found.settle(kStart_s + 100 + 2 * kWindow_s);
+  EXPECT_EQ(found.count(), 1);
+  found.settle(kStart_s + 100 + 2 * kWindow_s + 1);
+  EXPECT_EQ(found.count(), 0);
 }
 
 // Until the last worker has left the old generation, it stamps there.
