@@ -33,10 +33,6 @@ struct places {
   __u64 flow;          /* fingerprint and service id, in place */
 };
 
-static __always_inline __u32 ticks_now(void) {
-  return bpf_ktime_get_coarse_ns() >> LINIMO_TICK_SHIFT;
-}
-
 static __always_inline struct places places_of(__u64 hash, __u32 service_id) {
   const __u32 shift = bucket_shift & 63;
   const __u64 first = hash >> shift;

@@ -14,7 +14,7 @@
 #include "maglev/abi.h"
 
 /* Part of where maps are pinned: every change of this file changes it. */
-#define LINIMO_XDP_LAYOUT 1u
+#define LINIMO_XDP_LAYOUT 2u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces */
@@ -53,12 +53,14 @@ struct linimo_xdp_service {
   __u32 idle_ticks;      /* of a tracked flow */
   __u32 server_id_first; /* index of a linimo_xdp_server_id */
   __u32 server_id_count;
-  __u8 tracked;
+  __u32 unsettled; /* cell of its pool's block (maglev/unsettled.h) among the unsettled; 0: all slots are
+                      settled */
+  __u8 tracked;    /* in any case */
   __u8 source_hash;
   __u8 reject;
   __u8 server_id_offset;
   __u8 server_id_length; /* 0: not QUIC */
-  __u8 reserved[11];
+  __u8 reserved[7];
 };
 
 struct linimo_xdp_target {

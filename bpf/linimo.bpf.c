@@ -12,6 +12,7 @@
 #include "icmp.h"
 #include "quic.h"
 #include "reply.h"
+#include "unsettled.h"
 
 /* What one stage leaves for the next. It is spread over registers, so no function that is not inlined may get
  * a pointer into it: see in_memory(). */
@@ -23,6 +24,8 @@ struct flow {
   __u64 hash;
   __u32 row;
   __u32 service_id;
+  __u32 slot;               /* of the pool's table */
+  __u32 block;              /* of the unsettled, if the slot is */
   enum linimo_outcome sent; /* what it counts as when it goes to a backend */
   struct packet* copy;
 };
@@ -109,16 +112,42 @@ static __always_inline const struct linimo_xdp_target* named_target(struct xdp_m
   return is_usable(flow, target) ? target : 0;
 }
 
+/* Where an adaptive service's slot is settled, the table is all the memory that it needs. */
+static __always_inline int find_slot(struct flow* flow) {
+  flow->slot = slot_of(flow->hash, flow->service);
+  flow->block = unsettled_block(&flow->generation, flow->service, flow->slot);
+  return flow->service->tracked || flow->block != 0;
+}
+
+/* Where a flow that is not tracked goes, or none. While a slot learns, one that does not begin now is older
+ * than the slot's change and belongs to the backend before it. */
+static __always_inline const struct linimo_xdp_target* target_of_unknown(const struct flow* flow,
+                                                                         int begins) {
+  if (flow->block != 0 && !begins) {
+    const __u32 base = base_of_slot(flow->generation.active, flow->block, flow->slot);
+    const struct linimo_xdp_target* target =
+        base == LINIMO_NO_BACKEND ? 0 : target_at(&flow->generation, flow->service->target_first + base);
+    if (target && target->alive) return target;
+  }
+  return target_of_slot(&flow->generation, flow->service, flow->slot);
+}
+
+/* Keeps the slot from settling while packets go elsewhere than to its current backend. */
+static __always_inline void note_deviation(const struct flow* flow) {
+  const struct linimo_xdp_target* current = target_of_slot(&flow->generation, flow->service, flow->slot);
+  if (!current || current->backend_id != flow->target->backend_id)
+    slot_deviated(flow->generation.active, flow->block, flow->slot, flow->row);
+}
+
 /* The backend: the one that the packet names, else the one that the flow is tracked to, while they live, else
  * the table's. */
-static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
+static __always_inline int find_target(struct flow* flow, int tracks) {
   const struct linimo_xdp_service* service = flow->service;
   const int rst = flow->packet.tcp_flags & kTcpRst;
-  flow->target = named_target(ctx, flow);
   __u64 found = 0;
   __u32 now = 0;
   int live = 0;
-  if (service->tracked) {
+  if (tracks) {
     found = find_flow(flow->row, flow->hash, flow->service_id);
     now = ticks_now();
     live = found != 0 && !is_expired(found, service->idle_ticks, now);
@@ -133,12 +162,15 @@ static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
       }
     }
   }
-  if (!flow->target) flow->target = target_of_slot(&flow->generation, service, flow->hash);
+  if (!flow->target) {
+    const int begins = (flow->packet.tcp_flags & (kTcpSyn | kTcpAck)) == kTcpSyn;
+    flow->target = target_of_unknown(flow, begins);
+  }
   if (!flow->target) return 0;
   const __u32 backend_id = flow->target->backend_id;
   if (live) {
     replace_flow(flow->row, flow->hash, flow->service_id, found, with_backend(found, backend_id));
-  } else if (service->tracked && !rst) {
+  } else if (tracks && !rst) {
     if (found != 0) clear_flow(flow->row, flow->hash, flow->service_id, found);
     const struct wanted_flow want = {flow->hash, flow->row, flow->service_id, backend_id, service->idle_ticks,
                                      now,        0};
@@ -148,6 +180,14 @@ static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
     else
       count_unstored(flow->row);
   }
+  return 1;
+}
+
+static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
+  flow->target = named_target(ctx, flow);
+  const int named = flow->target != 0;
+  if (!find_target(flow, find_slot(flow))) return 0;
+  if (flow->block != 0 && !named) note_deviation(flow);
   return 1;
 }
 
@@ -257,13 +297,12 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
   if (!flow->service) return to_kernel(ctx, flow);
   hash_key(flow, &quote.key);
   flow->sent = LINIMO_OUTCOME_icmp_error;
-  if (flow->service->tracked) {
+  if (find_slot(flow)) {
     const __u64 found =
         find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
     if (found != 0) flow->target = target_of_id(&flow->generation, backend_of(found));
   }
-  if (!is_usable(flow, flow->target))
-    flow->target = target_of_slot(&flow->generation, flow->service, flow->hash);
+  if (!is_usable(flow, flow->target)) flow->target = target_of_unknown(flow, 0);
   return flow->target ? kSend : drop(flow, LINIMO_OUTCOME_no_backend);
 }
 

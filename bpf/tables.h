@@ -35,6 +35,14 @@ struct {
   __array(values, struct image_map);
 } images SEC(".maps");
 
+/* Beside a generation's image, where slots of its adaptive services are not settled. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+  __uint(max_entries, 2);
+  __type(key, __u32);
+  __array(values, struct image_map);
+} unsettled SEC(".maps");
+
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE);
@@ -120,6 +128,10 @@ static __always_inline int same_generation(struct generation* generation, __u32 
   generation->active = active & 1;
   generation->head = &both->heads[active & 1];
   return live_image(generation);
+}
+
+static __always_inline __u32 ticks_now(void) {
+  return bpf_ktime_get_coarse_ns() >> LINIMO_TICK_SHIFT;
 }
 
 static __always_inline struct linimo_cell* cell(void* image, __u32 index) {
@@ -373,10 +385,13 @@ static __always_inline const struct linimo_xdp_target* target_of_server_id(
   return at == 0 ? 0 : target_at(generation, at);
 }
 
+static __always_inline __u32 slot_of(__u64 hash, const struct linimo_xdp_service* service) {
+  return (hash & 0xffffffff) * service->table_size >> 32;
+}
+
 /* The table's choice, or none where the pool has no live backend. */
 static __always_inline const struct linimo_xdp_target* target_of_slot(
-    const struct generation* generation, const struct linimo_xdp_service* service, __u64 hash) {
-  const __u32 slot = (hash & 0xffffffff) * service->table_size >> 32;
+    const struct generation* generation, const struct linimo_xdp_service* service, __u32 slot) {
   const __u64 offset = service->slots + (__u64)slot * sizeof(linimo_slot);
   const struct linimo_cell* many = cell(generation->image, offset / LINIMO_CELL_BYTES);
   if (!many) return 0;

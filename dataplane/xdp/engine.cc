@@ -13,6 +13,7 @@ namespace linimo::xdp {
 namespace {
 
 constexpr auto kSweepPeriod = std::chrono::seconds(1);
+constexpr auto kSettlePeriod = std::chrono::seconds(1);
 constexpr uint64_t kSweepRounds =
     16;  // calls that go once round the connection tables: far below a stamp's 4096 s
 constexpr uint16_t kClientMtu = 1500, kLargestOverhead = 48;
@@ -89,6 +90,7 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
   };
   sweep();  // counts a predecessor's flows
   loop.every(kSweepPeriod, sweep);
+  loop.every(kSettlePeriod, [engine = engine.get()] { engine->program_->settle(); });
   return engine;
 }
 

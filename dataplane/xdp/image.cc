@@ -10,6 +10,7 @@
 #include "dataplane/forward/vip_table.h"
 #include "dataplane/packet/checksum.h"
 #include "dataplane/packet/headers.h"
+#include "dataplane/xdp/ticks.h"
 #include "maglev/hash.h"
 
 namespace linimo::xdp {
@@ -20,11 +21,6 @@ constexpr uint32_t cells_for(uint64_t records) {
   static_assert(sizeof(linimo_cell) % sizeof(Record) == 0);
   constexpr uint64_t kPerCell = sizeof(linimo_cell) / sizeof(Record);
   return static_cast<uint32_t>((records + kPerCell - 1) / kPerCell);
-}
-
-/// The program's seconds are a little longer, so that it need not divide.
-uint32_t ticks(uint32_t seconds) {
-  return static_cast<uint32_t>((uint64_t{seconds} * 1'000'000'000) >> LINIMO_TICK_SHIFT);
 }
 
 uint64_t low_bits(uint32_t count) {
@@ -217,10 +213,11 @@ class Compiler {
                 .source_first = service.source_first,
                 .source_count = service.source_count,
                 .id = service.id,
-                .idle_ticks = ticks(service.idle_timeout_s),
+                .idle_ticks = ticks_within(service.idle_timeout_s),
                 .server_id_first = pool.backend_first,
                 .server_id_count = pool.backend_count,
-                .tracked = service.tracking != LINIMO_TRACKING_OFF,
+                .unsettled = 0,  // as long as nobody says otherwise
+                .tracked = service.tracking == LINIMO_TRACKING_FULL,
                 .source_hash = service.scheduler == LINIMO_SCHEDULER_SOURCE_HASH,
                 .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
                 .server_id_offset = service.server_id_offset,

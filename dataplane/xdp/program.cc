@@ -14,7 +14,9 @@
 
 #include "bpf/fragment_word.h"
 #include "bpf/linimo.skel.h"
+#include "dataplane/xdp/array_map.h"
 #include "dataplane/xdp/image.h"
+#include "dataplane/xdp/ticks.h"
 
 namespace linimo::xdp {
 namespace {
@@ -40,25 +42,6 @@ int log_libbpf(libbpf_print_level level, const char* format, va_list arguments) 
   while (line.ends_with('\n')) line.remove_suffix(1);
   spdlog::debug("{}", line);
   return length;
-}
-
-/// `flags`: BPF_F_INNER_MAP where maps of other sizes take each other's place.
-UniqueFd create_array(const char* name, uint64_t cells, uint32_t flags) {
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | flags);
-  return UniqueFd(bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(uint32_t), sizeof(linimo_cell),
-                                 static_cast<uint32_t>(cells), &options));
-}
-
-/// The map in a slot of an array of maps, with its size; nothing where the slot is empty.
-UniqueFd inner_map(int outer, uint32_t slot, uint64_t& cells) {
-  uint32_t id = 0;
-  if (bpf_map_lookup_elem(outer, &slot, &id) != 0) return {};
-  UniqueFd fd(bpf_map_get_fd_by_id(id));
-  bpf_map_info info{};
-  uint32_t length = sizeof info;
-  if (!fd || bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return {};
-  cells = info.max_entries;
-  return fd;
 }
 
 }  // namespace
@@ -182,7 +165,12 @@ void Program::find_live() {
   if (!generation_.fd || head.size > cells * sizeof(linimo_cell)) return;
   generation_.memory = Mapping::of(generation_.fd.get(), cells * sizeof(linimo_cell));
   if (!generation_.memory) return;
-  if (auto view = SnapshotView::validate({generation_.memory.as<std::byte>(), head.size})) follow(*view);
+  const auto view = SnapshotView::validate({generation_.memory.as<std::byte>(), head.size});
+  if (!view) return;
+  UniqueFd unsettled = inner_map(bpf_map__fd(maps_->maps.unsettled), which, cells);
+  generation_.unsettled = UnsettledBlocks::found(std::move(unsettled), cells, *view, shape_.rows,
+                                                 generation_.services(head, *view));
+  follow(*view);
 }
 
 void Program::follow(const SnapshotView& live) {
@@ -190,9 +178,15 @@ void Program::follow(const SnapshotView& live) {
   std::fill(swept_services_.begin(), swept_services_.end(), SweptService{});
   for (const linimo_service& service : live.services()) {
     if (service.tracking == LINIMO_TRACKING_OFF) continue;
-    const uint64_t ticks = (uint64_t{service.idle_timeout_s} * 1'000'000'000) >> LINIMO_TICK_SHIFT;
-    swept_services_[service.id] = {static_cast<uint16_t>(ticks), service.protocol == IPPROTO_TCP};
+    swept_services_[service.id] = {static_cast<uint16_t>(ticks_within(service.idle_timeout_s)),
+                                   service.protocol == IPPROTO_TCP};
   }
+}
+
+std::span<linimo_xdp_service> Program::Generation::services(const linimo_xdp_head& head,
+                                                            const SnapshotView& view) const {
+  auto* first = reinterpret_cast<linimo_xdp_service*>(memory.as<linimo_cell>() + head.service_first);
+  return {first, view.services().size()};
 }
 
 int Program::counters_fd() const {
@@ -247,7 +241,7 @@ tl::expected<Program::Generation, std::string> Program::compile(std::span<const 
   for (uint32_t growth = 0; growth <= kMaxGrowth; ++growth) {
     const auto plan = plan_image(snapshot, host_addresses.size(), growth);
     if (!plan) return tl::unexpected(plan.error());
-    Generation next{create_array("image", plan->cells, BPF_F_INNER_MAP), {}};
+    Generation next{create_array("image", plan->cells, BPF_F_INNER_MAP), {}, {}};
     if (!next.fd) return failed(fmt::format("no memory for a generation of {} cells", plan->cells));
     next.memory = Mapping::of(next.fd.get(), plan->cells * sizeof(linimo_cell));
     if (!next.memory) return failed("a generation's memory");
@@ -266,21 +260,32 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
   auto next = compile(snapshot, host_addresses, head);
   if (!next) return tl::unexpected(next.error());
 
+  const SnapshotView view = SnapshotView::of_valid({next->memory.as<std::byte>(), head.size});
+  auto unsettled =
+      UnsettledBlocks::make(view, shape_.rows, generation_.unsettled, next->services(head, view));
+  if (!unsettled) return tl::unexpected(unsettled.error());
+  next->unsettled = std::move(*unsettled);
+
   auto& generations = *generations_.as<linimo_xdp_generations>();
   const int images = bpf_map__fd(maps_->maps.images);
+  const int blocks = bpf_map__fd(maps_->maps.unsettled);
   const uint32_t old = generations.active & 1;
   const uint32_t slot = 1 - old;
-  const int fd = next->fd.get();
+  const int fd = next->fd.get(), blocks_fd = next->unsettled.fd();
   // The slot is not active, so nobody reads it; after an update of an array of maps the kernel has waited for
   // every program that was running.
-  if (bpf_map_update_elem(images, &slot, &fd, BPF_ANY) != 0) return failed("the new generation");
+  if ((blocks_fd >= 0 && bpf_map_update_elem(blocks, &slot, &blocks_fd, BPF_ANY) != 0) ||
+      bpf_map_update_elem(images, &slot, &fd, BPF_ANY) != 0)
+    return failed("the new generation");
   generations.heads[slot] = head;
   std::atomic_ref(generations.active).store(slot, std::memory_order_release);
   bpf_map_update_elem(images, &slot, &fd, BPF_ANY);  // only to wait: now no packet is in the old one
   bpf_map_delete_elem(images, &old);
+  bpf_map_delete_elem(blocks, &old);
 
+  next->unsettled.take_stamps(generation_.unsettled);
   generation_ = std::move(*next);
-  follow(*SnapshotView::validate({generation_.memory.as<std::byte>(), head.size}));
+  follow(view);
   return {};
 }
 

@@ -1,6 +1,6 @@
 // The XDP program and its maps: loaded, filled from snapshots, pinned so that they outlive this process.
 //
-//   auto program = Program::load({.rows = 2, .flows_per_row = 1 << 20}, "/sys/fs/bpf/linimo/lb1/v3-1");
+//   auto program = Program::load({.rows = 2, .flows_per_row = 1 << 20}, "/sys/fs/bpf/linimo/lb1/v4-2");
 //   int fd = *(*program)->program_for(0, 0);   // for the interface with number 0, whose queues have rows
 //   from 0
 //   (*program)->set_port(0, ifindex, mac);
@@ -23,6 +23,7 @@
 #include "dataplane/flow/flow_census.h"
 #include "dataplane/forward/next_hop.h"
 #include "dataplane/xdp/mapping.h"
+#include "dataplane/xdp/unsettled_blocks.h"
 #include "maglev/address.h"
 #include "maglev/counters.h"
 #include "maglev/snapshot.h"
@@ -83,8 +84,13 @@ class Program {
   /// Clears the entries that have expired in the next `buckets` of every row's connection table, going round,
   /// and publishes how many there are. Against the program by compare-and-swap.
   void sweep(uint64_t buckets);
+  /// About once a second: settles slots of the live generation.
+  void settle();
+
   /// Forgets all flows and fragments. For tests: not while packets pass.
   void forget_flows();
+  /// As if so many ticks more had gone by since all that is known of flows and slots. For tests, as above.
+  void grow_older(uint32_t ticks);
 
  private:
   Program(const Shape& shape, std::filesystem::path pins);
@@ -98,6 +104,9 @@ class Program {
   struct Generation {
     UniqueFd fd;
     Mapping memory;
+    UnsettledBlocks unsettled;
+
+    std::span<linimo_xdp_service> services(const linimo_xdp_head& head, const SnapshotView& view) const;
   };
   tl::expected<Generation, std::string> compile(std::span<const std::byte> snapshot,
                                                 std::span<const Address> host_addresses,

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <ctime>
 
 #include "dataplane/xdp/program.h"
+#include "dataplane/xdp/ticks.h"
 
 namespace linimo::xdp {
 namespace {
@@ -14,14 +14,6 @@ namespace {
 constexpr uint64_t kStateMask = 3, kClosing = 3, kClosingTicks = 56;
 constexpr uint32_t kStampShift = 2, kServiceShift = 14, kBackendShift = 26;
 constexpr uint64_t kStampMask = 0xfff, kServiceMask = 0xfff, kBackendMask = 0x3ffff;
-
-/// As bpf_ktime_get_coarse_ns() counts.
-uint64_t ticks_now() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return (static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec)) >>
-         LINIMO_TICK_SHIFT;
-}
 
 bool expired(uint64_t word, uint64_t timeout, uint64_t now) {
   const uint64_t age = (now - (word >> kStampShift)) & kStampMask;
@@ -59,6 +51,24 @@ void Program::sweep(uint64_t buckets) {
     if (end == all) censuses_[row].end_round();
   }
   sweep_next_ = end & (all - 1);
+}
+
+void Program::settle() {
+  generation_.unsettled.settle(ticks_now());
+}
+
+void Program::grow_older(uint32_t ticks) {
+  const uint64_t units = uint64_t{ticks} << kStampShift;
+  for (const Mapping& row : rows_) {
+    auto* table = row.as<linimo_cell>();
+    for (linimo_cell& bucket : std::span(table, shape_.buckets())) {
+      for (__u64& word : bucket.words) {
+        const uint64_t stamp = (word - units) & kStampMask << kStampShift;
+        if ((word & kStateMask) != 0) word = (word & ~(kStampMask << kStampShift)) | stamp;
+      }
+    }
+  }
+  generation_.unsettled.grow_older(ticks);
 }
 
 void Program::forget_flows() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 from case import LabCase
@@ -9,6 +10,7 @@ from lab.client import ConnectionBroken, Download, KeepAlive, Load
 from lab.topology import VIP
 from lab.wait import wait_until
 
+IDLE_S = 4
 SLOW = "/files/big?rate=50000000"  # 200 MB in some four seconds: reloads and failures happen meanwhile
 
 
@@ -123,13 +125,20 @@ class ReloadTrackedAdaptively(Reload):
         cls.lab.node.config.tracking = "adaptive"
 
 
+class ReloadTrackedAdaptivelyWithXdp(ReloadTrackedAdaptively):
+    @classmethod
+    def configure(cls) -> None:
+        super().configure()
+        cls.lab.node.config.engine = "xdp"
+
+
 class SlotsSettle(LabCase):
     """An idle timeout that a test can wait for."""
 
     @classmethod
     def configure(cls) -> None:
         cls.lab.node.config.tracking = "adaptive"
-        cls.lab.node.config.idle_timeout = "4s"
+        cls.lab.node.config.idle_timeout = f"{IDLE_S}s"
 
     def test_flows_take_entries_while_their_slot_is_not_settled(self) -> None:
         """Cold start changes tables too: wait until none of that is left, change one weight, and wait again."""
@@ -155,3 +164,36 @@ class SlotsSettle(LabCase):
         load.run(100)
         self.assert_served(load)
         return self._entries() - before
+
+
+class SlotsSettleWithXdp(SlotsSettle):
+    @classmethod
+    def configure(cls) -> None:
+        super().configure()
+        cls.lab.node.config.engine = "xdp"
+
+    def test_what_slots_have_yet_to_learn_outlives_the_process(self) -> None:
+        """Killed as soon as the table has changed, and again and again: flows stay; no window begins anew."""
+        node = self.lab.node
+        node.config.backends = {1: 100, 2: 100, 3: 100}
+        node.reload()
+        wait_until(lambda: self._entries_of_new_flows() == 0, "all slots are settled", 20)
+        kept = [KeepAlive(self.lab.client, VIP[4]) for _ in range(60)]
+        node.config.backends = {1: 100, 2: 100, 3: 25}
+        node.reload()
+        self._restart()
+        for connection in kept:
+            self.assertEqual(connection.backend, connection.request())
+            connection.close()
+        self.assertGreater(self._entries_of_new_flows(), 0)
+        silent = time.monotonic()
+        while time.monotonic() < silent + 2 * IDLE_S:
+            self._restart()
+        restarted = time.monotonic()
+        wait_until(lambda: self._entries_of_new_flows() == 0, "they have settled", 20)
+        self.assertLess(time.monotonic() - restarted, IDLE_S - 1, "a window began anew")
+
+    def _restart(self) -> None:
+        self.lab.node.stop_dataplane(signal.SIGKILL)
+        self.lab.node.start_dataplane()
+        self.lab.node.wait_settled()

@@ -92,6 +92,17 @@ void DpdkEngine::apply(const Configuration& configuration) {
   std::copy(configuration.port_macs.begin(), configuration.port_macs.end(), port_macs_.begin());
 }
 
+FlowTable DpdkEngine::flow_table() {
+  const ConnectionTable& table = connections();
+  return {table.entries(), table.capacity(), counters_->flows_unstored};
+}
+
+void DpdkEngine::make_room_for(uint64_t flows) {
+  flows_capacity_ = flows;
+  forget_configuration();
+  forget_flows();
+}
+
 void DpdkEngine::forget_flows(uint64_t capacity) {
   const size_t bytes = ConnectionTable::bytes_for(capacity);
   pipeline_.reset();

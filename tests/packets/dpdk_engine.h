@@ -31,14 +31,16 @@ class DpdkEngine : public Engine {
   ~DpdkEngine() override;
 
   void apply(const Configuration& configuration) override;
-  void forget_flows() override { forget_flows(kFlows); }
+  void forget_flows() override { forget_flows(flows_capacity_); }
+  void forget_configuration() override { generation_.reset(); }
   Result run(ByteView frame, uint64_t now_ms) override;
   std::vector<Result> settle(uint64_t now_ms) override;
+  FlowTable flow_table() override;
+  void make_room_for(uint64_t flows) override;
 
   /// At most kMaxBurst frames. `nic_flags`: what a NIC found out about them (RTE_MBUF_F_RX_...).
   BurstResult run_burst(std::span<const ByteView> frames, uint64_t now_ms, uint64_t nic_flags = 0);
   void forget_flows(uint64_t capacity);
-  void forget_configuration() { generation_.reset(); }
 
   const WorkerCounters& counters() const { return *counters_; }
   const ConnectionTable& connections() const { return flows_.front().connections; }
@@ -46,7 +48,6 @@ class DpdkEngine : public Engine {
   std::span<FlowState> all_flows() { return flows_; }
 
  private:
-  static constexpr uint64_t kFlows = 4096;
   static constexpr uint32_t kWorkers = 2;  // one of which never runs
 
   rte_mbuf* mbuf_with(ByteView frame, uint64_t nic_flags);
@@ -62,6 +63,7 @@ class DpdkEngine : public Engine {
   std::vector<std::shared_ptr<std::byte>> connection_memory_;
   std::vector<FlowState> flows_;
   std::optional<Pipeline> pipeline_;
+  uint64_t flows_capacity_ = kUsualFlows;
   uint32_t now_s_ = 0;  // of the last frame
   BurstOutput out_;
 };

@@ -40,6 +40,13 @@ struct Result : Left {
   std::string fault;  // a promise that was broken: not exactly one counter, a buffer lost; else empty
 };
 
+/// Of tracked flows.
+struct FlowTable {
+  uint64_t entries = 0;
+  uint64_t capacity = 0;
+  uint64_t unstored = 0;  // flows that found no place, ever
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -48,11 +55,19 @@ class Engine {
   virtual void apply(const Configuration& configuration) = 0;
   /// Tracked flows, and fragments, whether remembered or held.
   virtual void forget_flows() = 0;
-  /// `now_ms`: of a clock that never goes back. An engine in the kernel has that of the kernel instead.
+  /// Nothing is forwarded by what there was, nor does it matter to what comes.
+  virtual void forget_configuration() = 0;
+  /// `now_ms`: of a clock that goes back for nobody but who forgets the flows.
   virtual Result run(ByteView frame, uint64_t now_ms) = 0;
-  /// What a worker does between bursts: one result for each held fragment whose fate is now known, in any
-  /// order. It was sent (forwarded) or dropped (fragment_unmatched).
+  /// What is done between bursts and once a second. Slots that may settle do; and one result for each held
+  /// fragment whose fate is now known, in any order. It was sent (forwarded) or dropped (fragment_unmatched).
   virtual std::vector<Result> settle(uint64_t now_ms) = 0;
+
+  virtual FlowTable flow_table() = 0;
+  /// Begins anew, configuration and flows forgotten, with a table for about so many flows.
+  virtual void make_room_for(uint64_t flows) = 0;
+
+  static constexpr uint64_t kUsualFlows = 4096;
 };
 
 }  // namespace linimo::tests

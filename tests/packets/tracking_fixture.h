@@ -1,7 +1,7 @@
 // What tests of tracking share: flows of one service, and backends of its pool that come and go.
 //
 // Each test knows by itself where the table alone would send a flow, so that "it stayed" is only said of
-// flows that would have moved. The parameter is the IP version.
+// flows that would have moved. The parameters are the engine and the IP version.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include "tests/packets/case_file.h"
 #include "tests/packets/dpdk_engine.h"
 #include "tests/packets/expect.h"
+#include "tests/packets/xdp_engine.h"
 
 namespace linimo::tests {
 
@@ -27,7 +28,30 @@ inline constexpr uint32_t kTcpIdle_s = 900, kUdpIdle_s = 60,
 
 using Choices = std::vector<Address>;
 
-class Tracking : public testing::TestWithParam<int> {
+struct TrackedBy {
+  const char* engine;
+  Engine& (*start)();
+  int ip;
+
+  friend void PrintTo(const TrackedBy& shown, std::ostream* out) { *out << shown.engine << " v" << shown.ip; }
+};
+
+inline Engine& tracking_dpdk() {
+  return dpdk_engine();
+}
+inline Engine& tracking_xdp() {
+  return xdp_engine();
+}
+inline constexpr TrackedBy kTrackedBy[] = {{"Dpdk", tracking_dpdk, 4},
+                                           {"Dpdk", tracking_dpdk, 6},
+                                           {"Xdp", tracking_xdp, 4},
+                                           {"Xdp", tracking_xdp, 6}};
+
+inline std::string tracked_by(const testing::TestParamInfo<TrackedBy>& info) {
+  return info.param.engine + std::string("v") + std::to_string(info.param.ip);
+}
+
+class Tracking : public testing::TestWithParam<TrackedBy> {
  protected:
   void SetUp() override {
     for (const Case& from : case_file().cases) {
@@ -38,12 +62,12 @@ class Tracking : public testing::TestWithParam<int> {
     }
   }
 
-  std::string family() const { return "_v" + std::to_string(GetParam()); }
+  std::string family() const { return "_v" + std::to_string(GetParam().ip); }
 
   /// A packet of the given flow; TCP unless another template is named.
   Bytes packet(size_t flow, uint8_t flags = kAck, const char* kind = "flows_spread_tracked") const {
     Bytes frame = templates_.at(kind);
-    const size_t l4 = GetParam() == 4 ? 14 + 20 : 14 + 40;
+    const size_t l4 = GetParam().ip == 4 ? 14 + 20 : 14 + 40;
     const auto port = static_cast<uint16_t>(kFirstPort + flow);
     frame[l4] = static_cast<uint8_t>(port >> 8);
     frame[l4 + 1] = static_cast<uint8_t>(port);
@@ -110,7 +134,7 @@ class Tracking : public testing::TestWithParam<int> {
   static constexpr const char* kUdp = "udp_flows_spread_tracked";
   static constexpr const char* kUntracked = "flows_spread_untracked";
 
-  DpdkEngine& engine = dpdk_engine();
+  Engine& engine = GetParam().start();
   Configuration all_up_ = case_file().configuration;
   Configuration three_up_ = with({3}, LINIMO_BACKEND_DOWN);
 

@@ -129,11 +129,9 @@ TEST_P(Tracking, AFinShortensTheEntry) {
   const Choices after = choices(all_up_);
   const auto flows = moved(before, after);
   begin(three_up_);
-  for (const size_t flow : {flows[0], flows[1], flows[2], flows[3]}) {
-    sent_to(packet(flow, kSyn));
-    sent_to(packet(flow), 2);
-    if (flow != flows[3]) sent_to(packet(flow, kFin | kAck), 10);
-  }
+  for (const size_t flow : {flows[0], flows[1], flows[2], flows[3]}) sent_to(packet(flow, kSyn));
+  for (const size_t flow : {flows[0], flows[1], flows[2], flows[3]}) sent_to(packet(flow), 2);
+  for (const size_t flow : {flows[0], flows[1], flows[2]}) sent_to(packet(flow, kFin | kAck), 10);
   engine.apply(all_up_);
   EXPECT_EQ(sent_to(packet(flows[2]), 10 + 50), before[flows[2]]);
   EXPECT_EQ(sent_to(packet(flows[0]), 10 + kClosing_s - 1), before[flows[0]]);
@@ -171,20 +169,21 @@ TEST_P(Tracking, WithoutTrackingAFlowFollowsTheTable) {
 
 TEST_P(Tracking, AFullTableDropsNothing) {
   constexpr size_t kMany = 10'000;
+  engine.make_room_for(64);
   begin(all_up_);
-  engine.forget_flows(64);
-  const uint64_t unstored = engine.counters().flows_unstored;
+  const uint64_t unstored = engine.flow_table().unstored;
   for (size_t flow = 0; flow < kMany; ++flow) sent_to(packet(flow, kSyn));
-  EXPECT_LE(engine.connections().entries(), engine.connections().capacity());
-  EXPECT_GE(engine.counters().flows_unstored - unstored, kMany / 2);
+  const FlowTable full = engine.flow_table();
+  EXPECT_LE(full.entries, full.capacity);
+  EXPECT_GE(full.unstored - unstored, kMany / 2);
   for (size_t flow = 0; flow < kMany; ++flow) {  // by now anyone may be displaced
     const Bytes frame = packet(flow);
     EXPECT_EQ(sent_to(frame, 10), sent_to(frame, 10));
   }
+  engine.make_room_for(Engine::kUsualFlows);
 }
 
-INSTANTIATE_TEST_SUITE_P(Dpdk, Tracking, testing::Values(4, 6),
-                         [](const auto& info) { return "v" + std::to_string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Engines, Tracking, testing::ValuesIn(kTrackedBy), tracked_by);
 
 }  // namespace
 }  // namespace linimo::tests

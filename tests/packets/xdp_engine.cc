@@ -11,11 +11,14 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "dataplane/xdp/ticks.h"
+
 namespace linimo::tests {
 namespace {
 
-constexpr uint64_t kFlows = 4096;
-constexpr uint32_t kRoom = 2048;  // for what a frame grows to
+constexpr uint32_t kTicksAtOnce = 500;           // far below those that a flow's stamp counts
+constexpr uint64_t kNearlyOver_ns = 20'000'000;  // a tick in which nothing is begun any more
+constexpr uint32_t kRoom = 2048;                 // for what a frame grows to
 
 Left::Way way_of(uint32_t action) {
   if (action == XDP_PASS) return Left::Way::kKernel;
@@ -25,7 +28,13 @@ Left::Way way_of(uint32_t action) {
 }  // namespace
 
 XdpEngine::XdpEngine() {
-  auto program = xdp::Program::load({.rows = 1, .flows_per_row = kFlows}, {});
+  load(kUsualFlows);
+}
+
+void XdpEngine::load(uint64_t flows) {
+  shape_ = {.rows = 1, .flows_per_row = flows};
+  older_ = 0;
+  auto program = xdp::Program::load(shape_, {});
   if (!program) throw std::runtime_error(program.error());
   program_ = std::move(*program);
   const auto fd = program_->program_for(0, 0);
@@ -38,6 +47,44 @@ XdpEngine::XdpEngine() {
     throw std::runtime_error(fmt::format("AF_XDP: {}", std::strerror(errno)));
 }
 
+void XdpEngine::make_room_for(uint64_t flows) {
+  forget_flows();
+  load(flows);
+}
+
+FlowTable XdpEngine::flow_table() {
+  program_->sweep(0);  // counts
+  const WorkerCounters& counters = program_->counters(0);
+  return {counters.flows, counters.flows_capacity, counters.flows_unstored};
+}
+
+/// What the process does every second it does here whenever that many ticks have passed at once.
+void XdpEngine::set_clock(uint64_t now_ms) {
+  now_ms_ = now_ms;
+  const uint64_t left_ns = xdp::kNsOfTick - xdp::coarse_ns() % xdp::kNsOfTick;
+  if (left_ns < kNearlyOver_ns) {
+    const timespec rest{0, static_cast<long>(left_ns)};
+    while (xdp::kNsOfTick - xdp::coarse_ns() % xdp::kNsOfTick < kNearlyOver_ns) nanosleep(&rest, nullptr);
+  }
+  const auto wanted = static_cast<uint32_t>(now_ms * 1'000'000 >> LINIMO_TICK_SHIFT);
+  const uint32_t differ = wanted - xdp::ticks_now() - older_;
+  older_ += differ;
+  if (static_cast<int32_t>(differ) < 0) return program_->grow_older(differ);
+  for (uint32_t left = differ; left > 0;) {
+    const uint32_t step = std::min(left, kTicksAtOnce);
+    program_->grow_older(step);
+    program_->sweep(shape_.buckets());
+    left -= step;
+  }
+}
+
+void XdpEngine::forget_configuration() {
+  SnapshotSpec nothing;
+  nothing.generation = 1;
+  if (const auto published = program_->publish(build_snapshot(nothing), {}); !published)
+    throw std::runtime_error("the snapshot was refused: " + published.error());
+}
+
 void XdpEngine::forget_flows() {
   program_->forget_flows();
   held_.settle(0, [](uint64_t, void* fragment, bool) {
@@ -47,6 +94,7 @@ void XdpEngine::forget_flows() {
 }
 
 void XdpEngine::apply(const Configuration& configuration) {
+  set_clock(now_ms_);
   const auto published =
       program_->publish(build_snapshot(configuration.snapshot), configuration.host_addresses);
   if (!published) throw std::runtime_error("the snapshot was refused: " + published.error());
@@ -127,11 +175,14 @@ Result XdpEngine::hold(ByteView frame, const Bytes& handed, uint64_t now_ms) {
 }
 
 Result XdpEngine::run(ByteView frame, uint64_t now_ms) {
+  set_clock(now_ms);
   Result result = run_program(frame);
   return result.way == Left::Way::kHeld ? hold(frame, result.bytes, now_ms) : result;
 }
 
 std::vector<Result> XdpEngine::settle(uint64_t now_ms) {
+  set_clock(now_ms);
+  program_->settle();
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   const auto now_ns = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);

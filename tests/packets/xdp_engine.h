@@ -1,5 +1,8 @@
 // The engine `xdp`, as the suite drives it: the real program in the kernel, one frame at a time
 // (BPF_PROG_TEST_RUN), without netdevs.
+//
+// The kernel's clock cannot be set. So that tests may say what time it is, all that the program remembers is
+// made older, or younger, by what the two differ in.
 #pragma once
 
 #include <array>
@@ -17,11 +20,16 @@ class XdpEngine : public Engine {
 
   void apply(const Configuration& configuration) override;
   void forget_flows() override;
+  void forget_configuration() override;
   Result run(ByteView frame, uint64_t now_ms) override;
   std::vector<Result> settle(uint64_t now_ms) override;
+  FlowTable flow_table() override;
+  void make_room_for(uint64_t flows) override;
 
  private:
   using Counts = std::array<uint64_t, LINIMO_OUTCOME_COUNT>;
+  void load(uint64_t flows);
+  void set_clock(uint64_t now_ms);
   Counts outcomes();
   Result run_program(ByteView frame);
   Result hold(ByteView frame, const Bytes& handed, uint64_t now_ms);
@@ -29,6 +37,9 @@ class XdpEngine : public Engine {
 
   std::unique_ptr<xdp::Program> program_;
   int fd_;
+  xdp::Shape shape_;
+  uint64_t now_ms_ = 0;  // of the last frame
+  uint32_t older_ = 0;   // ticks by which all that is remembered has been made older
   std::vector<Mac> port_macs_;
   UniqueFd socket_;  // AF_XDP, of no queue: it makes the program hand fragments over
   HeldFragments held_;
