@@ -60,7 +60,7 @@ struct Options {
 };
 
 /// Services are numbered as their kinds are; each has a VIP and a pool of its own.
-enum ServiceKind : uint32_t { kIpip, kGre, kGue, kUntracked, kServiceKinds };
+enum ServiceKind : uint32_t { kIpip, kGre, kGue, kUntracked, kAdaptive, kServiceKinds };
 
 enum class Flow { kTracked, kNew };
 
@@ -81,6 +81,10 @@ constexpr Case kCases[] = {
     {.name = "one-flow", .what = "one tracked flow", .target_ns = 60},
     {.name = "64k-flows", .what = "65,536 tracked flows", .flows = 1 << 16},
     {.name = "1m-flows", .what = "1,048,576 tracked flows", .flows = 1 << 20, .target_ns = 110},
+    {.name = "adaptive",
+     .what = "1,048,576 flows, tracked adaptively, all slots settled",
+     .service = kAdaptive,
+     .flows = 1 << 20},
     {.name = "new-flows",
      .what = "each packet a new flow, table full: insertion with eviction",
      .flows = uint64_t{1} << 32,
@@ -129,7 +133,9 @@ SnapshotSpec make_snapshot() {
       service.name = fmt::format("service{}", pool_index);
       service.id = pool_index;
       service.pool = pool_index;
-      service.tracking = i == kUntracked ? LINIMO_TRACKING_OFF : LINIMO_TRACKING_FULL;
+      service.tracking = i == kUntracked  ? LINIMO_TRACKING_OFF
+                         : i == kAdaptive ? LINIMO_TRACKING_ADAPTIVE
+                                          : LINIMO_TRACKING_FULL;
       const auto vip =
           family == 0 ? fmt::format("203.0.113.{}", i + 1) : fmt::format("2001:db8:f::{:x}", i + 1);
       service.vips = {{address(vip), 128}};
