@@ -126,6 +126,29 @@ TEST_P(Schedulers, LeastConnectionsGivesToWhoHasFewer) {
   EXPECT_EQ(spread(140, 30), (std::map<Address, uint32_t>{{backend(0), 30}}));
 }
 
+// Of all cases the steps that leave nothing to choose: one backend, or none, or one that a QUIC packet names.
+TEST_P(Schedulers, WhatHasOneAnswerHasItWithEveryScheduler) {
+  size_t steps = 0;
+  for (const Case& from : case_file().cases) {
+    if (from.name.find(family()) == std::string::npos) continue;
+    for (const auto scheduler : {LINIMO_SCHEDULER_ROUND_ROBIN, LINIMO_SCHEDULER_WEIGHTED_ROUND_ROBIN,
+                                 LINIMO_SCHEDULER_LEAST_CONNECTIONS}) {
+      begin(by(scheduler, case_file().configuration_of(from)));
+      for (const Step& step : from.steps) {
+        if (step.settles) {
+          EXPECT_EQ(difference_from(step, engine.settle(kStart_ms)), "") << from.name;
+          continue;
+        }
+        const Result result = engine.run(step.frame, kStart_ms);
+        if (step.possible.size() > 1) continue;
+        EXPECT_EQ(difference_from(step, result), "") << from.name;
+        ++steps;
+      }
+    }
+  }
+  EXPECT_GT(steps, 1000U);
+}
+
 TEST_P(Schedulers, WhatFindsNoPlaceGoesWhereTheTableSays) {
   constexpr size_t kMany = 10'000;
   engine.make_room_for(64);
