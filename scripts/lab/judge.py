@@ -22,24 +22,26 @@ def run_scenarios(names: Sequence[str], lab_name: str, say: Callable[[str], None
             say(f"{name}: engine {setup.engine}, {setup.nodes} node{'s' if setup.nodes > 1 else ''}, "
                 f"{setup.backends} backends, BIRD, {scenario.rounds} round{'s' if scenario.rounds > 1 else ''}")
             with Lab(lab_name, say=say) as lab:
-                engines[setup.engine] = run_one(scenario, World(lab, setup), say)
+                engines[setup.engine] = run_one(scenario, lab, say)
         yield {"scenario": name, "engines": engines,
                "problems": [f"{engine}: {problem}" for engine, of in engines.items() for problem in of["problems"]]}
 
 
-def run_one(scenario: Scenario, world: World, say: Callable[[str], None]) -> dict[str, Any]:
+def run_one(scenario: Scenario, lab: Lab, say: Callable[[str], None]) -> dict[str, Any]:
     rounds: list[Round] = []
     problems: list[str] = []
-    for number in range(1, scenario.rounds + 1):
-        world.begin_round(number)
-        try:
+    step = "the lab"
+    try:
+        world = World(lab, scenario.setup)
+        for number in range(1, scenario.rounds + 1):
+            step = f"round {number}"
+            world.begin_round(number)
             scenario.act(world)
-        except (RuntimeError, TimeoutError, OSError, subprocess.SubprocessError) as error:
-            problems.append(f"round {number}: {type(error).__name__}: {error}")
-            say("\n".join([*(node.logs() for node in world.lab.nodes), world.routed.logs()]))
-            break
-        rounds.append(world.round)
-        say(f"round {number}: {world.round}")
+            rounds.append(world.round)
+            say(f"{step}: {world.round}")
+    except (RuntimeError, TimeoutError, OSError, subprocess.SubprocessError) as error:
+        problems.append(f"{step}: {type(error).__name__}: {error}")
+        say("\n".join(node.logs() for node in lab.nodes))
     setup = scenario.setup
     return {"nodes": setup.nodes, "backends": setup.backends, **judge(rounds, scenario.milliseconds, problems)}
 
