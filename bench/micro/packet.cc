@@ -65,7 +65,8 @@ void encapsulate(benchmark::State& state, linimo_encapsulation encapsulation, bo
   uint8_t* outer = const_cast<uint8_t*>(frame.ip) - tunnel.header_length;
   uint64_t flow_hash = kSeed;
   for (auto _ : state) {
-    packet::encapsulate(tunnel, frame, flow, flow_hash++, outer);
+    packet::encapsulate(tunnel, {frame.ip, flow.ip_length, frame.is_v6}, flow_hash++, outer);
+    if (packet::is_checksummed(tunnel)) packet::put_checksum(frame, flow, outer);
     benchmark::ClobberMemory();
   }
 }

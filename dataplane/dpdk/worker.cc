@@ -114,7 +114,7 @@ void Worker::hand_to_kernel(uint32_t interface, MbufList& frames, bool control) 
     count(counters_.outcomes[LINIMO_OUTCOME_kernel_full], rest.size());
     rte_pktmbuf_free_bulk(rest.data(), static_cast<unsigned>(rest.size()));
   }
-  frames.count = 0;
+  frames.clear();
 }
 
 /// True if held fragments left.

@@ -34,35 +34,6 @@ ConnectionTable::ConnectionTable(uint64_t flows, std::span<std::byte> memory)
   if (!connections_) throw std::bad_alloc();
 }
 
-ConnectionTable::Wanted ConnectionTable::wanted(uint64_t hash, uint32_t service_id) const {
-  const uint64_t first = first_bucket(hash);
-  const uint64_t fingerprint = hash << (64 - bucket_shift_) >> kFingerprintShift;
-  // Any odd multiplier spreads the fingerprint over the index bits; | 1 keeps the two buckets apart.
-  const uint64_t second = (first ^ (fingerprint * 0x9e3779b97f4a7c15 >> 32 | 1)) & bucket_mask_;
-  return {first, second, fingerprint << kFingerprintShift | uint64_t{service_id} << kServiceShift};
-}
-
-ConnectionTable::Entry ConnectionTable::find_in(uint64_t index, uint64_t flow) const {
-  // Two entries at a time, as wide as every 64-bit machine compares them; all eight without a branch.
-  using Pair = uint64_t __attribute__((vector_size(16)));
-  uint64_t* words = bucket(index);
-  const auto* pairs = reinterpret_cast<const Pair*>(words);
-  const Pair mask = {kFlowMask, kFlowMask};
-  const Pair wanted = {flow, flow};
-  Pair equal{};
-  for (uint32_t i = 0; i < kBucketEntries / 2; ++i) {
-    const Pair bits = {uint64_t{1} << 2 * i, uint64_t{2} << 2 * i};
-    equal |= reinterpret_cast<Pair>((pairs[i] & mask) == wanted) & bits;
-  }
-  uint64_t hits = equal[0] | equal[1];
-  // Empty entries look like those of the flow whose bits are all zero.
-  for (; hits != 0; hits &= hits - 1) {
-    Entry entry = &words[std::countr_zero(hits)];
-    if (state_of(*entry) != kEmpty) return entry;
-  }
-  return nullptr;
-}
-
 ConnectionTable::Entry ConnectionTable::find(uint64_t hash, const Service& service, uint32_t now_s) const {
   const Wanted at = wanted(hash, service.id);
   Entry entry = find_in(at.first, at.flow);

@@ -90,10 +90,10 @@ LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip,
   const Key by_source{about->source.data(), nullptr, 0, 0, 0, 0};
   packet.hash =
       hash_of(packet.service->source_hash ? by_source : whole, packet.frame.is_v6, generation.seed());
-  packet.service_id = packet.service->tracking_key.id;
   packet.sent_as = LINIMO_OUTCOME_icmp_error;
-  find_slot(packet);
-  if (packet.tracked) packet.target = tracked_anywhere(generation, packet);
+  packet.slot = slot_of(packet.hash, packet.service->table_size);
+  packet.target = packet.service->tracks(packet.slot) ? tracked_anywhere(generation, packet) : nullptr;
+  packet.decider = Decider::kNobody;
   if (packet.target == nullptr)
     packet.target = target_of_slot(packet, false, static_cast<uint32_t>(now_ms_ / 1000));
   return packet.target != nullptr || drop(mbuf, LINIMO_OUTCOME_no_backend);
@@ -111,7 +111,8 @@ const Target* Pipeline::tracked_anywhere(const Generation& generation, const Pac
 }
 
 // The backend that a QUIC packet's connection id names, while that lives.
-LINIMO_COLD const Target* Pipeline::named_target(const Generation& generation, const Packet& packet) const {
+LINIMO_COLD const Target* Pipeline::named_target(const Generation& generation, Packet& packet) const {
+  look_closer(packet);
   const ServiceView& service = *packet.service;
   const auto id =
       packet::quic_server_id(packet.frame, packet.flow, service.server_id_offset, service.server_id_length);
@@ -123,9 +124,10 @@ LINIMO_COLD const Target* Pipeline::named_target(const Generation& generation, c
 // What does not begin a flow in sight may have done so at another worker, before the NIC spread flows
 // otherwise; else, such as a connection that another node has begun, it stays with the table's answer, which
 // all nodes share.
-const Target* Pipeline::scheduled(const Generation& generation, const Packet& packet) {
+const Target* Pipeline::scheduled(const Generation& generation, Packet& packet) {
   const ServiceView& service = *packet.service;
-  const uint8_t flags = packet.flow.tcp_flags & (packet::kTcpSyn | packet::kTcpAck);
+  look_closer(packet);
+  const uint8_t flags = packet.tcp_flags & (packet::kTcpSyn | packet::kTcpAck);
   if (packet.flow.protocol == IPPROTO_TCP && flags != packet::kTcpSyn) {
     const Target* tracked = tracked_anywhere(generation, packet);
     return tracked != nullptr ? tracked : packet.target;
@@ -136,7 +138,7 @@ const Target* Pipeline::scheduled(const Generation& generation, const Packet& pa
 
 LINIMO_COLD void Pipeline::remember_datagram(const Generation& generation, const Packet& packet) {
   fragments_.remember(datagram_hash(packet.frame, packet.flow, generation.seed()),
-                      {packet.target->backend_id, packet.service_id}, now_ms_);
+                      {packet.target->backend_id, packet.service->tracking_key.id}, now_ms_);
 }
 
 std::optional<FragmentMemory::Choice> Pipeline::recall_datagram(uint64_t datagram) const {
@@ -154,9 +156,10 @@ LINIMO_COLD bool Pipeline::take_later_fragment(const Generation& generation, Pac
     if (!settling_ && held_.hold(packet.hash, packet.mbuf, now_ms_)) return false;
     return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);
   }
-  packet.service_id = choice->service_id;
+  packet.service = generation.service_of_id(choice->service_id);
   packet.target = generation.target_of(choice->backend_id);
-  if (packet.target != nullptr && packet.target->alive) return true;
+  packet.decider = Decider::kNobody;
+  if (packet.service != nullptr && packet.target != nullptr && packet.target->alive) return true;
   return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);
 }
 
@@ -182,7 +185,8 @@ void Pipeline::settle(const Generation* generation, uint64_t now_ms, BurstOutput
   settling_ = false;
 }
 
-LINIMO_COLD bool Pipeline::no_backend(const Generation& generation, const Packet& packet, BurstOutput& out) {
+LINIMO_COLD bool Pipeline::no_backend(const Generation& generation, Packet& packet, BurstOutput& out) {
+  look_closer(packet);
   rte_mbuf* mbuf = packet.mbuf;
   const bool udp = packet.flow.protocol == packet::kUdp;
   const bool answerable = udp || (packet.flow.fragment == packet::Fragment::kNone &&
@@ -199,8 +203,9 @@ LINIMO_COLD bool Pipeline::no_backend(const Generation& generation, const Packet
 
 // The sender is told, but never in answer to an ICMP error, to a fragment but the first, or where it lets
 // routers fragment.
-LINIMO_COLD void Pipeline::too_big(const Generation& generation, const Packet& packet, uint32_t mtu,
+LINIMO_COLD void Pipeline::too_big(const Generation& generation, Packet& packet, uint32_t mtu,
                                    BurstOutput& out) {
+  look_closer(packet);
   rte_mbuf* mbuf = packet.mbuf;
   const bool v6 = packet.frame.is_v6;
   const bool wants_to_know = v6 || (packet.frame.v4().fragment & packet::kDontFragment) != 0;

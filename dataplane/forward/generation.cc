@@ -44,7 +44,7 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
       view_(view),
       seed_(view.header().hash_seed),
       vips_(view.vips()),
-      exact_(view.vips(), view.rules()),
+      exact_(view.vips(), view.rules(), view.services()),
       suspects_(view.vips()),
       targets_(targets) {
   const Address source4 = Address::from_abi(view.header().encap_source4);
@@ -83,6 +83,8 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
       schedules_.push_back(std::make_unique<Schedule>(static_cast<linimo_scheduler>(service.scheduler),
                                                       view.backends(pool), view.slots(pool)));
     }
+    const bool tracked = service.tracking == LINIMO_TRACKING_FULL;
+    const uint8_t server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0};
     services_.push_back(
         {.slots = view.slots(pool).data(),
          .targets = targets_.data() + pool.backend_first,
@@ -93,16 +95,21 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
          .tracking_key = {service.id, service.idle_timeout_s},
          .source_first = service.source_first,
          .source_count = service.source_count,
-         .tracked = service.tracking == LINIMO_TRACKING_FULL,
+         .tracked = tracked,
+         .decider = server_id_length != 0 ? Decider::kConnections
+                    : tracked             ? Decider::kEntry
+                                          : Decider::kTable,
          .source_hash = service.scheduler == LINIMO_SCHEDULER_SOURCE_HASH,
          .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
          .server_id_offset = service.server_id_offset,
-         .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0}});
+         .server_id_length = server_id_length});
     if (service.tracking != LINIMO_TRACKING_OFF) {
       swept_services_[service.id] = {static_cast<uint16_t>(service.idle_timeout_s),
                                      service.protocol == IPPROTO_TCP};
     }
   }
+  service_by_id_.resize(LINIMO_MAX_SERVICES);
+  for (const ServiceView& service : services_) service_by_id_[service.tracking_key.id] = &service;
   for (const linimo_source& source : view.sources()) {
     const AddressWords address = AddressWords::v6(source.address.bytes);
     sources_.push_back(

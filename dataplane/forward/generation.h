@@ -34,8 +34,16 @@ struct alignas(64) Target {
 };
 static_assert(sizeof(Target) == 64);
 
-/// A service and its pool's table, so that no packet has to ask for both.
-struct ServiceView {
+/// Who says where a packet goes.
+enum class Decider : uint8_t {
+  kTable,        // its flow's slot
+  kEntry,        // its flow's entry in the connection table, if that is found
+  kConnections,  // that, and what else may know better
+  kNobody        // it is known
+};
+
+/// A service and its pool's table, so that no packet has to ask for both: one cache line.
+struct alignas(64) ServiceView {
   const linimo_slot* slots;
   const Target* targets;      // of the pool
   UnsettledSlots* unsettled;  // of the pool, if the service tracks adaptively; null: all slots are settled
@@ -44,12 +52,19 @@ struct ServiceView {
   uint32_t pool;
   ConnectionTable::Service tracking_key;
   uint32_t source_first, source_count;
-  bool tracked;  // in any case
+  bool tracked;     // in any case
+  Decider decider;  // where the slot is settled
   bool source_hash;
   bool reject;               // what has no backend is answered
   uint8_t server_id_offset;  // in a QUIC connection id
   uint8_t server_id_length;  // 0: not QUIC
+
+  // Where an adaptive service's slot is settled, the table is all the memory that it needs.
+  bool is_settled(uint32_t slot) const { return unsettled == nullptr || !unsettled->contains(slot); }
+  bool tracks(uint32_t slot) const { return tracked || !is_settled(slot); }
 };
+
+static_assert(sizeof(ServiceView) == 64);
 
 struct SourceView {
   AddressWords address, mask;
@@ -110,17 +125,32 @@ class Generation {
   }
 
   /// The service of a packet as packet::read_plain found it. nullptr: nothing is known, judge and ask the
-  /// others.
+  /// others. `port`: the destination, in network byte order.
   template <bool kV6>
-  const ServiceView* service_of_plain(const packet::Frame& frame, const packet::Flow& flow) const {
-    uint64_t source_high = 0;
-    if (kV6) std::memcpy(&source_high, frame.v6().source, sizeof source_high);
-    if (kV6 ? suspects_.contains_v6(source_high) : suspects_.contains_v4(frame.v4().source)) return nullptr;
-    const AddressWords destination =
-        kV6 ? AddressWords::v6(frame.v6().destination) : AddressWords::v4(frame.v4().destination);
-    const uint32_t found =
-        exact_.find(destination, ServiceTable::port_of(flow.destination_port, flow.protocol, kV6));
-    return found == ServiceTable::kNone ? nullptr : &services_[found];
+  const ServiceView* service_of_plain(const uint8_t* ip, uint16_t port, uint8_t protocol) const {
+    uint32_t found;
+    if constexpr (kV6) {
+      const auto& header = *reinterpret_cast<const packet::Ipv6*>(ip);
+      uint64_t source_high;
+      std::memcpy(&source_high, header.source, sizeof source_high);
+      if (suspects_.contains_v6(source_high)) [[unlikely]]
+        return nullptr;
+      found = exact_.find_v6(AddressWords::v6(header.destination), port, protocol);
+    } else {
+      const auto& header = *reinterpret_cast<const packet::Ipv4*>(ip);
+      if (suspects_.contains_v4(header.source)) [[unlikely]]
+        return nullptr;
+      found = exact_.find_v4(header.destination, port, protocol);
+    }
+    if (found == ServiceTable::kNone) [[unlikely]]
+      return nullptr;
+    const ServiceView* const service = services_.data() + found;
+    if (service == nullptr) __builtin_unreachable();
+    return service;
+  }
+  /// nullptr: there is none.
+  const ServiceView* service_of_id(uint32_t id) const {
+    return id < service_by_id_.size() ? service_by_id_[id] : nullptr;
   }
 
   const Target* target_of(uint32_t backend_id) const {
@@ -135,7 +165,6 @@ class Generation {
 
   /// By service id, for the sweep of connection tables.
   std::span<const SweptService> swept_services() const { return swept_services_; }
-  uint32_t service_id(const ServiceView& service) const { return service.tracking_key.id; }
 
  private:
   struct ServerId {
@@ -158,6 +187,7 @@ class Generation {
   std::vector<std::unique_ptr<UnsettledSlots>> unsettled_;  // by pool; null where all are settled
   std::vector<std::unique_ptr<const Schedule>> schedules_;
   std::vector<ServiceView> services_;
+  std::vector<const ServiceView*> service_by_id_;
   std::vector<SourceView> sources_;
   std::span<Target> targets_;
   std::vector<const Target*> by_id_;

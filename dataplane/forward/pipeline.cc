@@ -24,14 +24,16 @@ AddressWords source_of(const packet::Frame& frame) {
 
 Pipeline::Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
                    uint32_t own, WorkerCounters& counters)
-    : port_macs_(port_macs),
-      next_hops_(next_hops),
+    : next_hops_(next_hops),
       all_flows_(flows),
       own_(own),
       connections_(flows[own].connections),
       fragments_(flows[own].fragments),
       counters_(counters),
-      scheduler_(connections_) {}
+      scheduler_(connections_) {
+  for (size_t port = 0; port < port_macs.size(); ++port)
+    std::memcpy(&port_macs_[port], port_macs[port].data(), sizeof(Mac));
+}
 
 // Each stage runs over the whole burst and asks the memory for what the next will read, so that the misses of
 // up to 64 packets overlap instead of following one another.
@@ -40,34 +42,34 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
   in_port_ = in_port;
   now_ms_ = now_ms;
   for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod(mbuf, void*));
+  if (long_headers_) {
+    for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod_offset(mbuf, void*, RTE_CACHE_LINE_SIZE));
+  }
   if (live == nullptr) {
     for (rte_mbuf* mbuf : burst) to_kernel(mbuf, out);
     return;
   }
   const Generation& generation = *live;
 
-  uint32_t admitted = 0;
-  for (rte_mbuf* mbuf : burst) {
-    Packet& packet = packets_[admitted];
-    if (admit(mbuf, generation, packet, out)) ++admitted;
-  }
+  Packet* admitted = packets_.data();
+  long_headers_ = false;
+  for (rte_mbuf* mbuf : burst) admitted += admit(mbuf, generation, *admitted, out) ? 1 : 0;
 
   const auto now_s = static_cast<uint32_t>(now_ms / 1000);
-  uint32_t chosen = 0;
-  for (uint32_t i = 0; i < admitted; ++i) {
-    if (packets_[i].target == nullptr && !choose(generation, now_s, packets_[i], out)) continue;
-    if (chosen != i) packets_[chosen] = packets_[i];
+  Packet* chosen = packets_.data();
+  for (Packet* packet = packets_.data(); packet != admitted; ++packet) {
+    if (!choose(generation, now_s, *packet, out)) continue;
+    if (chosen != packet) *chosen = *packet;
     ++chosen;
   }
 
-  for (uint32_t i = 0; i < chosen; ++i) send(generation, packets_[i], out);
+  for (Packet* packet = packets_.data(); packet != chosen; ++packet) send(generation, *packet, out);
 }
 
 // Whose is it? Nearly every packet is recognized by a few words of it; all others are judged.
 LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet,
                                    BurstOutput& out) {
   packet.mbuf = mbuf;
-  packet.target = nullptr;
   packet.sent_as = LINIMO_OUTCOME_forwarded;
   const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
   const packet::Plain kind = packet::plain_kind(bytes, rte_pktmbuf_data_len(mbuf));
@@ -75,6 +77,7 @@ LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation,
   if (kind == packet::Plain::kIpv4) [[likely]] {
     recognized = recognize<false>(generation, bytes, packet);
   } else if (kind == packet::Plain::kIpv6) {
+    long_headers_ = true;
     recognized = recognize<true>(generation, bytes, packet);
   }
   if (!recognized) [[unlikely]]
@@ -85,19 +88,34 @@ LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation,
 }
 
 template <bool kV6>
-inline bool Pipeline::recognize(const Generation& generation, const uint8_t* bytes, Packet& packet) {
+LINIMO_INLINE bool Pipeline::recognize(const Generation& generation, const uint8_t* bytes, Packet& packet) {
   const uint64_t nic = packet.mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
   if (nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) [[unlikely]]
     return false;
-  constexpr auto kKind = kV6 ? packet::Plain::kIpv6 : packet::Plain::kIpv4;
-  if (!packet::read_plain<kKind>(bytes, rte_pktmbuf_data_len(packet.mbuf), nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD,
-                                 packet.frame, packet.flow)) [[unlikely]]
+  packet::PlainFlow flow;
+  if (!packet::read_plain<kV6>(bytes, rte_pktmbuf_data_len(packet.mbuf), nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD,
+                               flow)) [[unlikely]]
     return false;
-  packet.service = generation.service_of_plain<kV6>(packet.frame, packet.flow);
-  if (packet.service == nullptr || packet.service->source_count != 0) return false;
-  packet.service_id = packet.service->tracking_key.id;
-  hash_flow<kV6>(generation, packet);
+  packet.ip = bytes + sizeof(packet::Ethernet);
+  packet.service =
+      generation.service_of_plain<kV6>(packet.ip, static_cast<uint16_t>(flow.ports >> 16), flow.protocol);
+  if (packet.service == nullptr) [[unlikely]]
+    return false;
+  packet.ip_length = static_cast<uint16_t>(flow.ip_length);
+  packet.tcp_flags = flow.tcp_flags;
+  packet.v6 = kV6;
+  packet.judged = false;
+  look_up<kV6>(generation, flow.ports, flow.protocol, packet);
   return true;
+}
+
+// What a recognized packet was not asked, for those few that turn out to need it.
+__attribute__((noinline, cold)) void Pipeline::look_closer(Packet& packet) {
+  if (packet.judged) return;
+  packet::locate(rte_pktmbuf_mtod(packet.mbuf, const uint8_t*), rte_pktmbuf_data_len(packet.mbuf),
+                 packet.frame);
+  packet::judge(packet.frame, true, packet.flow);
+  packet.judged = true;
 }
 
 // Is it for a VIP? Only then may it be judged; then, is it sound, and whose is it?
@@ -119,6 +137,11 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
   const uint64_t nic = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
   if (!v6 && nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) return drop(mbuf, LINIMO_OUTCOME_bad_checksum);
   const Verdict verdict = packet::judge(frame, nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD, packet.flow);
+  packet.judged = true;
+  packet.ip = frame.ip;
+  packet.v6 = v6;
+  packet.ip_length = packet.flow.ip_length;
+  packet.tcp_flags = packet.flow.tcp_flags;
   switch (verdict) {
     case Verdict::kFlow:
     case Verdict::kIcmp:
@@ -148,47 +171,42 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
     return drop(mbuf, LINIMO_OUTCOME_no_service);
   }
   if (!generation.allows(*packet.service, source_of(frame))) return drop(mbuf, LINIMO_OUTCOME_not_allowed);
-  packet.service_id = packet.service->tracking_key.id;
-  v6 ? hash_flow<true>(generation, packet) : hash_flow<false>(generation, packet);
+  const uint32_t ports = uint32_t{packet.flow.source_port} | uint32_t{packet.flow.destination_port} << 16;
+  v6 ? look_up<true>(generation, ports, packet.flow.protocol, packet)
+     : look_up<false>(generation, ports, packet.flow.protocol, packet);
+  if (packet.flow.fragment != packet::Fragment::kNone) packet.decider = Decider::kConnections;
   return true;
 }
 
+// The flow's hash says where to look: at a slot of the table, and perhaps at connections.
 template <bool kV6>
-inline void Pipeline::hash_flow(const Generation& generation, Packet& packet) {
-  const packet::Flow& flow = packet.flow;
-  const bool whole = !packet.service->source_hash;
+LINIMO_INLINE void Pipeline::look_up(const Generation& generation, uint32_t ports, uint8_t protocol,
+                                     Packet& packet) {
+  const ServiceView& service = *packet.service;
+  const bool whole = !service.source_hash;
   // The key is put together in registers: what is stored in pieces cannot be loaded as words for a while.
-  const uint64_t rest = !whole ? 0
-                               : uint64_t{flow.source_port} | uint64_t{flow.destination_port} << 16 |
-                                     uint64_t{flow.protocol} << 32;
+  const uint64_t rest = whole ? ports | uint64_t{protocol} << 32 : 0;
   if constexpr (kV6) {
     uint64_t addresses[4];
-    std::memcpy(addresses, packet.frame.ip + offsetof(packet::Ipv6, source), sizeof addresses);
+    std::memcpy(addresses, packet.ip + offsetof(packet::Ipv6, source), sizeof addresses);
     if (!whole) addresses[2] = addresses[3] = 0;
     packet.hash = flow_hash6(addresses, rest, generation.seed());
   } else {
     uint64_t addresses;
-    std::memcpy(&addresses, packet.frame.ip + offsetof(packet::Ipv4, source), sizeof addresses);
+    std::memcpy(&addresses, packet.ip + offsetof(packet::Ipv4, source), sizeof addresses);
     packet.hash = flow_hash4(whole ? addresses : addresses & 0xffffffff, rest, generation.seed());
   }
-  find_slot(packet);
-  if (packet.tracked) connections_.prefetch(packet.hash);
-  rte_prefetch0(packet.service->slots + packet.slot);
-}
-
-// Where an adaptive service's slot is settled, the table is all the memory that it needs.
-void Pipeline::find_slot(Packet& packet) {
-  const ServiceView& service = *packet.service;
   packet.slot = slot_of(packet.hash, service.table_size);
-  packet.tracked =
-      service.tracked || (service.unsettled != nullptr && service.unsettled->contains(packet.slot));
+  packet.decider = service.is_settled(packet.slot) ? service.decider : Decider::kConnections;
+  rte_prefetch0(service.slots + packet.slot);
+  if (packet.decider != Decider::kTable) connections_.prefetch(packet.hash);
 }
 
 // Where a flow that is not tracked goes, or null. While a slot learns, one that does not begin now is older
 // than the slot's change and belongs to the backend before it.
 const Target* Pipeline::target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const {
   const ServiceView& service = *packet.service;
-  if (service.unsettled != nullptr && packet.tracked && !begins) {
+  if (!begins && !service.is_settled(packet.slot)) {
     const uint16_t base = service.unsettled->base(packet.slot, now_s);
     if (base != LINIMO_NO_BACKEND && service.targets[base].alive) return service.targets + base;
   }
@@ -199,14 +217,28 @@ const Target* Pipeline::target_of_slot(const Packet& packet, bool begins, uint32
 // The backend: the table's, unless the packet names one, or the flow may have another.
 LINIMO_INLINE bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet,
                                     BurstOutput& out) {
+  if (packet.decider != Decider::kTable) {
+    if (packet.decider == Decider::kEntry && follow_entry(generation, now_s, packet)) [[likely]]
+      return true;
+    return packet.decider == Decider::kNobody || recall(generation, now_s, packet, out);
+  }
   const ServiceView& service = *packet.service;
-  if (packet.tracked || service.server_id_length != 0) return recall(generation, now_s, packet, out);
   const linimo_slot slot = service.slots[packet.slot];
-  if (slot == LINIMO_NO_BACKEND) return no_backend(generation, packet, out);
+  if (slot == LINIMO_NO_BACKEND) [[unlikely]]
+    return no_backend(generation, packet, out);
   packet.target = service.targets + slot;
   rte_prefetch0(packet.target);
-  if (packet.flow.fragment == packet::Fragment::kFirst) [[unlikely]]
-    remember_datagram(generation, packet);
+  return true;
+}
+
+// Most tracked flows' packets: there is an entry that they follow, and nothing to note.
+LINIMO_INLINE bool Pipeline::follow_entry(const Generation& generation, uint32_t now_s,
+                                          Packet& packet) const {
+  const ServiceView& service = *packet.service;
+  const ConnectionTable::Entry entry = connections_.find_fresh(packet.hash, service.tracking_key, now_s);
+  if (entry == nullptr || (packet.tcp_flags & (packet::kTcpFin | packet::kTcpRst)) != 0) return false;
+  packet.target = generation.target_of(ConnectionTable::backend_id(entry));
+  if (packet.target == nullptr || packet.target->pool != service.pool || !packet.target->alive) return false;
   return true;
 }
 
@@ -214,22 +246,23 @@ LINIMO_INLINE bool Pipeline::choose(const Generation& generation, uint32_t now_s
 // table's.
 bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out) {
   const ServiceView& service = *packet.service;
-  if (service.server_id_length != 0) packet.target = named_target(generation, packet);
+  packet.target = service.server_id_length != 0 ? named_target(generation, packet) : nullptr;
   const bool named = packet.target != nullptr;
-  const bool rst = packet.flow.tcp_flags & packet::kTcpRst;
+  const bool tracked = service.tracks(packet.slot);
+  const bool rst = packet.tcp_flags & packet::kTcpRst;
   ConnectionTable::Entry entry = nullptr;
   bool follows = false;  // the entry says where it goes
-  if (packet.tracked) {
+  if (tracked) {
     entry = connections_.find(packet.hash, service.tracking_key, now_s);
-    const Target* tracked =
+    const Target* known =
         entry != nullptr ? generation.target_of(ConnectionTable::backend_id(entry)) : nullptr;
-    if (tracked != nullptr && tracked->pool == service.pool && tracked->alive &&
-        (packet.target == nullptr || packet.target == tracked)) {
-      packet.target = tracked;
+    if (known != nullptr && known->pool == service.pool && known->alive &&
+        (packet.target == nullptr || packet.target == known)) {
+      packet.target = known;
       follows = true;
       // RST only looks up: a forged one must not be able to shorten or lengthen anything.
       if (!rst) {
-        const bool fin = packet.flow.tcp_flags & packet::kTcpFin;
+        const bool fin = packet.tcp_flags & packet::kTcpFin;
         connections_.touch(entry, fin ? ConnectionTable::Packet::kFin : ConnectionTable::Packet::kOther,
                            now_s);
       }
@@ -238,13 +271,13 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
 
   if (!follows) {
     if (packet.target == nullptr) {
-      const bool begins = (packet.flow.tcp_flags & (packet::kTcpSyn | packet::kTcpAck)) == packet::kTcpSyn;
+      const bool begins = (packet.tcp_flags & (packet::kTcpSyn | packet::kTcpAck)) == packet::kTcpSyn;
       packet.target = target_of_slot(packet, begins, now_s);
       if (packet.target == nullptr) return no_backend(generation, packet, out);
     }
     if (entry != nullptr) {
       connections_.redirect(entry, packet.target->backend_id);
-    } else if (packet.tracked && !rst) {
+    } else if (tracked && !rst) {
       // No room is no reason to drop: the flow's next packet will take the same slot.
       const Target* target =
           service.schedule == nullptr || named ? packet.target : scheduled(generation, packet);
@@ -257,51 +290,61 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
       }
     }
   }
-  if (service.unsettled != nullptr && packet.tracked && !named &&
+  if (service.unsettled != nullptr && tracked && !named &&
       packet.target - service.targets != service.slots[packet.slot])
     service.unsettled->deviated(own_, packet.slot, now_s);
   rte_prefetch0(packet.target);
-  if (packet.flow.fragment == packet::Fragment::kFirst) [[unlikely]]
+  if (packet.judged && packet.flow.fragment == packet::Fragment::kFirst) [[unlikely]]
     remember_datagram(generation, packet);
   return true;
 }
 
 // Into the tunnel and onto the wire.
-LINIMO_INLINE void Pipeline::send(const Generation& generation, const Packet& packet, BurstOutput& out) {
+LINIMO_INLINE void Pipeline::send(const Generation& generation, Packet& packet, BurstOutput& out) {
   rte_mbuf* mbuf = packet.mbuf;
   const Target& target = *packet.target;
   const NextHopTable::Raw hop = next_hops_.load(target.backend_id);
   if (hop.state() != NextHop::kResolved) [[unlikely]]
     return undeliverable(mbuf, hop.state());
-  const uint32_t outer_length = uint32_t{packet.flow.ip_length} + target.tunnel.header_length;
+  const uint32_t outer_length = uint32_t{packet.ip_length} + target.tunnel.header_length;
   if (outer_length > hop.mtu()) [[unlikely]]
     return too_big(generation, packet, hop.mtu(), out);
 
   // The frame becomes: Ethernet, outer header, inner packet; old link header and padding go.
-  uint8_t* const outer = const_cast<uint8_t*>(packet.frame.ip) - target.tunnel.header_length;
-  packet::encapsulate(target.tunnel, packet.frame, packet.flow, packet.hash, outer);
+  uint8_t* const outer = const_cast<uint8_t*>(packet.ip) - target.tunnel.header_length;
+  if (target.tunnel.encapsulation == LINIMO_ENCAP_IPIP) [[likely]]
+    packet::put_ip(target.tunnel, {packet.ip, packet.ip_length, packet.v6}, packet.hash, outer);
+  else
+    wrap(target, packet, outer);
   const uint64_t tags = hop.tags();
-  const uint32_t tags_length = tags == 0 ? 0 : hop.tags_length();
+  const uint32_t tags_length = hop.tags_length();
   uint8_t* const frame = outer - sizeof(packet::Ethernet) - tags_length;
-  const uint64_t mac = hop.mac();
-  std::memcpy(frame, &mac, sizeof mac);  // and two bytes that the next line overwrites
-  std::memcpy(frame + 6, port_macs_[hop.port()].data(), 6);
+  const uint64_t destination = hop.mac(), source = port_macs_[hop.port()];
+  const uint16_t type = target.tunnel.outer_v6 ? packet::kTypeIpv6 : packet::kTypeIpv4;
+  std::memcpy(frame, &destination, sizeof destination);  // and two bytes that the next line overwrites
+  std::memcpy(frame + 6, &source, sizeof source);        // likewise
   if (tags_length != 0) [[unlikely]]
     std::memcpy(frame + 12, &tags, tags_length);
-  const uint16_t type = target.tunnel.outer_v6 ? packet::kTypeIpv6 : packet::kTypeIpv4;
   std::memcpy(outer - sizeof type, &type, sizeof type);
   mbuf->data_off = static_cast<uint16_t>(frame - static_cast<uint8_t*>(mbuf->buf_addr));
-  mbuf->data_len = static_cast<uint16_t>(outer - frame + outer_length);
+  mbuf->data_len = static_cast<uint16_t>(sizeof(packet::Ethernet) + tags_length + outer_length);
   mbuf->pkt_len = mbuf->data_len;
   mbuf->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;  // what receiving said is no order for sending
 
-  TrafficCount& by_service = counters_.services[packet.service_id];
-  TrafficCount& by_backend = counters_.backends[target.backend_id];
-  count(by_service.packets);
-  count(by_service.bytes, packet.flow.ip_length);
-  count(by_backend.packets);
-  count(by_backend.bytes, packet.flow.ip_length);
-  out.transmit[hop.port()].push(mbuf, packet.sent_as);
+  count(counters_.services[packet.service->tracking_key.id], packet.ip_length);
+  count(counters_.backends[target.backend_id], packet.ip_length);
+  TransmitList& transmit = out.transmit[hop.port()];
+  if (packet.sent_as == LINIMO_OUTCOME_forwarded) [[likely]]
+    transmit.push(mbuf);
+  else
+    transmit.push(mbuf, packet.sent_as);
+}
+
+__attribute__((noinline)) void Pipeline::wrap(const Target& target, Packet& packet, uint8_t* outer) {
+  const bool checksummed = packet::is_checksummed(target.tunnel);
+  if (checksummed) look_closer(packet);  // while it is as it came
+  packet::encapsulate(target.tunnel, {packet.ip, packet.ip_length, packet.v6}, packet.hash, outer);
+  if (checksummed) packet::put_checksum(packet.frame, packet.flow, outer);
 }
 
 __attribute__((noinline, cold)) void Pipeline::undeliverable(rte_mbuf* mbuf, NextHop::State why) {

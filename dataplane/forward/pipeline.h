@@ -35,25 +35,30 @@ struct MbufList {
   uint32_t count = 0;
 
   void push(rte_mbuf* mbuf) { mbufs[count++] = mbuf; }
+  void clear() { count = 0; }
 };
 
 /// Frames for the wire, and as what each is to be counted.
 struct TransmitList : MbufList {
-  std::array<uint8_t, kMaxBurst> counted_as;  // linimo_outcome
-  bool all_forwarded = true;                  // as nearly always
+  std::array<uint8_t, kMaxBurst> counted_as{};  // linimo_outcome
+  bool all_forwarded = true;                    // as nearly always
 
+  using MbufList::push;  // of what is forwarded
   void push(rte_mbuf* mbuf, linimo_outcome outcome) {
     counted_as[count] = static_cast<uint8_t>(outcome);
     all_forwarded &= outcome == LINIMO_OUTCOME_forwarded;
-    MbufList::push(mbuf);
+    push(mbuf);
   }
   void clear() {
-    count = 0;
+    MbufList::clear();
+    if (all_forwarded) return;
+    counted_as = {};
     all_forwarded = true;
   }
 };
+static_assert(LINIMO_OUTCOME_forwarded == 0);
 
-/// Where the packets of one burst are to go. `run` adds; the caller empties, and counts what became of them:
+/// Where the packets of one burst are to go. `run` adds; the caller clears, and counts what became of them:
 /// they are what `counted_as` says, or the kernel's, only once the next queue has taken them, and tx_full or
 /// kernel_full otherwise. So each packet is counted once.
 struct BurstOutput {
@@ -65,6 +70,13 @@ struct BurstOutput {
 /// Counters have one writer, so an addition needs no atomic instruction, only a store that is not torn.
 inline void count(uint64_t& counter, uint64_t by = 1) {
   __atomic_store_n(&counter, counter + by, __ATOMIC_RELAXED);
+}
+
+/// A packet of so many bytes. Plain additions, an instruction each: no machine that DPDK runs on stores an
+/// aligned word in pieces, and readers are other processes.
+inline void count(TrafficCount& traffic, uint64_t bytes) {
+  traffic.packets += 1;
+  traffic.bytes += bytes;
 }
 
 class Pipeline {
@@ -89,30 +101,36 @@ class Pipeline {
  private:
   struct Packet {  // what one stage leaves for the next
     rte_mbuf* mbuf;
+    const uint8_t* ip;
+    const ServiceView* service;
+    const Target* target;  // once that is chosen
+    uint64_t hash;
+    uint32_t slot;  // of the pool's table
+    uint16_t ip_length;
+    uint8_t tcp_flags;
+    bool v6;
+    Decider decider;
+    linimo_outcome sent_as : 8;
+    bool judged;  // what follows is known, too
     packet::Frame frame;
     packet::Flow flow;
-    const ServiceView* service;  // null for a fragment without ports
-    const Target* target;        // null until it is chosen
-    uint64_t hash;
-    uint32_t service_id;
-    uint32_t slot;  // of the pool's table
-    bool tracked;   // the connection table is asked
-    linimo_outcome sent_as;
   };
 
   bool admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out);
   template <bool kV6>
   bool recognize(const Generation& generation, const uint8_t* bytes, Packet& packet);
   bool judge(const Generation& generation, Packet& packet, BurstOutput& out);
+  static void look_closer(Packet& packet);
   template <bool kV6>
-  void hash_flow(const Generation& generation, Packet& packet);
-  void find_slot(Packet& packet);
+  void look_up(const Generation& generation, uint32_t ports, uint8_t protocol, Packet& packet);
   const Target* target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const;
   bool choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
+  bool follow_entry(const Generation& generation, uint32_t now_s, Packet& packet) const;
   bool recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
-  const Target* scheduled(const Generation& generation, const Packet& packet);
-  void send(const Generation& generation, const Packet& packet, BurstOutput& out);
+  const Target* scheduled(const Generation& generation, Packet& packet);
+  void send(const Generation& generation, Packet& packet, BurstOutput& out);
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
+  static void wrap(const Target& target, Packet& packet, uint8_t* outer);
   void undeliverable(rte_mbuf* mbuf, NextHop::State why);
   bool to_kernel(rte_mbuf* mbuf, BurstOutput& out);
 
@@ -121,14 +139,14 @@ class Pipeline {
   bool take_later_fragment(const Generation& generation, Packet& packet);
   void remember_datagram(const Generation& generation, const Packet& packet);
   std::optional<FragmentMemory::Choice> recall_datagram(uint64_t datagram) const;
-  const Target* named_target(const Generation& generation, const Packet& packet) const;
+  const Target* named_target(const Generation& generation, Packet& packet) const;
   const Target* tracked_anywhere(const Generation& generation, const Packet& packet) const;
-  bool no_backend(const Generation& generation, const Packet& packet, BurstOutput& out);
-  void too_big(const Generation& generation, const Packet& packet, uint32_t mtu, BurstOutput& out);
+  bool no_backend(const Generation& generation, Packet& packet, BurstOutput& out);
+  void too_big(const Generation& generation, Packet& packet, uint32_t mtu, BurstOutput& out);
   bool may_reply(const Generation& generation, ReplyLimit& limit, rte_mbuf* mbuf);
   void reply(rte_mbuf* mbuf, uint32_t growth, uint32_t length, linimo_outcome outcome, BurstOutput& out);
 
-  std::span<const Mac> port_macs_;
+  std::array<uint64_t, kMaxPorts> port_macs_{};  // as they lie in memory, in the first six bytes
   const NextHopTable& next_hops_;
   std::span<const FlowState> all_flows_;
   uint32_t own_;
@@ -141,6 +159,7 @@ class Pipeline {
   ReplyLimit echo_limit_, too_big_limit_, reject_limit_;
   HeldFragments held_;
   bool settling_ = false;
+  bool long_headers_ = false;  // the last burst had some that go on in a second cache line
   std::array<Packet, kMaxBurst> packets_;
 };
 

@@ -33,42 +33,6 @@ uint64_t pseudo_header(const uint8_t* ip, bool v6, uint32_t length, uint8_t prot
             : checksum_add(ip + offsetof(Ipv4, source), 8, rest);
 }
 
-/// The UDP checksum over IPv6, where it must not be 0 (RFC 8200, 8.1). A packet whose own checksum is right
-/// sums up, from its transport header on, to the complement of its pseudo header's sum, so that only its IP
-/// header needs to be read (local checksum offload).
-__attribute__((noinline)) uint16_t udp_checksum(const Frame& inner, const Flow& flow, const uint8_t* outer) {
-  const uint8_t* udp = outer + sizeof(Ipv6);
-  const uint32_t length = sizeof(Udp) + flow.ip_length;
-  uint64_t sum = pseudo_header(outer, true, length, kUdp);
-  sum = checksum_add(udp, sizeof(Udp), sum);
-  if (checksum_covers(inner, flow)) {
-    const uint32_t l4_length = flow.ip_length - flow.l4_offset;
-    sum = checksum_add(inner.ip, flow.l4_offset, sum);
-    sum += checksum_finish(pseudo_header(inner.ip, inner.is_v6, l4_length, flow.protocol));
-  } else {
-    sum = checksum_add(inner.ip, flow.ip_length, sum);
-  }
-  const uint16_t checksum = checksum_finish(sum);
-  return checksum == 0 ? 0xffff : checksum;
-}
-
-/// The low bits of the source address, those in `mask`, from the hash.
-void put_source_bits(uint8_t* source, uint64_t mask, uint64_t hash) {
-  uint64_t low;
-  std::memcpy(&low, source + 8, 8);
-  low = __builtin_bswap64((__builtin_bswap64(low) & ~mask) | (hash & mask));
-  std::memcpy(source + 8, &low, 8);
-}
-
-void put_ipv6(const Tunnel& tunnel, const Frame& inner, uint32_t payload, uint64_t hash, uint8_t* outer) {
-  const uint32_t first = swap32(6U << 28 | uint32_t{traffic_class(inner)} << 20 | (hash & 0xfffff));
-  const uint64_t word = first | uint64_t{swap16(static_cast<uint16_t>(payload))} << 32 |
-                        uint64_t{next_protocol(tunnel, inner)} << 48 | uint64_t{kTtl} << 56;
-  std::memcpy(outer, &word, sizeof word);
-  std::memcpy(outer + sizeof word, tunnel.addresses, sizeof tunnel.addresses);
-  if (tunnel.hash_mask != 0) put_source_bits(outer + sizeof word, tunnel.hash_mask, hash);
-}
-
 }  // namespace
 
 Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, uint16_t gue_port) {
@@ -86,8 +50,6 @@ Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, u
     put_source_bits(tunnel.addresses, tunnel.hash_mask, 0);
   } else {
     Ipv4 ip{};
-    ip.version_ihl = 0x45;
-    ip.ttl = kTtl;
     ip.source = ends.source.v4_network_order() & ~swap32(static_cast<uint32_t>(tunnel.hash_mask));
     ip.destination = ends.destination.v4_network_order();
     tunnel.checksum_base = checksum_fold(checksum_add(&ip, sizeof ip));
@@ -96,30 +58,49 @@ Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, u
   return tunnel;
 }
 
-void put_headers(const Tunnel& tunnel, const Frame& inner, const Flow& flow, uint64_t flow_hash,
-                 uint8_t* outer) {
-  const uint32_t inner_length = flow.ip_length;
-  uint32_t ip_length;
+void encapsulate(const Tunnel& tunnel, Inner inner, uint64_t hash, uint8_t* outer) {
+  if (tunnel.encapsulation == LINIMO_ENCAP_IPIP) return put_ip(tunnel, inner, hash, outer);
+  const bool gre = tunnel.encapsulation == LINIMO_ENCAP_GRE;
+  const uint32_t next = gre ? kGre : kUdp;
+  const uint32_t total = inner.length + tunnel.header_length;
+  uint8_t* behind;
   if (tunnel.outer_v6) {
-    ip_length = sizeof(Ipv6);
-    put_ipv6(tunnel, inner, inner_length + tunnel.header_length - ip_length, flow_hash, outer);
+    put_ipv6(tunnel, inner, next, total - sizeof(Ipv6), hash, outer);
+    behind = outer + sizeof(Ipv6);
   } else {
-    ip_length = sizeof(Ipv4);
-    put_ipv4(tunnel, inner, inner_length + tunnel.header_length, flow_hash, outer);
+    inner.v6 ? put_ipv4<true>(tunnel, inner, next, total, hash, outer)
+             : put_ipv4<false>(tunnel, inner, next, total, hash, outer);
+    behind = outer + sizeof(Ipv4);
   }
-  if (tunnel.encapsulation == LINIMO_ENCAP_IPIP) return;
-  if (tunnel.encapsulation == LINIMO_ENCAP_GRE) {
-    auto& gre = *reinterpret_cast<Gre*>(outer + ip_length);
-    gre.flags_version = 0;
-    gre.protocol = inner.is_v6 ? kTypeIpv6 : kTypeIpv4;
+  if (gre) {
+    const Gre header{.flags_version = 0, .protocol = inner.v6 ? kTypeIpv6 : kTypeIpv4};
+    std::memcpy(behind, &header, sizeof header);
   } else {
-    auto& udp = *reinterpret_cast<Udp*>(outer + ip_length);
-    udp.source_port = swap16(static_cast<uint16_t>(kGueFirstPort | (flow_hash & 0x3fff)));
-    udp.destination_port = tunnel.gue_port;
-    udp.length = swap16(static_cast<uint16_t>(sizeof udp + inner_length));
-    udp.checksum = 0;
-    if (tunnel.outer_v6) udp.checksum = udp_checksum(inner, flow, outer);
+    const Udp header{.source_port = swap16(static_cast<uint16_t>(kGueFirstPort | (hash & 0x3fff))),
+                     .destination_port = tunnel.gue_port,
+                     .length = swap16(static_cast<uint16_t>(sizeof(Udp) + inner.length)),
+                     .checksum = 0};
+    std::memcpy(behind, &header, sizeof header);
   }
+}
+
+// A packet whose own checksum is right sums up, from its transport header on, to the complement of its pseudo
+// header's sum, so that only its IP header needs to be read (local checksum offload). 0 is no checksum over
+// IPv6 (RFC 8200, 8.1).
+void put_checksum(const Frame& inner, const Flow& flow, uint8_t* outer) {
+  auto& udp = *reinterpret_cast<Udp*>(outer + sizeof(Ipv6));
+  uint64_t sum = pseudo_header(outer, true, sizeof(Udp) + flow.ip_length, kUdp);
+  udp.checksum = 0;
+  sum = checksum_add(&udp, sizeof(Udp), sum);
+  if (checksum_covers(inner, flow)) {
+    const uint32_t l4_length = flow.ip_length - flow.l4_offset;
+    sum = checksum_add(inner.ip, flow.l4_offset, sum);
+    sum += checksum_finish(pseudo_header(inner.ip, inner.is_v6, l4_length, flow.protocol));
+  } else {
+    sum = checksum_add(inner.ip, flow.ip_length, sum);
+  }
+  const uint16_t checksum = checksum_finish(sum);
+  udp.checksum = checksum == 0 ? 0xffff : checksum;
 }
 
 }  // namespace linimo::packet

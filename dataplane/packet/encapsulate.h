@@ -5,6 +5,7 @@
 // inner packet is not altered in any byte.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "dataplane/packet/checksum.h"
@@ -17,7 +18,7 @@ namespace linimo::packet {
 struct Tunnel {
   uint8_t addresses[32];   // source, then destination, as they lie in the header: 8 bytes or 32
   uint64_t hash_mask;      // low bits of the source address that come from the flow hash, and are 0 in it
-  uint16_t checksum_base;  // IPv4: sum over the fixed parts of the header
+  uint16_t checksum_base;  // IPv4: sum over the addresses
   uint16_t gue_port;       // network byte order
   uint8_t header_length;   // outer IP and what follows it, up to the inner IP header
   bool outer_v6;
@@ -35,61 +36,98 @@ Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, u
 
 inline constexpr uint8_t kTtl = 64;
 
-inline uint8_t traffic_class(const Frame& frame) {
-  return frame.is_v6 ? static_cast<uint8_t>(swap32(frame.v6().version_class_label) >> 20) : frame.v4().tos;
+/// What of the inner packet its outer header depends on.
+struct Inner {
+  const uint8_t* ip;
+  uint32_t length;  // of the IP packet, by its header
+  bool v6;
+};
+
+inline uint32_t load32(const uint8_t* bytes) {
+  uint32_t word;
+  std::memcpy(&word, bytes, sizeof word);
+  return word;
 }
 
-/// The protocol number that says what follows the outer IP header.
-inline uint8_t next_protocol(const Tunnel& tunnel, const Frame& inner) {
-  switch (tunnel.encapsulation) {
-    case LINIMO_ENCAP_GRE:
-      return kGre;
-    case LINIMO_ENCAP_GUE:
-      return kUdp;
-    default:
-      return inner.is_v6 ? kIpv6InIp : kIpip;
-  }
+inline void store32(uint8_t* bytes, uint32_t word) {
+  std::memcpy(bytes, &word, sizeof word);
 }
 
-/// An outer IPv4 header, put together in words: a handful of stores.
-inline void put_ipv4(const Tunnel& tunnel, const Frame& inner, uint32_t total, uint64_t hash,
+inline uint32_t traffic_class(Inner inner) {
+  return inner.v6 ? swap32(load32(inner.ip)) >> 20 & 0xff : inner.ip[offsetof(Ipv4, tos)];
+}
+
+/// An outer IPv4 header, put together in words.
+template <bool kInnerV6>
+inline void put_ipv4(const Tunnel& tunnel, Inner inner, uint32_t next, uint32_t total, uint64_t hash,
                      uint8_t* outer) {
-  const uint32_t fragment = inner.is_v6 ? kDontFragment : inner.v4().fragment & kDontFragment;
-  const uint32_t tos = uint32_t{traffic_class(inner)} << 8;
-  const uint32_t length = swap16(static_cast<uint16_t>(total));
-  const uint32_t id = fragment != 0 ? 0 : inner.v4().id;
-  const uint32_t protocol = uint32_t{next_protocol(tunnel, inner)} << 8;
-  uint64_t addresses;
-  std::memcpy(&addresses, tunnel.addresses, 8);
-  uint64_t sum = uint64_t{tunnel.checksum_base} + tos + length + id + fragment + protocol;
-  if (tunnel.hash_mask != 0) {
+  constexpr uint32_t kFlag = uint32_t{kDontFragment} << 16;
+  uint32_t version_to_length = uint32_t{swap16(static_cast<uint16_t>(total))} << 16 | 0x45;
+  uint32_t id_and_fragment = kFlag;
+  uint32_t ttl_to_checksum = next << 8 | kTtl;
+  uint32_t source = load32(tunnel.addresses);
+  if constexpr (kInnerV6) {
+    version_to_length |= traffic_class(inner) << 8;
+  } else {
+    version_to_length |= load32(inner.ip) & 0xff00;
+    const uint32_t of_inner = load32(inner.ip + offsetof(Ipv4, id));
+    if ((of_inner & kFlag) == 0) id_and_fragment = of_inner & 0xffff;
+  }
+  uint64_t sum = uint64_t{version_to_length} + id_and_fragment + ttl_to_checksum + tunnel.checksum_base;
+  if (tunnel.hash_mask != 0) [[unlikely]] {
     const uint32_t source_bits = swap32(static_cast<uint32_t>(hash & tunnel.hash_mask));
-    addresses |= source_bits;
+    source |= source_bits;
     sum += source_bits;
   }
-  const uint64_t words[] = {0x45 | tos | length << 16 | uint64_t{id} << 32 | uint64_t{fragment} << 48,
-                            kTtl | protocol | uint64_t{checksum_finish(sum)} << 16 | addresses << 32};
-  const auto destination = static_cast<uint32_t>(addresses >> 32);
-  std::memcpy(outer, words, sizeof words);
-  std::memcpy(outer + sizeof words, &destination, sizeof destination);
+  ttl_to_checksum |= uint32_t{checksum_finish(sum)} << 16;
+  store32(outer, version_to_length);
+  store32(outer + 4, id_and_fragment);
+  store32(outer + 8, ttl_to_checksum);
+  store32(outer + 12, source);
+  store32(outer + 16, load32(tunnel.addresses + 4));
 }
 
-/// Any other.
-void put_headers(const Tunnel& tunnel, const Frame& inner, const Flow& flow, uint64_t flow_hash,
-                 uint8_t* outer);
+/// The low bits of the source address, those in `mask`, from the hash.
+inline void put_source_bits(uint8_t* source, uint64_t mask, uint64_t hash) {
+  uint64_t low;
+  std::memcpy(&low, source + 8, 8);
+  low = __builtin_bswap64((__builtin_bswap64(low) & ~mask) | (hash & mask));
+  std::memcpy(source + 8, &low, 8);
+}
+
+/// An outer IPv6 header, likewise.
+inline void put_ipv6(const Tunnel& tunnel, Inner inner, uint32_t next_header, uint32_t payload, uint64_t hash,
+                     uint8_t* outer) {
+  store32(outer, swap32(6U << 28 | traffic_class(inner) << 20 | (hash & 0xfffff)));
+  store32(outer + 4, swap16(static_cast<uint16_t>(payload)) | next_header << 16 | uint32_t{kTtl} << 24);
+  std::memcpy(outer + 8, tunnel.addresses, sizeof tunnel.addresses);
+  if (tunnel.hash_mask != 0) [[unlikely]]
+    put_source_bits(outer + 8, tunnel.hash_mask, hash);
+}
+
+/// Of IPIP.
+inline void put_ip(const Tunnel& tunnel, Inner inner, uint64_t hash, uint8_t* outer) {
+  if (tunnel.outer_v6) {
+    put_ipv6(tunnel, inner, inner.v6 ? kIpv6InIp : kIpip, inner.length, hash, outer);
+  } else if (inner.v6) {
+    put_ipv4<true>(tunnel, inner, kIpv6InIp, inner.length + sizeof(Ipv4), hash, outer);
+  } else {
+    put_ipv4<false>(tunnel, inner, kIpip, inner.length + sizeof(Ipv4), hash, outer);
+  }
+}
 
 /// Writes the outer header to the `tunnel.header_length` bytes that lie before the inner IP header. Traffic
 /// class and ECN are copied (RFC 6040, normal mode); DF is the inner packet's, set for inner IPv6; the
-/// identification is 0 where DF is set (RFC 6864), else the inner packet's; `flow_hash` gives the outer IPv6
-/// flow label, GUE's source port and what the source address leaves open. `flow` is what `judge` said of
-/// `inner`.
-inline void encapsulate(const Tunnel& tunnel, const Frame& inner, const Flow& flow, uint64_t flow_hash,
-                        uint8_t* outer) {
-  if (tunnel.encapsulation == LINIMO_ENCAP_IPIP && !tunnel.outer_v6) {
-    put_ipv4(tunnel, inner, uint32_t{flow.ip_length} + sizeof(Ipv4), flow_hash, outer);
-  } else {
-    put_headers(tunnel, inner, flow, flow_hash, outer);
-  }
+/// identification is 0 where DF is set (RFC 6864), else the inner packet's; `hash` gives the outer IPv6 flow
+/// label, GUE's source port and what the source address leaves open.
+void encapsulate(const Tunnel& tunnel, Inner inner, uint64_t hash, uint8_t* outer);
+
+/// Does the outer header have a checksum over all that it carries, which `encapsulate` leaves open?
+inline bool is_checksummed(const Tunnel& tunnel) {
+  return tunnel.outer_v6 && tunnel.encapsulation == LINIMO_ENCAP_GUE;
 }
+
+/// Fills it in. `flow` is what `judge` said of `inner`.
+void put_checksum(const Frame& inner, const Flow& flow, uint8_t* outer);
 
 }  // namespace linimo::packet

@@ -91,7 +91,8 @@ void ProbePath::forward(std::span<uint8_t> bytes) {
   const packet::Tunnel tunnel =
       packet::make_tunnel(static_cast<linimo_encapsulation>(route.encapsulation), ends, route.gue_port);
   uint8_t* const outer = bytes.data() + frame.ip_offset - tunnel.header_length;
-  packet::encapsulate(tunnel, frame, flow, port * 0x9e3779b97f4a7c15, outer);
+  packet::encapsulate(tunnel, {frame.ip, flow.ip_length, frame.is_v6}, port * 0x9e3779b97f4a7c15, outer);
+  if (packet::is_checksummed(tunnel)) packet::put_checksum(frame, flow, outer);
   const size_t length = size_t{tunnel.header_length} + flow.ip_length;
   if (v4) {
     sockaddr_in to{};

@@ -46,8 +46,9 @@ std::shared_ptr<std::byte> zeroed_memory(size_t bytes) {
 }
 
 /// Empties a list of the pipeline's output: notes which frame of the burst went there, and as what.
-void collect(MbufList& list, std::span<rte_mbuf* const> burst, Left::Way way, uint32_t port,
-             BurstResult& result, uint64_t& collected) {
+template <typename List>
+void collect(List& list, std::span<rte_mbuf* const> burst, Left::Way way, uint32_t port, BurstResult& result,
+             uint64_t& collected) {
   for (rte_mbuf* mbuf : std::span(list.mbufs.data(), list.count)) {
     const auto index = static_cast<size_t>(std::find(burst.begin(), burst.end(), mbuf) - burst.begin());
     if (index == burst.size() || (collected >> index & 1) != 0) {
@@ -60,7 +61,7 @@ void collect(MbufList& list, std::span<rte_mbuf* const> burst, Left::Way way, ui
     result.left[index] = {way, port, {bytes, bytes + mbuf->data_len}};
     rte_pktmbuf_free(mbuf);
   }
-  list.count = 0;
+  list.clear();
 }
 
 }  // namespace
@@ -209,14 +210,14 @@ std::vector<Result> DpdkEngine::settle(uint64_t now_ms) {
   flows_.front().fragments.sweep(now_ms);
   pipeline_->settle(generation_.get(), now_ms, out_);
   std::vector<Result> results;
-  const auto take = [&](MbufList& list, Left::Way way, uint32_t port, auto&& counter_of) {
+  const auto take = [&](auto& list, Left::Way way, uint32_t port, auto&& counter_of) {
     for (uint32_t i = 0; i < list.count; ++i) {
       rte_mbuf* mbuf = list.mbufs[i];
       const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
       results.push_back({{way, port, {bytes, bytes + mbuf->data_len}}, counter_of(i), {}});
       rte_pktmbuf_free(mbuf);
     }
-    list.count = 0;
+    list.clear();
   };
   for (uint32_t port = 0; port < kMaxPorts; ++port) {
     TransmitList& sent = out_.transmit[port];

@@ -36,8 +36,11 @@ AddressWords words(const char* address) {
   return AddressWords::v6(Address::parse(address)->bytes.data());
 }
 
-uint32_t port(uint16_t host_order, uint8_t protocol, bool v6 = false) {
-  return ServiceTable::port_of(__builtin_bswap16(host_order), protocol, v6);
+uint32_t find(const ServiceTable& table, const char* address, uint16_t port, uint8_t protocol) {
+  const Address parsed = *Address::parse(address);
+  const uint16_t network_order = __builtin_bswap16(port);
+  return parsed.is_v4() ? table.find_v4(parsed.v4_network_order(), network_order, protocol)
+                        : table.find_v6(words(address), network_order, protocol);
 }
 
 TEST(ServiceTable, KnowsAddressesWithFewPorts) {
@@ -46,25 +49,37 @@ TEST(ServiceTable, KnowsAddressesWithFewPorts) {
                                rule(65'535, 65'535, kUdp, 4), rule(0, 65'535, kTcp, 5)};
   const linimo_vip vips[] = {vip("2001:db8::1", 128, 0, 1), vip("203.0.113.1", 128, 0, 5),
                              vip("203.0.113.0", 120, 5, 1)};
-  const ServiceTable table(vips, rules);
-  EXPECT_EQ(table.find(words("203.0.113.1"), port(80, kTcp)), 0U);
-  EXPECT_EQ(table.find(words("203.0.113.1"), port(443, kTcp)), 1U);
-  EXPECT_EQ(table.find(words("203.0.113.1"), port(450, kTcp)), 1U);
-  EXPECT_EQ(table.find(words("203.0.113.1"), port(53, kUdp)), 2U);
-  EXPECT_EQ(table.find(words("203.0.113.1"), port(65'535, kUdp)), 4U);
-  EXPECT_EQ(table.find(words("2001:db8::1"), port(80, kTcp, true)), 0U);
+  const std::vector<linimo_service> services(8);
+  const ServiceTable table(vips, rules, services);
+  EXPECT_EQ(find(table, "203.0.113.1", 80, kTcp), 0U);
+  EXPECT_EQ(find(table, "203.0.113.1", 443, kTcp), 1U);
+  EXPECT_EQ(find(table, "203.0.113.1", 450, kTcp), 1U);
+  EXPECT_EQ(find(table, "203.0.113.1", 53, kUdp), 2U);
+  EXPECT_EQ(find(table, "203.0.113.1", 65'535, kUdp), 4U);
+  EXPECT_EQ(find(table, "2001:db8::1", 80, kTcp), 0U);
 
-  EXPECT_EQ(table.find(words("203.0.113.1"), port(451, kTcp)), ServiceTable::kNone);
-  EXPECT_EQ(table.find(words("203.0.113.1"), port(80, kUdp)), ServiceTable::kNone);
-  EXPECT_EQ(table.find(words("203.0.113.1"), port(1000, kUdp)), ServiceTable::kNone) << "of a wide range";
-  EXPECT_EQ(table.find(words("203.0.113.2"), port(80, kTcp)), ServiceTable::kNone) << "of a prefix";
-  EXPECT_EQ(table.find(words("2001:db8::2"), port(80, kTcp, true)), ServiceTable::kNone);
-  EXPECT_EQ(table.find(words("::ffff:203.0.113.1"), port(80, kTcp, true)), ServiceTable::kNone)
+  EXPECT_EQ(find(table, "203.0.113.1", 451, kTcp), ServiceTable::kNone);
+  EXPECT_EQ(find(table, "203.0.113.1", 80, kUdp), ServiceTable::kNone);
+  EXPECT_EQ(find(table, "203.0.113.1", 1000, kUdp), ServiceTable::kNone) << "of a wide range";
+  EXPECT_EQ(find(table, "203.0.113.2", 80, kTcp), ServiceTable::kNone) << "of a prefix";
+  EXPECT_EQ(find(table, "2001:db8::2", 80, kTcp), ServiceTable::kNone);
+  EXPECT_EQ(table.find_v6(words("::ffff:203.0.113.1"), __builtin_bswap16(80), kTcp), ServiceTable::kNone)
       << "IPv6 on the wire that looks like the IPv4 VIP";
 }
 
+// Whose sources are to be compared, all packets are to be judged.
+TEST(ServiceTable, LeavesOutServicesThatNotEveryoneMayUse) {
+  const linimo_rule rules[] = {rule(80, 80, kTcp, 0), rule(443, 443, kTcp, 1)};
+  const linimo_vip vips[] = {vip("203.0.113.1", 128, 0, 2)};
+  linimo_service services[2] = {};
+  services[1].source_count = 1;
+  const ServiceTable table(vips, rules, services);
+  EXPECT_EQ(find(table, "203.0.113.1", 80, kTcp), 0U);
+  EXPECT_EQ(find(table, "203.0.113.1", 443, kTcp), ServiceTable::kNone);
+}
+
 TEST(ServiceTable, IsEmptyWithoutVips) {
-  EXPECT_EQ(ServiceTable({}, {}).find(words("203.0.113.1"), port(80, kTcp)), ServiceTable::kNone);
+  EXPECT_EQ(find(ServiceTable({}, {}, {}), "203.0.113.1", 80, kTcp), ServiceTable::kNone);
 }
 
 TEST(ServiceTable, LeavesOutWhatIsTooMuch) {
@@ -75,9 +90,10 @@ TEST(ServiceTable, LeavesOutWhatIsTooMuch) {
     vips.back().address.bytes[14] = static_cast<uint8_t>(i >> 8);
     vips.back().address.bytes[15] = static_cast<uint8_t>(i);
   }
-  const ServiceTable table(vips, rules);
-  EXPECT_EQ(table.find(words("10.0.0.1"), port(64, kTcp)), 7U);
-  EXPECT_EQ(table.find(words("10.0.11.183"), port(64, kTcp)), ServiceTable::kNone) << "the 3000th";
+  const std::vector<linimo_service> services(8);
+  const ServiceTable table(vips, rules, services);
+  EXPECT_EQ(find(table, "10.0.0.1", 64, kTcp), 7U);
+  EXPECT_EQ(find(table, "10.0.11.183", 64, kTcp), ServiceTable::kNone) << "the 3000th";
 }
 
 bool suspected(const SuspectSources& suspects, const char* address) {
