@@ -115,18 +115,19 @@ void add_attacks(std::vector<Point>& points, const Tracking& tracking) {
   });
 }
 
-/// Packets that end on their way, each a stage further than the one before it.
-void add_stages(std::vector<Point>& points) {
+/// Packets that end on their way, each further than the one before it. They leave the usual one, which is made
+/// for what is forwarded.
+void add_early_ends(std::vector<Point>& points) {
   const auto add = [&](const char* name, auto change) {
-    points.push_back(apart(name, "stages", [&](Point& point) {
+    points.push_back(apart(name, "ends early", [&](Point& point) {
       point.above = "floor of drops";
       point.tracking = LINIMO_TRACKING_OFF;
       change(point);
     }));
   };
-  add("parse, no VIP", [](Point& point) { point.traffic.for_a_vip = false; });
-  add("judge, no service", [](Point& point) { point.traffic.port = 9; });
-  add("hash, choose, no next hop", [](Point& point) { point.next_hop_known = false; });
+  add("not for a VIP", [](Point& point) { point.traffic.for_a_vip = false; });
+  add("for no service", [](Point& point) { point.traffic.port = 9; });
+  add("chosen, no next hop", [](Point& point) { point.next_hop_known = false; });
 }
 
 /// Two cores, half of the flows each.
@@ -198,7 +199,7 @@ std::vector<Point> make_points() {
   });
   add_workers(points);
   add("IMIX", "sizes", [](Point& point) { point.traffic.sizes = Sizes::kImix; });
-  add_stages(points);
+  add_early_ends(points);
   return points;
 }
 

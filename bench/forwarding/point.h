@@ -49,7 +49,7 @@ struct Target {
 
 struct Point {
   std::string name;
-  std::string axis;  // what it varies; "stages": a part of the way
+  std::string axis;  // what it varies; "ends early": no packet is sent
   TrafficSpec traffic;
   Loop loop = Loop::kWorker;
   linimo_tracking tracking = LINIMO_TRACKING_FULL;

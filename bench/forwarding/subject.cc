@@ -235,7 +235,7 @@ uint64_t Subject::bystanders() const {
 
 /// Every packet must have gone the way that the point is about. Under attack that is a result.
 void Subject::check(const Lane& lane) {
-  const bool drops = point_.loop == Loop::kDrop || point_.axis == "stages";
+  const bool drops = point_.loop == Loop::kDrop || point_.axis == "ends early";
   const uint64_t not_sent = lane.run.delivered - lane.run.sent;
   if (point_.bystander) {
     dropped_ += not_sent;

@@ -68,8 +68,9 @@ def compare_floor() -> None:
     floor, supply = points["floor"]["ns"], points["supply alone"]["ns"]
     own = 1000 / mpps
     limit = 1.5 * own + supply
-    print(f"\nfloor {floor:.1f} ns, of which the supply is {supply:.1f}; testpmd macswap between null ports {own:.1f} "
-          f"ns: the floor is {'within' if floor <= limit else 'NOT within'} half as much again and the supply ({limit:.1f})")
+    verdict = "within" if floor <= limit else "NOT within"
+    print(f"\nfloor {floor:.1f} ns, of which the supply is {supply:.1f}; testpmd macswap between null ports "
+          f"{own:.1f}: the floor is {verdict} half as much again and the supply ({limit:.1f})")
     (OUT / "testpmd.json").write_text(json.dumps({"macswap_ns": round(own, 2), "macswap_mpps": round(mpps, 2)}) + "\n")
 
 
