@@ -282,7 +282,7 @@ void Controller::on_no_dataplane() {
 }
 
 void Controller::on_live(const std::string& by) {
-  follows_plan_ = true;
+  follows_plan_ = !evaluation_due_;  // something else may have changed since
   announcer_.update(by);
   if (ids_to_release_) {  // they begin to rest only now
     ids_to_release_ = false;
@@ -297,6 +297,7 @@ void Controller::on_refused() {
 
 void Controller::evaluate_after(milliseconds delay, std::string_view by) {
   follows_plan_ = false;
+  evaluation_due_ = true;
   if (!by.empty()) wanted_by_.emplace(by);
   // Earlier wishes are kept: this only ever brings the evaluation forward, unless none is due.
   const auto due = Clock::now() + delay;
@@ -308,6 +309,7 @@ void Controller::evaluate_after(milliseconds delay, std::string_view by) {
 }
 
 void Controller::evaluate() {
+  evaluation_due_ = false;
   const std::string by = fmt::format("{}", fmt::join(wanted_by_, ", "));
   announcer_.update(by);
   if (!monitor_.settled()) return;

@@ -68,6 +68,9 @@ class Controller final : private Publisher::Owner {
   /// The data plane of the current connection, or of the last one.
   const std::optional<DataplanePeer>& peer() const { return publisher_.peer(); }
   const std::optional<CountersView>& counters() const { return publisher_.counters(); }
+  /// The data plane forwards by all that is configured, wished and known; false while tables are on their
+  /// way.
+  bool up_to_date() const { return follows_plan_ && connected(); }
   uint64_t live_generation() const { return publisher_.live_generation(); }
   uint64_t live_digest() const { return publisher_.live_digest(); }
   /// Why the last publication was refused; empty when it was not.
@@ -110,7 +113,8 @@ class Controller final : private Publisher::Owner {
   Announcer announcer_;
 
   std::set<std::string> panicking_;
-  bool follows_plan_ = false;        // the data plane forwards by what was planned last
+  bool follows_plan_ = false;  // the data plane forwards by what was planned last
+  bool evaluation_due_ = false;
   bool changed_meanwhile_ = false;   // while something was being published, or nobody was there
   bool ids_to_release_ = false;      // names went, and what went with them is live until the next generation
   std::set<std::string> wanted_by_;  // who made the changes that the next generation has

@@ -142,6 +142,7 @@ json status_view(const Controller& controller) {
           {"engine_reason", peer.engine_reason},
           {"generation", controller.live_generation()},
           {"digest", fmt::format("{:016x}", controller.live_digest())},
+          {"up_to_date", controller.up_to_date()},
           {"health_known", controller.health().settled()},
           {"pools_in_panic", controller.pools_in_panic()},
           {"dataplane",

@@ -86,6 +86,8 @@ std::string render_status(const json& status) {
     add_line(text, "PANIC",
              fmt::format("few backends of {} are up, so all are used", list_of(status.at("pools_in_panic"))));
   }
+  if (status.at("health_known").get<bool>() && !status.at("up_to_date").get<bool>())
+    add_line(text, "tables", "not yet those that are wished");
   add_announcements(text, status.at("announce"));
   const json& flows = status.at("flows");
   add_line(text, "flows",

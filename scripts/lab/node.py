@@ -132,6 +132,10 @@ class Node:
     def backend_states(self, pool: str = "web") -> dict[str, str]:
         return {backend["address"]: backend["state"] for backend in self.backend_list() if backend["pool"] == pool}
 
+    def up_to_date(self) -> bool:
+        """The data plane forwards by all that was configured and found out until now."""
+        return bool(self.status()["up_to_date"])
+
     def outcomes(self) -> dict[str, int]:
         return self.status()["outcomes"]
 

@@ -205,7 +205,7 @@ def backend_drained(world: World) -> None:
     with world.traffic() as traffic:
         for node in world.lab.nodes:
             node.cli("backend", "drain", f"web/{victim.address()}")
-            wait_until(lambda: share(node, victim.address()) == 0, "the tables follow")
+            wait_until(node.up_to_date, "the tables follow")
         before = sum(traffic.served.get(address, 0) for address in its_own)
         world.requests_succeed(200)
         time.sleep(QUIET_S)  # its connections live on
@@ -226,11 +226,6 @@ def backend_drained(world: World) -> None:
     victim.start_nginx()
     victim.wait_ready()
     same_weights(world)
-
-
-def share(node: Node, address: str) -> float:
-    """Of the pool's table."""
-    return next(backend["share"] for backend in node.backend_list() if backend["address"] == address)
 
 
 def backend_returns(world: World) -> None:

@@ -60,7 +60,7 @@ class Drain(LabCase):
             left = sum(connection.backend == drained.address() for connection in kept)
             name = f"web/{drained.address()}"
             self.assertIn(f"{name} gets no new flows", node.cli("backend", "drain", name).stdout)
-            wait_until(lambda: self.of(drained)["share"] == 0, "the tables follow")
+            wait_until(lambda: self.of(drained)["share"] == 0 and node.up_to_date(), "the tables follow")
             self.assertEqual(self.others(drained), self.served())
             self.assertEqual("draining", self.of(drained)["state"])
             wait_until(lambda: (self.of(drained)["drain"] or {}).get("tcp_flows") == left, f"{left} flows are left",
@@ -79,7 +79,7 @@ class Drain(LabCase):
         self.assertEqual("drained", self.of(drained)["state"])
         self.assertEqual(0, self.of(drained)["flows"])
         node.cli("backend", "undrain", name)
-        wait_until(lambda: self.of(drained)["share"] > 0, "the tables follow")
+        wait_until(lambda: self.of(drained)["share"] > 0 and node.up_to_date(), "the tables follow")
         self.assertEqual({backend.address() for backend in lab.backends.values()}, self.served())
 
     def test_configuration_drains_too(self) -> None:
@@ -87,7 +87,7 @@ class Drain(LabCase):
         text = node.config.render()
         node.write_config(text.replace("weight = 100 }", "weight = 100, drain = true }", 1))
         node.signal_reload()
-        wait_until(lambda: self.of(first)["state"] == "draining" and self.of(first)["share"] == 0, "the tables follow")
+        wait_until(lambda: self.of(first)["state"] == "draining" and node.up_to_date(), "the tables follow")
         self.assertEqual(self.others(first), self.served())
         refused = node.cli("backend", "undrain", f"web/{first.address()}", check=False)
         self.assertEqual(1, refused.returncode)

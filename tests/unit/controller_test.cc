@@ -125,8 +125,11 @@ TEST_F(ControllerTest, DrainsByTheOperatorsWish) {
   ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
   EXPECT_FALSE(controller_->drain({"web", address(9)}, true, "test"));
   EXPECT_FALSE(controller_->drain({"app", address(2)}, true, "test"));
+  EXPECT_TRUE(controller_->up_to_date());
   ASSERT_TRUE(controller_->drain(key(2), true, "test"));
-  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 2; }));
+  EXPECT_FALSE(controller_->up_to_date()) << "that shall be so, and is not yet";
+  ASSERT_TRUE(wait([&] { return controller_->up_to_date(); }));
+  EXPECT_EQ(controller_->live_generation(), 2u);
   EXPECT_EQ(last().backends.at(key(2)).state, LINIMO_BACKEND_DRAINING);
   EXPECT_EQ(controller_->planner().share(key(2)), 0);
   ASSERT_TRUE(wait([&] { return controller_->drain_progress(key(2)) != nullptr; }));
