@@ -54,7 +54,7 @@ def of_micro(benchmarks: list[dict[str, Any]]) -> list[Row]:
         values = [run[key] for run in benchmarks if run.get("run_name", run["name"]) == name
                   and run.get("aggregate_name", "median") == "median"]
         if values:
-            rows.append(Row("micro", name, words, limit, values[0], values[0] <= limit))
+            rows.append(Row("micro", name.partition("/")[0], words, limit, values[0], values[0] <= limit))
     return rows
 
 
