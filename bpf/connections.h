@@ -95,6 +95,31 @@ static __noinline __u64 find_flow_anywhere(__u32 row, __u64 hash, __u32 service_
   return search.word;
 }
 
+static __always_inline __u32 backend_of(__u64 word) {
+  return word >> kBackendShift & kBackendMask;
+}
+
+/* Of a row: how many of a backend's connections are open, which is until their FIN. */
+static __always_inline __u32* connections_of(__u32 row, __u32 backend_id) {
+  const __u32 index = row * LINIMO_CONNECTION_CELLS + backend_id / 16;
+  struct linimo_cell* sixteen = bpf_map_lookup_elem(&open_connections, &index);
+  return sixteen ? &((__u32*)sixteen)[backend_id % 16] : 0;
+}
+
+static __always_inline int is_open(__u64 word) {
+  return (word & kStateMask) == kEmbryonic || (word & kStateMask) == kEstablished;
+}
+
+/* A word has taken another's place. */
+static __always_inline void count_connections(__u32 row, __u64 before, __u64 after) {
+  const int same = backend_of(before) == backend_of(after);
+  if (is_open(before) == is_open(after) && (same || !is_open(after))) return;
+  __u32* left = is_open(before) ? connections_of(row, backend_of(before)) : 0;
+  __u32* joined = is_open(after) ? connections_of(row, backend_of(after)) : 0;
+  if (left) __sync_fetch_and_add(left, -1);
+  if (joined) __sync_fetch_and_add(joined, 1);
+}
+
 static __always_inline int replace_in(struct linimo_cell* bucket, __u64 seen, __u64 word) {
   for (__u32 i = 0; bucket && i < LINIMO_BUCKET_ENTRIES; ++i) {
     if (entry_at(bucket, i) == seen)
@@ -108,11 +133,10 @@ __noinline int replace_flow(__u32 row, __u64 hash, __u32 service_id, __u64 seen,
   void* table = bpf_map_lookup_elem(&connections, &row);
   if (!table) return 0;
   const struct places at = places_of(hash, service_id);
-  return replace_in(cell(table, at.first), seen, word) || replace_in(cell(table, at.second), seen, word);
-}
-
-static __always_inline __u32 backend_of(__u64 word) {
-  return word >> kBackendShift & kBackendMask;
+  if (!replace_in(cell(table, at.first), seen, word) && !replace_in(cell(table, at.second), seen, word))
+    return 0;
+  count_connections(row, seen, word);
+  return 1;
 }
 
 static __always_inline __u64 with_backend(__u64 word, __u32 backend_id) {
@@ -241,6 +265,7 @@ __noinline int insert_flow(const struct wanted_flow* want) {
   if ((__u8)used < LINIMO_BUCKET_ENTRIES) {
     __u64* place = &bucket->words[used >> kPlaceShift & 7];
     if (__sync_val_compare_and_swap(place, 0, made) != 0) return 0;
+    count_connections(key, 0, made);
     entry_made(row, want->service_id);
     return 1;
   }
@@ -255,6 +280,7 @@ __noinline int insert_flow(const struct wanted_flow* want) {
   bucket = best >> kRankSecond & 1 ? second : first;
   const __u64 word = entry_at(bucket, best & 7);
   if (__sync_val_compare_and_swap(&bucket->words[best & 7], word, made) != word) return 0;
+  count_connections(key, word, made);
   const __u32 owner = word >> kServiceShift & kServiceMask;
   if (owner != want->service_id) {
     entry_gone(row, owner);

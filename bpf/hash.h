@@ -14,14 +14,26 @@
 #define LINIMO_PRIME64_1 0x9e3779b185ebca87ULL
 #define LINIMO_PRIME_MX1 0x165667919e3779f9ULL
 
-/* The halves of the 128-bit product, folded. BPF multiplies 64 bits to 64: hence four products of 32 bits. */
-static __always_inline __u64 multiply_fold(__u64 a, __u64 b) {
+/* BPF multiplies 64 bits to 64, hence four products of 32 bits: the product's high half, and its low one. */
+static __always_inline __u64 multiply_wide(__u64 a, __u64 b, __u64* low) {
   const __u64 low_low = (a & 0xffffffff) * (b & 0xffffffff);
   const __u64 high_low = (a >> 32) * (b & 0xffffffff);
   const __u64 low_high = (a & 0xffffffff) * (b >> 32);
   const __u64 cross = (low_low >> 32) + (high_low & 0xffffffff) + low_high;
-  const __u64 high = (high_low >> 32) + (cross >> 32) + (a >> 32) * (b >> 32);
-  return high ^ (cross << 32 | (low_low & 0xffffffff));
+  *low = cross << 32 | (low_low & 0xffffffff);
+  return (high_low >> 32) + (cross >> 32) + (a >> 32) * (b >> 32);
+}
+
+static __always_inline __u64 multiply_high(__u64 a, __u64 b) {
+  __u64 low;
+  return multiply_wide(a, b, &low);
+}
+
+/* The halves of the product, folded. */
+static __always_inline __u64 multiply_fold(__u64 a, __u64 b) {
+  __u64 low;
+  const __u64 high = multiply_wide(a, b, &low);
+  return high ^ low;
 }
 
 static __always_inline __u64 avalanche(__u64 hash) {

@@ -14,7 +14,7 @@
 #include "maglev/abi.h"
 
 /* Part of where maps are pinned: every change of this file changes it. */
-#define LINIMO_XDP_LAYOUT 2u
+#define LINIMO_XDP_LAYOUT 3u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces */
@@ -30,6 +30,8 @@
 struct linimo_cell {
   __u64 words[8];
 };
+
+#define LINIMO_CONNECTION_CELLS (LINIMO_MAX_BACKEND_IDS / 16u) /* counts of a row, each a __u32 */
 
 /* An address or prefix in memory order; IPv4 in its mapped form. */
 struct linimo_xdp_vip {
@@ -50,17 +52,18 @@ struct linimo_xdp_service {
   __u32 source_first; /* index of a linimo_xdp_source; source_count 0: everyone may use it */
   __u32 source_count;
   __u32 id;
-  __u32 idle_ticks;      /* of a tracked flow */
-  __u32 server_id_first; /* index of a linimo_xdp_server_id */
-  __u32 server_id_count;
-  __u32 unsettled; /* cell of its pool's block (maglev/unsettled.h) among the unsettled; 0: all slots are
-                      settled */
-  __u8 tracked;    /* in any case */
+  __u32 idle_ticks;    /* of a tracked flow */
+  __u32 backend_first; /* of its pool: index of a linimo_xdp_server_id and of a part */
+  __u32 unsettled;     /* cell of its pool's block (maglev/unsettled.h) among the unsettled; 0: all slots are
+                          settled */
+  __u8 tracked;        /* in any case */
   __u8 source_hash;
   __u8 reject;
   __u8 server_id_offset;
   __u8 server_id_length; /* 0: not QUIC */
-  __u8 reserved[7];
+  __u8 scheduler;
+  __u16 members; /* of the pool's table: its first backends; 0 unless the scheduler keeps state */
+  __u8 reserved[8];
 };
 
 struct linimo_xdp_target {
@@ -76,7 +79,7 @@ struct linimo_xdp_target {
   __u8 outer_v6;
   __u8 alive;                /* up or draining: keeps its tracked flows */
   __u8 protocol4, protocol6; /* of what follows the outer IP header, for an inner packet of that family */
-  __u8 reserved[4];
+  __u32 weight;
 };
 
 struct linimo_xdp_source { /* two in a cell */
@@ -110,6 +113,7 @@ struct linimo_xdp_head {
   __u64 rules; /* byte offset in the image */
   __u32 source_first;
   __u32 server_id_first;
+  __u32 part_first; /* __u64 by index of a backend: sums of weights, from its pool's first member on */
   __u32 host_first, host_count; /* the machine's own addresses, 16 bytes each */
   __u32 reply_rate;
   __u8 lengths4_count, lengths6_count; /* prefix lengths in use, longest first */
@@ -129,6 +133,7 @@ struct linimo_xdp_flows {
   __u64 entries;
   __u64 services_holding; /* services that have entries */
   __u32 of_service[LINIMO_MAX_SERVICES];
+  __u32 turns[LINIMO_MAX_SERVICES]; /* taken, of services whose scheduler counts them */
 };
 
 struct linimo_xdp_port {

@@ -12,6 +12,7 @@
 #include "icmp.h"
 #include "quic.h"
 #include "reply.h"
+#include "scheduler.h"
 #include "unsettled.h"
 
 /* What one stage leaves for the next. It is spread over registers, so no function that is not inlined may get
@@ -112,6 +113,10 @@ static __always_inline const struct linimo_xdp_target* named_target(struct xdp_m
   return is_usable(flow, target) ? target : 0;
 }
 
+/* In the place of a flow's block: the packet names its backend, so that nothing else is asked for it. A word
+ * of its own would be more than the stack holds. */
+enum { kNamed = 0x7fffffff };
+
 /* Where an adaptive service's slot is settled, the table is all the memory that it needs. */
 static __always_inline int find_slot(struct flow* flow) {
   flow->slot = slot_of(flow->hash, flow->service);
@@ -130,6 +135,24 @@ static __always_inline const struct linimo_xdp_target* target_of_unknown(const s
     if (target && target->alive) return target;
   }
   return target_of_slot(&flow->generation, flow->service, flow->slot);
+}
+
+/* Where a packet of an unknown flow goes, if that can be stored, of a service whose scheduler keeps state.
+ * What does not begin a flow in sight may have done so at another queue; else it stays with the table's
+ * answer, which all nodes share. */
+static __always_inline const struct linimo_xdp_target* scheduled_target(const struct flow* flow) {
+  const struct packet* p = &flow->packet;
+  if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (kTcpSyn | kTcpAck)) != kTcpSyn) {
+    const __u64 found =
+        find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
+    const struct linimo_xdp_target* tracked =
+        found == 0 ? 0 : target_of_id(&flow->generation, backend_of(found));
+    return is_usable(flow, tracked) ? tracked : flow->target;
+  }
+  const __u32 member = scheduled_member(flow->generation.active, flow->service, flow->hash, flow->row);
+  const struct linimo_xdp_target* target =
+      member == LINIMO_NO_BACKEND ? 0 : target_at(&flow->generation, flow->service->target_first + member);
+  return target ? target : flow->target;
 }
 
 /* Keeps the slot from settling while packets go elsewhere than to its current backend. */
@@ -167,27 +190,33 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
     flow->target = target_of_unknown(flow, begins);
   }
   if (!flow->target) return 0;
-  const __u32 backend_id = flow->target->backend_id;
   if (live) {
-    replace_flow(flow->row, flow->hash, flow->service_id, found, with_backend(found, backend_id));
+    const __u64 next = with_backend(found, flow->target->backend_id);
+    replace_flow(flow->row, flow->hash, flow->service_id, found, next);
   } else if (tracks && !rst) {
     if (found != 0) clear_flow(flow->row, flow->hash, flow->service_id, found);
+    const struct linimo_xdp_target* target =
+        service->members == 0 || flow->block == kNamed ? flow->target : scheduled_target(flow);
+    const __u32 backend_id = target->backend_id;
     const struct wanted_flow want = {flow->hash, flow->row, flow->service_id, backend_id, service->idle_ticks,
                                      now,        0};
     // No room is no reason to drop: the flow's next packet will take the same slot.
-    if (insert_flow(&want))
+    if (insert_flow(&want)) {
+      flow->target = target;
       count_new_flow(flow->row, flow->service_id, backend_id);
-    else
+    } else {
       count_unstored(flow->row);
+    }
   }
   return 1;
 }
 
 static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
   flow->target = named_target(ctx, flow);
-  const int named = flow->target != 0;
-  if (!find_target(flow, find_slot(flow))) return 0;
-  if (flow->block != 0 && !named) note_deviation(flow);
+  const int tracks = find_slot(flow);
+  if (flow->target) flow->block = kNamed;
+  if (!find_target(flow, tracks)) return 0;
+  if (flow->block != 0 && flow->block != kNamed) note_deviation(flow);
   return 1;
 }
 

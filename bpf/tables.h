@@ -75,6 +75,15 @@ struct {
   __type(value, struct linimo_xdp_flows);
 } flows SEC(".maps");
 
+/* By row and backend id, sixteen in a cell: entries that no FIN has closed. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, LINIMO_CONNECTION_CELLS); /* times the rows */
+  __type(key, __u32);
+  __type(value, struct linimo_cell);
+} open_connections SEC(".maps");
+
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE);
@@ -381,7 +390,7 @@ __noinline __u32 find_server_id(__u32 active, __u32 first, __u32 count, __u64 id
 /* The backend of a QUIC server id of the service's pool, or none. */
 static __always_inline const struct linimo_xdp_target* target_of_server_id(
     const struct generation* generation, const struct linimo_xdp_service* service, __u64 id) {
-  const __u32 at = find_server_id(generation->active, service->server_id_first, service->server_id_count, id);
+  const __u32 at = find_server_id(generation->active, service->backend_first, service->target_count, id);
   return at == 0 ? 0 : target_at(generation, at);
 }
 
@@ -389,13 +398,17 @@ static __always_inline __u32 slot_of(__u64 hash, const struct linimo_xdp_service
   return (hash & 0xffffffff) * service->table_size >> 32;
 }
 
+/* What a slot holds. `slots`: where the table begins. */
+static __always_inline linimo_slot slot_at(const struct generation* generation, __u64 slots, __u32 slot) {
+  const __u64 offset = slots + (__u64)slot * sizeof(linimo_slot);
+  const struct linimo_cell* many = cell(generation->image, offset / LINIMO_CELL_BYTES);
+  return many ? ((const linimo_slot*)many)[offset / 2 % 32] : LINIMO_NO_BACKEND;
+}
+
 /* The table's choice, or none where the pool has no live backend. */
 static __always_inline const struct linimo_xdp_target* target_of_slot(
     const struct generation* generation, const struct linimo_xdp_service* service, __u32 slot) {
-  const __u64 offset = service->slots + (__u64)slot * sizeof(linimo_slot);
-  const struct linimo_cell* many = cell(generation->image, offset / LINIMO_CELL_BYTES);
-  if (!many) return 0;
-  const linimo_slot index = ((const linimo_slot*)many)[offset / 2 % 32];
+  const linimo_slot index = slot_at(generation, service->slots, slot);
   return index == LINIMO_NO_BACKEND ? 0 : target_at(generation, service->target_first + index);
 }
 

@@ -150,14 +150,18 @@ class Compiler {
     head_.target_of_id_first = plan_.target_of_id_first;
     auto* by_id = records<uint32_t>(plan_.target_of_id_first);
     auto* server_ids = records<linimo_xdp_server_id>(plan_.server_id_first);
+    auto* parts = records<uint64_t>(plan_.part_first);
     head_.server_id_first = plan_.server_id_first;
+    head_.part_first = plan_.part_first;
     for (uint32_t p = 0; p < view_.pools().size(); ++p) {
       const linimo_pool& pool = view_.pools()[p];
+      uint64_t end = 0;
       for (uint32_t b = pool.backend_first; b < pool.backend_first + pool.backend_count; ++b) {
         const linimo_backend& backend = view_.backends()[b];
         *records<linimo_xdp_target>(plan_.target_first + b) = target_of(pool, p, backend);
         by_id[backend.id] = plan_.target_first + b;
         head_.target_of_id_count = std::max(head_.target_of_id_count, backend.id + 1);
+        parts[b] = end += backend.weight;
         server_ids[b] = {.id = backend.server_id, .target = plan_.target_first + b, .reserved = 0};
       }
       std::sort(server_ids + pool.backend_first, server_ids + pool.backend_first + pool.backend_count,
@@ -178,6 +182,7 @@ class Compiler {
     std::memcpy(target.source + 2, &low, 8);
     std::memcpy(target.destination, backend.address.bytes, 16);
     target.backend_id = backend.id;
+    target.weight = backend.weight;
     target.pool = index;
     target.gue_port = packet::swap16(pool.gue_port);
     target.encapsulation = pool.encapsulation;
@@ -200,6 +205,15 @@ class Compiler {
     return target;
   }
 
+  /// A pool's first backends: those that take part in its table.
+  uint16_t members_of(const linimo_pool& pool) const {
+    const auto backends = view_.backends(pool);
+    const auto end = std::ranges::find_if(backends, [](const linimo_backend& backend) {
+      return backend.state != LINIMO_BACKEND_UP || backend.weight == 0;
+    });
+    return static_cast<uint16_t>(end - backends.begin());
+  }
+
   void add_services() {
     head_.service_first = plan_.service_first;
     auto* out = records<linimo_xdp_service>(plan_.service_first);
@@ -214,14 +228,15 @@ class Compiler {
                 .source_count = service.source_count,
                 .id = service.id,
                 .idle_ticks = ticks_within(service.idle_timeout_s),
-                .server_id_first = pool.backend_first,
-                .server_id_count = pool.backend_count,
+                .backend_first = pool.backend_first,
                 .unsettled = 0,  // as long as nobody says otherwise
                 .tracked = service.tracking == LINIMO_TRACKING_FULL,
                 .source_hash = service.scheduler == LINIMO_SCHEDULER_SOURCE_HASH,
                 .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
                 .server_id_offset = service.server_id_offset,
                 .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0},
+                .scheduler = service.scheduler,
+                .members = keeps_state(service.scheduler) ? members_of(pool) : uint16_t{0},
                 .reserved = {}};
     }
   }
@@ -270,6 +285,7 @@ tl::expected<ImagePlan, std::string> plan_image(std::span<const std::byte> snaps
   place(plan.source_first, cells_for<linimo_xdp_source>(plan.sources));
   place(plan.target_first, cells_for<linimo_xdp_target>(plan.targets));
   place(plan.server_id_first, cells_for<linimo_xdp_server_id>(plan.targets));
+  place(plan.part_first, cells_for<uint64_t>(plan.targets));
   place(plan.target_of_id_first, cells_for<uint32_t>(LINIMO_MAX_BACKEND_IDS));
   place(plan.host_first, cells_for<linimo_addr>(hosts));
   if (next > 0xffffffff)
@@ -285,11 +301,6 @@ tl::expected<CompiledImage, std::string> compile_image(std::span<const std::byte
     return tl::unexpected<std::string>("not what was planned for");
   const auto view = SnapshotView::copy(snapshot, reinterpret_cast<std::byte*>(cells.data()));
   if (!view) return tl::unexpected(view.error());
-  for (const linimo_service& service : view->services()) {
-    if (keeps_state(service.scheduler))
-      return tl::unexpected(
-          fmt::format("engine xdp does not have the scheduler of service {}", service.name));
-  }
   if (view->services().size() != plan.services || view->sources().size() != plan.sources ||
       view->backends().size() != plan.targets || 4 * view->vips().size() + 4 > plan.vip_cells) {
     return tl::unexpected<std::string>("changed while it was read");

@@ -28,7 +28,7 @@ struct ImagePlan {
   uint32_t service_first = 0, services = 0;
   uint32_t source_first = 0, sources = 0;
   uint32_t target_first = 0, targets = 0;
-  uint32_t server_id_first = 0;
+  uint32_t server_id_first = 0, part_first = 0;
   uint32_t target_of_id_first = 0;
   uint32_t host_first = 0, hosts = 0;
   uint64_t cells = 0;  // of the whole

@@ -77,6 +77,7 @@ tl::expected<void, std::string> Program::make_maps() {
   if (maps_ == nullptr) return failed("the XDP program's object");
   bpf_map__set_max_entries(maps_->maps.flows, shape_.rows);
   bpf_map__set_max_entries(maps_->maps.replies, shape_.rows);
+  bpf_map__set_max_entries(maps_->maps.open_connections, shape_.rows * LINIMO_CONNECTION_CELLS);
   bpf_map__set_max_entries(maps_->maps.fragments, shape_.rows * LINIMO_FRAGMENT_BUCKETS);
   bpf_map__set_max_entries(maps_->maps.counters,
                            static_cast<uint32_t>(counters_size(shape_.rows + 1) / sizeof(TrafficCount)));
@@ -138,11 +139,14 @@ tl::expected<void, std::string> Program::map_memory() {
   counters_ = Mapping::of(counters_fd(), counters_size(shape_.rows + 1));
   generations_ = Mapping::of(bpf_map__fd(maps_->maps.generations), sizeof(linimo_xdp_generations));
   flows_ = Mapping::of(bpf_map__fd(maps_->maps.flows), shape_.rows * sizeof(linimo_xdp_flows));
+  connections_ = Mapping::of(map_fd("open_connections"),
+                             uint64_t{shape_.rows} * LINIMO_CONNECTION_CELLS * sizeof(linimo_cell));
   fragments_ =
       Mapping::of(map_fd("fragments"), uint64_t{shape_.rows} * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
   auto hops = std::make_shared<Mapping>(
       Mapping::of(bpf_map__fd(maps_->maps.next_hops), LINIMO_MAX_BACKEND_IDS * sizeof(linimo_next_hop)));
-  if (!counters_ || !generations_ || !flows_ || !fragments_ || !*hops) return failed("the maps' memory");
+  if (!counters_ || !generations_ || !flows_ || !connections_ || !fragments_ || !*hops)
+    return failed("the maps' memory");
   next_hops_ = NextHopTable(std::shared_ptr<linimo_next_hop[]>(hops, hops->as<linimo_next_hop>()));
   auto* block = counters_.as<CountersBlock>();
   block->magic = kCountersMagic;

@@ -1,6 +1,6 @@
 // The XDP program and its maps: loaded, filled from snapshots, pinned so that they outlive this process.
 //
-//   auto program = Program::load({.rows = 2, .flows_per_row = 1 << 20}, "/sys/fs/bpf/linimo/lb1/v4-2");
+//   auto program = Program::load({.rows = 2, .flows_per_row = 1 << 20}, "/sys/fs/bpf/linimo/lb1/v4-3");
 //   int fd = *(*program)->program_for(0, 0);   // for the interface with number 0, whose queues have rows
 //   from 0
 //   (*program)->set_port(0, ifindex, mac);
@@ -117,7 +117,7 @@ class Program {
   bool inherited_ = false;
   linimo_bpf* maps_ = nullptr;         // an object of which only the maps are used
   std::vector<linimo_bpf*> programs_;  // one for each interface
-  Mapping generations_, counters_, flows_, fragments_;
+  Mapping generations_, counters_, flows_, connections_, fragments_;
   std::vector<Mapping> rows_;  // connection tables
   NextHopTable next_hops_;
   Generation generation_;

@@ -29,6 +29,7 @@ void Program::sweep(uint64_t buckets) {
   const uint64_t end = std::min(sweep_next_ + buckets, all);
   for (uint32_t row = 0; row < shape_.rows; ++row) {
     auto& counts = flows_.as<linimo_xdp_flows>()[row];
+    auto* connections = connections_.as<uint32_t>() + uint64_t{row} * LINIMO_MAX_BACKEND_IDS;
     auto* table = rows_[row].as<linimo_cell>();
     for (uint64_t i = sweep_next_; i < end; ++i) {
       for (__u64& place : table[i].words) {
@@ -42,6 +43,10 @@ void Program::sweep(uint64_t buckets) {
           continue;
         }
         if (!entry.compare_exchange_strong(word, 0)) continue;
+        if ((word & kStateMask) != kClosing) {
+          const uint64_t backend = word >> kBackendShift & kBackendMask;
+          std::atomic_ref(connections[backend]).fetch_sub(1, std::memory_order_relaxed);
+        }
         std::atomic_ref(counts.entries).fetch_sub(1);
         if (std::atomic_ref(counts.of_service[service]).fetch_sub(1) == 1)
           std::atomic_ref(counts.services_holding).fetch_sub(1);
@@ -74,6 +79,7 @@ void Program::grow_older(uint32_t ticks) {
 void Program::forget_flows() {
   for (const Mapping& row : rows_) std::memset(row.as<void>(), 0, row.size());
   std::memset(flows_.as<void>(), 0, flows_.size());
+  std::memset(connections_.as<void>(), 0, connections_.size());
   std::memset(fragments_.as<void>(), 0, fragments_.size());
 }
 

@@ -86,6 +86,10 @@ class TurnsOfTwoWorkers(Turns):
     workers = 2
 
 
+class TurnsWithXdp(Turns):
+    engine = "xdp"
+
+
 class LeastConnections(SchedulerCase):
     """One worker: two would each have an unknown part of the connections."""
 
@@ -113,6 +117,10 @@ class LeastConnections(SchedulerCase):
     def _count(connections: list[KeepAlive]) -> Counter[int]:
         """By backend's number."""
         return Counter(int(connection.backend.rsplit(".", 1)[1]) for connection in connections)
+
+
+class LeastConnectionsWithXdp(LeastConnections):
+    engine = "xdp"
 
 
 class SourceHash(LabCase):
