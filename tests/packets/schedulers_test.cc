@@ -129,11 +129,14 @@ TEST_P(Schedulers, LeastConnectionsGivesToWhoHasFewer) {
 // Of all cases the steps that leave nothing to choose: one backend, or none, or one that a QUIC packet names.
 TEST_P(Schedulers, WhatHasOneAnswerHasItWithEveryScheduler) {
   size_t steps = 0;
-  for (const Case& from : case_file().cases) {
-    if (from.name.find(family()) == std::string::npos) continue;
-    for (const auto scheduler : {LINIMO_SCHEDULER_ROUND_ROBIN, LINIMO_SCHEDULER_WEIGHTED_ROUND_ROBIN,
-                                 LINIMO_SCHEDULER_LEAST_CONNECTIONS}) {
-      begin(by(scheduler, case_file().configuration_of(from)));
+  for (const auto scheduler : {LINIMO_SCHEDULER_ROUND_ROBIN, LINIMO_SCHEDULER_WEIGHTED_ROUND_ROBIN,
+                               LINIMO_SCHEDULER_LEAST_CONNECTIONS}) {
+    std::string applied;  // publishing takes the kernel a while
+    for (const Case& from : case_file().cases) {
+      if (from.name.find(family()) == std::string::npos) continue;
+      if (applied != from.configuration) engine.apply(by(scheduler, case_file().configuration_of(from)));
+      applied = from.configuration;
+      engine.forget_flows();
       for (const Step& step : from.steps) {
         if (step.settles) {
           EXPECT_EQ(difference_from(step, engine.settle(kStart_ms)), "") << from.name;
