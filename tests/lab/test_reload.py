@@ -93,6 +93,7 @@ class Reload(LabCase):
         for backend in backends:
             backend.kill_nginx()
         wait_until(lambda: set(lab.node.backend_states().values()) == {"down"}, "all are down", 10)
+        wait_until(self._lacks_a_backend, "the table without a backend is live", 5)
         no_backend = lab.node.outcomes()["no_backend"]
         load = Load(lab.client, VIP[4], threads=4, timeout=0.3)
         load.run(4)
@@ -103,6 +104,11 @@ class Reload(LabCase):
             backend.wait_ready()
         lab.node.wait_settled()
         self._assert_only_these_serve({backend.address() for backend in backends})
+
+    def _lacks_a_backend(self) -> bool:
+        before = self.lab.node.outcomes()["no_backend"]
+        Load(self.lab.client, VIP[4], threads=1, timeout=0.3).run(1)
+        return self.lab.node.outcomes()["no_backend"] > before
 
     def _assert_all_live(self, kept: list[KeepAlive]) -> None:
         for connection in kept:
