@@ -98,28 +98,36 @@ ConnectionTable::Entry ConnectionTable::place_for(const Wanted& at, const Servic
                         [](uint64_t word) { return state_of(word) == kEmpty; });
   }
 
-  // Both are full: the best victim, by (kind, embryonic first, oldest first). Under attack each packet comes
-  // here, and nothing about the entries is predictable: no branches.
+  // Both are full: the best victim, by (kind, embryonic first, oldest first).
   const uint64_t share =
       capacity() / std::max<uint32_t>(services_holding_ + (per_service_[service.id] == 0), 1);
-  const auto rank = [&](uint64_t word) {
-    const uint32_t owner = service_of(word), age = age_of(word, now_s);
-    const uint64_t own = owner == service.id, embryonic = state_of(word) == kEmbryonic;
-    const uint64_t gone = own & static_cast<uint64_t>(expired(word, service.idle_timeout_s, now_s));
-    const uint64_t may_go = gone | (static_cast<uint64_t>(age >= kYoung_s) &
-                                    (own | static_cast<uint64_t>(per_service_[owner] > share)));
-    const uint64_t kind = (own ^ 1) << 1 | (own & ~gone);  // 0: gone; 1: its own; 2: another's
-    return (may_go - 1) | kind << 32 | (embryonic ^ 1) << 16 | (kStampMask - age);
-  };
   Entry best = nullptr;
   uint64_t best_rank = ~uint64_t{0};
   bool own_embryonic = false;
   for (const uint64_t index : {at.first, at.second}) {
     for (uint64_t* word = bucket(index); word != bucket(index) + kBucketEntries; ++word) {
-      own_embryonic |= service_of(*word) == service.id && state_of(*word) == kEmbryonic;
-      const uint64_t of_word = rank(*word);
-      best = of_word < best_rank ? word : best;
-      best_rank = std::min(of_word, best_rank);
+      const uint32_t owner = service_of(*word);
+      const bool own = owner == service.id;
+      const uint32_t age = age_of(*word, now_s);
+      const bool embryonic = state_of(*word) == kEmbryonic;
+      own_embryonic |= own && embryonic;
+      uint64_t kind;
+      if (own && expired(*word, service.idle_timeout_s, now_s)) {
+        kind = 0;
+      } else if (age < kYoung_s) {
+        continue;
+      } else if (own) {
+        kind = 1;
+      } else if (per_service_[owner] > share) {
+        kind = 2;
+      } else {
+        continue;
+      }
+      const uint64_t rank = kind << 32 | uint64_t{!embryonic} << 16 | (kStampMask - age);
+      if (rank < best_rank) {
+        best_rank = rank;
+        best = word;
+      }
     }
   }
   // Embryonic entries too young to go are a flood's: an established flow does not make room for that.

@@ -64,8 +64,6 @@ class ConnectionTable {
   static uint64_t bytes_for(uint64_t flows);
 
   void prefetch(uint64_t hash) const { __builtin_prefetch(bucket(first_bucket(hash))); }
-  /// Where a flow may be that the first bucket does not hold.
-  void prefetch_second(uint64_t hash) const { __builtin_prefetch(bucket(wanted(hash, 0).second)); }
 
   /// The live entry of a flow, or nullptr.
   Entry find(uint64_t hash, const Service& service, uint32_t now_s) const;
