@@ -8,7 +8,7 @@ namespace linimo {
 namespace {
 
 constexpr uint64_t kLineBytes = 64;
-constexpr uint32_t kNearlyFull = 6;  // of eight: from here on the emptier of the two buckets is taken
+constexpr int kRoomEnough = 2;  // places of eight: with no more the emptier of the two buckets is taken
 
 void store(uint64_t* entry, uint64_t word) {
   __atomic_store_n(entry, word, __ATOMIC_RELAXED);
@@ -78,65 +78,64 @@ void ConnectionTable::redirect(Entry entry, uint32_t to) {
   store(entry, (*entry & ~(kBackendMask << kBackendShift)) | uint64_t{to} << kBackendShift);
 }
 
-uint32_t ConnectionTable::used(uint64_t index) const {
-  const uint64_t* words = bucket(index);
-  return static_cast<uint32_t>(
-      std::count_if(words, words + kBucketEntries, [](uint64_t word) { return state_of(word) != kEmpty; }));
-}
-
 ConnectionTable::Entry ConnectionTable::place_for(const Wanted& at, const Service& service, uint32_t now_s) {
-  const uint32_t used_first = used(at.first);
-  uint32_t used_second = kBucketEntries;
-  uint64_t target = at.first;
-  if (used_first >= kNearlyFull) {
-    used_second = used(at.second);
-    if (used_second < used_first) target = at.second;
-  }
-  if (std::min(used_first, used_second) < kBucketEntries) {
-    uint64_t* words = bucket(target);
-    return std::find_if(words, words + kBucketEntries,
-                        [](uint64_t word) { return state_of(word) == kEmpty; });
-  }
+  const uint32_t free_first = empty_in(at.first);
+  if (std::popcount(free_first) > kRoomEnough) return bucket(at.first) + std::countr_zero(free_first);
+  const uint32_t free_second = empty_in(at.second);
+  if (std::popcount(free_second) > std::popcount(free_first))
+    return bucket(at.second) + std::countr_zero(free_second);
+  if (free_first != 0) return bucket(at.first) + std::countr_zero(free_first);
 
-  // Both are full: the best victim, by (kind, embryonic first, oldest first).
-  const uint64_t share =
-      capacity() / std::max<uint32_t>(services_holding_ + (per_service_[service.id] == 0), 1);
+  // Both are full: the best victim, by (kind, embryonic first, oldest first), of those that may go.
+  const uint32_t least_age = std::min(kYoung_s, service.idle_timeout_s + 1);
   Entry best = nullptr;
   uint64_t best_rank = ~uint64_t{0};
-  bool own_embryonic = false;
   for (const uint64_t index : {at.first, at.second}) {
-    for (uint64_t* word = bucket(index); word != bucket(index) + kBucketEntries; ++word) {
-      const uint32_t owner = service_of(*word);
-      const bool own = owner == service.id;
-      const uint32_t age = age_of(*word, now_s);
-      const bool embryonic = state_of(*word) == kEmbryonic;
-      own_embryonic |= own && embryonic;
-      uint64_t kind;
-      if (own && expired(*word, service.idle_timeout_s, now_s)) {
-        kind = 0;
-      } else if (age < kYoung_s) {
-        continue;
-      } else if (own) {
-        kind = 1;
-      } else if (per_service_[owner] > share) {
-        kind = 2;
-      } else {
-        continue;
-      }
-      const uint64_t rank = kind << 32 | uint64_t{!embryonic} << 16 | (kStampMask - age);
+    for (uint32_t old = untouched_in(index, least_age, now_s); old != 0; old &= old - 1) {
+      const Entry entry = bucket(index) + std::countr_zero(old);
+      const uint64_t rank = rank_of(*entry, service, now_s);
       if (rank < best_rank) {
         best_rank = rank;
-        best = word;
+        best = entry;
       }
     }
   }
-  // Embryonic entries too young to go are a flood's: an established flow does not make room for that.
-  if (best != nullptr && own_embryonic && state_of(*best) != kEmbryonic && service_of(*best) == service.id &&
-      !expired(*best, service.idle_timeout_s, now_s)) {
-    return nullptr;
-  }
-  if (best != nullptr) clear(best);
+  if (best == nullptr || gives_way_to_a_flood(*best, at, service, now_s)) return nullptr;
+  clear(best);
   return best;
+}
+
+// How well an entry's place suits a new flow of the service: the less the better; all ones: it may not go.
+uint64_t ConnectionTable::rank_of(uint64_t word, const Service& service, uint32_t now_s) const {
+  const uint32_t age = age_of(word, now_s);
+  const uint32_t owner = service_of(word);
+  uint64_t kind;
+  if (owner == service.id && expired(word, service.idle_timeout_s, now_s)) {
+    kind = 0;
+  } else if (age < kYoung_s) {
+    return ~uint64_t{0};
+  } else if (owner == service.id) {
+    kind = 1;
+  } else {
+    const uint32_t holding = services_holding_ + (per_service_[service.id] == 0);
+    if (per_service_[owner] * holding <= capacity()) return ~uint64_t{0};  // not above its share
+    kind = 2;
+  }
+  const bool embryonic = state_of(word) == kEmbryonic;
+  return kind << 32 | uint64_t{!embryonic} << 16 | (kStampMask - age);
+}
+
+// Embryonic entries too young to go are a flood's: an established flow does not make room for that.
+bool ConnectionTable::gives_way_to_a_flood(uint64_t word, const Wanted& at, const Service& service,
+                                           uint32_t now_s) const {
+  if (state_of(word) == kEmbryonic || service_of(word) != service.id ||
+      expired(word, service.idle_timeout_s, now_s))
+    return false;
+  const auto embryonic = [&](uint64_t other) {
+    return service_of(other) == service.id && state_of(other) == kEmbryonic;
+  };
+  return std::any_of(bucket(at.first), bucket(at.first) + kBucketEntries, embryonic) ||
+         std::any_of(bucket(at.second), bucket(at.second) + kBucketEntries, embryonic);
 }
 
 bool ConnectionTable::insert(uint64_t hash, const Service& service, uint32_t backend_id, uint32_t now_s) {

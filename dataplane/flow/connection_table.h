@@ -152,32 +152,55 @@ class ConnectionTable {
 
   using Four = uint32_t __attribute__((vector_size(16), may_alias));
   /// Of a comparison: a bit for each element.
-  static uint32_t true_bits(Four compared) {
+  static uint32_t true_bits(auto compared) {
 #ifdef __SSE2__
     return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(compared)));
 #else
-    const Four bits = compared & Four{1, 2, 4, 8};
+    const Four bits = reinterpret_cast<Four>(compared) & Four{1, 2, 4, 8};
     return bits[0] | bits[1] | bits[2] | bits[3];
 #endif
   }
-  /// The upper halves of all eight are compared at once, without a branch.
+  /// A half of each of a bucket's eight entries. What is asked of all eight is asked at once, without a
+  /// branch: under attack nothing about them is predictable.
+  struct Halves {
+    Four low, high;
+
+    uint32_t which(auto holds) const { return true_bits(holds(low)) | true_bits(holds(high)) << 4; }
+  };
+  Halves upper_halves(uint64_t index) const {
+    const auto* pairs = reinterpret_cast<const Four*>(bucket(index));
+    return {__builtin_shufflevector(pairs[0], pairs[1], 1, 3, 5, 7),
+            __builtin_shufflevector(pairs[2], pairs[3], 1, 3, 5, 7)};
+  }
+  Halves lower_halves(uint64_t index) const {
+    const auto* pairs = reinterpret_cast<const Four*>(bucket(index));
+    return {__builtin_shufflevector(pairs[0], pairs[1], 0, 2, 4, 6),
+            __builtin_shufflevector(pairs[2], pairs[3], 0, 2, 4, 6)};
+  }
   Entry find_in(uint64_t index, uint64_t flow) const {
-    uint64_t* const words = bucket(index);
-    const auto* pairs = reinterpret_cast<const Four*>(words);
-    const auto half = static_cast<uint32_t>(flow >> 32);
-    const Four wanted = {half, half, half, half};
-    const Four low = __builtin_shufflevector(pairs[0], pairs[1], 1, 3, 5, 7) == wanted;
-    const Four high = __builtin_shufflevector(pairs[2], pairs[3], 1, 3, 5, 7) == wanted;
-    uint32_t hits = true_bits(low) | true_bits(high) << 4;
+    const auto wanted = static_cast<uint32_t>(flow >> 32);
+    uint32_t hits = upper_halves(index).which([&](Four halves) { return halves == wanted; });
     // Empty entries look like those of the flow whose bits are all zero.
     for (; hits != 0; hits &= hits - 1) {
-      const Entry entry = &words[std::countr_zero(hits)];
+      const Entry entry = bucket(index) + std::countr_zero(hits);
       if (state_of(*entry) != kEmpty) return entry;
     }
     return nullptr;
   }
-  uint32_t used(uint64_t index) const;
+  /// Which entries are empty: a bit for each.
+  uint32_t empty_in(uint64_t index) const {
+    return lower_halves(index).which([](Four halves) { return (halves & uint32_t{kStateMask}) == uint32_t{kEmpty}; });
+  }
+  /// Which have not been touched for so many seconds, at least 1.
+  uint32_t untouched_in(uint64_t index, uint32_t seconds, uint32_t now_s) const {
+    return lower_halves(index).which([&](Four halves) {
+      const Four age = (now_s - (halves >> kStampShift)) & uint32_t{kStampMask};
+      return age >= seconds;
+    });
+  }
   Entry place_for(const Wanted& at, const Service& service, uint32_t now_s);
+  uint64_t rank_of(uint64_t word, const Service& service, uint32_t now_s) const;
+  bool gives_way_to_a_flood(uint64_t word, const Wanted& at, const Service& service, uint32_t now_s) const;
   void clear(Entry entry);
 
   uint64_t* words_;
