@@ -66,7 +66,6 @@ class World:
 
     def begin_round(self, number: int) -> None:
         self.number, self.round = number, Round()
-        self._well = self.digests()
 
     def took(self, step: str, seconds: float) -> None:
         self.round.milliseconds[step] = round(seconds * 1000, 1)
@@ -101,13 +100,13 @@ class World:
     def all_is_well(self) -> None:
         for node in self.lab.nodes:
             node.wait_settled()
+            wait_until(node.up_to_date, f"{node.config.name} forwards by it", alive=node.check_alive)
         self.routed.wait_announced()
 
     def wait_down(self, backend: Backend) -> None:
-        """Until all nodes forward by other tables than when all was well, for they have found it down."""
+        """Until all nodes have found it down, and forward by that."""
         for node in self.lab.nodes:
-            wait_until(lambda: node.backend_states()[backend.address()] == "down"
-                       and node.status()["digest"] not in self._well,
+            wait_until(lambda: node.backend_states()[backend.address()] == "down" and node.up_to_date(),
                        f"{node.config.name} finds {backend.address()} down", 15, alive=node.check_alive)
 
     def reload(self) -> None:
