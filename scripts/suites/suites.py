@@ -183,5 +183,5 @@ SUITES = [
           meson("build/asan", "unit", "packets")),
     Suite("threads", "the seam between control thread and workers under ThreadSanitizer", ["--threads"], 300,
           meson("build/tsan", "seam")),
-    Suite("fuzz", "frames, snapshots, the socket and the configuration, mutated; a short run", None, 900, fuzz),
+    Suite("fuzz", "frames, snapshots, the socket and the configuration, mutated; a short run", None, 1200, fuzz),
 ]
