@@ -174,7 +174,7 @@ def _demo_check(clone: Path, engine: str, encapsulation: str, family: str, secon
 SUITES = [
     Suite("unit", "each part by itself", ["--tests"], 300, meson("build", "unit")),
     Suite("packets", "every kind of packet through the real pipeline", ["--tests"], 300, packets),
-    Suite("lab", "real programs in network namespaces", [], 540, runner("tests/lab/run.py")),
+    Suite("lab", "real programs in network namespaces", [], 660, runner("tests/lab/run.py")),
     Suite("vm", "programs of this build on Debian 12's own kernel, in a virtual machine", ["--tests"], 300,
           runner("tests/vm/run.py")),
     Suite("demo", "scripts/demo --check from a fresh copy, every engine, encapsulation and family", None, 600, demo),
