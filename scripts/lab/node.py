@@ -140,15 +140,15 @@ class Node:
         return self.status()["outcomes"]
 
     def wait_settled(self, after_generation: int = -1, timeout: float = 15.0) -> dict[str, Any]:
-        """The backends are those of the configuration, all of them well, and the data plane has that generation."""
+        """The backends are those of the configuration, all of them well, and the data plane forwards by that."""
         expected = self.config.healthy_states()
 
         def settled() -> dict[str, Any] | None:
             with contextlib.suppress(RuntimeError, json.JSONDecodeError):  # the control socket is not there yet
+                # In this order: what the status is up to date with is then at least as new as these states.
+                well = self.backend_states() == expected
                 status = self.status()
-                dataplane = status["dataplane"]
-                if (dataplane["connected"] and dataplane["generation"] == status["generation"] > after_generation
-                        and self.backend_states() == expected):
+                if well and status["up_to_date"] and status["generation"] > after_generation:
                     return status
             return None
 

@@ -100,7 +100,6 @@ class World:
     def all_is_well(self) -> None:
         for node in self.lab.nodes:
             node.wait_settled()
-            wait_until(node.up_to_date, f"{node.config.name} forwards by it", alive=node.check_alive)
         self.routed.wait_announced()
 
     def wait_down(self, backend: Backend) -> None:
