@@ -13,9 +13,7 @@ namespace linimo::xdp {
 namespace {
 
 constexpr auto kSweepPeriod = std::chrono::seconds(1);
-constexpr auto kSettlePeriod = std::chrono::seconds(1);
-constexpr uint64_t kSweepRounds =
-    16;  // calls that go once round the connection tables: far below a stamp's 4096 s
+constexpr uint64_t kSweeps = 4;  // go once round the connection tables: far below a stamp's 4096 s
 constexpr uint16_t kClientMtu = 1500, kLargestOverhead = 48;
 
 const char* advice(int error) {
@@ -86,11 +84,13 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
                  engine->live()->header().generation);
   }
   const auto sweep = [engine = engine.get()] {
-    engine->program_->sweep(engine->shape_.buckets() / kSweepRounds + 1);
+    engine->program_->sweep(engine->shape_.buckets() / kSweeps + 1);
   };
   sweep();  // counts a predecessor's flows
-  loop.every(kSweepPeriod, sweep);
-  loop.every(kSettlePeriod, [engine = engine.get()] { engine->program_->settle(); });
+  loop.every(kSweepPeriod, [engine = engine.get(), sweep] {
+    sweep();
+    engine->program_->settle();
+  });
   return engine;
 }
 

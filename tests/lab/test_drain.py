@@ -22,7 +22,7 @@ ports = [80]
 pool = "web"
 idle_timeout = "3s"
 '''
-COUNTED_S = 16.0  # in which the data plane counts flows once
+COUNTED_S = 4.0  # in which the data plane counts flows once
 
 
 class Drain(LabCase):
