@@ -37,6 +37,11 @@ struct PortRange {
   auto operator<=>(const PortRange&) const = default;
 };
 
+/// Only a backend that is up and has weight takes slots.
+constexpr bool takes_slots(uint32_t state, uint32_t weight) {
+  return state == LINIMO_BACKEND_UP && weight != 0;
+}
+
 struct BackendSpec {
   Address address;
   uint32_t id = 0;
@@ -44,8 +49,7 @@ struct BackendSpec {
   linimo_backend_state state = LINIMO_BACKEND_UP;
   uint64_t server_id = 0;  // of PoolSpec::server_id_length bytes, big-endian
 
-  /// Only a backend that is up and has weight takes slots.
-  bool takes_slots() const { return state == LINIMO_BACKEND_UP && weight != 0; }
+  bool takes_slots() const { return linimo::takes_slots(state, weight); }
 
   /// The order in a snapshot: those that take slots first, each part by address.
   bool stands_before(const BackendSpec& other) const {
@@ -187,6 +191,8 @@ class SnapshotView {
   std::span<const linimo_backend> backends(const linimo_pool& pool) const {
     return backends().subspan(pool.backend_first, pool.backend_count);
   }
+  /// Those that take slots: the pool's first.
+  std::span<const linimo_backend> members(const linimo_pool& pool) const;
   std::span<const linimo_unsettled> unsettled(const linimo_pool& pool) const {
     return unsettled().subspan(pool.unsettled_first, pool.unsettled_count);
   }

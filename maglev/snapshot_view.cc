@@ -313,6 +313,13 @@ tl::expected<SnapshotView, std::string> SnapshotView::check(std::span<const std:
   return view;
 }
 
+std::span<const linimo_backend> SnapshotView::members(const linimo_pool& pool) const {
+  const auto all = backends(pool);
+  const auto end = std::ranges::find_if(
+      all, [](const linimo_backend& backend) { return !takes_slots(backend.state, backend.weight); });
+  return {all.begin(), end};
+}
+
 tl::expected<SnapshotView, std::string> SnapshotView::validate(std::span<const std::byte> bytes) {
   HeldTables ignored;
   return check(bytes, nullptr, ignored);

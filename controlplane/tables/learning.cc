@@ -91,10 +91,8 @@ void Learning::resume(const SnapshotView& live, Time now) {
   for (const linimo_pool& pool : live.pools()) {
     const auto backends = live.backends(pool);
     auto table = std::make_shared<PoolTable>();
-    for (const linimo_backend& backend : backends) {
-      if (backend.state == LINIMO_BACKEND_UP && backend.weight != 0)
-        table->members.push_back({Address::from_abi(backend.address), backend.weight});
-    }
+    for (const linimo_backend& member : live.members(pool))
+      table->members.push_back({Address::from_abi(member.address), member.weight});
     const auto slots = live.slots(pool);
     // Indices into the pool's backends, whose first are the members; another's snapshot may use the rest.
     const bool regular = std::ranges::all_of(

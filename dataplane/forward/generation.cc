@@ -81,7 +81,7 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
     const linimo_pool& pool = view.pools()[service.pool];
     if (keeps_state(service.scheduler)) {
       schedules_.push_back(std::make_unique<Schedule>(static_cast<linimo_scheduler>(service.scheduler),
-                                                      view.backends(pool), view.slots(pool)));
+                                                      view.members(pool), view.slots(pool)));
     }
     const bool tracked = service.tracking == LINIMO_TRACKING_FULL;
     const uint8_t server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0};

@@ -11,14 +11,6 @@ namespace {
 constexpr uint64_t kGoldenRatio = 0x9e3779b97f4a7c15;  // 2^64 / phi
 constexpr uint32_t kDraws = 16;                        // until the second candidate is another than the first
 
-/// Of a snapshot's backends those that take slots come first.
-std::span<const linimo_backend> members_of(std::span<const linimo_backend> backends) {
-  const auto end = std::find_if(backends.begin(), backends.end(), [](const linimo_backend& backend) {
-    return backend.state != LINIMO_BACKEND_UP || backend.weight == 0;
-  });
-  return {backends.begin(), end};
-}
-
 /// floor(fraction * whole / 2^64).
 uint64_t part_of(uint64_t fraction, uint64_t whole) {
   __extension__ using Wide = unsigned __int128;
@@ -27,9 +19,9 @@ uint64_t part_of(uint64_t fraction, uint64_t whole) {
 
 }  // namespace
 
-Schedule::Schedule(linimo_scheduler by, std::span<const linimo_backend> backends,
+Schedule::Schedule(linimo_scheduler by, std::span<const linimo_backend> members,
                    std::span<const linimo_slot> slots)
-    : by_(by), members_(members_of(backends)), slots_(slots) {
+    : by_(by), members_(members), slots_(slots) {
   if (by != LINIMO_SCHEDULER_WEIGHTED_ROUND_ROBIN) return;
   uint64_t end = 0;
   for (const linimo_backend& member : members_) ends_.push_back(end += member.weight);

@@ -1,7 +1,7 @@
 // Who gets a new flow of a service whose scheduler keeps state: round-robin, weighted round-robin, least
 // connections. The other services need none of this: the pool's table answers for them.
 //
-//   const Schedule schedule(LINIMO_SCHEDULER_ROUND_ROBIN, backends_of_pool, slots_of_pool);  // a generation
+//   const Schedule schedule(LINIMO_SCHEDULER_ROUND_ROBIN, members_of_pool, slots_of_pool);  // a generation
 //   const linimo_slot member = scheduler.next(schedule, service_id, flow_hash);              // a worker
 //
 // A Schedule is what a generation knows, immutable. A Scheduler is what a worker remembers from flow to flow,
@@ -38,7 +38,7 @@ class Schedule {
  public:
   /// `by`: a scheduler that keeps state. `backends`, `slots`: of a pool of a validated snapshot; must outlive
   /// this.
-  Schedule(linimo_scheduler by, std::span<const linimo_backend> backends, std::span<const linimo_slot> slots);
+  Schedule(linimo_scheduler by, std::span<const linimo_backend> members, std::span<const linimo_slot> slots);
 
  private:
   friend class Scheduler;

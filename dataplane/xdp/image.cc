@@ -205,15 +205,6 @@ class Compiler {
     return target;
   }
 
-  /// A pool's first backends: those that take part in its table.
-  uint16_t members_of(const linimo_pool& pool) const {
-    const auto backends = view_.backends(pool);
-    const auto end = std::ranges::find_if(backends, [](const linimo_backend& backend) {
-      return backend.state != LINIMO_BACKEND_UP || backend.weight == 0;
-    });
-    return static_cast<uint16_t>(end - backends.begin());
-  }
-
   void add_services() {
     head_.service_first = plan_.service_first;
     auto* out = records<linimo_xdp_service>(plan_.service_first);
@@ -236,7 +227,7 @@ class Compiler {
                 .server_id_offset = service.server_id_offset,
                 .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0},
                 .scheduler = service.scheduler,
-                .members = keeps_state(service.scheduler) ? members_of(pool) : uint16_t{0},
+                .members = keeps_state(service.scheduler) ? static_cast<uint16_t>(view_.members(pool).size()) : uint16_t{0},
                 .reserved = {}};
     }
   }

@@ -33,8 +33,8 @@ class SchedulerTest : public testing::Test {
     spec.pools = {pool};
     bytes_ = build_snapshot(spec);
     const SnapshotView view = *SnapshotView::validate(bytes_);
-    schedule_ = std::make_unique<Schedule>(by, view.backends(), view.slots());
-    backends_ = view.backends();
+    schedule_ = std::make_unique<Schedule>(by, view.members(view.pools()[0]), view.slots());
+    backends_ = view.members(view.pools()[0]);
     if (fresh) {
       memory_.assign(ConnectionTable::bytes_for(kFlows) / sizeof(Line), {});
       table_ = std::make_unique<ConnectionTable>(kFlows, std::as_writable_bytes(std::span(memory_)));

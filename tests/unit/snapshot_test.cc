@@ -110,6 +110,7 @@ TEST(Snapshot, SaysWhatWasMeant) {
   EXPECT_EQ(match(*view, "203.0.113.11", 17, 53), "dns");
   ASSERT_EQ(view->backends().size(), 3U);
   EXPECT_EQ(view->backends()[2].state, uint32_t{LINIMO_BACKEND_DOWN});  // table members first
+  EXPECT_EQ(view->members(view->pools()[0]).size(), 2U);
   for (const linimo_slot slot : view->slots(view->pools()[0])) EXPECT_LT(slot, 2U);
   const auto unsettled = view->unsettled(view->pools()[0]);
   ASSERT_EQ(unsettled.size(), 2U);
