@@ -142,11 +142,7 @@ class Generation {
         return nullptr;
       found = exact_.find_v4(header.destination, port, protocol);
     }
-    if (found == ServiceTable::kNone) [[unlikely]]
-      return nullptr;
-    const ServiceView* const service = services_.data() + found;
-    if (service == nullptr) __builtin_unreachable();
-    return service;
+    return found == ServiceTable::kNone ? nullptr : &services_[found];
   }
   /// nullptr: there is none.
   const ServiceView* service_of_id(uint32_t id) const {

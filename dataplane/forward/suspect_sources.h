@@ -3,7 +3,7 @@
 // at as well, and found innocent.
 #pragma once
 
-#include <array>
+#include <bitset>
 #include <cstdint>
 #include <span>
 
@@ -47,18 +47,11 @@ class SuspectSources {
     } else if (vip.prefix_length >= kPrefix6) {
       v6_.set(place_v6(address.high));
     } else {
-      v6_.words.fill(~uint64_t{0});
+      v6_.set();
     }
   }
 
-  /// A bit for each value of kBits bits.
-  struct Bits {
-    std::array<uint64_t, (1 << kBits) / 64> words{};
-
-    void set(uint64_t at) { words[at / 64] |= uint64_t{1} << at % 64; }
-    bool operator[](uint64_t at) const { return (words[at / 64] >> at % 64 & 1) != 0; }
-  };
-  Bits v4_, v6_;
+  std::bitset<1 << kBits> v4_, v6_;
 };
 
 }  // namespace linimo
