@@ -7,7 +7,6 @@
 //   xdp [--rounds 9] [--packets 1048576] [--json FILE] [CASE...]
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -205,8 +204,7 @@ class Measured {
     auto& constants = *program_->rodata;
     constants.first_row = row;
     const uint64_t buckets = xdp::Shape{.rows = 1, .flows_per_row = kFlows}.buckets();
-    constants.bucket_shift = static_cast<uint32_t>(64 - std::countr_zero(buckets));
-    constants.bucket_mask = buckets - 1;
+    constants.bucket_count = static_cast<uint32_t>(buckets);
     constants.bench_flow_mask = static_cast<uint32_t>(wanted.flows - 1);
     constants.bench_packets_shift = wanted.packets_of_flow - 1;
     constants.bench_overhead = wanted.overhead;

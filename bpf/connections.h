@@ -34,11 +34,13 @@ struct places {
 };
 
 static __always_inline struct places places_of(__u64 hash, __u32 service_id) {
-  const __u32 shift = bucket_shift & 63;
-  const __u64 first = hash >> shift;
-  const __u64 fingerprint = hash << (64 - shift) >> kFingerprintShift;
-  const __u64 second = (first ^ (fingerprint * 0x9e3779b97f4a7c15ULL >> 32 | 1)) & bucket_mask;
-  const struct places places = {first, second,
+  const __u64 count = bucket_count;
+  const __u64 scaled = (hash >> 32) * count + ((hash & 0xffffffff) * count >> 32); /* hash * count / 2^32 */
+  const __u64 fingerprint = (scaled & 0xffffffff) >> (kFingerprintShift - 32);
+  const __u64 spread = fingerprint * 0x9e3779b97f4a7c15ULL >> 32;
+  const __u64 first = scaled >> 32;
+  const __u64 second = first + 1 + (spread * (count - 1) >> 32);
+  const struct places places = {first, second < count ? second : second - count,
                                 fingerprint << kFingerprintShift | (__u64)service_id << kServiceShift};
   return places;
 }
@@ -210,7 +212,7 @@ enum { kRankKind = 32, kRankOld = 20, kRankAge = 8, kRankSecond = 3, kRankEmbryo
 __noinline __u64 rank_bucket(const struct linimo_cell* bucket, const struct linimo_xdp_flows* row,
                              const struct wanted_flow* want) {
   if (!bucket || !row || !want) return LINIMO_NOBODY;
-  const __u64 capacity = (bucket_mask + 1) * LINIMO_BUCKET_ENTRIES;
+  const __u64 capacity = (__u64)bucket_count * LINIMO_BUCKET_ENTRIES;
   const __u32 timeout = want->timeout, now = want->now, service_id = want->service_id;
   __u64 best = LINIMO_NOBODY, own_embryonic = 0;
   asm volatile("" : "+r"(best));

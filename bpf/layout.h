@@ -14,7 +14,7 @@
 #include "maglev/abi.h"
 
 /* Part of where maps are pinned: every change of this file changes it. */
-#define LINIMO_XDP_LAYOUT 3u
+#define LINIMO_XDP_LAYOUT 4u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces */

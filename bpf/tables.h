@@ -17,8 +17,7 @@
 const volatile __u32 port_number = 0;
 const volatile __u32 first_row = 0;
 const volatile __u32 row_count = 1;
-const volatile __u32 bucket_shift = 64; /* of connection tables: 64 - log2(buckets) */
-const volatile __u64 bucket_mask = 0;
+const volatile __u32 bucket_count = 1; /* of connection tables */
 
 struct image_map {
   __uint(type, BPF_MAP_TYPE_ARRAY);

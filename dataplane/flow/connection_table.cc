@@ -16,7 +16,7 @@ void store(uint64_t* entry, uint64_t word) {
 
 uint64_t bucket_count(uint64_t flows) {
   const uint64_t entries = std::max<uint64_t>(flows + flows / 2, 64);  // two thirds full
-  return std::bit_ceil((entries + 7) / 8);
+  return (entries + 7) / 8;
 }
 
 }  // namespace
@@ -27,8 +27,7 @@ uint64_t ConnectionTable::bytes_for(uint64_t flows) {
 
 ConnectionTable::ConnectionTable(uint64_t flows, std::span<std::byte> memory)
     : words_(reinterpret_cast<uint64_t*>(memory.data())),
-      bucket_mask_(bucket_count(flows) - 1),
-      bucket_shift_(static_cast<uint32_t>(64 - std::countr_one(bucket_mask_))),
+      buckets_(bucket_count(flows)),
       per_service_(LINIMO_MAX_SERVICES),
       connections_(static_cast<uint32_t*>(std::calloc(LINIMO_MAX_BACKEND_IDS, sizeof(uint32_t)))) {
   if (!connections_) throw std::bad_alloc();
@@ -175,8 +174,9 @@ void ConnectionTable::sweep(uint64_t buckets, std::span<const SweptService> serv
         census.saw(backend_id(word), service.tcp);
       }
     }
-    sweep_next_ = (sweep_next_ + 1) & bucket_mask_;
-    if (sweep_next_ == 0) census.end_round();
+    if (++sweep_next_ < buckets_) continue;
+    sweep_next_ = 0;
+    census.end_round();
   }
 }
 

@@ -10,8 +10,7 @@
 //
 // so that what tells a flow is one half of the word.
 //
-// The fingerprint is bits of the keyed flow hash that the bucket's index does not use, instead of the
-// 5-tuple. A flow that has no entry is taken for another one's with probability at most 16 * 2^-20 (two full
+// The fingerprint is bits of the keyed flow hash that did not choose the bucket, instead of the 5-tuple. A flow that has no entry is taken for another one's with probability at most 16 * 2^-20 (two full
 // buckets of its own service), 1.5e-5; it then goes to a live backend of its own pool, which the caller
 // checks. The seed being secret, nobody can aim for that.
 //
@@ -63,7 +62,7 @@ class ConnectionTable {
   ConnectionTable(uint64_t flows, std::span<std::byte> memory);
   static uint64_t bytes_for(uint64_t flows);
 
-  void prefetch(uint64_t hash) const { __builtin_prefetch(bucket(first_bucket(hash))); }
+  void prefetch(uint64_t hash) const { __builtin_prefetch(bucket(scaled(hash).bucket)); }
 
   /// The live entry of a flow, or nullptr.
   Entry find(uint64_t hash, const Service& service, uint32_t now_s) const;
@@ -101,8 +100,8 @@ class ConnectionTable {
   /// Entries of a backend but those that a FIN has closed. What has expired counts until its place is needed,
   /// or the sweep comes round.
   uint32_t connections_of(uint32_t backend_id) const { return connections_[backend_id]; }
-  uint64_t capacity() const { return (bucket_mask_ + 1) * kBucketEntries; }
-  uint64_t buckets() const { return bucket_mask_ + 1; }
+  uint64_t capacity() const { return buckets_ * kBucketEntries; }
+  uint64_t buckets() const { return buckets_; }
 
  private:
   static constexpr uint32_t kBucketEntries = 8;
@@ -126,14 +125,25 @@ class ConnectionTable {
     uint64_t flow;           // fingerprint and service, in place
   };
 
-  uint64_t first_bucket(uint64_t hash) const { return hash >> bucket_shift_; }
+  struct Scaled {
+    uint64_t bucket;
+    uint64_t rest;  // as even as the hash was, and of none of the bits that chose the bucket
+  };
+  /// The hash, a fraction of 2^64, times the number of buckets.
+  Scaled scaled(uint64_t hash) const {
+    __extension__ using Wide = unsigned __int128;
+    const Wide product = Wide{hash} * buckets_;
+    return {static_cast<uint64_t>(product >> 64), static_cast<uint64_t>(product)};
+  }
   uint64_t* bucket(uint64_t index) const { return words_ + index * kBucketEntries; }
   Wanted wanted(uint64_t hash, uint32_t service_id) const {
-    const uint64_t first = first_bucket(hash);
-    const uint64_t fingerprint = hash << (64 - bucket_shift_) >> kFingerprintShift;
-    // Any odd multiplier spreads the fingerprint over the index bits; | 1 keeps the two buckets apart.
-    const uint64_t second = (first ^ (fingerprint * 0x9e3779b97f4a7c15 >> 32 | 1)) & bucket_mask_;
-    return {first, second, fingerprint << kFingerprintShift | uint64_t{service_id} << kServiceShift};
+    const auto [first, rest] = scaled(hash);
+    const uint64_t fingerprint = rest >> kFingerprintShift;
+    // Any odd multiplier spreads the fingerprint over 32 bits, which say how far apart the two buckets are.
+    const uint64_t spread = fingerprint * 0x9e3779b97f4a7c15 >> 32;
+    const uint64_t second = first + 1 + (spread * (buckets_ - 1) >> 32);
+    return {first, second < buckets_ ? second : second - buckets_,
+            fingerprint << kFingerprintShift | uint64_t{service_id} << kServiceShift};
   }
   static State state_of(uint64_t word) { return static_cast<State>(word & kStateMask); }
   static uint32_t service_of(uint64_t word) {
@@ -204,8 +214,7 @@ class ConnectionTable {
   void clear(Entry entry);
 
   uint64_t* words_;
-  uint64_t bucket_mask_;
-  uint32_t bucket_shift_;
+  uint64_t buckets_;
   uint64_t sweep_next_ = 0;
   uint64_t entries_ = 0;
   uint32_t services_holding_ = 0;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 
@@ -48,7 +47,7 @@ int log_libbpf(libbpf_print_level level, const char* format, va_list arguments) 
 
 uint64_t Shape::buckets() const {
   const uint64_t entries = std::max<uint64_t>(flows_per_row + flows_per_row / 2, 64);  // two thirds full
-  return std::bit_ceil((entries + LINIMO_BUCKET_ENTRIES - 1) / LINIMO_BUCKET_ENTRIES);
+  return (entries + LINIMO_BUCKET_ENTRIES - 1) / LINIMO_BUCKET_ENTRIES;
 }
 
 Program::Program(const Shape& shape, std::filesystem::path pins)
@@ -216,8 +215,7 @@ tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t firs
   object->rodata->port_number = port;
   object->rodata->first_row = first_row;
   object->rodata->row_count = shape_.rows;
-  object->rodata->bucket_mask = shape_.buckets() - 1;
-  object->rodata->bucket_shift = static_cast<uint32_t>(64 - std::countr_zero(shape_.buckets()));
+  object->rodata->bucket_count = static_cast<uint32_t>(shape_.buckets());
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object->obj) {
     if (bpf_map__is_internal(map)) continue;

@@ -38,7 +38,7 @@ struct Shape {
   uint32_t rows = 1;  // at most LINIMO_MAX_ROWS
   uint64_t flows_per_row = 1'048'576;
 
-  uint64_t buckets() const;  // of a row's connection table: a power of two
+  uint64_t buckets() const;  // of a row's connection table
 
   bool operator==(const Shape&) const = default;
 };
