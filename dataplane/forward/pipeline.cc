@@ -56,12 +56,10 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
   for (rte_mbuf* mbuf : burst) admitted += admit(mbuf, generation, *admitted, out) ? 1 : 0;
 
   const auto now_s = static_cast<uint32_t>(now_ms / 1000);
-  Packet* chosen = packets_.data();
-  for (Packet* packet = packets_.data(); packet != admitted; ++packet) {
-    if (!choose(generation, now_s, *packet, out)) continue;
-    if (chosen != packet) *chosen = *packet;
-    ++chosen;
-  }
+  bool all_chosen = true;
+  for (Packet* packet = packets_.data(); packet != admitted; ++packet)
+    all_chosen &= choose(generation, now_s, *packet);
+  Packet* const chosen = all_chosen ? admitted : choose_rest(generation, now_s, admitted, out);
 
   for (Packet* packet = packets_.data(); packet != chosen; ++packet) send(generation, *packet, out);
 }
@@ -214,21 +212,39 @@ const Target* Pipeline::target_of_slot(const Packet& packet, bool begins, uint32
   return slot == LINIMO_NO_BACKEND ? nullptr : service.targets + slot;
 }
 
-// The backend: the table's, unless the packet names one, or the flow may have another.
-LINIMO_INLINE bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet,
-                                    BurstOutput& out) {
-  if (packet.decider != Decider::kTable) {
-    if (packet.decider == Decider::kEntry && follow_entry(generation, now_s, packet)) [[likely]]
+// The backend, as nearly every packet finds it: the table says it, or the flow's entry. False: more has to be
+// asked, as `decider` then says.
+LINIMO_INLINE bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet) const {
+  if (packet.decider == Decider::kTable) [[likely]] {
+    const ServiceView& service = *packet.service;
+    const linimo_slot slot = service.slots[packet.slot];
+    if (slot != LINIMO_NO_BACKEND) [[likely]] {
+      packet.target = service.targets + slot;
+      rte_prefetch0(packet.target);
       return true;
-    return packet.decider == Decider::kNobody || recall(generation, now_s, packet, out);
+    }
+  } else if (packet.decider == Decider::kEntry) {
+    if (follow_entry(generation, now_s, packet)) [[likely]]
+      return true;
+  } else if (packet.decider == Decider::kNobody) {
+    return true;
   }
-  const ServiceView& service = *packet.service;
-  const linimo_slot slot = service.slots[packet.slot];
-  if (slot == LINIMO_NO_BACKEND) [[unlikely]]
-    return no_backend(generation, packet, out);
-  packet.target = service.targets + slot;
-  rte_prefetch0(packet.target);
-  return true;
+  packet.decider = Decider::kConnections;
+  connections_.prefetch_second(packet.hash);
+  return false;
+}
+
+// The same of those that were not so easy. One past the last packet that is to be sent.
+__attribute__((noinline)) Pipeline::Packet* Pipeline::choose_rest(const Generation& generation,
+                                                                  uint32_t now_s, const Packet* end,
+                                                                  BurstOutput& out) {
+  Packet* chosen = packets_.data();
+  for (Packet* packet = packets_.data(); packet != end; ++packet) {
+    if (packet->decider == Decider::kConnections && !recall(generation, now_s, *packet, out)) continue;
+    if (chosen != packet) *chosen = *packet;
+    ++chosen;
+  }
+  return chosen;
 }
 
 // Most tracked flows' packets: there is an entry that they follow, and nothing to note.

@@ -124,7 +124,8 @@ class Pipeline {
   template <bool kV6>
   void look_up(const Generation& generation, uint32_t ports, uint8_t protocol, Packet& packet);
   const Target* target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const;
-  bool choose(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
+  bool choose(const Generation& generation, uint32_t now_s, Packet& packet) const;
+  Packet* choose_rest(const Generation& generation, uint32_t now_s, const Packet* end, BurstOutput& out);
   bool follow_entry(const Generation& generation, uint32_t now_s, Packet& packet) const;
   bool recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
   const Target* scheduled(const Generation& generation, Packet& packet);
