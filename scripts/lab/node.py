@@ -93,10 +93,12 @@ class Node:
 
     def reload(self) -> dict[str, Any]:
         """Write the configuration, say so to the control plane, and wait until the data plane forwards by it."""
-        before = self.status()["generation"]
+        before = self.status()
         self.write_config()
         self.signal_reload()
-        return self.wait_settled(after_generation=before)
+        wait_until(lambda: self.status()["config"]["revision"] != before["config"]["revision"],
+                   "the control plane takes the configuration over", alive=self.check_alive)
+        return self.wait_settled(after_generation=before["generation"])
 
     def reload_if_changed(self) -> None:
         if self.config_file.read_text() != self.config.render():

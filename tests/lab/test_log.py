@@ -102,6 +102,7 @@ class Log(LabCase):
         """Neither the hash seed, whole or in part, nor what is sent to backends and expected of them."""
         node = self.lab.node
         seed = node.config.seed_file.read_text()
+        before = node.status()["config"]["revision"]
         wanted = f', body = "ok", host = "{SECRET}", drain_header = "X-{SECRET}"'
         node.config.health.more += wanted
         try:
@@ -117,7 +118,8 @@ class Log(LabCase):
             node.config.seed_file.write_text(seed)
             node.write_config()
             node.signal_reload()
-        self.wait_line("configuration loaded", changes=".*health.*")
+        wait_until(lambda: node.status()["config"]["revision"] == before, "the configuration is what it was",
+                   alive=node.check_alive)
         for log in (self.file, Path(node.folder, "linimo-dataplane.log")):
             for secret in (SECRET, seed.strip()):
                 self.assertNotIn(secret, log.read_text())
