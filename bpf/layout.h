@@ -13,7 +13,8 @@
 
 #include "maglev/abi.h"
 
-/* Part of where maps are pinned: every change of this file changes it. */
+/* Part of where maps are pinned: every change of this file changes it, and of where and how a
+ * flow is stored (connections.h). */
 #define LINIMO_XDP_LAYOUT 4u
 
 #define LINIMO_CELL_BYTES 64u

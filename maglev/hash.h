@@ -1,9 +1,9 @@
 // The flow hash: XXH3-64 with the snapshot's seed over the canonical key of abi.h.
 //
 // It is the same on every node and in both engines, so that whichever node ECMP picks sends a flow to the
-// same backend. One 64-bit value serves every use; each takes bits of its own:
+// same backend. One 64-bit value serves every use; each begins with bits of its own:
 //   slot of the Maglev table      low 32 bits, scaled by multiplication (no division)
-//   bucket and fingerprint of the connection table   high bits (dataplane/flow)
+//   bucket and fingerprint of the connection table   from the highest bit (dataplane/flow)
 #pragma once
 
 #include <cstdint>

@@ -15,7 +15,7 @@ namespace {
 constexpr uint32_t kReceiveBurst = 32;
 constexpr uint32_t kHousekeepingHz = 1000;
 constexpr uint32_t kSweep_s = 4;  // once round the connection table; far below the stamp's 400 s
-constexpr uint32_t kSpins = 256;   // empty rounds before a worker that shares its core sleeps
+constexpr uint32_t kSpins = 256;  // empty rounds before a worker that shares its core sleeps
 constexpr uint32_t kShortestRest_us = 5, kLongestRest_us = 200;
 
 }  // namespace

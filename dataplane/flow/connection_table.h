@@ -10,9 +10,10 @@
 //
 // so that what tells a flow is one half of the word.
 //
-// The fingerprint is bits of the keyed flow hash that did not choose the bucket, instead of the 5-tuple. A flow that has no entry is taken for another one's with probability at most 16 * 2^-20 (two full
-// buckets of its own service), 1.5e-5; it then goes to a live backend of its own pool, which the caller
-// checks. The seed being secret, nobody can aim for that.
+// The fingerprint stands for the 5-tuple: what of the keyed flow hash the choice of the bucket leaves. A flow
+// that has no entry is taken for another one's with probability at most 16 * 2^-20 (two full buckets of its
+// own service), 1.5e-5; it then goes to a live backend of its own pool, which the caller checks. The seed
+// being secret, nobody can aim for that.
 //
 // A flow has two buckets, and lives in the first unless that was nearly full: lookups end in one cache line
 // most of the time, while the choice of two keeps the table storing almost every flow up to two thirds full
@@ -135,7 +136,7 @@ class ConnectionTable {
 
   struct Scaled {
     uint64_t bucket;
-    uint64_t rest;  // as even as the hash was, and of none of the bits that chose the bucket
+    uint64_t rest;  // within the bucket's part of all hashes, where this one lies: even, whichever it is
   };
   /// The hash, a fraction of 2^64, times the number of buckets.
   Scaled scaled(uint64_t hash) const {
@@ -147,7 +148,7 @@ class ConnectionTable {
   Wanted wanted(uint64_t hash, uint32_t service_id) const {
     const auto [first, rest] = scaled(hash);
     const uint64_t fingerprint = rest >> kFingerprintShift;
-    // Any odd multiplier spreads the fingerprint over 32 bits, which say how far apart the two buckets are.
+    // Fibonacci hashing: the product's upper half depends on the whole fingerprint, its highest bits most.
     const uint64_t spread = fingerprint * 0x9e3779b97f4a7c15 >> 32;
     const uint64_t second = first + 1 + (spread * (buckets_ - 1) >> 32);
     return {first, second < buckets_ ? second : second - buckets_,
@@ -207,7 +208,8 @@ class ConnectionTable {
   }
   /// Which entries are empty: a bit for each.
   uint32_t empty_in(uint64_t index) const {
-    return lower_halves(index).which([](Four halves) { return (halves & uint32_t{kStateMask}) == uint32_t{kEmpty}; });
+    return lower_halves(index).which(
+        [](Four halves) { return (halves & uint32_t{kStateMask}) == uint32_t{kEmpty}; });
   }
   /// Which have not been touched for so many seconds, at least 1.
   uint32_t untouched_in(uint64_t index, uint32_t seconds, uint32_t now_s) const {

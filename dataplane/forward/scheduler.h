@@ -36,7 +36,7 @@ namespace linimo {
 
 class Schedule {
  public:
-  /// `by`: a scheduler that keeps state. `backends`, `slots`: of a pool of a validated snapshot; must outlive
+  /// `by`: a scheduler that keeps state. `members`, `slots`: of a pool of a validated snapshot; must outlive
   /// this.
   Schedule(linimo_scheduler by, std::span<const linimo_backend> members, std::span<const linimo_slot> slots);
 

@@ -12,8 +12,9 @@
 namespace linimo::xdp {
 namespace {
 
-constexpr auto kSweepPeriod = std::chrono::seconds(1);
-constexpr uint64_t kSweeps = 4;  // go once round the connection tables: far below a stamp's 4096 s
+constexpr auto kSettlePeriod = std::chrono::seconds(1);
+constexpr auto kSweepPeriod = std::chrono::milliseconds(100);  // so short that nobody waits for a sweep
+constexpr uint64_t kSweeps = 40;  // go once round the connection tables: far below a stamp's 4096 s
 constexpr uint16_t kClientMtu = 1500, kLargestOverhead = 48;
 
 const char* advice(int error) {
@@ -87,10 +88,8 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
     engine->program_->sweep(engine->shape_.buckets() / kSweeps + 1);
   };
   sweep();  // counts a predecessor's flows
-  loop.every(kSweepPeriod, [engine = engine.get(), sweep] {
-    sweep();
-    engine->program_->settle();
-  });
+  loop.every(kSweepPeriod, sweep);
+  loop.every(kSettlePeriod, [engine = engine.get()] { engine->program_->settle(); });
   return engine;
 }
 

@@ -210,25 +210,26 @@ class Compiler {
     auto* out = records<linimo_xdp_service>(plan_.service_first);
     for (const linimo_service& service : view_.services()) {
       const linimo_pool& pool = view_.pools()[service.pool];
-      *out++ = {.slots = offset_of(view_.slots(pool).data()),
-                .table_size = pool.table_size,
-                .pool = service.pool,
-                .target_first = plan_.target_first + pool.backend_first,
-                .target_count = pool.backend_count,
-                .source_first = service.source_first,
-                .source_count = service.source_count,
-                .id = service.id,
-                .idle_ticks = ticks_within(service.idle_timeout_s),
-                .backend_first = pool.backend_first,
-                .unsettled = 0,  // as long as nobody says otherwise
-                .tracked = service.tracking == LINIMO_TRACKING_FULL,
-                .source_hash = service.scheduler == LINIMO_SCHEDULER_SOURCE_HASH,
-                .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
-                .server_id_offset = service.server_id_offset,
-                .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0},
-                .scheduler = service.scheduler,
-                .members = keeps_state(service.scheduler) ? static_cast<uint16_t>(view_.members(pool).size()) : uint16_t{0},
-                .reserved = {}};
+      *out++ = {
+          .slots = offset_of(view_.slots(pool).data()),
+          .table_size = pool.table_size,
+          .pool = service.pool,
+          .target_first = plan_.target_first + pool.backend_first,
+          .target_count = pool.backend_count,
+          .source_first = service.source_first,
+          .source_count = service.source_count,
+          .id = service.id,
+          .idle_ticks = ticks_within(service.idle_timeout_s),
+          .backend_first = pool.backend_first,
+          .unsettled = 0,  // as long as nobody says otherwise
+          .tracked = service.tracking == LINIMO_TRACKING_FULL,
+          .source_hash = service.scheduler == LINIMO_SCHEDULER_SOURCE_HASH,
+          .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
+          .server_id_offset = service.server_id_offset,
+          .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0},
+          .scheduler = service.scheduler,
+          .members = static_cast<uint16_t>(keeps_state(service.scheduler) ? view_.members(pool).size() : 0),
+          .reserved = {}};
     }
   }
 

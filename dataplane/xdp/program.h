@@ -1,6 +1,6 @@
 // The XDP program and its maps: loaded, filled from snapshots, pinned so that they outlive this process.
 //
-//   auto program = Program::load({.rows = 2, .flows_per_row = 1 << 20}, "/sys/fs/bpf/linimo/lb1/v4-3");
+//   auto program = Program::load({.rows = 2, .flows_per_row = 1 << 20}, "/sys/fs/bpf/linimo/lb1/v4-4");
 //   int fd = *(*program)->program_for(0, 0);   // for the interface with number 0, whose queues have rows
 //   from 0
 //   (*program)->set_port(0, ifindex, mac);

@@ -55,7 +55,7 @@ void Program::sweep(uint64_t buckets) {
     counters(row).flows = std::atomic_ref(counts.entries).load(std::memory_order_relaxed);
     if (end == all) censuses_[row].end_round();
   }
-  sweep_next_ = end & (all - 1);
+  sweep_next_ = end == all ? 0 : end;
 }
 
 void Program::settle() {
