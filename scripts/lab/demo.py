@@ -56,6 +56,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     if options.only_parse:
         return 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has it ignored, in the background
     for sig in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: clean up, then go
         signal.signal(sig, lambda number, _: sys.exit(128 + number))
     lab = Lab(options.name, options.workers)
