@@ -66,6 +66,9 @@ struct PoolTable {
   uint64_t digest = 0;
 };
 
+/// Those that take slots, sorted as a table wants them.
+std::vector<TableMember> members_of(std::span<const BackendSpec> backends);
+
 /// The members are the backends that take slots, in any order.
 std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> backends, uint32_t table_size);
 

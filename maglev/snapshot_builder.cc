@@ -245,12 +245,18 @@ bool same_slots(std::span<const linimo_pool> held, size_t index, const linimo_po
 
 }  // namespace
 
+std::vector<TableMember> members_of(std::span<const BackendSpec> backends) {
+  std::vector<TableMember> members;
+  for (const BackendSpec& backend : backends) {
+    if (backend.takes_slots()) members.push_back({backend.address, backend.weight});
+  }
+  std::sort(members.begin(), members.end());
+  return members;
+}
+
 std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> backends, uint32_t table_size) {
   auto table = std::make_shared<PoolTable>();
-  for (const BackendSpec& backend : backends) {
-    if (backend.takes_slots()) table->members.push_back({backend.address, backend.weight});
-  }
-  std::sort(table->members.begin(), table->members.end());
+  table->members = members_of(backends);
   table->slots = populate(table->members, table_size);
   table->slots_checksum = XXH3_64bits(table->slots.data(), table->slots.size() * sizeof(linimo_slot));
   table->digest = table_digest(table->members, table->slots);

@@ -11,15 +11,6 @@ namespace {
 
 constexpr uint32_t kWeight = 100;
 
-std::vector<TableMember> members_of(std::span<const BackendSpec> backends) {
-  std::vector<TableMember> members;
-  for (const BackendSpec& backend : backends) {
-    if (backend.takes_slots()) members.push_back({backend.address, backend.weight});
-  }
-  std::sort(members.begin(), members.end());
-  return members;
-}
-
 }  // namespace
 
 Pool::Pool(const Settings& settings) : table_size_(settings.table_size) {

@@ -52,7 +52,6 @@ void Planner::plan_pool(const PoolConfig& pool, const StandingOf& standing_of, c
   spec.gue_port = pool.gue_port;
   spec.server_id_length = pool.server_id_length;
   spec.backends.clear();
-  std::vector<TableMember> members;
   const PoolPlaces places = places_of(pool, standing_of);
   for (size_t i = 0; i < pool.backends.size(); ++i) {
     const BackendConfig& backend = pool.backends[i];
@@ -63,7 +62,6 @@ void Planner::plan_pool(const PoolConfig& pool, const StandingOf& standing_of, c
                              .weight = place.weight,
                              .state = *place.state,
                              .server_id = backend.server_id});
-    if (spec.backends.back().takes_slots()) members.push_back({backend.address, place.weight});
   }
   planned.panic = places.panic;
   // Once here, and not for each snapshot that has this pool.
@@ -71,7 +69,7 @@ void Planner::plan_pool(const PoolConfig& pool, const StandingOf& standing_of, c
             [](const BackendSpec& a, const BackendSpec& b) { return a.stands_before(b); });
   planned.current = true;
 
-  std::sort(members.begin(), members.end());
+  const std::vector<TableMember> members = members_of(spec.backends);
   if (spec.table != nullptr && spec.table->members == members && spec.table->slots.size() == pool.table_size)
     return;
   spec.table = make_pool_table(spec.backends, pool.table_size);
