@@ -113,11 +113,12 @@ int run(const std::string& config_file) {
                  xdp ? "; forwarding goes on (`linimo dataplane detach` ends it)" : "");
     loop.stop();
   });
+  ConditionBoard board;
   tl::expected<std::unique_ptr<EngineBase>, std::string> started;
   if (xdp)
-    started = xdp::XdpEngine::start(*config, loop);
+    started = xdp::XdpEngine::start(*config, loop, board);
   else
-    started = dpdk::DpdkEngine::start(*config, *guardian, loop);
+    started = dpdk::DpdkEngine::start(*config, *guardian, loop, board);
   if (!started) {
     spdlog::error("{}", started.error());
     return 1;

@@ -40,19 +40,19 @@ uint32_t now_s() {
 
 }  // namespace
 
-DpdkEngine::DpdkEngine(const NodeConfig& config, Eal eal)
-    : eal_(std::move(eal)), counters_(config.workers + 1) {}
+DpdkEngine::DpdkEngine(const NodeConfig& config, Eal eal, ConditionBoard& board)
+    : board_(board), eal_(std::move(eal)), counters_(config.workers + 1) {}
 
 tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const NodeConfig& config,
-                                                                         Guardian& guardian,
-                                                                         EventLoop& loop) {
+                                                                         Guardian& guardian, EventLoop& loop,
+                                                                         ConditionBoard& board) {
   if (config.interfaces.size() > kMaxPorts) {
     return tl::unexpected(
         fmt::format("{} interfaces; at most {} can be served", config.interfaces.size(), kMaxPorts));
   }
   auto eal = start_eal(config);
   if (!eal) return tl::unexpected(eal.error());
-  std::unique_ptr<DpdkEngine> engine(new DpdkEngine(config, std::move(*eal)));
+  std::unique_ptr<DpdkEngine> engine(new DpdkEngine(config, std::move(*eal), board));
   if (auto taken = engine->take_interfaces(guardian); !taken) return tl::unexpected(taken.error());
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
   loop.every(kSettlePeriod, [engine = engine.get()] { engine->publication_->settle(now_s()); });
@@ -87,6 +87,7 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) 
 
     auto tap = create_tap(fmt::format("linimo{}", i), port.mac, port.mtu, !interface.netdev.empty());
     if (!tap) return tl::unexpected(tap.error());
+    board_.announce_by(interface.name, tap->name);
     if (!interface.netdev.empty()) {
       devices.push_back(read_device(netlink, netdev.index));
       devices.back().tap = tap->name;

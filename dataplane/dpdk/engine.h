@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "dataplane/conditions.h"
 #include "dataplane/dpdk/eal.h"
 #include "dataplane/dpdk/guardian.h"
 #include "dataplane/dpdk/kernel_path.h"
@@ -19,7 +20,8 @@ class DpdkEngine final : public EngineBase {
   /// Takes the configured interfaces. `guardian` must have been made before any thread, and outlives the
   /// engine. The error says what to do; whatever was begun is undone.
   static tl::expected<std::unique_ptr<DpdkEngine>, std::string> start(const NodeConfig& config,
-                                                                      Guardian& guardian, EventLoop& loop);
+                                                                      Guardian& guardian, EventLoop& loop,
+                                                                      ConditionBoard& board);
 
   /// Workers stop between two bursts, the TAPs go, the ports close.
   ~DpdkEngine() override;
@@ -34,10 +36,11 @@ class DpdkEngine final : public EngineBase {
   int counters_fd() const override { return counters_.fd(); }
 
  private:
-  DpdkEngine(const NodeConfig& config, Eal eal);
+  DpdkEngine(const NodeConfig& config, Eal eal, ConditionBoard& board);
   tl::expected<void, std::string> take_interfaces(Guardian& guardian);
   tl::expected<void, std::string> make_workers(const NodeConfig& config);
 
+  ConditionBoard& board_;
   Eal eal_;
   CountersMemory counters_;
   Shared shared_;

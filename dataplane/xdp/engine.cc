@@ -46,8 +46,9 @@ UniqueFd create_link(int program, int device, uint32_t flags) {
 }  // namespace
 
 tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const NodeConfig& config,
-                                                                       EventLoop& loop) {
-  std::unique_ptr<XdpEngine> engine(new XdpEngine);
+                                                                       EventLoop& loop,
+                                                                       ConditionBoard& board) {
+  std::unique_ptr<XdpEngine> engine(new XdpEngine(board));
   uint32_t rows = 0;
   for (const std::string& name : config.interfaces) {
     auto facts = netdev_facts(name);
@@ -62,6 +63,7 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
           "clients are told, but a larger MTU is better",
           name, facts->mtu, kClientMtu, kLargestOverhead);
     }
+    board.announce_by(name, name);
     engine->interfaces_.push_back({name, *facts, rows, {}, -1});
     rows += facts->queues;
   }

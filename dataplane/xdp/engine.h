@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/conditions.h"
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
 #include "dataplane/netdev.h"
@@ -23,7 +24,7 @@ class XdpEngine : public EngineBase {
  public:
   /// Attaches to every interface. The error says what to do.
   static tl::expected<std::unique_ptr<XdpEngine>, std::string> start(const NodeConfig& config,
-                                                                     EventLoop& loop);
+                                                                     EventLoop& loop, ConditionBoard& board);
 
   tl::expected<void, std::string> publish(std::span<const std::byte> snapshot) override;
   std::optional<SnapshotView> live() const override { return program_->live(); }
@@ -44,10 +45,11 @@ class XdpEngine : public EngineBase {
     int program_fd = -1;
   };
 
-  XdpEngine() = default;
+  explicit XdpEngine(ConditionBoard& board) : board_(board) {}
   void hold_fragments();
   tl::expected<void, std::string> attach(const NodeConfig& config, const Pins& pins, uint32_t port);
 
+  ConditionBoard& board_;
   Shape shape_;
   std::vector<Interface> interfaces_;
   std::unique_ptr<Program> program_;

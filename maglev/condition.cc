@@ -1,0 +1,58 @@
+#include "maglev/condition.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace linimo {
+namespace {
+
+using std::chrono::milliseconds;
+using Scope = ConditionScope;
+
+constexpr milliseconds kAtOnce{0};
+constexpr milliseconds kMoment{1000};
+
+// What comes back must hold for a moment before anything relies on it; what goes, goes at once where packets
+// are lost meanwhile, and after a moment where it may mend itself.
+constexpr ConditionKind kKinds[] = {
+    {"interface-present", Scope::kInterface, kAtOnce, kMoment, "the kernel or the driver has the interface"},
+    {"carrier", Scope::kInterface, kAtOnce, kMoment, "the interface is up and its link has a carrier"},
+    {"program-attached", Scope::kInterface, kAtOnce, kMoment, "the XDP program is on the interface"},
+    {"transmit-works", Scope::kInterface, kMoment, kMoment, "frames that are sent leave by the interface"},
+    {"queues-served", Scope::kAdvice, kAtOnce, kMoment, "every receive queue of the interface is served"},
+    {"addresses-moved", Scope::kAdvice, kAtOnce, kMoment, "the TAP has the addresses of the interface"},
+    {"bpffs-shared", Scope::kAdvice, kAtOnce, kAtOnce, "what is pinned outlives the process"},
+    {"dataplane-alive", Scope::kNode, kAtOnce, kMoment, "the data plane answers and its workers go round"},
+    {"tables-current", Scope::kAdvice, kMoment, kAtOnce,
+     "the data plane forwards by all that is configured and known"},
+    {"next-hop", Scope::kAdvice, kAtOnce, kAtOnce, "every backend has a way"},
+    {"neighbour-table", Scope::kAdvice, kAtOnce, kMoment, "the kernel has room for every neighbour"},
+    {"tunnel-check-path", Scope::kAdvice, kAtOnce, kAtOnce,
+     "device, route and rule of checks through the tunnel are there"},
+    {"announcements", Scope::kAdvice, kMoment, kAtOnce, "the kernel has the routes that announce the VIPs"},
+    {"bird-session", Scope::kAdvice, kMoment, kAtOnce, "a router hears of the announced VIPs"},
+    {"descriptors", Scope::kAdvice, kAtOnce, kAtOnce, "health checks have the descriptors that they need"},
+    {"ids-left", Scope::kAdvice, kAtOnce, kAtOnce, "there are ids for more services and backends"},
+    {"checks-on-time", Scope::kAdvice, kAtOnce, kAtOnce, "health checks run when they are due"},
+};
+
+constexpr ConditionKind kOther{"", Scope::kAdvice, kAtOnce, kAtOnce, ""};
+
+}  // namespace
+
+std::span<const ConditionKind> condition_kinds() {
+  return kKinds;
+}
+
+const ConditionKind& condition_kind(std::string_view name) {
+  const auto* found =
+      std::find_if(std::begin(kKinds), std::end(kKinds), [&](const auto& kind) { return kind.name == name; });
+  return found == std::end(kKinds) ? kOther : *found;
+}
+
+const char* condition_state_name(ConditionState state) {
+  constexpr const char* kNames[] = {"unknown", "holds", "fails"};
+  return static_cast<size_t>(state) < std::size(kNames) ? kNames[static_cast<size_t>(state)] : kNames[0];
+}
+
+}  // namespace linimo
