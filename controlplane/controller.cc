@@ -58,6 +58,8 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
       evaluation_(io),
       drain_look_(io),
       announcer_(io, config_.node.runtime_dir, [this] { return announce_facts(); }),
+      watch_(
+          io, [this] { return sights(); }, [this](std::string_view by) { announcer_.update(by); }),
       loaded_at_(time_text()) {}
 
 void Controller::start() {
@@ -75,6 +77,7 @@ void Controller::start() {
   publisher_.start();
   watch_drains();
   announcer_.configure(config_.announce);
+  watch_.start();
 }
 
 void Controller::begin_checks() {
@@ -219,18 +222,25 @@ Announcer::Facts Controller::announce_facts() const {
       if (pool.name != name) continue;
       return static_cast<uint32_t>(
           std::count_if(pool.backends.begin(), pool.backends.end(), [&](const BackendConfig& backend) {
-            return monitor_.state({name, backend.address}) == HealthState::kUp;
+            const BackendKey key{name, backend.address};
+            const auto id = ids_.find_backend(key);
+            return monitor_.state(key) == HealthState::kUp &&
+                   !(id && watch_.ways().has_failed(*id, Clock::now()));
           }));
     }
     return std::nullopt;
   };
   Announcer::Facts facts;
-  facts.decision.tables_known = peer() && (live_generation() != 0 || peer()->snapshot_error.empty());
+  facts.decision.serves = watch_.serving().serves;
+  facts.decision.tables_known =
+      watch_.known() && peer() && (live_generation() != 0 || peer()->snapshot_error.empty());
   facts.decision.health_known = monitor_.settled();
   facts.decision.vips = served_vips(publisher_.live_services(), healthy_in);
   facts.connected = connected();
   // The TAP goes with a dpdk process, and routes that point at it; an XDP program outlives its process.
-  if (peer()) facts.device = peer()->engine == "dpdk" ? "linimo0" : config_.node.interfaces.front();
+  facts.device = watch_.serving().device;
+  if (facts.device.empty() && peer())
+    facts.device = peer()->engine == "dpdk" ? "linimo0" : config_.node.interfaces.front();
   return facts;
 }
 
@@ -272,12 +282,14 @@ void Controller::on_dataplane(bool another) {
     ids_held_ = false;
     ids_to_release_ = true;
   }
+  watch_.on_connected(peer()->reports);
   begin_checks();
   inherit_live_states();
   evaluate_after(milliseconds(0), "data plane");
 }
 
 void Controller::on_no_dataplane() {
+  watch_.on_lost();
   begin_checks();
 }
 

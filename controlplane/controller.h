@@ -22,6 +22,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "controlplane/announce/announcer.h"
+#include "controlplane/conditions/watch.h"
 #include "controlplane/config/config.h"
 #include "controlplane/health/monitor.h"
 #include "controlplane/tables/drain_watch.h"
@@ -61,6 +62,11 @@ class Controller final : private Publisher::Owner {
   const Announcer& announcer() const { return announcer_; }
   Announcer& announcer() { return announcer_; }
 
+  /// The watched conditions, and whether the node serves by them.
+  const ConditionWatch& watch() const { return watch_; }
+  /// Why the data plane has no way to a backend; nullptr: it has one, or nobody can say.
+  const char* way_problem(const BackendKey& backend) const;
+
   /// Those of which all backends are used because so few are up.
   const std::set<std::string>& pools_in_panic() const { return panicking_; }
 
@@ -86,7 +92,14 @@ class Controller final : private Publisher::Owner {
   void on_live(const std::string& by) override;
   void on_refused() override;
   void on_no_dataplane() override;
+  void on_condition(const ConditionReport& report) override { watch_.on_condition(report); }
+  void on_next_hops(uint32_t first_id, std::span<const uint8_t> states) override {
+    watch_.on_next_hops(first_id, states);
+  }
+  void on_heartbeat() override { watch_.on_heartbeat(); }
 
+  Sights sights() const;
+  std::string backends_without_way() const;
   Announcer::Facts announce_facts() const;
   void note_panics();
   void watch_drains();
@@ -111,6 +124,7 @@ class Controller final : private Publisher::Owner {
   boost::asio::steady_timer evaluation_;
   boost::asio::steady_timer drain_look_;
   Announcer announcer_;
+  ConditionWatch watch_;
 
   std::set<std::string> panicking_;
   bool follows_plan_ = false;  // the data plane forwards by what was planned last

@@ -126,7 +126,9 @@ int run(const std::string& config_file) {
   EngineBase& engine = **started;
 
   const std::filesystem::path kept = config->runtime_dir / "snapshot";
-  Resolver resolver(loop, engine);
+  Reports reports(board);
+  Resolver resolver(loop, engine, board,
+                    [&](uint32_t backend_id, auto state) { reports.next_hop(backend_id, state); });
   const bool restored = engine.live() || restore(engine, kept);
   if (restored) resolver.follow(*engine.live());
   const auto on_accepted = [&](const SnapshotView& live) {
@@ -136,7 +138,7 @@ int run(const std::string& config_file) {
   auto probes = ProbePath::open(loop, *config, engine);
   if (!probes) spdlog::warn("no health checks through the tunnel: {}", probes.error());
   LinkServer link(loop, config->dataplane_socket(), engine,
-                  {xdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()}, on_accepted);
+                  {xdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()}, reports, on_accepted);
   link.set_restored(restored);
   OrphanWatch orphans(config_file, [&] { return link.controller_gone_since(); });
   loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });

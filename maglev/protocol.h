@@ -9,6 +9,13 @@
 //                                         ←     Accepted {generation}: every worker has switched
 //                                               or Refused {generation, reason}: nothing has changed
 //
+// and between two sides that both have the feature kReports, whenever there is something to say:
+//
+//                                         ←     Condition {name, subject, state}: all of them first, then
+//                                         changes ←     NextHops {states}: all that are known first, then
+//                                         changes
+//   Heartbeat                             ↔     Heartbeat: I go round; from the data plane also: all is told
+//
 // The descriptor of a snapshot is a memfd sealed against growing, shrinking and writing. The counters'
 // descriptor is the shared memory of counters.h, to be mapped read-only.
 //
@@ -16,6 +23,7 @@
 // terminates its strings, and nothing else is trusted.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -26,14 +34,26 @@
 
 namespace linimo::protocol {
 
-enum class Type : uint32_t { kHello = 1, kWelcome, kPublish, kAccepted, kRefused };
+enum class Type : uint32_t {
+  kHello = 1,
+  kWelcome,
+  kPublish,
+  kAccepted,
+  kRefused,
+  kHeartbeat,
+  kCondition,
+  kNextHops
+};
+
+/// A bit of `features`: the sender speaks, and understands, Heartbeat, Condition and NextHops.
+inline constexpr uint32_t kReports = 1;
 
 struct Hello {
   static constexpr Type kType = Type::kHello;
   Type type = kType;
   uint32_t abi_oldest = LINIMO_ABI_VERSION;
   uint32_t abi_newest = LINIMO_ABI_VERSION;
-  uint32_t reserved = 0;
+  uint32_t features = 0;
 };
 
 struct Welcome {
@@ -44,7 +64,7 @@ struct Welcome {
   uint32_t pid = 0;
   uint32_t workers = 0;
   uint32_t restored = 0;  // 1: the live generation was read from the runtime folder, no controller sent it
-  uint32_t reserved = 0;
+  uint32_t features = 0;
   char engine[16] = {};
   char engine_reason[160] = {};  // why this engine, one line
 };
@@ -71,10 +91,44 @@ struct Refused {
   char reason[240] = {};
 };
 
+/// Each side sends one every `kHeartbeatPeriod`, unless it is busy with a publication.
+struct Heartbeat {
+  static constexpr Type kType = Type::kHeartbeat;
+  Type type = kType;
+  uint32_t reserved = 0;
+  uint64_t sequence = 0;
+};
+inline constexpr std::chrono::milliseconds kHeartbeatPeriod{250};
+
+/// A watched condition (maglev/condition.h).
+struct Condition {
+  static constexpr Type kType = Type::kCondition;
+  Type type = kType;
+  uint8_t state = 0;    // ConditionState
+  uint8_t watched = 1;  // 0: it is no longer watched
+  uint8_t reserved[2] = {};
+  char name[32] = {};
+  char subject[64] = {};  // an interface as it is configured, a worker; empty: the node
+  char device[16] = {};   // of an interface: the kernel device for routes that announce VIPs by it
+  char evidence[192] = {};
+  char mend[192] = {};
+};
+
+/// How the ways to a range of backends stand: 0: not known, else 1 + linimo_next_hop_state.
+struct NextHops {
+  static constexpr Type kType = Type::kNextHops;
+  static constexpr uint32_t kRange = 480;
+  Type type = kType;
+  uint32_t first_id = 0;  // a multiple of kRange
+  uint32_t reserved[2] = {};
+  uint8_t states[kRange] = {};
+};
+
+static_assert(sizeof(Heartbeat) == 16 && sizeof(Condition) == 504 && sizeof(NextHops) == 496);
 static_assert(sizeof(Hello) == 16 && sizeof(Publish) == 16 && sizeof(Accepted) == 16);
 static_assert(sizeof(Welcome) == 208 && sizeof(Refused) == 256);
 
-inline constexpr size_t kMaxMessageSize = 256;
+inline constexpr size_t kMaxMessageSize = 512;
 
 inline void set_text(std::span<char> field, std::string_view text) {
   const size_t length = text.size() < field.size() ? text.size() : field.size() - 1;

@@ -30,7 +30,7 @@ std::optional<std::map<Prefix, uint32_t>> AnnounceDecision::wanted(const Announc
                                                                    Time now) const {
   std::map<Prefix, uint32_t> routes;
   const DrainPhase drain_phase = phase(now);
-  if (drain_phase == DrainPhase::kDrained) return routes;
+  if (drain_phase == DrainPhase::kDrained || !facts.serves) return routes;
   if (!facts.tables_known) return std::nullopt;
   if (!facts.health_known && now < start_ + config_.startup_deadline) return std::nullopt;
   const bool draining = drain_phase == DrainPhase::kDraining;

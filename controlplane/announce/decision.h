@@ -12,6 +12,7 @@
 // - Until the health of every backend is known, or `startup_deadline` is over, nothing is said: what an
 // earlier
 //   process announced stays as it is. So it does until a data plane has told what it forwards by.
+// - A node whose conditions do not let it serve announces nothing, whatever else is known.
 // - A node that drains raises the metric of what it announces, adds nothing, and after `drain_wait` announces
 //   nothing.
 #pragma once
@@ -38,6 +39,7 @@ struct ServedVip {
 struct AnnounceFacts {
   bool tables_known = false;  // what the data plane has acknowledged, if it is nothing
   bool health_known = false;  // of every backend
+  bool serves = true;         // the conditions that the node's forwarding rests on hold
   std::vector<ServedVip> vips;
 };
 

@@ -122,6 +122,24 @@ json announce_view(const Controller& controller) {
             {"bfd", std::move(bfd)}}}};
 }
 
+constexpr const char* kScopeNames[] = {"advice", "interface", "node"};
+
+json conditions_view(const Controller& controller) {
+  json views = json::array();
+  const auto now = ConditionWatch::Clock::now();
+  for (const auto& [key, condition] : controller.watch().conditions().all()) {
+    views.push_back(
+        {{"name", key.first},
+         {"subject", optional_text(key.second)},
+         {"state", condition_state_name(condition.state)},
+         {"scope", kScopeNames[static_cast<int>(condition.scope)]},
+         {"since_ms", std::chrono::duration_cast<std::chrono::milliseconds>(now - condition.since).count()},
+         {"evidence", optional_text(condition.evidence)},
+         {"mend", optional_text(condition.mend)}});
+  }
+  return views;
+}
+
 constexpr const char* kTrackingNames[LINIMO_TRACKING_COUNT] = {"off", "full", "adaptive"};
 constexpr const char* kSchedulerNames[LINIMO_SCHEDULER_COUNT] = {"maglev", "source-hash", "round-robin",
                                                                  "weighted-round-robin", "least-connections"};
@@ -152,6 +170,9 @@ json status_view(const Controller& controller) {
             {"workers", peer.workers},
             {"restored", peer.restored},
             {"last_refusal", optional_text(controller.last_refusal())}}},
+          {"serves", controller.watch().serving().serves},
+          {"serves_not_why", optional_text(controller.watch().serving().why)},
+          {"conditions", conditions_view(controller)},
           {"outcomes", std::move(outcomes)},
           {"announce", announce_view(controller)},
           {"flows", flows_view(controller.counters())},
@@ -202,16 +223,19 @@ json backends_view(const Controller& controller) {
       const BackendView shown{key, backend, controller.standing(key), controller.drain_progress(key)};
       const FlowCount flows =
           controller.counters() && id ? controller.counters()->flows_of_backend(*id) : FlowCount{};
-      json view = {{"pool", pool.name},
-                   {"address", backend.address.to_string()},
-                   {"id", id ? json(*id) : json(nullptr)},
-                   {"state", shown.state()},
-                   {"weight", backend.weight},
-                   {"start_eighths", shown.standing.eighths},
-                   {"flows", flows.all()},
-                   {"drain", drain_view(controller, shown)},
-                   {"share", controller.planner().share(key)},
-                   {"detail", controller.health().detail(key)}};
+      json view = {
+          {"pool", pool.name},
+          {"address", backend.address.to_string()},
+          {"id", id ? json(*id) : json(nullptr)},
+          {"state", shown.state()},
+          {"weight", backend.weight},
+          {"start_eighths", shown.standing.eighths},
+          {"flows", flows.all()},
+          {"drain", drain_view(controller, shown)},
+          {"share", controller.planner().share(key)},
+          {"way_problem",
+           controller.way_problem(key) == nullptr ? json(nullptr) : json(controller.way_problem(key))},
+          {"detail", controller.health().detail(key)}};
       view.update(traffic(of_backend(controller, key)));
       views.push_back(std::move(view));
     }

@@ -66,6 +66,21 @@ void add_announcements(std::string& text, const json& announce) {
   }
 }
 
+/// Those that fail.
+void add_conditions(std::string& text, const json& status) {
+  if (!status.at("serves").get<bool>())
+    add_line(text, "NO VIP", fmt::format("is announced: {}", text_of(status.at("serves_not_why"))));
+  for (const json& condition : status.at("conditions")) {
+    if (condition.at("state") != "fails") continue;
+    std::string line = text_of(condition.at("name"));
+    if (!condition.at("subject").is_null()) line += fmt::format(" {}", text_of(condition.at("subject")));
+    line += fmt::format(" for {:.1f} s", condition.at("since_ms").get<double>() / 1000);
+    if (!condition.at("evidence").is_null()) line += fmt::format(": {}", text_of(condition.at("evidence")));
+    if (!condition.at("mend").is_null()) line += fmt::format("; {}", text_of(condition.at("mend")));
+    add_line(text, "FAILS", line);
+  }
+}
+
 }  // namespace
 
 std::string render_status(const json& status) {
@@ -89,6 +104,7 @@ std::string render_status(const json& status) {
   if (status.at("health_known").get<bool>() && !status.at("up_to_date").get<bool>())
     add_line(text, "tables", "not yet those that are wished");
   add_announcements(text, status.at("announce"));
+  add_conditions(text, status);
   const json& flows = status.at("flows");
   add_line(text, "flows",
            fmt::format("{} tracked, room for {}, {} found no place", grouped(flows.at("tracked")),
@@ -134,16 +150,23 @@ std::string drain_text(const json& backend) {
                      grouped(drain.at("udp_flows")), time);
 }
 
+/// What is to be known of it beyond its numbers.
+std::string detail_text(const json& backend) {
+  const bool drains = !backend.at("drain").is_null() && backend.at("state") != "down";
+  const std::string detail = drains ? drain_text(backend) : text_of(backend.at("detail"));
+  if (backend.at("way_problem").is_null()) return detail;
+  return fmt::format("NO WAY: {}; {}", text_of(backend.at("way_problem")), detail);
+}
+
 std::string render_backends(const json& backends) {
   TextTable table({"POOL", "BACKEND", "STATE", ">WEIGHT", ">SHARE", ">FLOWS", ">PACKETS", ">BYTES",
                    ">NEW FLOWS", "DETAIL"});
   for (const json& backend : backends) {
-    const bool drains = !backend.at("drain").is_null() && backend.at("state") != "down";
-    table.add(
-        {text_of(backend.at("pool")), text_of(backend.at("address")), text_of(backend.at("state")),
-         text_of(backend.at("weight")), fmt::format("{:.2f} %", backend.at("share").get<double>() * 100),
-         grouped(backend.at("flows")), grouped(backend.at("packets")), bytes_text(backend.at("bytes")),
-         grouped(backend.at("new_flows")), drains ? drain_text(backend) : text_of(backend.at("detail"))});
+    table.add({text_of(backend.at("pool")), text_of(backend.at("address")), text_of(backend.at("state")),
+               text_of(backend.at("weight")),
+               fmt::format("{:.2f} %", backend.at("share").get<double>() * 100), grouped(backend.at("flows")),
+               grouped(backend.at("packets")), bytes_text(backend.at("bytes")),
+               grouped(backend.at("new_flows")), detail_text(backend)});
   }
   return table.render();
 }

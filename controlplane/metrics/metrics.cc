@@ -69,6 +69,7 @@ class Collection {
     }
     backends();
     pools();
+    conditions();
     return std::move(families_);
   }
 
@@ -238,6 +239,22 @@ class Collection {
       labels.push_back({"result", result});
       add(checks, std::move(labels), count);
     }
+  }
+
+  void conditions() {
+    MetricFamily conditions =
+        gauge("linimo_condition", "A watched condition: 1 holds, 0 fails; none while unknown.");
+    for (const auto& [key, condition] : controller_.watch().conditions().all()) {
+      if (condition.state == ConditionState::kUnknown) continue;
+      add(conditions, {{"name", key.first}, {"subject", key.second}},
+          condition.state == ConditionState::kHolds ? 1.0 : 0.0);
+    }
+    MetricFamily serves = gauge("linimo_node_serves", "1: the node's conditions let it announce VIPs.");
+    add(serves, {}, controller_.watch().serving().serves ? 1.0 : 0.0);
+    MetricFamily without =
+        gauge("linimo_backends_without_way", "Backends to which the data plane has no route or next hop.");
+    add(without, {}, uint64_t{controller_.watch().ways().without()});
+    keep(std::move(conditions), std::move(serves), std::move(without));
   }
 
   void pools() {

@@ -21,7 +21,8 @@ DataplaneLink::DataplaneLink(boost::asio::io_context& io, std::filesystem::path 
       limits_(limits),
       retry_(limits.first_retry),
       socket_(io),
-      timer_(io) {}
+      timer_(io),
+      heartbeat_(io) {}
 
 void DataplaneLink::start() {
   boost::asio::post(io_, [this] { connect(); });
@@ -33,7 +34,8 @@ void DataplaneLink::connect() {
   socket_.assign(fd->release());
   phase_ = Phase::kGreeting;
   ++connection_;
-  const protocol::Hello hello;
+  protocol::Hello hello;
+  hello.features = protocol::kReports;
   if (auto sent = send_packet(socket_.native_handle(), protocol::encode(hello)); !sent)
     return lose(sent.error());
   limit(limits_.welcome, "no welcome");
@@ -91,6 +93,7 @@ void DataplaneLink::on_packet(Packet packet) {
       refused && refused->generation == 0) {
     return lose(fmt::format("refused by the data plane: {}", protocol::text_of(refused->reason)));
   }
+  if (take_report(packet)) return;
   switch (phase_) {
     case Phase::kGreeting:
       return on_welcome(std::move(packet));
@@ -99,6 +102,41 @@ void DataplaneLink::on_packet(Packet packet) {
     default:
       return lose("a message that nothing asked for");
   }
+}
+
+/// What comes of the data plane's own accord, at any time once it has been greeted.
+bool DataplaneLink::take_report(const Packet& packet) {
+  if (phase_ != Phase::kReady && phase_ != Phase::kPublishing) return false;
+  if (protocol::decode<protocol::Heartbeat>(packet.bytes)) {
+    observer_.on_heartbeat();
+  } else if (const auto hops = protocol::decode<protocol::NextHops>(packet.bytes)) {
+    observer_.on_next_hops(hops->first_id, hops->states);
+  } else if (const auto condition = protocol::decode<protocol::Condition>(packet.bytes)) {
+    ConditionReport report;
+    report.name = protocol::text_of(condition->name);
+    report.subject = protocol::text_of(condition->subject);
+    report.watched = condition->watched != 0;
+    if (condition->state <= static_cast<uint8_t>(ConditionState::kFails))
+      report.state = static_cast<ConditionState>(condition->state);
+    report.device = protocol::text_of(condition->device);
+    report.evidence = protocol::text_of(condition->evidence);
+    report.mend = protocol::text_of(condition->mend);
+    observer_.on_condition(report);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/// A heartbeat that the socket does not take is none: whoever does not read has other worries.
+void DataplaneLink::beat() {
+  heartbeat_.expires_after(protocol::kHeartbeatPeriod);
+  heartbeat_.async_wait([this, connection = connection_](const boost::system::error_code& error) {
+    if (!error && connection == connection_ && phase_ != Phase::kAway) beat();
+  });
+  protocol::Heartbeat heartbeat;
+  heartbeat.sequence = ++beat_;
+  (void)send_packet(socket_.native_handle(), protocol::encode(heartbeat));
 }
 
 void DataplaneLink::on_welcome(Packet packet) {
@@ -115,6 +153,7 @@ void DataplaneLink::on_welcome(Packet packet) {
                      .generation = welcome->generation,
                      .engine = std::string(protocol::text_of(welcome->engine)),
                      .engine_reason = std::string(protocol::text_of(welcome->engine_reason)),
+                     .reports = (welcome->features & protocol::kReports) != 0,
                      .snapshot_error = {}};
   LiveTables live;
   if (welcome->generation != 0) {
@@ -135,6 +174,7 @@ void DataplaneLink::on_welcome(Packet packet) {
   timer_.cancel();
   retry_ = limits_.first_retry;
   phase_ = Phase::kReady;
+  if (peer.reports) beat();
   observer_.on_connected(peer, std::move(live), CountersView::map(packet.fds[0].get()));
 }
 
@@ -157,6 +197,7 @@ void DataplaneLink::lose(const std::string& reason) {
   ++connection_;
   boost::system::error_code ignored;
   socket_.close(ignored);
+  heartbeat_.cancel();
   timer_.expires_after(retry_);
   timer_.async_wait([this, connection = connection_](const boost::system::error_code& error) {
     if (!error && connection == connection_ && phase_ == Phase::kAway) connect();

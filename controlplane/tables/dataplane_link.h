@@ -21,6 +21,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "controlplane/conditions/condition_report.h"
 #include "controlplane/tables/live_tables.h"
 #include "controlplane/tables/snapshot_memory.h"
 #include "controlplane/unix/seqpacket.h"
@@ -36,6 +37,7 @@ struct DataplanePeer {
   uint64_t generation = 0;  // live at the time of its welcome
   std::string engine;
   std::string engine_reason;
+  bool reports = false;        // speaks of conditions, next hops and heartbeats
   std::string snapshot_error;  // why what it sent back as live could not be read; empty: it could
 };
 
@@ -57,6 +59,11 @@ class DataplaneLink {
     virtual void on_refused(uint64_t generation, const std::string& reason) = 0;
     /// The connection ended or could not be made; a publication under way has no known outcome.
     virtual void on_lost(const std::string& reason) = 0;
+    /// What a data plane with the feature `kReports` tells of its own accord; the first heartbeat of a
+    /// connection comes when it has told all that it knows.
+    virtual void on_condition(const ConditionReport&) {}
+    virtual void on_next_hops(uint32_t /*first_id*/, std::span<const uint8_t> /*as in protocol::NextHops*/) {}
+    virtual void on_heartbeat() {}
   };
 
   DataplaneLink(boost::asio::io_context& io, std::filesystem::path socket, Observer& observer);
@@ -66,6 +73,8 @@ class DataplaneLink {
 
   /// Connected, and no publication is under way.
   bool ready() const { return phase_ == Phase::kReady; }
+  /// Connected, and a publication is under way.
+  bool publishing() const { return phase_ == Phase::kPublishing; }
 
   /// Only when ready(). The bytes are copied before this returns.
   void publish(uint64_t generation, std::span<const std::byte> snapshot);
@@ -83,6 +92,8 @@ class DataplaneLink {
   void on_packet(Packet packet);
   void on_welcome(Packet packet);
   void on_answer(const Packet& packet);
+  bool take_report(const Packet& packet);
+  void beat();
   void limit(std::chrono::milliseconds time, std::string what);
   void lose(const std::string& reason);
 
@@ -97,6 +108,8 @@ class DataplaneLink {
   std::chrono::milliseconds retry_;
   boost::asio::posix::stream_descriptor socket_;
   boost::asio::steady_timer timer_;
+  boost::asio::steady_timer heartbeat_;
+  uint64_t beat_ = 0;
 };
 
 }  // namespace linimo

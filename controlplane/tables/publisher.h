@@ -39,6 +39,10 @@ class Publisher final : private DataplaneLink::Observer {
     virtual void on_refused() = 0;
     /// There is none, or no more.
     virtual void on_no_dataplane() = 0;
+    /// See DataplaneLink::Observer.
+    virtual void on_condition(const ConditionReport& report) = 0;
+    virtual void on_next_hops(uint32_t first_id, std::span<const uint8_t> states) = 0;
+    virtual void on_heartbeat() = 0;
   };
 
   Publisher(boost::asio::io_context& io, std::filesystem::path socket, Owner& owner);
@@ -46,6 +50,8 @@ class Publisher final : private DataplaneLink::Observer {
 
   /// There is a data plane, and it owes no answer.
   bool ready() const { return link_.ready(); }
+  /// There is one, and it is taking tables over.
+  bool publishing() const { return link_.publishing(); }
 
   /// Of what is offered next.
   uint64_t next_generation() const { return last_generation_ + 1; }
@@ -60,6 +66,8 @@ class Publisher final : private DataplaneLink::Observer {
   const std::optional<CountersView>& counters() const { return counters_; }
   /// Why the last publication was refused; empty when it was not.
   const std::string& last_refusal() const { return last_refusal_; }
+  /// Why there is no connection; empty while there is one.
+  const std::string& last_loss() const { return last_loss_; }
 
   uint64_t live_generation() const { return live_.generation; }
   uint64_t live_digest() const { return live_.digest; }
@@ -73,6 +81,11 @@ class Publisher final : private DataplaneLink::Observer {
   void on_accepted(uint64_t generation) override;
   void on_refused(uint64_t generation, const std::string& reason) override;
   void on_lost(const std::string& reason) override;
+  void on_condition(const ConditionReport& report) override { owner_.on_condition(report); }
+  void on_next_hops(uint32_t first_id, std::span<const uint8_t> states) override {
+    owner_.on_next_hops(first_id, states);
+  }
+  void on_heartbeat() override { owner_.on_heartbeat(); }
 
   void learn_live();
 

@@ -24,6 +24,8 @@ constexpr uint64_t kLongestStep = 1ULL << 32;
 constexpr uint64_t kLongestFirstStep = 1ULL
                                        << 63;  // the control plane may have come far before this one started
 constexpr auto kHelloLimit = std::chrono::seconds(2);
+constexpr auto kReportPeriod = std::chrono::milliseconds(50);
+constexpr auto kSilenceLimit = std::chrono::seconds(3);
 
 std::system_error failed(const std::string& what) {
   return {errno, std::generic_category(), what};
@@ -87,11 +89,12 @@ std::vector<UniqueFd> descriptors_of(msghdr& message) {
 }  // namespace
 
 LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, EngineBase& engine,
-                       Identity identity, OnAccepted on_accepted)
+                       Identity identity, Reports& reports, OnAccepted on_accepted)
     : loop_(loop),
       path_(std::move(socket_path)),
       engine_(engine),
       identity_(std::move(identity)),
+      reports_(reports),
       on_accepted_(std::move(on_accepted)),
       listener_(listen_on(path_)) {
   loop_.add(listener_.get(), [this] { accept_peer(); });
@@ -99,6 +102,8 @@ LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, Engin
     drop_silent_peers();
     log_what_was_kept_out();
   });
+  loop_.every(kReportPeriod, [this] { reports_.flush(); });
+  loop_.every(protocol::kHeartbeatPeriod, [this] { reports_.beat(); });
 }
 
 LinkServer::~LinkServer() {
@@ -153,6 +158,8 @@ bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet,
     const auto hello = protocol::decode<protocol::Hello>(packet);
     return hello ? greet(peer, *hello) : refuse(peer, 0, "expected a hello");
   }
+  peer.heard = Clock::now();
+  if (protocol::decode<protocol::Heartbeat>(packet)) return true;
   const auto message = protocol::decode<protocol::Publish>(packet);
   return message ? publish(peer, *message, descriptors) : refuse(peer, 0, "expected a snapshot to publish");
 }
@@ -172,6 +179,7 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   welcome.pid = static_cast<uint32_t>(getpid());
   welcome.workers = engine_.workers();
   welcome.restored = restored_ ? 1 : 0;
+  welcome.features = protocol::kReports;
   protocol::set_text(welcome.engine, identity_.engine);
   protocol::set_text(welcome.engine_reason, identity_.engine_reason);
   std::vector<int> descriptors = {identity_.counters_fd};
@@ -186,7 +194,11 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   if (peer.controller)
     log(kGreeted,
         fmt::format("pid {} is the control plane; generation {} is live", peer.pid, welcome.generation));
-  return peer.controller;
+  if (!peer.controller || (hello.features & protocol::kReports) == 0) return peer.controller;
+  peer.beats = true;
+  peer.heard = Clock::now();
+  reports_.begin([fd = peer.fd.get()](auto message) { return send_message(fd, message); });
+  return true;
 }
 
 bool LinkServer::publish(Peer& peer, const protocol::Publish& message,
@@ -231,14 +243,19 @@ bool LinkServer::refuse(const Peer& peer, uint64_t generation, std::string_view 
 void LinkServer::disconnect(PeerAt peer) {
   loop_.remove(peer->fd.get());
   hang_up(peer->fd.get());
-  if (peer->controller) controller_gone_ = Clock::now();
+  if (peer->controller) {
+    controller_gone_ = Clock::now();
+    reports_.end();
+  }
   peers_.erase(peer);
 }
 
 std::optional<LinkServer::Clock::time_point> LinkServer::controller_gone_since() const {
-  const bool connected =
-      std::any_of(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.controller; });
-  return connected ? std::nullopt : std::optional(controller_gone_);
+  const auto controller =
+      std::find_if(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.controller; });
+  if (controller == peers_.end()) return controller_gone_;
+  const bool silent = controller->beats && Clock::now() - controller->heard > kSilenceLimit;
+  return silent ? std::optional(controller->heard) : std::nullopt;
 }
 
 void LinkServer::drop_silent_peers() {

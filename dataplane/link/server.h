@@ -18,6 +18,7 @@
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
 #include "dataplane/link/log_limit.h"
+#include "dataplane/link/reports.h"
 #include "maglev/protocol.h"
 #include "maglev/unique_fd.h"
 
@@ -38,14 +39,15 @@ class LinkServer {
 
   /// Listens. Throws std::system_error. The folder must exist.
   LinkServer(EventLoop& loop, std::filesystem::path socket_path, EngineBase& engine, Identity identity,
-             OnAccepted on_accepted);
+             Reports& reports, OnAccepted on_accepted);
   ~LinkServer();
   LinkServer(const LinkServer&) = delete;
 
   /// The live snapshot came from the runtime folder, not from a controller.
   void set_restored(bool restored) { restored_ = restored; }
 
-  /// Since when nobody is connected who has said hello; nothing while somebody is.
+  /// Since when nobody is connected who has said hello, or who is has fallen silent though it promised
+  /// heartbeats; nothing while somebody is there.
   std::optional<Clock::time_point> controller_gone_since() const;
 
  private:
@@ -54,6 +56,8 @@ class LinkServer {
     pid_t pid;
     Clock::time_point since;
     bool controller = false;  // has said hello
+    bool beats = false;       // and that it sends heartbeats
+    Clock::time_point heard{};  // the last of them
   };
   using PeerAt = std::list<Peer>::iterator;
 
@@ -76,6 +80,7 @@ class LinkServer {
   std::filesystem::path path_;
   EngineBase& engine_;
   Identity identity_;
+  Reports& reports_;
   OnAccepted on_accepted_;
   UniqueFd listener_;
   std::list<Peer> peers_;  // the newest first

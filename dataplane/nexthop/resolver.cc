@@ -1,8 +1,11 @@
 #include "dataplane/nexthop/resolver.h"
 
 #include <algorithm>
+#include <bit>
+#include <cerrno>
 #include <cstring>
 
+#include <fmt/format.h>
 #include <linux/neighbour.h>
 #include <spdlog/spdlog.h>
 
@@ -59,8 +62,10 @@ const char* state_name(NextHop::State state) {
 
 }  // namespace
 
-Resolver::Resolver(EventLoop& loop, EngineBase& engine)
+Resolver::Resolver(EventLoop& loop, EngineBase& engine, ConditionBoard& board, OnState on_state)
     : engine_(engine),
+      board_(board),
+      on_state_(std::move(on_state)),
       events_(kGroups),
       path_mtu_(
           loop, [this](const Address& address) { return addresses_.contains(address); },
@@ -92,6 +97,7 @@ void Resolver::follow(const SnapshotView& snapshot) {
       store(backend.id, next[backend.id] = Backend{address, route_to(address)});
     }
   }
+  for (const auto& [id, gone] : backends_) on_state_(id, std::nullopt);
   backends_ = std::move(next);
   addresses_.clear();
   for (const auto& [id, backend] : backends_) addresses_.insert(backend.address);
@@ -136,6 +142,7 @@ void Resolver::tick() {
     for (const auto& [neighbour, by_kernel] : std::map(managed_)) {
       if (!by_kernel) manage(neighbour);
     }
+    note_neighbour_table();
   }
 }
 
@@ -214,6 +221,7 @@ NextHop Resolver::next_hop(const Backend& backend) {
 void Resolver::store(uint32_t id, const Backend& backend) {
   const NextHop hop = next_hop(backend);
   engine_.next_hops().store(id, hop);
+  on_state_(id, static_cast<linimo_next_hop_state>(hop.state));
   const auto [logged, first] = logged_.try_emplace(id, hop);
   if (first || logged->second.state != hop.state) {
     spdlog::info("backend {} (id {}): {}", backend.address.to_string(), id, state_name(hop.state));
@@ -270,11 +278,27 @@ void Resolver::manage(const NeighbourKey& neighbour) {
     fixed->ndm_flags = managed ? 0 : NTF_USE;
     mnl_attr_put(header, NDA_DST, family_size(address), family_bytes(address));
     if (managed) mnl_attr_put_u32(header, NDA_FLAGS_EXT, NTF_EXT_MANAGED);
-    return requests_.request({buffer, header->nlmsg_len}) == 0;
+    return requests_.request({buffer, header->nlmsg_len});
   };
-  const bool by_kernel = ask(true);
-  if (!by_kernel) ask(false);
+  const bool by_kernel = ask(true) == 0;
+  const int error = by_kernel ? 0 : ask(false);
   managed_[neighbour] = by_kernel;
+  if (error == -ENOBUFS || error == -ENOMEM)
+    without_room_.insert(neighbour);
+  else
+    without_room_.erase(neighbour);
+}
+
+/// The kernel keeps no more neighbours than gc_thresh3 says, of each family; one more is refused.
+void Resolver::note_neighbour_table() {
+  std::erase_if(without_room_, [this](const NeighbourKey& key) { return !managed_.contains(key); });
+  if (without_room_.empty()) return board_.set("neighbour-table", "", ConditionState::kHolds);
+  const bool v4 = without_room_.begin()->second.is_v4();
+  board_.set("neighbour-table", "", ConditionState::kFails,
+             fmt::format("the kernel's neighbour table is full: {} next hop(s) cannot be resolved",
+                         without_room_.size()),
+             fmt::format("sysctl net.ipv{}.neigh.default.gc_thresh3={}", v4 ? 4 : 6,
+                         std::bit_ceil(2 * managed_.size() + 1024)));
 }
 
 void Resolver::read_host_addresses() {

@@ -6,12 +6,14 @@
 // known MAC address: the backend's health check, not ARP, says whether it is alive.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "dataplane/conditions.h"
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
 #include "dataplane/netlink/netlink.h"
@@ -22,7 +24,10 @@ namespace linimo {
 
 class Resolver {
  public:
-  Resolver(EventLoop& loop, EngineBase& engine);
+  /// Told of each change: how the way to a backend stands; nothing: it is no longer followed.
+  using OnState = std::function<void(uint32_t backend_id, std::optional<linimo_next_hop_state>)>;
+
+  Resolver(EventLoop& loop, EngineBase& engine, ConditionBoard& board, OnState on_state);
 
   /// The backends to resolve from now on: those of the live snapshot.
   void follow(const SnapshotView& snapshot);
@@ -49,15 +54,19 @@ class Resolver {
   void store_all();
   void learn_neighbour(const nlmsghdr& message);
   void manage(const NeighbourKey& neighbour);
+  void note_neighbour_table();
   void read_host_addresses();
 
   EngineBase& engine_;
+  ConditionBoard& board_;
+  OnState on_state_;
   Netlink events_;
   Netlink requests_;
   std::map<uint32_t, Backend> backends_;    // by id
   std::set<Address> addresses_;             // of these
   std::map<NeighbourKey, Mac> neighbours_;  // last known
-  std::map<NeighbourKey, bool> managed_;
+  std::map<NeighbourKey, bool> managed_;    // by the kernel, or it is reminded of them
+  std::set<NeighbourKey> without_room_;     // of these: the kernel's table is full
   Links links_;
   PathMtu path_mtu_;
   std::map<uint32_t, NextHop> logged_;

@@ -104,9 +104,10 @@ struct World {
   ValidatingEngine engine;
   CountersMemory counters{1};
   Attackers attackers{folder.path / "dataplane.sock"};
-  LinkServer server{
-      loop, folder.path / "dataplane.sock", engine, {"dpdk", "fuzz", counters.fd()}, [](const SnapshotView&) {
-      }};
+  ConditionBoard board;
+  Reports reports{board};
+  LinkServer server{loop,    folder.path / "dataplane.sock", engine, {"dpdk", "fuzz", counters.fd()},
+                    reports, [](const SnapshotView&) {}};
 
   void settle() {
     for (int i = 0; i < 4; ++i) loop.run_once(std::chrono::milliseconds(0));
@@ -132,7 +133,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         world.attackers.leave(which);
         break;
       case 2:
-        world.attackers.send(which, protocol::encode(protocol::Hello{}), -1);
+        world.board.set("carrier", "eth0", length % 2 == 0 ? ConditionState::kHolds : ConditionState::kFails);
+        world.attackers.send(which, protocol::encode(protocol::Hello{.features = length % 4 / 2U}), -1);
         break;
       case 3:
         world.attackers.send(which, protocol::encode(publish), make_sealed_file(bytes).get());

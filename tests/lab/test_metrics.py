@@ -75,12 +75,13 @@ class Metrics(LabCase):
         after = self.samples()
         self.assertEqual(before.keys(), after.keys())
         labels = {name for key in after for name in re.findall(r'(\w+)="', key)}
-        self.assertEqual({"backend", "engine", "node", "outcome", "pool", "protocol", "result", "service", "version", "vip",
-                          "worker"}, labels)
+        self.assertEqual({"backend", "engine", "name", "node", "outcome", "pool", "protocol", "result", "service", "subject",
+                          "version", "vip", "worker"}, labels)
         backend = f'{{pool="web",backend="{backend_address(1, 4)}"}}'
         promised = {f"linimo_{of}_{what}_total{whose}" for what in ("packets", "bytes", "new_flows")
                     for of, whose in (("service", '{service="web"}'), ("backend", backend))}
-        promised |= {'linimo_packets_total{outcome="forwarded"}', "linimo_generation", "linimo_digest",
+        promised |= {'linimo_packets_total{outcome="forwarded"}', 'linimo_condition{name="dataplane-alive",subject=""}',
+                     "linimo_generation", "linimo_digest",
                      f"linimo_backend_up{backend}", f'linimo_vip_announced{{vip="{VIP[4]}"}}',
                      *(f'linimo_{of}{{worker="0"}}' for of in ("flows", "flows_capacity", "worker_busy_seconds_total"))}
         self.assertEqual(set(), promised - after.keys())

@@ -47,6 +47,15 @@ TEST_F(AnnounceDecisionTest, AnnouncesWhatIsLiveAndServed) {
   EXPECT_EQ(wanted(), (Routes{{kVip6, 100}}));
 }
 
+TEST_F(AnnounceDecisionTest, ANodeThatCannotServeAnnouncesNothing) {
+  facts_.vips = {{kVip4, 3}};
+  EXPECT_EQ(wanted(), (Routes{{kVip4, 100}}));
+  facts_.serves = false;
+  EXPECT_EQ(wanted(), Routes{});
+  facts_.health_known = facts_.tables_known = false;
+  EXPECT_EQ(wanted(), Routes{}) << "whatever else is not known";
+}
+
 TEST_F(AnnounceDecisionTest, WantsEnoughBackends) {
   config_.min_backends = 2;
   decision_.configure(config_);

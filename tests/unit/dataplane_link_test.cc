@@ -57,6 +57,17 @@ class DataplaneLinkTest : public testing::Test, public DataplaneLink::Observer {
   DataplanePeer peer_;
   LiveTables live_;
   bool counters_ = false;
+  void on_condition(const ConditionReport& report) override {
+    told_.push_back(report.name + " " + report.subject + " " + condition_state_name(report.state));
+  }
+  void on_next_hops(uint32_t first_id, std::span<const uint8_t> states) override {
+    hops_ = {first_id, states[3]};
+  }
+  void on_heartbeat() override { ++heartbeats_; }
+
+  std::vector<std::string> told_;
+  std::pair<uint32_t, int> hops_;
+  int heartbeats_ = 0;
   std::vector<uint64_t> accepted_;
   std::vector<std::pair<uint64_t, std::string>> refused_;
   std::vector<std::string> lost_;
@@ -77,6 +88,41 @@ TEST_F(DataplaneLinkTest, ReadsBackWhatIsLive) {
   EXPECT_EQ(live_.bytes, fake_.live);
   EXPECT_TRUE(counters_);
   EXPECT_TRUE(link_.ready());
+}
+
+TEST_F(DataplaneLinkTest, HandsOnWhatTheDataPlaneTells) {
+  fake_.welcome.features = protocol::kReports;
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  EXPECT_TRUE(peer_.reports);
+  protocol::Condition condition;
+  protocol::set_text(condition.name, "carrier");
+  protocol::set_text(condition.subject, "eth0");
+  condition.state = 250;  // of which nobody has heard
+  fake_.send(condition);
+  condition.state = static_cast<uint8_t>(ConditionState::kFails);
+  fake_.send(condition);
+  protocol::NextHops hops;
+  hops.first_id = 480;
+  hops.states[3] = 4;
+  fake_.send(hops);
+  fake_.send(protocol::Heartbeat{});
+  ASSERT_TRUE(wait([&] { return heartbeats_ == 1; }));
+  EXPECT_EQ(told_, (std::vector<std::string>{"carrier eth0 unknown", "carrier eth0 fails"}));
+  EXPECT_EQ(hops_, (std::pair<uint32_t, int>{480, 4}));
+  EXPECT_TRUE(wait([&] { return fake_.heartbeats > 1; })) << "it wants to hear of us, too";
+  link_.publish(1, snapshot(1));
+  fake_.send(protocol::Heartbeat{});
+  ASSERT_TRUE(wait([&] { return !accepted_.empty(); })) << "what is told meanwhile is no answer";
+  EXPECT_TRUE(lost_.empty());
+}
+
+TEST_F(DataplaneLinkTest, AnOlderDataPlaneGetsNoHeartbeats) {
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  EXPECT_FALSE(peer_.reports);
+  run_for(io_, 2 * protocol::kHeartbeatPeriod, [&] { fake_.poll(); });
+  EXPECT_EQ(fake_.heartbeats, 0);
 }
 
 TEST_F(DataplaneLinkTest, PublishesSealedMemory) {

@@ -55,6 +55,7 @@ class FakeDataplane {
   std::vector<std::vector<std::byte>> published;
   int seals = 0;        // of the last snapshot
   int connections = 0;  // accepted so far
+  int heartbeats = 0;   // received
 
   void poll() {
     if (const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); fd >= 0) {
@@ -66,6 +67,7 @@ class FakeDataplane {
     if (!packet) return peer_.reset();
     if (!*packet) return;
     if (protocol::decode<protocol::Hello>((*packet)->bytes)) on_hello();
+    if (protocol::decode<protocol::Heartbeat>((*packet)->bytes)) ++heartbeats;
     if (const auto publish = protocol::decode<protocol::Publish>((*packet)->bytes))
       on_publish(*publish, **packet);
   }

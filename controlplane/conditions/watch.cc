@@ -1,0 +1,141 @@
+#include "controlplane/conditions/watch.h"
+
+#include <fmt/format.h>
+
+#include "controlplane/log.h"
+#include "maglev/protocol.h"
+
+namespace linimo {
+namespace {
+
+// A data plane that is well sends a heartbeat for each look; it is noticed within 2 s that it does not.
+constexpr uint32_t kSilentLooks = 6;
+
+ConditionState holds(bool it_does) {
+  return it_does ? ConditionState::kHolds : ConditionState::kFails;
+}
+
+/// The XDP program forwards without its process; a DPDK process that stands still forwards nothing.
+OwnCondition dataplane_alive(const Sights& sights, uint32_t silent_looks) {
+  ConditionReport report{.name = "dataplane-alive", .state = ConditionState::kHolds};
+  const bool silent = silent_looks >= kSilentLooks;
+  if (!sights.connected) {
+    report.state = sights.loss.empty() ? ConditionState::kUnknown : ConditionState::kFails;
+    report.evidence = sights.loss;
+    report.mend = "start linimo-dataplane, and see its log";
+  } else if (silent) {
+    report.state = ConditionState::kFails;
+    report.evidence =
+        fmt::format("no heartbeat for {} ms", silent_looks * protocol::kHeartbeatPeriod.count());
+    report.mend = "see whether linimo-dataplane is stopped or hangs, and restart it";
+  }
+  return {report, sights.engine == "dpdk" ? ConditionScope::kNode : ConditionScope::kAdvice};
+}
+
+void log_change(const Conditions::Change& change, const Serving& serving) {
+  const auto& [name, subject] = change.key;
+  const Condition& condition = change.condition;
+  if (!condition.failed)
+    return log_info("condition holds again", {{"condition", name}, {"subject", subject}});
+  const bool lost = condition.scope != ConditionScope::kAdvice && !serving.serves;
+  const auto log = lost ? log_error : log_warning;
+  log(lost ? "condition fails, no VIP is announced" : "condition fails",
+      {{"condition", name}, {"subject", subject}, {"why", condition.evidence}, {"mend", condition.mend}});
+}
+
+}  // namespace
+
+std::vector<OwnCondition> own_conditions(const Sights& sights, uint32_t silent_looks) {
+  std::vector<OwnCondition> own;
+  own.push_back(dataplane_alive(sights, silent_looks));
+  own.push_back({{.name = "tables-current",
+                  .state = holds(sights.tables_current),
+                  .evidence = sights.tables_why,
+                  .mend = {}},
+                 {}});
+  own.push_back({{.name = "next-hop",
+                  .state = holds(sights.backends_without_way.empty()),
+                  .evidence = sights.backends_without_way,
+                  .mend = sights.backends_without_way.empty() ? "" : "see `ip route get` and `ip neigh`"},
+                 {}});
+  if (!sights.announces) return own;
+  own.push_back({{.name = "announcements",
+                  .state = holds(sights.announce_failure.empty()),
+                  .evidence = sights.announce_failure,
+                  .mend = {}},
+                 {}});
+  // Without an announced VIP nobody needs to hear of any.
+  own.push_back({{.name = "bird-session",
+                  .state = !sights.announced ? ConditionState::kUnknown : holds(sights.bird_problem.empty()),
+                  .evidence = sights.bird_problem,
+                  .mend = sights.bird_problem.empty() ? "" : "see `birdc show protocols`"},
+                 {}});
+  return own;
+}
+
+ConditionWatch::ConditionWatch(boost::asio::io_context& io, Look look, OnServing on_serving)
+    : look_(std::move(look)), on_serving_(std::move(on_serving)), timer_(io) {}
+
+void ConditionWatch::on_connected(bool reports) {
+  reports_ = reports;
+  known_ = !reports;
+  silent_looks_ = 0;
+  ways_.forget();
+  conditions_.begin_reports();
+  if (!reports) conditions_.end_reports();
+  decide();
+}
+
+void ConditionWatch::on_lost() {
+  reports_ = false;
+  conditions_.lose_reports(Clock::now());
+  decide();
+}
+
+void ConditionWatch::on_condition(const ConditionReport& report) {
+  conditions_.report(report, Clock::now());
+  if (known_) decide();
+}
+
+void ConditionWatch::on_next_hops(uint32_t first_id, std::span<const uint8_t> states) {
+  // A process that has just started must not announce what had failed before it came.
+  ways_.learn(first_id, states, Clock::now() - (ever_known_ ? Clock::duration(0) : BackendWays::kFailsAfter));
+}
+
+void ConditionWatch::on_heartbeat() {
+  silent_looks_ = 0;
+  if (known_) return;
+  known_ = ever_known_ = true;
+  conditions_.end_reports();
+  decide();
+  on_serving_("data plane");
+}
+
+void ConditionWatch::tick() {
+  timer_.expires_after(protocol::kHeartbeatPeriod);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) tick();
+  });
+  const Sights sights = look_();
+  silent_looks_ = sights.connected && reports_ && !sights.publishing ? silent_looks_ + 1 : 0;
+  for (const OwnCondition& own : own_conditions(sights, silent_looks_))
+    conditions_.set(own.report, Clock::now(), own.scope);
+  decide();
+  if (ways_.without() == 0 && without_way_ == 0) return;
+  // A backend without a way counts as down only after a moment, so this is looked at again each time.
+  without_way_ = ways_.without();
+  on_serving_("next hops");
+}
+
+void ConditionWatch::decide() {
+  const auto changes = conditions_.step(Clock::now());
+  const Serving before = std::exchange(serving_, conditions_.serving());
+  std::string by;
+  for (const Conditions::Change& change : changes) {
+    log_change(change, serving_);
+    by += fmt::format("{}condition {}", by.empty() ? "" : ", ", change.key.first);
+  }
+  if (serving_ != before) on_serving_(by.empty() ? "conditions" : by);
+}
+
+}  // namespace linimo

@@ -1,0 +1,72 @@
+// What the controller sees of its own condition: the facts that watched conditions are made of.
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "controlplane/controller.h"
+
+namespace linimo {
+namespace {
+
+constexpr size_t kNamedBackends = 3;
+
+std::string bird_problem(const BirdState& bird) {
+  if (!bird.error.empty()) return fmt::format("BIRD: {}", bird.error);
+  if (bird.sessions.empty()) return "BIRD has no BGP session";
+  const bool any_up = std::any_of(bird.sessions.begin(), bird.sessions.end(),
+                                  [](const BgpSession& session) { return session.up; });
+  return any_up
+             ? ""
+             : fmt::format("no BGP session is up: {} {}", bird.sessions[0].protocol, bird.sessions[0].info);
+}
+
+}  // namespace
+
+std::string Controller::backends_without_way() const {
+  if (watch_.ways().without() == 0) return {};
+  size_t without = 0, all = 0;
+  std::string named;
+  for (const PoolConfig& pool : config_.pools) {
+    for (const BackendConfig& backend : pool.backends) {
+      ++all;
+      const char* problem = way_problem({pool.name, backend.address});
+      if (problem == nullptr) continue;
+      if (without++ >= kNamedBackends) continue;
+      named += fmt::format("{}{}/{} ({})", named.empty() ? "" : ", ", pool.name, backend.address.to_string(),
+                           problem);
+    }
+  }
+  if (without == 0) return {};
+  return fmt::format("{} of {} backends have no way: {}{}", without, all, named,
+                     without > kNamedBackends ? ", ..." : "");
+}
+
+const char* Controller::way_problem(const BackendKey& backend) const {
+  const auto id = ids_.find_backend(backend);
+  return id ? watch_.ways().problem(*id) : nullptr;
+}
+
+Sights Controller::sights() const {
+  Sights sights;
+  sights.connected = connected();
+  sights.publishing = publisher_.publishing();
+  if (peer()) sights.engine = peer()->engine;
+  sights.loss = publisher_.last_loss();
+  // Until the health of every backend is known nothing is published, and that is as it should be.
+  sights.tables_current = follows_plan_ || !monitor_.settled();
+  if (!sights.tables_current) {
+    sights.tables_why = !last_refusal().empty() ? fmt::format("refused by the data plane: {}", last_refusal())
+                        : !connected()          ? "no data plane is connected"
+                                                : "tables are on their way";
+  }
+  sights.backends_without_way = backends_without_way();
+  sights.announces = announcer_.config().has_value();
+  if (!sights.announces) return sights;
+  sights.announce_failure = announcer_.failure();
+  sights.announced = !announcer_.routes().empty();
+  sights.bird_problem = bird_problem(announcer_.bird());
+  return sights;
+}
+
+}  // namespace linimo

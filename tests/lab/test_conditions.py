@@ -1,0 +1,103 @@
+"""A VIP is announced only while what forwarding rests on holds; what does not hold is shown, with what mends it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from typing import Any, Iterator
+
+from lab.topology import VIP
+from lab.wait import wait_until
+from test_announce import AnnounceCase
+
+NOTICED_S = 2.0  # by when a node notices that what it rests on is gone
+HELD_S = 1.0  # how long what may mend itself is waited for
+
+
+class Conditions(AnnounceCase):
+    def failing(self) -> dict[str, dict[str, Any]]:
+        return {condition["name"]: condition for condition in self.lab.node.status()["conditions"]
+                if condition["state"] == "fails"}
+
+    def assert_withdrawn(self, condition: str, within: float) -> dict[str, Any]:
+        """The condition is shown, and the router has lost the way to every VIP, within that time."""
+        begun = time.monotonic()
+        shown = wait_until(lambda: self.failing().get(condition), f"{condition} fails", within + 1)
+        self.routed.wait_announced(set())
+        self.assertLess(time.monotonic() - begun, within + 0.5)
+        return shown
+
+    def assert_well_again(self) -> None:
+        self.routed.wait_announced()
+        self.assertEqual({}, self.failing())
+
+    @contextlib.contextmanager
+    def way_past_the_interface(self) -> Iterator[None]:
+        """The node has another NIC in the backends' network: checks go by that, packets cannot."""
+        topology = self.lab.topology
+        topology.router.run(["ip", "link", "add", "mgmt", "mtu", "1600", "type", "veth", "peer", "name", "eth9", "netns",
+                             topology.node.name])
+        try:
+            topology.router.run(["ip", "link", "set", "mgmt", "master", "fabric", "up"])
+            topology.node.run(["ip", "link", "set", "eth9", "mtu", "1600", "up"])
+            topology.node.run(["ip", "addr", "add", "10.0.1.200/24", "dev", "eth9"])
+            yield
+        finally:
+            topology.router.run(["ip", "link", "del", "mgmt"])
+
+    def test_checks_that_go_another_way_than_packets(self) -> None:
+        """All backends are up by their checks; none can be reached by a port of ours: the VIPs are withdrawn, and each
+        backend is shown with the reason."""
+        with self.way_past_the_interface():
+            shown = self.assert_withdrawn("next-hop", HELD_S + 1)
+            self.assertIn("3 of 3 backends have no way", shown["evidence"])
+            self.assertEqual({"up"}, set(self.lab.node.backend_states().values()))
+            self.assertEqual({"route leaves by an interface that is not Linimo's"},
+                             {backend["way_problem"] for backend in self.lab.node.backend_list()})
+            self.assertIn("NO WAY", self.lab.node.cli("backend", "list").stdout)
+        self.assert_well_again()
+
+    def test_control_plane_that_starts_without_a_way_announces_nothing(self) -> None:
+        with self.way_past_the_interface():
+            self.routed.wait_announced(set())
+            self.lab.node.stop_controlplane()
+            self.lab.node.start_controlplane()
+            self.lab.node.wait_settled()
+            wait_until(lambda: "next-hop" in self.failing(), "the new one knows")
+            self.assertEqual({vip: set() for vip in VIP.values()}, self.in_table())
+        self.assert_well_again()
+
+
+class ConditionsDpdk(Conditions):
+    def test_data_plane_that_stands_still(self) -> None:
+        """Stopped, it forwards nothing: withdrawn within 2 s, and announced again once it goes on."""
+        dataplane = self.lab.node.dataplane
+        assert dataplane
+        dataplane.send_signal(signal.SIGSTOP)
+        try:
+            shown = self.assert_withdrawn("dataplane-alive", NOTICED_S)
+            self.assertIn("no heartbeat", shown["evidence"])
+            self.assertIn("NO VIP", self.lab.node.cli("status").stdout)
+        finally:
+            dataplane.send_signal(signal.SIGCONT)
+        self.assert_well_again()
+
+
+class ConditionsXdp(Conditions):
+    engine = "xdp"
+
+    def test_data_plane_that_stands_still(self) -> None:
+        """Stopped, its program forwards on: it is shown within 2 s, and nothing is withdrawn."""
+        dataplane = self.lab.node.dataplane
+        assert dataplane
+        dataplane.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: "dataplane-alive" in self.failing(), "it is noticed", NOTICED_S)
+            self.routed.wait_announced()
+        finally:
+            dataplane.send_signal(signal.SIGCONT)
+        wait_until(lambda: not self.failing(), "it is well again", 3)
+
+
+del Conditions, AnnounceCase  # they are no tests of their own
