@@ -135,8 +135,11 @@ int run(const std::string& config_file) {
     resolver.follow(live);
     if (!keep_snapshot(kept, live.bytes())) spdlog::warn("{}: {}", kept.string(), std::strerror(errno));
   };
-  auto probes = ProbePath::open(loop, *config, engine);
-  if (!probes) spdlog::warn("no health checks through the tunnel: {}", probes.error());
+  auto probes = ProbePath::open(loop, *config, engine, board);
+  if (!probes) {
+    spdlog::warn("no health checks through the tunnel: {}", probes.error());
+    board.set("tunnel-check-path", "", ConditionState::kFails, probes.error());
+  }
   LinkServer link(loop, config->dataplane_socket(), engine,
                   {xdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()}, reports, on_accepted);
   link.set_restored(restored);

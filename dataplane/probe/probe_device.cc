@@ -36,7 +36,7 @@ int request(Netlink& netlink, const NetlinkMessage& buffer, const nlmsghdr* head
 
 int add_default_route(Netlink& netlink, uint8_t family, uint32_t device) {
   NetlinkMessage buffer;
-  const auto [header, route] = put_header<rtmsg>(buffer, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+  const auto [header, route] = put_header<rtmsg>(buffer, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
   route->rtm_family = family;
   route->rtm_protocol = RTPROT_STATIC;
   route->rtm_type = RTN_UNICAST;
@@ -74,20 +74,43 @@ tl::expected<UniqueFd, std::string> create_probe_device() {
   const UniqueFd any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   request.ifr_mtu = kMtu;
   if (ioctl(any.get(), SIOCSIFMTU, &request) != 0) return failed("set the MTU", errno);
+  return device;
+}
+
+tl::expected<std::string, std::string> mend_probe_path() {
+  const auto failed = [&](const char* what, int error) {
+    return tl::unexpected(fmt::format("{}: {}: {}", kProbeDevice, what, std::strerror(error)));
+  };
+  std::string mended;
+  const auto note = [&](const char* what) { mended += (mended.empty() ? "" : ", ") + std::string(what); };
+  ifreq request{};
+  std::strncpy(request.ifr_name, kProbeDevice, sizeof request.ifr_name - 1);
+  const UniqueFd any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (ioctl(any.get(), SIOCGIFFLAGS, &request) != 0) return failed("read the flags", errno);
-  request.ifr_flags |= IFF_UP;
-  if (ioctl(any.get(), SIOCSIFFLAGS, &request) != 0) return failed("set it up", errno);
+  if ((request.ifr_flags & IFF_UP) == 0) {
+    request.ifr_flags |= IFF_UP;
+    if (ioctl(any.get(), SIOCSIFFLAGS, &request) != 0) return failed("set it up", errno);
+    note("device set up");
+  }
   if (ioctl(any.get(), SIOCGIFINDEX, &request) != 0) return failed("read the index", errno);
 
   Netlink netlink;
   for (const uint8_t family : {AF_INET, AF_INET6}) {
     const int route = add_default_route(netlink, family, static_cast<uint32_t>(request.ifr_ifindex));
-    const int rule = route != 0 ? 0 : change_rule(netlink, family, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
-    if (family == AF_INET6 && route != 0) continue;  // a host without IPv6
-    if (route != 0) return failed("add its route", -route);
+    if (route != 0 && route != -EEXIST) {
+      if (family == AF_INET6) continue;  // a host without IPv6
+      return failed("add its route", -route);
+    }
+    const int rule = change_rule(netlink, family, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
     if (rule != 0 && rule != -EEXIST) return failed("add its rule", -rule);
+    if (route == 0) note(family == AF_INET ? "IPv4 route" : "IPv6 route");
+    if (rule == 0) note(family == AF_INET ? "IPv4 rule" : "IPv6 rule");
   }
-  return device;
+  return mended;
+}
+
+uint32_t probe_path_groups() {
+  return RTMGRP_LINK | 1U << (RTNLGRP_IPV4_RULE - 1) | 1U << (RTNLGRP_IPV6_RULE - 1);
 }
 
 void remove_probe_rules() {

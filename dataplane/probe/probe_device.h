@@ -12,6 +12,13 @@ namespace linimo {
 /// Packets without link header, one a read; non-blocking. The device and its routes go with the descriptor.
 tl::expected<UniqueFd, std::string> create_probe_device();
 
+/// Sets the device up and adds its routes and rules where they are missing, which others may have taken away.
+/// What was missing, in words; the error says what could not be had.
+tl::expected<std::string, std::string> mend_probe_path();
+
+/// A listener would hear of it by this: rules of both families, and links.
+uint32_t probe_path_groups();
+
 /// Rules outlive processes: they must be removed.
 void remove_probe_rules();
 

@@ -5,7 +5,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include "dataplane/packet/encapsulate.h"
@@ -18,7 +20,9 @@ namespace {
 constexpr size_t kHeadroom =
     64;  // for the outer header; the link header before the inner one gives way to it
 constexpr size_t kMostPacket = 2048;
-constexpr int kBurst = 64;  // then others of this thread have their turn
+constexpr std::string_view kCondition = "tunnel-check-path";
+constexpr auto kLook = std::chrono::milliseconds(500);  // routes go without a word of their own
+constexpr int kBurst = 64;                              // then others of this thread have their turn
 
 UniqueFd raw_socket(int family) {
   // IPPROTO_RAW: what is sent has its own IP header, in either family (raw(7), ipv6(7)).
@@ -29,8 +33,9 @@ UniqueFd raw_socket(int family) {
 
 tl::expected<std::unique_ptr<ProbePath>, std::string> ProbePath::open(EventLoop& loop,
                                                                       const NodeConfig& config,
-                                                                      const EngineBase& engine) {
-  std::unique_ptr<ProbePath> path(new ProbePath(loop, engine));
+                                                                      const EngineBase& engine,
+                                                                      ConditionBoard& board) {
+  std::unique_ptr<ProbePath> path(new ProbePath(loop, engine, board));
   path->source4_ = config.encap_source4;
   path->source6_ = config.encap_source6;
   const auto file = probe_file(config.runtime_dir);
@@ -39,14 +44,50 @@ tl::expected<std::unique_ptr<ProbePath>, std::string> ProbePath::open(EventLoop&
   path->out4_ = raw_socket(AF_INET);
   path->out6_ = raw_socket(AF_INET6);
   if (!path->out4_) return tl::unexpected(fmt::format("raw socket: {}", std::strerror(errno)));
-  auto device = create_probe_device();
-  if (!device) return tl::unexpected(device.error());
-  path->device_ = std::move(*device);
-  loop.add(path->device_.get(), [path = path.get()] { path->serve(); });
+  if (auto made = path->make_device(); !made) return tl::unexpected(made.error());
+  if (auto mended = mend_probe_path(); !mended) return tl::unexpected(mended.error());
+  board.set(kCondition, "", ConditionState::kHolds);
+  loop.add(path->events_.fd(), [path = path.get()] {
+    bool any = false;
+    (void)path->events_.receive([&](const nlmsghdr& message) {
+      any |= message.nlmsg_type == RTM_DELRULE || message.nlmsg_type == RTM_DELLINK;
+    });
+    if (any) path->mend();
+  });
+  loop.every(kLook, [path = path.get()] { path->mend(); });
   return path;
 }
 
+ProbePath::ProbePath(EventLoop& loop, const EngineBase& engine, ConditionBoard& board)
+    : loop_(loop), engine_(engine), board_(board), events_(probe_path_groups()) {}
+
+tl::expected<void, std::string> ProbePath::make_device() {
+  auto device = create_probe_device();
+  if (!device) return tl::unexpected(device.error());
+  device_ = std::move(*device);
+  loop_.add(device_.get(), [this] { serve(); });
+  return {};
+}
+
+void ProbePath::mend() {
+  std::string made;
+  if (if_nametoindex(kProbeDevice) == 0) {  // deleted: the descriptor reads nothing any more
+    if (device_) loop_.remove(device_.get());
+    device_.reset();
+    if (auto remade = make_device(); !remade)
+      return board_.set(kCondition, "", ConditionState::kFails, remade.error());
+    made = "device, ";
+  }
+  const auto mended = mend_probe_path();
+  if (!mended) return board_.set(kCondition, "", ConditionState::kFails, mended.error());
+  if (!made.empty() || !mended->empty())
+    spdlog::warn("checks through the tunnel: somebody took away what they need; put back: {}{}", made,
+                 *mended);
+  board_.set(kCondition, "", ConditionState::kHolds);
+}
+
 ProbePath::~ProbePath() {
+  loop_.remove(events_.fd());
   if (!device_) return;
   loop_.remove(device_.get());
   remove_probe_rules();

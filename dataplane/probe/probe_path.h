@@ -16,8 +16,10 @@
 
 #include <tl/expected.hpp>
 
+#include "dataplane/conditions.h"
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
+#include "dataplane/netlink/netlink.h"
 #include "maglev/config/node.h"
 #include "maglev/unique_fd.h"
 
@@ -27,18 +29,24 @@ class ProbePath {
  public:
   /// The device, its routes, and the rules by which marked packets take them. The error says what is missing.
   static tl::expected<std::unique_ptr<ProbePath>, std::string> open(EventLoop& loop, const NodeConfig& config,
-                                                                    const EngineBase& engine);
+                                                                    const EngineBase& engine,
+                                                                    ConditionBoard& board);
   /// The device goes, its routes with it, and the rules.
   ~ProbePath();
   ProbePath(const ProbePath&) = delete;
 
  private:
-  ProbePath(EventLoop& loop, const EngineBase& engine) : loop_(loop), engine_(engine) {}
+  ProbePath(EventLoop& loop, const EngineBase& engine, ConditionBoard& board);
+  tl::expected<void, std::string> make_device();
+  /// Device, routes and rules are others' to take away: what is missing comes back.
+  void mend();
   void serve();
   void forward(std::span<uint8_t> frame);
 
   EventLoop& loop_;
   const EngineBase& engine_;
+  ConditionBoard& board_;
+  Netlink events_;
   Address source4_, source6_;  // of tunnels, while no generation says
   UniqueFd routes_;            // the file
   UniqueFd device_;

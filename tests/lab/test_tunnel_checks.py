@@ -55,6 +55,37 @@ class TunnelBroken(LabCase):
         with self.lab.node.box.entered():
             return fetch(backend.address(), "/healthz") == "ok"
 
+    def test_what_others_take_away_comes_back(self) -> None:
+        """Rule, route and device of the checks' path are back within 2 s, by whatever they went; no backend flaps, and one
+        that does not decapsulate is marked down by the path that came back."""
+        box, node = self.lab.topology.node, self.lab.node
+        flags = ["-4", "-6"]
+        thefts = {"rule": [["ip", flag, "rule", "del", "pref", "7800"] for flag in flags],
+                  "route": [["ip", flag, "route", "flush", "table", "78"] for flag in flags],
+                  "link set down": [["ip", "link", "set", "dev", "linimo-hc", "down"]],
+                  "link deleted": [["ip", "link", "del", "dev", "linimo-hc"]]}
+
+        def there() -> bool:
+            return all("linimo-hc" in box.run(["ip", flag, "route", "show", "table", "78"], check=False).stdout
+                       and "7800:" in box.run(["ip", flag, "rule"]).stdout for flag in flags)
+
+        self.assertTrue(there())
+        generation = node.status()["generation"]
+        for what, commands in thefts.items():
+            with self.subTest(what):
+                for command in commands:
+                    box.run(command)
+                wait_until(there, f"{what}: it is back", 2)
+        self.assertEqual(generation, node.status()["generation"], "no backend went down meanwhile")
+        self.assertEqual({"up"}, set(node.backend_states().values()))
+        broken = self.lab.backends[2]
+        self.tunnel_ends(broken, False)
+        try:
+            self.wait_state(broken, "down")
+        finally:
+            self.tunnel_ends(broken, True)
+        self.wait_state(broken, "up")
+
     def test_broken_tunnel_is_found(self) -> None:
         lab = self.lab
         broken = lab.backends[2]
