@@ -41,7 +41,11 @@ uint32_t now_s() {
 }  // namespace
 
 DpdkEngine::DpdkEngine(const NodeConfig& config, Eal eal, ConditionBoard& board)
-    : board_(board), eal_(std::move(eal)), counters_(config.workers + 1) {}
+    : board_(board), eal_(std::move(eal)), counters_(config.workers + 1), stalls_(counters_.block(), board) {
+  for (uint32_t worker = 0; worker < config.workers; ++worker)
+    stalls_.follow(worker, fmt::format("worker {}", worker));
+  stalls_.follow(config.workers, "kernel path");
+}
 
 tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const NodeConfig& config,
                                                                          Guardian& guardian, EventLoop& loop,
@@ -56,6 +60,7 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
   if (auto taken = engine->take_interfaces(guardian); !taken) return tl::unexpected(taken.error());
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
   loop.every(kSettlePeriod, [engine = engine.get()] { engine->publication_->settle(now_s()); });
+  loop.every(StallWatch::kPeriod, [engine = engine.get()] { engine->stalls_.look(); });
   return engine;
 }
 

@@ -8,6 +8,7 @@
 #include "dataplane/dpdk/eal.h"
 #include "dataplane/dpdk/guardian.h"
 #include "dataplane/dpdk/kernel_path.h"
+#include "dataplane/dpdk/stall_watch.h"
 #include "dataplane/dpdk/worker.h"
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
@@ -43,6 +44,7 @@ class DpdkEngine final : public EngineBase {
   ConditionBoard& board_;
   Eal eal_;
   CountersMemory counters_;
+  StallWatch stalls_;
   Shared shared_;
   std::unique_ptr<KernelPath> exception_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -79,6 +79,7 @@ void KernelPath::run() {
   uint32_t wait_us = kShortestWait_us;
   while (running_.load(std::memory_order_relaxed)) {
     uint32_t moved = 0;
+    count(counters_.rounds);
     for (const Link& link : links_) {
       moved += write_out(link, link.control.get(), LINIMO_OUTCOME_kernel_control);
       moved += write_out(link, link.data.get(), LINIMO_OUTCOME_kernel);

@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import time
 
 from case import LabCase
 from lab.client import Load
@@ -97,6 +98,7 @@ class Metrics(LabCase):
                        "all datagrams are on the page", 5)
             self.assertEqual("", check_metrics(self.page()))
         self.assert_served(load)
+        self.wait_quiet()
         for name, count in (("packets", sent), ("bytes", sent * PACKET_BYTES), ("new_flows", FLOWS)):
             self.assertEqual(count, self.grown(before, f'linimo_service_{name}_total{{service="counted"}}'), name)
         self.assertEqual(load.requests, self.grown(before, 'linimo_service_new_flows_total{service="web"}'))
@@ -133,6 +135,18 @@ class Metrics(LabCase):
             backend.start_nginx()
             backend.wait_ready()
             self.lab.node.wait_settled()
+
+    def wait_quiet(self) -> None:
+        """The last packets of connections that were closed have been counted, too."""
+        def forwarded() -> float:
+            return self.samples()['linimo_packets_total{outcome="forwarded"}']
+
+        def still() -> bool:
+            before = forwarded()
+            time.sleep(0.1)
+            return forwarded() == before
+
+        wait_until(still, "nothing is forwarded any more", 5)
 
     def grown(self, before: dict[str, float], name: str) -> float:
         return self.samples()[name] - before[name]
