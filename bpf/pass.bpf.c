@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Passes everything. A veth takes the frames that a program on its other end sends back (XDP_TX) only if it has a
-// program itself: without one nothing wakes it up.
+// Passes everything. A veth takes the frames that a program on its other end sends back (XDP_TX) only if it
+// has a program itself: without one nothing wakes it up.
 
 // clang-format off
 #include <linux/bpf.h>

@@ -115,8 +115,8 @@ void add_attacks(std::vector<Point>& points, const Tracking& tracking) {
   });
 }
 
-/// Packets that end on their way, each further than the one before it. They leave the usual one, which is made
-/// for what is forwarded.
+/// Packets that end on their way, each further than the one before it. They leave the usual one, which is
+/// made for what is forwarded.
 void add_early_ends(std::vector<Point>& points) {
   const auto add = [&](const char* name, auto change) {
     points.push_back(apart(name, "ends early", [&](Point& point) {

@@ -116,8 +116,8 @@ BENCHMARK(validate)
     ->Arg(100)
     ->Unit(benchmark::kMillisecond);
 
-/// What the data plane does with a snapshot on its control thread: copied, validated, made ready for look-ups,
-/// switched to, the one before it released. No worker has to be waited for.
+/// What the data plane does with a snapshot on its control thread: copied, validated, made ready for
+/// look-ups, switched to, the one before it released. No worker has to be waited for.
 void publish(benchmark::State& state) {
   const std::vector<std::byte> bytes = build_snapshot(services(static_cast<uint32_t>(state.range(0))));
   Publication publication(1, [](size_t size) {

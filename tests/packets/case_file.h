@@ -35,7 +35,7 @@ struct Case {
   enum class Choice { kFree, kSame, kSpread };
 
   std::string name;
-  std::string row;  // of packets.md
+  std::string row;  // of the oracle's table
   Choice choice;    // over all steps: the same possibility for each flow, or each of them at least once
   bool ordered;     // a step depends on those before it
   std::string configuration;  // under which it runs

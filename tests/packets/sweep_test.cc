@@ -1,4 +1,5 @@
-// What the process does for the XDP engine's connection tables: every bucket has its turn, whatever their number.
+// What the process does for the XDP engine's connection tables: every bucket has its turn, whatever their
+// number.
 
 #include <gtest/gtest.h>
 

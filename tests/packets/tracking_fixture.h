@@ -24,7 +24,7 @@ inline constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kAck = 0x10;
 inline constexpr uint16_t kFirstPort = 20'000;
 inline constexpr size_t kFlows = 64;
 inline constexpr uint32_t kTcpIdle_s = 900, kUdpIdle_s = 60,
-                          kClosing_s = 60;  // of the configuration; of packets.md
+                          kClosing_s = 60;  // of the configuration; of the packet rules
 
 using Choices = std::vector<Address>;
 

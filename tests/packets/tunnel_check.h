@@ -1,5 +1,6 @@
 // Is a frame that was sent a sound tunnel around the packet that came in? For frames that no case foresaw: it
-// knows packets.md's table of outer headers and reads bytes by itself, with no help from the code under test.
+// knows by itself what the outer headers must be, and reads bytes by itself, with no help from the code under
+// test.
 #pragma once
 
 #include <string>

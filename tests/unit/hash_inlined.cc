@@ -12,4 +12,6 @@ uint64_t linimo_hash4(const void* key, uint64_t seed) {
 uint64_t linimo_hash6(const void* key, uint64_t seed) {
   return linimo::flow_hash(*static_cast<const linimo_key6*>(key), seed);
 }
-uint32_t linimo_slot_of(uint64_t hash, uint32_t table_size) { return linimo::slot_of(hash, table_size); }
+uint32_t linimo_slot_of(uint64_t hash, uint32_t table_size) {
+  return linimo::slot_of(hash, table_size);
+}

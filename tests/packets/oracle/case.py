@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
+from scapy.layers.l2 import Dot1AD, Ether
 from scapy.packet import Packet, Raw
 
 from .tunnel import Datagram, Flow, tunnelled
@@ -108,7 +108,7 @@ def dropped(frame: bytes, reason: str) -> Step:
 @dataclass
 class Case:
     name: str
-    row: str  # of packets.md
+    row: str  # as the table of cases calls it
     steps: list[Step | Settling]
     choice: str = ""
     ordered: bool = False  # a step depends on those before it

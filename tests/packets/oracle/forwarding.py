@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scapy.layers.inet import IP, IPOption, IPOption_NOP, IPOption_RR, IPOption_Timestamp
+from scapy.layers.inet import IPOption, IPOption_NOP, IPOption_RR, IPOption_Timestamp
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN, RouterAlert
 from scapy.layers.l2 import Dot1AD, Dot1Q
-from scapy.packet import Packet, Raw
+from scapy.packet import Packet
 
 from .case import Cases, forwarded, ip, link, request, tcp, udp
 from .tunnel import Flow

@@ -1,4 +1,4 @@
-"""The frame that should leave: packets.md's table of outer headers, built by scapy."""
+"""The frame that should leave: its outer headers by the RFCs' rules, built by scapy."""
 
 from __future__ import annotations
 

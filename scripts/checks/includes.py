@@ -1,0 +1,64 @@
+"""Who may know whom. The READMEs say it in prose; this is the same as a table."""
+
+from __future__ import annotations
+
+import re
+
+from .tree import files, read
+
+# A folder (the longest that fits a file counts) and what its sources may include of this project.
+MAY_INCLUDE = {
+    "maglev": ["maglev"],
+    "bpf": ["bpf", "maglev/abi.h", "maglev/next_hop.h", "maglev/unsettled.h"],
+    "bpf/decap.cc": ["bpf", "maglev"],  # a loader, not a program of the kernel's
+    "dataplane/packet": ["dataplane/packet", "maglev"],  # headers in, headers out: no ports, no tables
+    "dataplane/flow": ["dataplane/flow", "maglev"],
+    "dataplane/forward": ["dataplane/forward", "dataplane/flow", "dataplane/packet", "maglev"],
+    "dataplane/netlink": ["dataplane/netlink", "maglev"],
+    "dataplane": ["dataplane", "bpf", "maglev"],
+    "controlplane/config": ["controlplane/config", "maglev"],  # what the CLI has of it, too
+    "controlplane/cli": ["controlplane/cli", "controlplane/config", "maglev"],
+    "controlplane/health": ["controlplane/health", "controlplane/config", "controlplane/unix", "maglev"],
+    "controlplane/unix": ["controlplane/unix", "maglev"],
+    "controlplane": ["controlplane", "maglev"],
+    "bench": ["bench", "dataplane", "controlplane", "bpf", "maglev"],
+    "tests": ["tests", "bench/fleet", "dataplane", "controlplane", "bpf", "maglev"],
+}
+
+# And which libraries are not for a folder, by how their headers begin.
+MAY_NOT_INCLUDE = {
+    "maglev": ["rte_", "boost/", "sys/socket", "bpf/", "curl/", "spdlog/"],
+    "bpf": ["rte_", "boost/"],
+    "controlplane": ["rte_", "bpf/", "xdp/"],
+    "dataplane/packet": ["spdlog/", "sys/socket"],
+    "dataplane": ["boost/", "curl/"],
+}
+
+_INCLUDE = re.compile(r'^\s*#\s*include(?:_next)?\s*([<"])([^>"]+)[>"]')
+
+
+def check() -> list[str]:
+    found = []
+    for name in files(".h", ".cc", ".c"):
+        allowed, refused = _rule(MAY_INCLUDE, name), _folders(MAY_NOT_INCLUDE, name)
+        for number, line in enumerate(read(name).splitlines(), 1):
+            if match := _INCLUDE.match(line):
+                ours, what = match[1] == '"', match[2]
+                if ours and "/" in what and not any(_within(what, one) for one in allowed):
+                    found.append(f"{name}:{number}: may not include {what} (scripts/checks/includes.py says what it may)")
+                if not ours and any(what.startswith(one) for one in refused):
+                    found.append(f"{name}:{number}: may not include <{what}> (scripts/checks/includes.py)")
+    return found
+
+
+def _within(what: str, folder_or_file: str) -> bool:
+    return what == folder_or_file or what.startswith(folder_or_file + "/")
+
+
+def _rule(table: dict[str, list[str]], name: str) -> list[str]:
+    fitting = [folder for folder in table if _within(name, folder)]
+    return table[max(fitting, key=len)] if fitting else []
+
+
+def _folders(table: dict[str, list[str]], name: str) -> list[str]:
+    return [one for folder, refused in table.items() if _within(name, folder) for one in refused]
