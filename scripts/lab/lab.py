@@ -70,7 +70,7 @@ class Lab:
     def start_node(self, number: int = 1) -> None:
         node = self.nodes[number - 1]
         if node.config.takes_netdev:
-            hugepages.reserve(self._hugepages_record(), self._say)
+            hugepages.reserve(self._hugepages_record(), self._say, user=f"{self.name} {number}")
         else:  # see there: a veth takes what XDP on its other end sends back only if it has a program itself
             self.topology.router.run(["ip", "link", "set", "dev", f"lb{number}", "xdpdrv", "obj", str(self.pass_program),
                                       "sec", "xdp"])
@@ -125,8 +125,9 @@ class Lab:
         self.topology.remove()
         self.backends.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
-        if existed and not any(path.is_dir() for path in STATE.iterdir()):
-            hugepages.put_back(self._hugepages_record(), self._say)
+        if existed:
+            hugepages.put_back(self._hugepages_record(), self._say,
+                               unless=lambda: any(path.is_dir() for path in STATE.iterdir()))
 
     def end_other_run(self) -> None:
         """If a run of this name lives, ask it to end and wait until it has cleaned up."""

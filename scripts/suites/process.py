@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Sequence
 
 
-class OverBudget(Exception):
+class TookTooLong(Exception):
     pass
 
 
@@ -25,11 +25,16 @@ def run_logged(argv: Sequence[str], log: Path, deadline: float, stdout: Path | N
         try:
             return process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise OverBudget(f"{argv[0]} did not end in time") from None
+            raise TookTooLong(f"{argv[0]} did not end in time") from None
         finally:  # also when we are interrupted ourselves
-            for sig, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
-                if process.poll() is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(process.pid, sig)
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(patience)
+            end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes], patience: float = 40) -> None:
+    """Ask the process and its children to end, then make them. `patience`: what they may need to clean up."""
+    for sig, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5)):
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, sig)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)

@@ -1,19 +1,40 @@
-"""Builds what the wanted suites need, runs them one after another, and counts."""
+"""Runs the wanted suites one after another, while what later ones need is built, and says how it went."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from .process import OverBudget
-from .suites import ROOT, SUITES, Counts, Suite
+from .builder import Builder
+from .counts import Counts
+from .process import TookTooLong
+from .runs import ROOT, Order
+from .suites import SUITES, Suite
 
 LOGS = ROOT / "build/test-logs"
 SHOWN_LINES = 150  # of a failing suite's log; the whole of it stays in LOGS
+PATIENCE = 2  # a suite is over its budget long before it is ended: all of its tests' verdicts are worth more
+
+
+@dataclass
+class Outcome:
+    suite: Suite
+    counts: Counts = field(default_factory=Counts)
+    seconds: float = 0.0
+    build_cpu_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (f"{self.suite.name:<11}{self.seconds:>8.0f}{self.suite.budget_s:>8}{self.build_cpu_seconds:>11.0f}"
+                f"{self.counts.passed:>8}{self.counts.failed:>8}{self.counts.skipped:>9}")
+
+
+HEADINGS = f"{'suite':<11}{'seconds':>8}{'budget':>8}{'build CPU':>11}{'passed':>8}{'failed':>8}{'skipped':>9}"
 
 
 def say(text: str) -> None:
@@ -25,10 +46,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/test", description="Installs, builds and tests. Exits 0 only if every "
                                      "test of every suite passed.")
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(names)}; default: all")
+    parser.add_argument("-k", metavar="NAME", dest="word", default="", help="only tests whose name contains it")
     parser.add_argument("--list", action="store_true", help="say what the suites are")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.suites if name not in names]:
         parser.error(f"no suite {', '.join(unknown)}; there are {', '.join(names)}")
+    if options.word and len(options.suites) != 1:
+        parser.error("-k chooses tests of one suite: name it")
     return options
 
 
@@ -36,57 +60,66 @@ def main() -> int:
     options = parse(sys.argv[1:])
     if options.list:
         for suite in SUITES:
-            say(f"{suite.name:<10}{suite.what} (at most {suite.budget_s} s)")
+            say(f"{suite.name:<11}{suite.what} (at most {suite.budget_s} s)"
+                + ("" if suite.by_default else "; only if named"))
         return 0
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    subprocess.run([ROOT / "scripts/install-packages", "build", "run", "test"], check=True)
+    wanted = [suite for suite in SUITES if (suite.name in options.suites if options.suites else suite.by_default)]
+    subprocess.run([ROOT / "scripts/install-packages", "build", "run", "test", "check"], check=True)
+    begun = time.monotonic()
+    LOGS.mkdir(parents=True, exist_ok=True)
+    outcomes = [run_suite(suite, options.word) for suite in wanted if suite.build is None]
+    needed = list(dict.fromkeys(suite.build for suite in wanted if suite.build is not None))
+    with Builder(needed, LOGS) as builder:
+        outcomes += [run_built(suite, options.word, builder) for suite in wanted if suite.build is not None]
+    return conclude(outcomes, time.monotonic() - begun)
+
+
+def conclude(outcomes: list[Outcome], seconds: float) -> int:
     total = Counts()
-    lines = []
-    built: dict[str, bool] = {}
-    for suite in SUITES:
-        if options.suites and suite.name not in options.suites:
-            continue
-        counts, verdict = run_suite(suite, built)
-        total += counts
-        lines.append(f"{suite.name:<10}{verdict}")
-    say("\n" + "\n".join(lines))
+    say(f"\n{HEADINGS}")
+    for outcome in outcomes:
+        total += outcome.counts
+        say(str(outcome))
+    say(f"{'all':<11}{seconds:>8.0f}")
+    for outcome in outcomes:
+        for name in outcome.counts.failures:
+            say(f"FAILED {outcome.suite.name}: {name}")
     say(str(total))
     return 0 if total.passed and not total.failed else 1
 
 
-def run_suite(suite: Suite, built: dict[str, bool]) -> tuple[Counts, str]:
+def run_built(suite: Suite, word: str, builder: Builder) -> Outcome:
+    assert suite.build is not None
+    build = builder.wait(suite.build)
+    if not build.ok:
+        say(f"== {suite.name}: it does not build")
+        show_log(build.log)
+        return Outcome(suite, Counts(failed=1, failures=["it does not build"]))
+    with builder.stopped() if suite.alone else contextlib.nullcontext():
+        outcome = run_suite(suite, word)
+    outcome.build_cpu_seconds, build.cpu_seconds = build.cpu_seconds, 0  # the first that needs it pays
+    return outcome
+
+
+def run_suite(suite: Suite, word: str) -> Outcome:
     say(f"== {suite.name}: {suite.what}")
-    LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{suite.name}.log"
     log.write_text("")
     begun = time.monotonic()
-    if not build(suite.build, built):
-        return Counts(failed=1), "FAILED: it does not build"
-    build_seconds, begun = time.monotonic() - begun, time.monotonic()
-    why = ""
     try:
-        counts = suite.run(log, begun + suite.budget_s)
+        counts = suite.run(Order(log, begun + PATIENCE * suite.budget_s, word))
         if counts.passed + counts.failed == 0:
-            why = "no test was run"
-    except OverBudget:
-        counts, why = Counts(), f"over its budget of {suite.budget_s} s"
-    if why:
-        counts.failed += 1
+            counts.judge("no test was run", False)
+    except TookTooLong:
+        counts = Counts()
+    seconds = time.monotonic() - begun
+    if seconds > suite.budget_s:
+        counts.judge(f"over its budget of {suite.budget_s} s", False)
     if counts.failed:
         show_log(log)
-    verdict = (f"{counts}{': ' + why if why else ''} ({time.monotonic() - begun:.0f} s"
-               + (f", build {build_seconds:.0f} s)" if build_seconds >= 1 else ")"))
-    say(f"== {suite.name}: {verdict}")
-    return counts, verdict
-
-
-def build(arguments: list[str] | None, built: dict[str, bool]) -> bool:
-    if arguments is None:
-        return True
-    key = " ".join(arguments)
-    if key not in built:
-        built[key] = subprocess.run([ROOT / "scripts/build", *arguments], check=False).returncode == 0
-    return built[key]
+    say(f"== {suite.name}: {counts} ({seconds:.0f} s)")
+    return Outcome(suite, counts, seconds)
 
 
 def show_log(log: Path) -> None:

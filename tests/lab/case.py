@@ -18,6 +18,7 @@ class LabCase(unittest.TestCase):
 
     workers: ClassVar[int] = 1
     daemons: ClassVar[bool] = True  # False: boxes and backends alone
+    alone: ClassVar[bool] = False  # True: no other class runs meanwhile, for it judges times or changes the machine
     lab: ClassVar[Lab]
     open_labs: ClassVar[ExitStack] = ExitStack()  # what the runner closes when it is interrupted
 

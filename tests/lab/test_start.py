@@ -14,6 +14,7 @@ RESERVED = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 
 class DataPlaneStarts(LabCase):
     daemons = False
+    alone = True  # hugepages belong to the machine
 
     def test_without_hugepages(self) -> None:
         """It says that there are none, and forwards all the same."""
