@@ -71,10 +71,14 @@ class Lab:
         node = self.nodes[number - 1]
         if node.config.takes_netdev:
             hugepages.reserve(self._hugepages_record(), self._say, user=f"{self.name} {number}")
-        else:  # see there: a veth takes what XDP on its other end sends back only if it has a program itself
-            self.topology.router.run(["ip", "link", "set", "dev", f"lb{number}", "xdpdrv", "obj", str(self.pass_program),
-                                      "sec", "xdp"])
+        else:
+            self.let_pass(number)
         node.start()
+
+    def let_pass(self, number: int) -> None:
+        """See there: a veth takes what XDP on its other end sends back only if it has a program itself."""
+        self.topology.router.run(["ip", "link", "set", "dev", f"lb{number}", "xdpdrv", "obj", str(self.pass_program),
+                                  "sec", "xdp"])
 
     def add_node(self) -> Node:
         """Another box for a node, configured as the first; start_node(2) starts its daemons."""

@@ -107,14 +107,19 @@ class Topology:
                     {4: f"10.0.{number}.1", 6: f"2001:db8:{number}::1"})
         finish(ip_batch([f"netns add {wire.box.name}"]))
         wire.box.sysctl(_SYSCTLS)
+        self.connect(wire)
+        self.wires.append(wire)
+        return wire
+
+    def connect(self, wire: Wire) -> None:
+        """The cable to a node, with the addresses of both ends and the node's default route."""
+        link = wire.link
         queues = f"numrxqueues {self.node_queues} numtxqueues {self.node_queues}"
         finish(ip_batch([f"link add {link} netns {self.router.name} {queues} type veth peer name eth0 "
                          f"netns {wire.box.name} {queues}"]))
         finish(ip_batch([f"link set {link} mtu {FABRIC_MTU} up", *_addresses(wire.router, link)], self.router.name))
         finish(ip_batch(_host(wire.node, wire.router, FABRIC_MTU), wire.box.name))
         _no_offloads(self.router, link)
-        self.wires.append(wire)
-        return wire
 
     def unroute_vips(self) -> None:
         """The router forgets where the VIPs are, for BGP to tell it; flows spread over nodes by their ports."""
@@ -159,7 +164,7 @@ def _addresses(addresses: dict[int, str], link: str) -> list[str]:
 def _host(addresses: dict[int, str], gateways: dict[int, str], mtu: int) -> list[str]:
     """A box with one NIC, eth0, and a default route."""
     return ["link set lo up", f"link set eth0 mtu {mtu} up", *_addresses(addresses, "eth0"),
-            *(f"route add default via {gateway}" for gateway in gateways.values())]
+            *(f"route replace default via {gateway}" for gateway in gateways.values())]
 
 
 def _no_offloads(box: Namespace, link: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from .builder import Builder
 from .counts import Counts
 from .process import TookTooLong
 from .runs import ROOT, Order
-from .suites import SUITES, Suite
+from .suites import CAMPAIGN_MINUTES, CAMPAIGN_MORE_S, SUITES, Suite
 
 LOGS = ROOT / "build/test-logs"
 SHOWN_LINES = 150  # of a failing suite's log; the whole of it stays in LOGS
@@ -47,6 +48,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                                      "test of every suite passed.")
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(names)}; default: all")
     parser.add_argument("-k", metavar="NAME", dest="word", default="", help="only tests whose name contains it")
+    parser.add_argument("--seed", type=int, default=1, help="of the campaign: the same events again (default: 1)")
+    parser.add_argument("--minutes", type=float, default=CAMPAIGN_MINUTES,
+                        help=f"how long the campaign lasts (default: {CAMPAIGN_MINUTES})")
     parser.add_argument("--list", action="store_true", help="say what the suites are")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.suites if name not in names]:
@@ -65,13 +69,15 @@ def main() -> int:
         return 0
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     wanted = [suite for suite in SUITES if (suite.name in options.suites if options.suites else suite.by_default)]
+    wanted = [dataclasses.replace(suite, budget_s=round(options.minutes * 60) + CAMPAIGN_MORE_S)
+              if suite.name == "campaign" else suite for suite in wanted]
     subprocess.run([ROOT / "scripts/install-packages", "build", "run", "test", "check"], check=True)
     begun = time.monotonic()
     LOGS.mkdir(parents=True, exist_ok=True)
-    outcomes = [run_suite(suite, options.word) for suite in wanted if suite.build is None]
+    outcomes = [run_suite(suite, options) for suite in wanted if suite.build is None]
     needed = list(dict.fromkeys(suite.build for suite in wanted if suite.build is not None))
     with Builder(needed, LOGS) as builder:
-        outcomes += [run_built(suite, options.word, builder) for suite in wanted if suite.build is not None]
+        outcomes += [run_built(suite, options, builder) for suite in wanted if suite.build is not None]
     return conclude(outcomes, time.monotonic() - begun)
 
 
@@ -89,7 +95,7 @@ def conclude(outcomes: list[Outcome], seconds: float) -> int:
     return 0 if total.passed and not total.failed else 1
 
 
-def run_built(suite: Suite, word: str, builder: Builder) -> Outcome:
+def run_built(suite: Suite, options: argparse.Namespace, builder: Builder) -> Outcome:
     assert suite.build is not None
     build = builder.wait(suite.build)
     if not build.ok:
@@ -97,18 +103,21 @@ def run_built(suite: Suite, word: str, builder: Builder) -> Outcome:
         show_log(build.log)
         return Outcome(suite, Counts(failed=1, failures=["it does not build"]))
     with builder.stopped() if suite.alone else contextlib.nullcontext():
-        outcome = run_suite(suite, word)
+        outcome = run_suite(suite, options)
     outcome.build_cpu_seconds, build.cpu_seconds = build.cpu_seconds, 0  # the first that needs it pays
     return outcome
 
 
-def run_suite(suite: Suite, word: str) -> Outcome:
+def run_suite(suite: Suite, options: argparse.Namespace) -> Outcome:
     say(f"== {suite.name}: {suite.what}")
     log = LOGS / f"{suite.name}.log"
     log.write_text("")
     begun = time.monotonic()
     try:
-        counts = suite.run(Order(log, begun + PATIENCE * suite.budget_s, word))
+        order = Order(log, begun + PATIENCE * suite.budget_s, options.word)
+        if suite.name == "campaign":
+            order = dataclasses.replace(order, seed=options.seed, minutes=options.minutes)
+        counts = suite.run(order)
         if counts.passed + counts.failed == 0:
             counts.judge("no test was run", False)
     except TookTooLong:

@@ -20,6 +20,7 @@ from .process import run_logged
 
 ROOT = Path(__file__).resolve().parents[2]
 _JUNIT = "meson-logs/testlog.junit.xml"
+PYTHON = "/usr/bin/python3"  # Debian's own, whatever is first in PATH
 LAB_NAME = "linimo-test"
 
 
@@ -28,6 +29,8 @@ class Order:
     log: Path
     deadline: float  # time.monotonic(): a runner that goes on is ended
     word: str = ""  # run only tests whose name contains it
+    seed: int = 1  # of the fault campaign
+    minutes: float = 1.5
 
 
 Run = Callable[[Order], Counts]
@@ -111,6 +114,17 @@ def scenarios(order: Order) -> Counts:
         times = {engine: of["milliseconds"] for engine, of in reports[name]["engines"].items()} if name in reports else {}
         print(f"    {name}: {'ok' if held else 'FAILED'}, ms {times}", file=sys.stderr)
     return counts
+
+
+def campaign(order: Order) -> Counts:
+    """Random faults (scripts/lab/campaign): what held is a test that passed, what was violated one that failed."""
+    with tempfile.NamedTemporaryFile("r", suffix=".json") as report:
+        code = run_logged([PYTHON, "-B", "-m", "lab.campaign", "--name", LAB_NAME, "--seed", str(order.seed), "--minutes",
+                           str(order.minutes), "--report", report.name, *([order.word] if order.word else [])], order.log,
+                          order.deadline)
+        text = report.read()
+    counts = Counts(**json.loads(text)) if text else Counts()
+    return counts.unexplained(code, f"the campaign ended with {code}")
 
 
 FRESH_S = 300  # from a clone to the first request that was answered; the packages are there

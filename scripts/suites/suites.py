@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .runs import Run, demo, fresh, fuzz, meson, packets, runner, scenarios
+from .runs import Run, campaign, demo, fresh, fuzz, meson, packets, runner, scenarios
 
 PROGRAMS: tuple[str, ...] = ()
 TESTS = ("--tests",)
 SANITIZE = ("--sanitize",)
 THREADS = ("--threads",)
+
+
+CAMPAIGN_MINUTES = 20
+CAMPAIGN_MORE_S = 180  # for the lab and the end
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ SUITES = [
     Suite("demo", "scripts/demo --check, every engine, encapsulation and family", PROGRAMS, 300, demo),
     Suite("scenarios", "nodes, daemons and backends die under traffic, behind BGP and BFD", PROGRAMS, 480, scenarios,
           alone=True),
+    Suite("faults", "a minute and a half of the campaign", PROGRAMS, 180, campaign, alone=True),
     Suite("unit", "each part by itself", TESTS, 120, meson("build", "unit")),
     Suite("packets", "every kind of packet through the real pipeline", TESTS, 120, packets),
     Suite("vm", "programs of this build on Debian 12's own kernel, in a virtual machine", TESTS, 300,
@@ -40,4 +45,6 @@ SUITES = [
     Suite("threads", "the seam between control thread and workers under ThreadSanitizer", THREADS, 120,
           meson("build/threads", "seam")),
     Suite("fuzz", "frames, snapshots, the socket and the configuration, mutated; a short run", SANITIZE, 300, fuzz),
+    Suite("campaign", "random faults under load, for as many --minutes as one likes, the same again by --seed", PROGRAMS,
+          CAMPAIGN_MINUTES * 60 + CAMPAIGN_MORE_S, campaign, alone=True, by_default=False),
 ]
