@@ -79,6 +79,28 @@ def _count_junit(folder: str) -> Counts:
     return counts
 
 
+# What decides: pure functions, of which every line can be reached by a test.
+_DECIDING = ["maglev/", "dataplane/packet/", "dataplane/flow/", "dataplane/forward/", "controlplane/config/",
+             "controlplane/tables/", "controlplane/announce/decision", "controlplane/health/backend_health",
+             "controlplane/health/flap_damper", "controlplane/health/phi_detector"]
+
+
+def coverage(order: Order) -> Counts:
+    """Unit and packet tests, and a table of the lines and branches that they ran."""
+    folder = "build/coverage"
+    for old in (ROOT / folder).rglob("*.gcda"):
+        old.unlink()
+    counts = meson(folder, "unit", "packets")(order)
+    table = ROOT / folder / "table.txt"
+    wanted = [argument for one in _DECIDING for argument in ("--filter", f"{re.escape(str(ROOT))}/{one}")]
+    for more in ([], ["--branches"]):
+        code = run_logged(["gcovr", "--root", str(ROOT), str(ROOT / folder), *wanted, "--exclude-unreachable-branches",
+                           "--exclude-throw-branches", "-j", "2", "--txt", str(table), *more], order.log, order.deadline)
+        print(table.read_text() if table.exists() else "", file=sys.stderr)
+        counts.unexplained(code, f"gcovr ended with {code}")
+    return counts
+
+
 def runner(path: str) -> Run:
     """A runner of our own, which writes the counts as JSON and takes words to choose tests by."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .runs import Run, campaign, demo, fresh, fuzz, meson, packets, runner, scenarios
+from .runs import Run, campaign, coverage, demo, fresh, fuzz, meson, packets, runner, scenarios
 
 PROGRAMS: tuple[str, ...] = ()
 TESTS = ("--tests",)
 SANITIZE = ("--sanitize",)
 THREADS = ("--threads",)
+COVERAGE = ("--coverage",)
 
 
 CAMPAIGN_MINUTES = 20
@@ -45,6 +46,8 @@ SUITES = [
     Suite("threads", "the seam between control thread and workers under ThreadSanitizer", THREADS, 120,
           meson("build/threads", "seam")),
     Suite("fuzz", "frames, snapshots, the socket and the configuration, mutated; a short run", SANITIZE, 300, fuzz),
+    Suite("coverage", "which lines of what decides the unit and packet tests run: a table", COVERAGE, 300, coverage,
+          by_default=False),
     Suite("campaign", "random faults under load, for as many --minutes as one likes, the same again by --seed", PROGRAMS,
           CAMPAIGN_MINUTES * 60 + CAMPAIGN_MORE_S, campaign, alone=True, by_default=False),
 ]
