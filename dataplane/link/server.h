@@ -55,8 +55,8 @@ class LinkServer {
     UniqueFd fd;
     pid_t pid;
     Clock::time_point since;
-    bool controller = false;  // has said hello
-    bool beats = false;       // and that it sends heartbeats
+    bool controller = false;    // has said hello
+    bool beats = false;         // and that it sends heartbeats
     Clock::time_point heard{};  // the last of them
   };
   using PeerAt = std::list<Peer>::iterator;
