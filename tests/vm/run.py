@@ -3,7 +3,8 @@
 
     sudo tests/vm/run.py [PROGRAM...] [--build FOLDER] [--report FILE] [--seconds N]
 
-The report is one JSON object: {"passed": N, "failed": N, "skipped": N, "failures": [NAME...]}. The guest's console goes to standard error."""
+The report is one JSON object: {"passed": N, "failed": N, "skipped": N, "failures": [NAME...]}.
+The guest's console goes to standard error."""
 
 from __future__ import annotations
 
