@@ -20,7 +20,7 @@ from ..routed import Routed
 from ..topology import VIP
 from ..traffic import traffic
 from ..wait import wait_until
-from .events import KINDS, Stage
+from .events import KINDS, Stage, set_queues
 from .timeline import Violation
 from .watch import LIMIT_S, Probes, Watch
 
@@ -77,6 +77,7 @@ def main() -> int:
     with Lab(options.name) as lab:
         campaign = Campaign(lab)
         try:
+            campaign.start()
             campaign.run(plan(options.seed, options.minutes * 60, kinds), options.one_by_one)
         except WHAT_FAILS as error:
             campaign.failures.append(f"the campaign itself: {type(error).__name__}: {error}")
@@ -97,6 +98,10 @@ class Campaign:
         self.lab = lab
         self.failures: list[str] = []
         self.passed = 0
+        self.routed = Routed(lab, 'drain_wait = "1s"')
+
+    def start(self) -> None:
+        lab = self.lab
         lab.topology.node_queues = 2
         lab.build(BACKENDS)
         lab.node.config.tracking = "adaptive"
@@ -104,11 +109,10 @@ class Campaign:
             lab.add_node().config.engine = engine
         lab.node.config.engine = ENGINES[0]
         for wire in lab.topology.wires:  # the second queue is for those that change it
-            wire.box.run(["ethtool", "-L", "eth0", "rx", "1", "tx", "1"])
+            set_queues(lab, wire, 1)
         # As hosts that keep their configuration do: an address outlives its link's being down.
         for box in (lab.topology.router, *(wire.box for wire in lab.topology.wires)):
             box.sysctl({"net.ipv6.conf.all.keep_addr_on_down": 1})
-        self.routed = Routed(lab, 'drain_wait = "1s"')
         self.routed.start()
         self.probes = Probes(lab)
 
@@ -184,7 +188,7 @@ class Campaign:
         node.stop()
         self.lab.topology.router.run(["ip", "link", "del", wire.link], check=False)
         self.lab.topology.connect(wire)
-        wire.box.run(["ethtool", "-L", "eth0", "rx", "1", "tx", "1"])
+        set_queues(self.lab, wire, 1)
         self.lab.start_node(number)
         self.probes.route(wire)
         self.routed.wait_announced(timeout=30)

@@ -127,8 +127,16 @@ def interface_recreated(on: Stage) -> Undo:
 
 
 def queues_changed(on: Stage) -> Undo:
-    on.box.run(["ethtool", "-L", "eth0", "rx", "2", "tx", "2"], check=False)
-    return lambda: on.box.run(["ethtool", "-L", "eth0", "rx", "1", "tx", "1"], check=False) and None
+    set_queues(on.lab, on.wire, 2)
+    return lambda: set_queues(on.lab, on.wire, 1)
+
+
+def set_queues(lab: Lab, wire: Wire, count: int) -> None:
+    """Of a node's NIC and of the router's end: a veth with XDP wants no more to send on than the other has to receive."""
+    router, few, many = lab.topology.router, str(min(count, 1)), str(count)
+    for box, link, receive, send in ((router, wire.link, "2", few), (wire.box, "eth0", many, many),
+                                     (router, wire.link, many, many)):
+        box.run(["ethtool", "-L", link, "rx", receive, "tx", send], check=False)
 
 
 def xdp_off(on: Stage) -> None:
