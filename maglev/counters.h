@@ -46,7 +46,7 @@ struct alignas(4096) WorkerCounters {
   uint64_t flows_unstored;  // flows that found no place
   uint64_t census_rounds;   // how often the sweep has come round, and flows of backends were counted
   uint64_t rounds;          // of a dpdk thread: it stands still when this does not grow
-  uint64_t reserved;  // counts of traffic start on a cache line
+  uint64_t reserved;        // counts of traffic start on a cache line
   TrafficCount services[LINIMO_MAX_SERVICES];
   TrafficCount backends[LINIMO_MAX_BACKEND_IDS];
 };

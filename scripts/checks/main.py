@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -59,13 +60,15 @@ def timed(check: Callable[[], list[str]]) -> tuple[list[str], float]:
 
 
 def install_hook() -> int:
-    hook = ROOT / ".git/hooks/pre-commit"
-    if not hook.parent.is_dir():
-        print(f"scripts/check: {hook.parent} is not there: is this a clone of its own?", file=sys.stderr)
+    told = subprocess.run(["git", "rev-parse", "--git-path", "hooks/pre-commit"], cwd=ROOT, capture_output=True, text=True)
+    hook = ROOT / told.stdout.strip()
+    if told.returncode != 0:
+        print(f"scripts/check: no hook without git: {told.stderr.strip()}", file=sys.stderr)
         return 1
     if hook.exists() and hook.read_text() != HOOK:
         print(f"scripts/check: {hook} is there already; let it call scripts/check", file=sys.stderr)
         return 1
+    hook.parent.mkdir(exist_ok=True)
     hook.write_text(HOOK)
     hook.chmod(0o755)
     print(f"{hook}: runs scripts/check before each commit")
