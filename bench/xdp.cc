@@ -49,6 +49,7 @@ constexpr uint64_t kFlows = 1 << 20;  // that a connection table is made for
 constexpr uint32_t kBackends = 100;   // of each pool
 constexpr uint32_t kTableSize = 65537;
 constexpr uint32_t kServices = 100;
+constexpr Mac kPortMac = {2, 0, 0, 0, 0, 1}, kNextHopMac = {2, 0, 0, 0, 0, 2};
 constexpr std::chrono::seconds kOldEnough{5};  // for an entry to make room for another
 
 struct Options {
@@ -150,8 +151,8 @@ SnapshotSpec make_snapshot() {
 std::vector<uint8_t> make_frame(const Case& wanted) {
   std::vector<uint8_t> frame(wanted.family == AF_INET ? 60 : 74);
   auto* eth = reinterpret_cast<ethhdr*>(frame.data());
-  eth->h_dest[0] = eth->h_source[0] = 2;
-  eth->h_source[5] = 1;
+  std::copy(kPortMac.begin(), kPortMac.end(), eth->h_dest);
+  std::copy(kNextHopMac.begin(), kNextHopMac.end(), eth->h_source);
   tcphdr* tcp = nullptr;
   if (wanted.family == AF_INET) {
     eth->h_proto = htons(ETH_P_IP);
@@ -201,6 +202,7 @@ class Measured {
         throw std::runtime_error("a map cannot be shared");
       }
     }
+    std::copy(kPortMac.begin(), kPortMac.end(), reinterpret_cast<uint8_t*>(&program_->bss->port_mac));
     auto& constants = *program_->rodata;
     constants.first_row = row;
     const uint64_t buckets = xdp::Shape{.rows = 1, .flows_per_row = kFlows}.buckets();
@@ -275,8 +277,7 @@ std::string kernel_and_cpu() {
 std::unique_ptr<xdp::Program> make_data_plane(uint32_t rows) {
   auto program = xdp::Program::load({.rows = rows, .flows_per_row = kFlows}, {});
   if (!program) throw std::runtime_error(program.error());
-  if (const auto set = (*program)->set_port(0, 1, Mac{2, 0, 0, 0, 0, 1}); !set)
-    throw std::runtime_error(set.error());
+  if (const auto set = (*program)->set_port(0, 1, kPortMac); !set) throw std::runtime_error(set.error());
   const Address own[] = {address("10.0.0.11")};
   const SnapshotSpec spec = make_snapshot();
   if (const auto published = (*program)->publish(build_snapshot(spec), own); !published) {
@@ -284,7 +285,7 @@ std::unique_ptr<xdp::Program> make_data_plane(uint32_t rows) {
   }
   NextHop hop;
   hop.state = NextHop::kResolved;
-  hop.mac = {2, 0, 0, 0, 0, 2};
+  hop.mac = kNextHopMac;
   for (uint32_t id = 0; id < kServices * kBackends; ++id) (*program)->next_hops().store(id, hop);
   return std::move(*program);
 }

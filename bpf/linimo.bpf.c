@@ -360,6 +360,7 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   // Is it for a VIP? Only then may it be judged.
   void* header = live_generation(&flow.generation) ? locate(data, data_end, p) : 0;
   if (!header || !may_be_vip(flow.generation.head, &p->destination, !p->v6)) return to_kernel(ctx, &flow);
+  if (!is_addressed_to(data, port_mac)) return to_kernel(ctx, &flow);
   if (p->v6 && is_v4_words(&p->destination))  // ::ffff:a.b.c.d on the wire is no VIP's address
     return to_kernel(ctx, &flow);
   if (!live_image(&flow.generation)) return to_kernel(ctx, &flow);

@@ -135,6 +135,12 @@ static __always_inline __be16 link_header(void* data, void* data_end, __u32* len
   return tag->type;
 }
 
+/* Is a frame, at least an Ethernet header long, for this station alone? Not another's, nor a group's: RFC
+ * 1812, 5.3.4. */
+static __always_inline int is_addressed_to(const void* frame, __u64 mac) {
+  return (*(const __u64*)frame ^ mac) << 16 == 0;
+}
+
 /* Finds the IP header, which then is there in its fixed length, and the addresses. Null: no IP, or cut. */
 static __always_inline void* locate(void* data, void* data_end, struct packet* p) {
   const __be16 type = link_header(data, data_end, &p->ip);

@@ -19,6 +19,10 @@ const volatile __u32 first_row = 0;
 const volatile __u32 row_count = 1;
 const volatile __u32 bucket_count = 1; /* of connection tables */
 
+/* The interface's own MAC address, as it lies in memory, in the first six bytes; the other two are zero. The
+ * process writes it anew where the device's changes. */
+volatile __u64 port_mac = 0;
+
 struct image_map {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);

@@ -98,7 +98,7 @@ Subject::Subject(const Point& point, std::span<const Station> stations)
       counters_(point.workers),
       publication_(std::make_unique<Publication>(point.workers, allocate)) {
   shared_.publication = publication_.get();
-  shared_.macs = {Mac{2, 0, 0, 0, 0, 1}};
+  shared_.macs.store(0, {2, 0, 0, 0, 0, 1});
   const size_t bytes = ConnectionTable::bytes_for(flows_made_for_);
   for (uint32_t i = 0; i < point.workers; ++i) {
     TrafficSpec part = point.traffic;

@@ -88,7 +88,7 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) 
       if (!configured) return tl::unexpected(configured.error());
       port = *configured;
     }
-    shared_.macs.push_back(port.mac);
+    shared_.macs.store(static_cast<uint32_t>(i), port.mac);
 
     auto tap = create_tap(fmt::format("linimo{}", i), port.mac, port.mtu, !interface.netdev.empty());
     if (!tap) return tl::unexpected(tap.error());

@@ -22,7 +22,7 @@ struct Shared {
   Publication* publication = nullptr;
   std::atomic<bool> running = true;
   NextHopTable next_hops;
-  std::vector<Mac> macs;         // of the interfaces
+  PortMacs macs;                 // of the interfaces; the control thread may write one anew
   std::vector<FlowState> flows;  // one for each worker, made before the first of them
 };
 

@@ -153,6 +153,7 @@ LINIMO_COLD bool Pipeline::take_later_fragment(const Generation& generation, Pac
   packet.hash = datagram_hash(packet.frame, packet.flow, generation.seed());
   const auto choice = recall_datagram(packet.hash);
   if (!choice) {
+    packet.mbuf->hash.usr = in_port_;  // nobody asks for what a NIC may have written there
     if (!settling_ && held_.hold(packet.hash, packet.mbuf, now_ms_)) return false;
     return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);
   }
@@ -171,9 +172,8 @@ void Pipeline::settle(const Generation* generation, uint64_t now_ms, BurstOutput
     if (leaving == kMaxBurst) return false;
     auto* mbuf = static_cast<rte_mbuf*>(fragment);
     if (generation != nullptr && recall_datagram(datagram)) {
-      // As if it came in now, by whatever port: what it is to whom may have changed, and a fragment without
-      // ports is never answered.
-      run({&mbuf, 1}, 0, generation, now_ms, out);
+      // As if it came in now: what it is to whom may have changed.
+      run({&mbuf, 1}, mbuf->hash.usr, generation, now_ms, out);
     } else if (overdue) {
       drop(mbuf, LINIMO_OUTCOME_fragment_unmatched);
     } else {

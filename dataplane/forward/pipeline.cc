@@ -16,30 +16,36 @@ using packet::Verdict;
 
 namespace {
 
+/// Is it the port's own address that a frame is for? Not another station's, nor a group's: RFC 1812, 5.3.4.
+LINIMO_INLINE bool is_addressed_to(const uint8_t* frame, uint64_t mac) {
+  uint64_t destination;  // and two bytes of the source
+  std::memcpy(&destination, frame, sizeof destination);
+  return (destination ^ mac) << 16 == 0;
+}
+
 AddressWords source_of(const packet::Frame& frame) {
   return frame.is_v6 ? AddressWords::v6(frame.v6().source) : AddressWords::v4(frame.v4().source);
 }
 
 }  // namespace
 
-Pipeline::Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
+Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
                    uint32_t own, WorkerCounters& counters)
-    : next_hops_(next_hops),
+    : port_macs_(port_macs),
+      next_hops_(next_hops),
       all_flows_(flows),
       own_(own),
       connections_(flows[own].connections),
       fragments_(flows[own].fragments),
       counters_(counters),
-      scheduler_(connections_) {
-  for (size_t port = 0; port < port_macs.size(); ++port)
-    std::memcpy(&port_macs_[port], port_macs[port].data(), sizeof(Mac));
-}
+      scheduler_(connections_) {}
 
 // Each stage runs over the whole burst and asks the memory for what the next will read, so that the misses of
 // up to 64 packets overlap instead of following one another.
 void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Generation* live,
                    uint64_t now_ms, BurstOutput& out) {
   in_port_ = in_port;
+  in_mac_ = port_macs_.load(in_port);
   now_ms_ = now_ms;
   for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod(mbuf, void*));
   if (long_headers_) {
@@ -88,7 +94,7 @@ LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation,
 template <bool kV6>
 LINIMO_INLINE bool Pipeline::recognize(const Generation& generation, const uint8_t* bytes, Packet& packet) {
   const uint64_t nic = packet.mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-  if (nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) [[unlikely]]
+  if (nic == RTE_MBUF_F_RX_IP_CKSUM_BAD || !is_addressed_to(bytes, in_mac_)) [[unlikely]]
     return false;
   packet::PlainFlow flow;
   if (!packet::read_plain<kV6>(bytes, rte_pktmbuf_data_len(packet.mbuf), nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD,
@@ -121,7 +127,9 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
                                                BurstOutput& out) {
   rte_mbuf* mbuf = packet.mbuf;
   const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
-  if (!packet::locate(bytes, rte_pktmbuf_data_len(mbuf), packet.frame)) return to_kernel(mbuf, out);
+  if (!packet::locate(bytes, rte_pktmbuf_data_len(mbuf), packet.frame) || !is_addressed_to(bytes, in_mac_)) {
+    return to_kernel(mbuf, out);
+  }
 
   const packet::Frame& frame = packet.frame;
   const bool v6 = frame.is_v6;
@@ -335,7 +343,7 @@ LINIMO_INLINE void Pipeline::send(const Generation& generation, Packet& packet, 
   const uint64_t tags = hop.tags();
   const uint32_t tags_length = hop.tags_length();
   uint8_t* const frame = outer - sizeof(packet::Ethernet) - tags_length;
-  const uint64_t destination = hop.mac(), source = port_macs_[hop.port()];
+  const uint64_t destination = hop.mac(), source = port_macs_.load(hop.port());
   const uint16_t type = target.tunnel.outer_v6 ? packet::kTypeIpv6 : packet::kTypeIpv4;
   std::memcpy(frame, &destination, sizeof destination);  // and two bytes that the next line overwrites
   std::memcpy(frame + 6, &source, sizeof source);        // likewise

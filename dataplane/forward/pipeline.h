@@ -18,6 +18,7 @@
 #include "dataplane/forward/generation.h"
 #include "dataplane/forward/held_fragments.h"
 #include "dataplane/forward/next_hop.h"
+#include "dataplane/forward/port_macs.h"
 #include "dataplane/forward/reply_limit.h"
 #include "dataplane/forward/scheduler.h"
 #include "dataplane/packet/parse.h"
@@ -28,7 +29,6 @@ struct rte_mbuf;
 namespace linimo {
 
 inline constexpr uint32_t kMaxBurst = 64;
-inline constexpr uint32_t kMaxPorts = 8;
 
 struct MbufList {
   std::array<rte_mbuf*, kMaxBurst> mbufs;
@@ -83,8 +83,8 @@ class Pipeline {
  public:
   /// All must outlive the pipeline. `flows`: of all workers, of which number `own` is this one's, as
   /// `counters` is.
-  Pipeline(std::span<const Mac> port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
-           uint32_t own, WorkerCounters& counters);
+  Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<FlowState> flows, uint32_t own,
+           WorkerCounters& counters);
   ~Pipeline();
   Pipeline(const Pipeline&) = delete;
 
@@ -147,14 +147,15 @@ class Pipeline {
   bool may_reply(const Generation& generation, ReplyLimit& limit, rte_mbuf* mbuf);
   void reply(rte_mbuf* mbuf, uint32_t growth, uint32_t length, linimo_outcome outcome, BurstOutput& out);
 
-  std::array<uint64_t, kMaxPorts> port_macs_{};  // as they lie in memory, in the first six bytes
+  const PortMacs& port_macs_;
   const NextHopTable& next_hops_;
   std::span<const FlowState> all_flows_;
   uint32_t own_;
   ConnectionTable& connections_;
   FragmentMemory& fragments_;
   WorkerCounters& counters_;
-  uint32_t in_port_ = 0;  // of the burst that is being run
+  uint32_t in_port_ = 0;  // of the burst that is being run, as the next
+  uint64_t in_mac_ = 0;
   uint64_t now_ms_ = 0;
   Scheduler scheduler_;
   ReplyLimit echo_limit_, too_big_limit_, reject_limit_;

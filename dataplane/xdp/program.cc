@@ -213,6 +213,7 @@ tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t firs
   if (object == nullptr) return failed("the XDP program's object");
   programs_.push_back(object);
   object->rodata->port_number = port;
+  object->bss->port_mac = macs_.at(port);
   object->rodata->first_row = first_row;
   object->rodata->row_count = shape_.rows;
   object->rodata->bucket_count = static_cast<uint32_t>(shape_.buckets());
@@ -234,6 +235,12 @@ tl::expected<void, std::string> Program::set_port(uint32_t port, int ifindex, co
   std::copy(mac.begin(), mac.end(), entry.mac);
   if (bpf_map_update_elem(bpf_map__fd(maps_->maps.ports), &port, &entry, BPF_ANY) != 0)
     return failed(fmt::format("port {} (at most {} interfaces)", port, LINIMO_MAX_PORTS));
+  uint64_t word = 0;
+  std::memcpy(&word, mac.data(), mac.size());
+  macs_[port] = word;
+  for (linimo_bpf* program : programs_) {
+    if (program->rodata->port_number == port) program->bss->port_mac = word;
+  }
   return {};
 }
 

@@ -9,6 +9,7 @@
 // All interfaces share the maps. One thread uses an object of this class, unless a function says otherwise.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -58,7 +59,8 @@ class Program {
   /// Loads the program for one interface; the descriptor stays this object's.
   tl::expected<int, std::string> program_for(uint32_t port, uint32_t first_row);
 
-  /// By which device a port's packets leave, and with which source address.
+  /// By which device a port's packets leave, and its own MAC address: what frames must be addressed to, and
+  /// carry as their source. At any time: a device's may change.
   tl::expected<void, std::string> set_port(uint32_t port, int ifindex, const Mac& mac);
 
   /// Copies the snapshot, validates the copy, makes it the live generation, and returns when no packet uses
@@ -115,8 +117,9 @@ class Program {
   Shape shape_;
   std::filesystem::path pins_;
   bool inherited_ = false;
-  linimo_bpf* maps_ = nullptr;         // an object of which only the maps are used
-  std::vector<linimo_bpf*> programs_;  // one for each interface
+  linimo_bpf* maps_ = nullptr;                     // an object of which only the maps are used
+  std::vector<linimo_bpf*> programs_;              // one for each interface
+  std::array<uint64_t, LINIMO_MAX_PORTS> macs_{};  // of the ports, as in the programs
   Mapping generations_, counters_, flows_, connections_, fragments_;
   std::vector<Mapping> rows_;  // connection tables
   NextHopTable next_hops_;

@@ -29,7 +29,8 @@ std::string fault_of_burst(std::span<const ByteView> frames, const BurstResult& 
     if (left.way == Left::Way::kSent) {
       const bool reply = is_reply(frames[i], left);
       ++(reply ? replies : sent);
-      fault = reply ? fault_of_reply(frames[i], left) : fault_of_tunnel(frames[i], left, configuration);
+      fault = reply ? fault_of_reply(frames[i], left, configuration.port_macs.front())
+                    : fault_of_tunnel(frames[i], left, configuration);
     } else if (left.way == Left::Way::kKernel) {
       ++kernel;
       if (!std::ranges::equal(frames[i], left.bytes)) fault = "changed on its way to the kernel";

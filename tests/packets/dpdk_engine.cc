@@ -90,7 +90,8 @@ void DpdkEngine::apply(const Configuration& configuration) {
   if (generation_ != nullptr) (*compiled)->take_stamps(*generation_);
   generation_ = std::move(*compiled);
   for (const auto& [id, hop] : configuration.next_hops) next_hops_->store(id, hop);
-  std::copy(configuration.port_macs.begin(), configuration.port_macs.end(), port_macs_.begin());
+  for (uint32_t port = 0; port < configuration.port_macs.size(); ++port)
+    port_macs_.store(port, configuration.port_macs[port]);
 }
 
 FlowTable DpdkEngine::flow_table() {

@@ -58,7 +58,7 @@ class DpdkEngine : public Engine {
   rte_mempool* pool_;
   std::unique_ptr<WorkerCounters> counters_;
   std::unique_ptr<NextHopTable> next_hops_;
-  std::array<Mac, kMaxPorts> port_macs_{};
+  PortMacs port_macs_;
   std::unique_ptr<const Generation> generation_;
   std::vector<std::shared_ptr<std::byte>> connection_memory_;
   std::vector<FlowState> flows_;

@@ -23,6 +23,7 @@ using fleet::kAdaptive, fleet::kFull, fleet::kOff, fleet::Mode, fleet::Random;
 
 constexpr uint32_t kVip = 0xc6336401;  // as fleet::ControlPlane has it
 constexpr uint16_t kIdle_s = 120;
+constexpr Mac kPortMac = {2, 0, 0, 0, 0, 1};
 
 struct Flow {
   uint32_t number;
@@ -51,10 +52,7 @@ class FleetNode : public testing::TestWithParam<Mode> {
     const std::vector<std::byte> bytes = build_snapshot(spec);
     if (node_ == nullptr) node_ = std::make_unique<fleet::Node>(settings_);
     node_->publish(bytes, now_s);
-    engine_.apply({.snapshot = spec,
-                   .port_macs = {Mac{2, 0, 0, 0, 0, 1}},
-                   .host_addresses = {},
-                   .next_hops = next_hops_});
+    engine_.apply({.snapshot = spec, .port_macs = {kPortMac}, .host_addresses = {}, .next_hops = next_hops_});
   }
 
   /// What a worker does beside forwarding, as often as the simulation does.
@@ -71,7 +69,8 @@ class FleetNode : public testing::TestWithParam<Mode> {
   uint32_t choice_of_pipeline(uint32_t flow, uint8_t flags, uint32_t now_s) {
     Bytes frame(60);
     auto& ethernet = *reinterpret_cast<Ethernet*>(frame.data());
-    ethernet.destination[0] = ethernet.source[0] = 2;
+    std::copy(kPortMac.begin(), kPortMac.end(), ethernet.destination);
+    ethernet.source[0] = 2;
     ethernet.type = kTypeIpv4;
     auto& ip = *reinterpret_cast<Ipv4*>(&ethernet + 1);
     ip.version_ihl = 0x45;

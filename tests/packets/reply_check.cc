@@ -45,16 +45,15 @@ bool is_reply(ByteView frame_in, const Left& sent) {
          equal(out->subspan(source, size), in->subspan(destination, size));
 }
 
-std::string fault_of_reply(ByteView frame_in, const Left& sent) {
+std::string fault_of_reply(ByteView frame_in, const Left& sent, const Mac& port_mac) {
   const ByteView frame_out = sent.bytes;
   const size_t type = type_at(frame_in);
   const auto in = ip_packet(frame_in);
   const auto out = ip_packet(frame_out);
   if (!in || !out) return "an answer with lengths that do not fit, or to such a frame";
-  if (!equal(frame_out.first(6), frame_in.subspan(6, 6)) ||
-      !equal(frame_out.subspan(6, 6), frame_in.first(6))) {
-    return "an answer whose MAC addresses are not swapped";
-  }
+  if (!equal(frame_in.first(6), port_mac)) return "an answer to what was for another station";
+  if (!equal(frame_out.first(6), frame_in.subspan(6, 6))) return "an answer to another station's MAC address";
+  if (!equal(frame_out.subspan(6, 6), port_mac)) return "an answer from another MAC address than the port's";
   if (type_at(frame_out) != type ||
       !equal(frame_out.subspan(12, type - 10), frame_in.subspan(12, type - 10))) {
     return "an answer under other tags";

@@ -109,7 +109,7 @@ struct WorkerResult {
 /// What a worker does, without ports: bursts from its own buffers through the pipeline.
 void work(uint32_t index, Publication& publication, const NextHopTable& next_hops, WorkerCounters& counters,
           const std::atomic<bool>& running, std::atomic<uint32_t>& ready, WorkerResult& result) {
-  const std::vector<Mac> macs(1);
+  const PortMacs macs;  // zero, as the destination of the frames is
   std::vector<std::byte> memory(ConnectionTable::bytes_for(64) + 64);
   auto* aligned = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
   std::vector<FlowState> flows;

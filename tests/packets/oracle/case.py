@@ -18,14 +18,16 @@ from .tunnel import Datagram, Flow, tunnelled
 from .world import CLIENT_MAC, CLIENTS, POOLS, PORT_MACS, VIP_OF_POOL, Backend, vip
 
 ETHERTYPE = {4: 0x0800, 6: 0x86DD}
+PORT_MAC = bytes.fromhex(PORT_MACS[0].replace(":", ""))  # of the port that all frames come in by
 
 
-def link(inner: Packet | bytes, tags: tuple[Packet, ...] = (), ethertype: int | None = None, pad: bytes = b"") -> bytes:
+def link(inner: Packet | bytes, tags: tuple[Packet, ...] = (), ethertype: int | None = None, pad: bytes = b"",
+         destination: str = PORT_MACS[0]) -> bytes:
     """The frame around an IP packet. `pad` follows the packet; no minimum length is enforced."""
     inner = bytes(inner)
     ethertype = ethertype or ETHERTYPE[inner[0] >> 4]
     types = [0x88A8 if isinstance(tag, Dot1AD) else 0x8100 for tag in tags] + [ethertype]
-    frame = Ether(src=CLIENT_MAC, dst=PORT_MACS[0], type=types[0])
+    frame = Ether(src=CLIENT_MAC, dst=destination, type=types[0])
     for tag, following in zip(tags, types[1:]):
         frame /= tag.__class__(vlan=tag.vlan, prio=tag.prio, type=following)
     return bytes(frame / Raw(inner + pad))
@@ -85,11 +87,12 @@ def forwarded(inner: Packet | bytes, pool: str, *, frame: bytes | None = None, f
 
 
 def answered(frame: bytes, packet: Packet | bytes, outcome: str) -> Step:
-    """The packet goes back by the way that the frame came, under the frame's own tags."""
+    """The packet goes back by the way that the frame came, from the port's own MAC, under the frame's own tags."""
+    assert frame[:6] == PORT_MAC, "only what is for the port is answered"
     tags = 0
     while frame[12 + 4 * tags:14 + 4 * tags] in (b"\x81\x00", b"\x88\xa8"):
         tags += 1
-    out = frame[6:12] + frame[:6] + frame[12:14 + 4 * tags] + bytes(packet)
+    out = frame[6:12] + PORT_MAC + frame[12:14 + 4 * tags] + bytes(packet)
     return Step(frame, outcome, [{"port": 0, "bytes": out.hex()}])
 
 

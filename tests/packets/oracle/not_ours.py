@@ -11,7 +11,7 @@ from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
 
 from .case import Cases, Step, control, dropped, ip, kernel, link, request, tcp, udp
-from .world import CLIENT_MAC, CLIENTS, OWN_VIP, PORT_MACS, VIP_OF_POOL, vip
+from .world import CLIENT_MAC, CLIENTS, OWN_VIP, PORT_MACS, REJECT_VIP, VIP_OF_POOL, vip
 
 NON_VIP = {4: "192.0.2.99", 6: "2001:db8:a::99"}
 HOST = {4: "192.0.2.11", 6: "2001:db8:a::11"}
@@ -30,6 +30,7 @@ def add_to(cases: Cases) -> None:
     _other_addresses(cases)
     _no_service(cases)
     _control(cases)
+    _other_stations(cases)
     _icmp(cases)
 
 
@@ -159,6 +160,25 @@ def _control(cases: Cases) -> None:
                   kernel(to_host(udp(179))), kernel(to_host(tcp(178))))
         cases.add(f"bfd_v{family}", row, *(control(to_host(udp(port) / bytes(24))) for port in (3784, 3785, 4784)),
                   kernel(to_host(tcp(3784))), kernel(to_host(udp(3783))))
+
+
+def _other_stations(cases: Cases) -> None:
+    """A frame for somebody else, or for everybody, is not the port's to forward or to answer (RFC 1812, 5.3.4), whatever is
+    inside: packets that would be forwarded, answered in every way, held or dropped."""
+    row = "destination MAC is not the port's own"
+    others = {"neighbour": "02:00:00:00:00:03", "other_port": PORT_MACS[1], "broadcast": "ff:ff:ff:ff:ff:ff",
+              "group": "01:00:5e:00:00:01", "first_byte": "00:00:00:00:00:01", "last_byte": "02:00:00:00:00:00",
+              "zero": "00:00:00:00:00:00"}
+    for family in (4, 6):
+        header = ip(family, VIP_OF_POOL["ipip4"])
+        pings = (header / (ICMP(type=8, id=1, seq=1) if family == 4 else ICMPv6EchoRequest(id=1, seq=1)) / b"ping")
+        packets = [request(family, "ipip4"), request(family, "ipip6"), header / udp() / b"x", header / tcp(81),
+                   header / tcp(dataofs=4), pings, ip(family, REJECT_VIP) / tcp(), ip(family, REJECT_VIP) / udp(),
+                   ip(family, VIP_OF_POOL["small_ipip4"], **({"flags": "DF"} if family == 4 else {})) / tcp() / bytes(1300)]
+        for name, mac in others.items():
+            cases.add(f"other_station_{name}_v{family}", row, *(
+                kernel(link(packet, tags, destination=mac)) for packet in packets for tags in ((), (TAG,))),
+                control(link(header / tcp(179), destination=mac)))
 
 
 def _icmp(cases: Cases) -> None:

@@ -17,6 +17,7 @@ ROWS = {
         "unless the address is also the host's own",
         "neighbour discovery, MLD, router advertisements",
         "BGP and BFD have a ring of their own",
+        "destination MAC is not the port's own",
     ],
     "ours": [
         "well formed",
