@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
  *
  * ICMP and ICMPv6 to a VIP: an echo request, an error about a packet that a backend sent from this VIP (RFC
- * 792, RFC 4443), or the kernel's.
+ * 792, RFC 4443), neighbour discovery, or nothing that concerns Linimo.
  *
  * The functions here are global ones, which the verifier checks once and by themselves: it follows their
  * loops without those of the path they are called from.
@@ -28,9 +28,18 @@ enum {
   kParameterProblem6 = 4,
   kEchoRequest6 = 128,
   kEchoReply6 = 129,
+  kRouterSolicitation6 = 133, /* the first message of neighbour discovery, RFC 4861 */
+  kRedirect6 = 137,           /* the last */
+  kFromNeighbour = 255,       /* hop limit */
+
+  kOptionEnd = 0, /* of IPv4, RFC 791, 3.1 */
+  kOptionNothing = 1,
+  kLooseSourceRoute = 131,
+  kStrictSourceRoute = 137,
+  kMaxOptions = 40,
 };
 
-enum icmp_kind { kIcmpForKernel, kIcmpEcho, kIcmpError };
+enum icmp_kind { kIcmpOther, kIcmpEcho, kIcmpError, kIcmpNeighbour };
 
 /* The flow that an error is about, in the direction of its client: what the quoted packet calls the
  * destination is the source here. */
@@ -86,31 +95,76 @@ static __always_inline int is_error(__u8 v6, __u8 type) {
   return type == kUnreachable || type == kTimeExceeded || type == kParameterProblem;
 }
 
+/* From a neighbour, as the hop limit shows: what comes from farther away is none, and may have been forwarded
+ * by this very host. */
+static __always_inline int is_neighbour_discovery(struct xdp_md* ctx, const struct packet* p, __u8 type,
+                                                  __u8 code) {
+  __u8 hop_limit = 0;
+  return p->v6 && type >= kRouterSolicitation6 && type <= kRedirect6 && code == 0 &&
+         !bpf_xdp_load_bytes(ctx, p->ip + __builtin_offsetof(struct ipv6hdr, hop_limit), &hop_limit, 1) &&
+         hop_limit == kFromNeighbour;
+}
+
+struct option_search {
+  __u8 options[64]; /* kMaxOptions, and room for an index that the verifier can bound */
+  __u32 at, end;
+  int found;
+};
+
+static long look_at_option(__u32 step, struct option_search* search) {
+  (void)step;
+  const __u32 at = search->at;
+  if (at >= search->end) return 1;
+  const __u8 option = search->options[at & 63];
+  if (option == kOptionEnd) return 1;
+  search->found = option == kLooseSourceRoute || option == kStrictSourceRoute;
+  if (search->found) return 1;
+  if (option == kOptionNothing) {
+    search->at = at + 1;
+    return 0;
+  }
+  const __u8 length = search->options[(at + 1) & 63];
+  search->at = at + length;
+  return at + 1 >= search->end || length < 2;
+}
+
+/* Does an IPv4 packet have a source route option, done or not? What came by one has to go back by it (RFC
+ * 1122, 3.2.1.8), which is not done here. */
+__noinline int is_source_routed(struct xdp_md* ctx, const struct packet* p) {
+  if (!p || p->v6 || p->l4 <= sizeof(struct iphdr)) return 0;
+  struct option_search search = {.end = p->l4 - sizeof(struct iphdr)};
+  if (bpf_xdp_load_bytes(ctx, p->ip + sizeof(struct iphdr), search.options, bounded(search.end, 64)))
+    return 0;
+  bpf_loop(kMaxOptions, look_at_option, &search, 0);
+  return search.found;
+}
+
 /* What a whole ICMP packet to a VIP is. `quote` is right for kIcmpError: its destination is the VIP, its
  * protocol TCP or UDP; the caller finds out whether a service has it. */
 __noinline int judge_icmp(struct xdp_md* ctx, const struct packet* p, struct quote* quote) {
-  if (!p || !quote) return kIcmpForKernel;
+  if (!p || !quote) return kIcmpOther;
   const __u32 at = p->ip + p->l4;
   const __u32 length = p->ip_length - p->l4;
   __u8 header[8];
-  if (length < sizeof header || bpf_xdp_load_bytes(ctx, at, header, sizeof header)) return kIcmpForKernel;
+  if (length < sizeof header || bpf_xdp_load_bytes(ctx, at, header, sizeof header)) return kIcmpOther;
   const __u8 type = header[0];
   if (type == (p->v6 ? kEchoRequest6 : kEchoRequest)) {
     // A route with hops left is not ours to reverse.
-    return header[1] == 0 && !p->routing_left ? kIcmpEcho : kIcmpForKernel;
+    return header[1] == 0 && !p->routing_left ? kIcmpEcho : kIcmpOther;
   }
-  if (!is_error(p->v6, type)) return kIcmpForKernel;
+  if (is_neighbour_discovery(ctx, p, type, header[1])) return kIcmpNeighbour;
+  if (!is_error(p->v6, type)) return kIcmpOther;
 
   const __u32 quoted = at + sizeof header;
   const __u32 left = length - sizeof header;
   struct flow_key* key = &quote->key;
   const __u32 ports_at =
       p->v6 ? read_quoted_v6(ctx, quoted, left, key) : read_quoted_v4(ctx, quoted, left, key);
-  if (ports_at == 0 || (key->protocol != IPPROTO_TCP && key->protocol != IPPROTO_UDP)) return kIcmpForKernel;
+  if (ports_at == 0 || (key->protocol != IPPROTO_TCP && key->protocol != IPPROTO_UDP)) return kIcmpOther;
   if (key->destination.high != p->destination.high || key->destination.low != p->destination.low)
-    return kIcmpForKernel;
+    return kIcmpOther;
   __be16 ports[2];
-  if (bpf_xdp_load_bytes(ctx, ports_at, ports, sizeof ports)) return kIcmpForKernel;
+  if (bpf_xdp_load_bytes(ctx, ports_at, ports, sizeof ports)) return kIcmpOther;
   key->source_port = ports[1];
   key->destination_port = ports[0];
   key->kind = 0;

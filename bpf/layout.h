@@ -15,7 +15,7 @@
 
 /* Part of where maps are pinned: every change of this file changes it, and of where and how a
  * flow is stored (connections.h). */
-#define LINIMO_XDP_LAYOUT 4u
+#define LINIMO_XDP_LAYOUT 5u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces */
@@ -116,12 +116,15 @@ struct linimo_xdp_head {
   __u32 server_id_first;
   __u32 part_first; /* __u64 by index of a backend: sums of weights, from its pool's first member on */
   __u32 host_first, host_count; /* the machine's own addresses, 16 bytes each */
+  __u32 own_count;              /* the same, and those that tunnels begin at */
   __u32 reply_rate;
   __u8 lengths4_count, lengths6_count; /* prefix lengths in use, longest first */
   __u8 lengths4[33];
   __u8 lengths6[129];
   /* An address whose bit is not set belongs to no VIP. */
   __u64 filter[LINIMO_MAX_FILTER_BITS / 64];
+  /* The same of VIPs and of the node's own addresses, which are nobody's source. */
+  __u64 source_filter[LINIMO_MAX_FILTER_BITS / 64];
 };
 
 struct linimo_xdp_generations {

@@ -289,17 +289,20 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
 /* What a stage answers when the packet is to be sent; else it is what the program answers. */
 enum { kSend = -1 };
 
+/* To a VIP, and nothing that Linimo does anything with. The host may have the address too. If it has not, its
+ * kernel would route the packet back: a loop. */
+static __always_inline int no_service(struct xdp_md* ctx, const struct flow* flow) {
+  const struct words* to = &flow->packet.destination;
+  if (is_host_address(flow->generation.active, to->high, to->low)) return to_kernel(ctx, flow);
+  return drop(flow, LINIMO_OUTCOME_no_service);
+}
+
 /* TCP or UDP, or what no service can have. */
 static __always_inline int take_flow(struct xdp_md* ctx, struct flow* flow,
                                      const struct linimo_xdp_vip* vip) {
   const struct packet* p = &flow->packet;
   flow->service = find_service(&flow->generation, vip, p->protocol, bpf_ntohs(p->destination_port));
-  if (!flow->service) {
-    // The host may have the address too. If it has not, its kernel would route the packet back: a loop.
-    if (is_host_address(flow->generation.active, p->destination.high, p->destination.low))
-      return to_kernel(ctx, flow);
-    return drop(flow, LINIMO_OUTCOME_no_service);
-  }
+  if (!flow->service) return no_service(ctx, flow);
   if (!is_allowed(&flow->generation, flow->service, &p->source))
     return drop(flow, LINIMO_OUTCOME_not_allowed);
   const struct flow_key key = {p->source,           p->destination, p->source_port,
@@ -312,18 +315,20 @@ static __always_inline int take_flow(struct xdp_md* ctx, struct flow* flow,
   return kSend;
 }
 
-/* An echo request, or an error that belongs to the backend of the flow that it quotes. Nothing is tracked by
- * it. */
+/* An echo request, an error that belongs to the backend of the flow that it quotes, or neighbour discovery,
+ * which is the kernel's. Nothing is tracked by it. */
 static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
                                      const struct linimo_xdp_vip* vip) {
   struct quote quote = {};
   const int kind =
-      flow->packet.fragment == kNoFragment ? judge_icmp(ctx, in_memory(flow), &quote) : kIcmpForKernel;
-  if (kind == kIcmpEcho) return answer(ctx, flow, LINIMO_REPLY_ECHO, 0);
-  if (kind != kIcmpError) return to_kernel(ctx, flow);
+      flow->packet.fragment == kNoFragment ? judge_icmp(ctx, in_memory(flow), &quote) : kIcmpOther;
+  if (kind == kIcmpEcho && !is_source_routed(ctx, in_memory(flow)))
+    return answer(ctx, flow, LINIMO_REPLY_ECHO, 0);
+  if (kind == kIcmpNeighbour) return to_kernel(ctx, flow);
+  if (kind != kIcmpError) return no_service(ctx, flow);
   flow->service =
       find_service(&flow->generation, vip, quote.key.protocol, bpf_ntohs(quote.key.destination_port));
-  if (!flow->service) return to_kernel(ctx, flow);
+  if (!flow->service) return no_service(ctx, flow);
   hash_key(flow, &quote.key);
   flow->sent = LINIMO_OUTCOME_icmp_error;
   if (find_slot(flow)) {
@@ -377,7 +382,7 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   }
   if (verdict == kMalformed) return drop(&flow, LINIMO_OUTCOME_malformed);
   if (verdict == kBadChecksum) return drop(&flow, LINIMO_OUTCOME_bad_checksum);
-  if (verdict == kMartian || is_vip(&flow.generation, &p->source, !p->v6))
+  if (verdict == kMartian || is_impostor(&flow.generation, &p->source, !p->v6))
     return drop(&flow, LINIMO_OUTCOME_martian);
   if (verdict == kOther) p->destination_port = 0;
 

@@ -10,9 +10,9 @@
 
 enum {
   kQuicLong = 0x80,
-  kQuicFixed = 0x40,
   kQuicLongIdAt = 6,
   kQuicShortIdAt = 1,
+  kQuicUnroutable = 7, /* the first three bits of an id that names no server */
 };
 
 /* Has a packet with this first byte and version an id that the server chose? Not Initial and 0-RTT. */
@@ -28,8 +28,8 @@ struct server_id_place {
   __u32 offset, length;
 };
 
-/* Reads the server id as a big-endian number. 1: there is one. `udp_at`: the UDP header in the frame;
- * `left`: bytes of the packet from there on. */
+/* Reads the server id as a big-endian number. 1: there is one. A short header's fixed bit may be cleared (RFC
+ * 9287). `udp_at`: the UDP header in the frame; `left`: bytes of the packet from there on. */
 __noinline int quic_server_id(struct xdp_md* ctx, __u32 udp_at, __u32 left,
                               const struct server_id_place* place, __u64* id) {
   if (!place || !id || place->length == 0 || place->length > LINIMO_MAX_SERVER_ID_LENGTH) return 0;
@@ -49,10 +49,9 @@ __noinline int quic_server_id(struct xdp_md* ctx, __u32 udp_at, __u32 left,
     const __u32 version = (__u32)head[1] << 24 | (__u32)head[2] << 16 | (__u32)head[3] << 8 | head[4];
     if (!server_chose_id(head[0], version) || offset + length > head[5]) return 0;
     at = kQuicLongIdAt;
-  } else if (!(head[0] & kQuicFixed)) {
-    return 0;
   }
-  if (at + offset + length > size) return 0;
+  if (at + offset + length > size || bpf_xdp_load_bytes(ctx, payload + at, head, 1)) return 0;
+  if (head[0] >> 5 == kQuicUnroutable) return 0;
   __u64 bytes = 0;
   if (bpf_xdp_load_bytes(ctx, payload + at + offset, &bytes, bounded(length, LINIMO_MAX_SERVER_ID_LENGTH)))
     return 0;

@@ -208,13 +208,18 @@ __noinline __u32 search_vips(__u32 active, __u64 high, __u64 low, __u32 v4) {
   return search.at;
 }
 
-/* 0: an address belongs to no VIP, as is known without a look at the image. */
-static __always_inline int may_be_vip(const struct linimo_xdp_head* head, const struct words* address,
-                                      int v4) {
+/* 0: an address is none of those in a filter of the head, as is known without a look at the image. */
+static __always_inline int is_in_filter(const struct linimo_xdp_head* head, const __u64* filter,
+                                        const struct words* address, int v4) {
   const __u64 bit = v4 ? linimo_xdp_filter_bit(0, address->low & head->filter_mask4, head->filter_shift)
                        : linimo_xdp_filter_bit(address->high & head->filter_mask6[0],
                                                address->low & head->filter_mask6[1], head->filter_shift);
-  return head->filter[bit / 64 % (LINIMO_MAX_FILTER_BITS / 64)] >> (bit % 64) & 1;
+  return filter[bit / 64 % (LINIMO_MAX_FILTER_BITS / 64)] >> (bit % 64) & 1;
+}
+
+static __always_inline int may_be_vip(const struct linimo_xdp_head* head, const struct words* address,
+                                      int v4) {
+  return is_in_filter(head, head->filter, address, v4);
 }
 
 /* The VIP that an address belongs to, or none. A whole address in its first place is found without a call. */
@@ -227,11 +232,6 @@ static __always_inline const struct linimo_xdp_vip* find_vip(const struct genera
   if (vip && vip->high == address->high && vip->low == address->low && vip->bits == 128) return vip;
   const __u32 at = search_vips(generation->active, address->high, address->low, v4);
   return at == LINIMO_NO_CELL ? 0 : (void*)cell(generation->image, at);
-}
-
-static __always_inline int is_vip(const struct generation* generation, const struct words* address, int v4) {
-  return may_be_vip(generation->head, address, v4) &&
-         search_vips(generation->active, address->high, address->low, v4) != LINIMO_NO_CELL;
 }
 
 static __always_inline __u64 rule_at(const struct generation* generation, __u32 index) {
@@ -307,6 +307,22 @@ __noinline int is_host_address(__u32 active, __u64 high, __u64 low) {
   if (!same_generation(&search.generation, active)) return 0;
   bpf_loop(search.generation.head->host_count, is_this_host, &search, 0);
   return search.found;
+}
+
+/* The host's, or one that tunnels begin at. */
+__noinline int is_own_address(__u32 active, __u64 high, __u64 low) {
+  struct host_search search = {.address = {high, low}};
+  if (!same_generation(&search.generation, active)) return 0;
+  bpf_loop(search.generation.head->own_count, is_this_host, &search, 0);
+  return search.found;
+}
+
+/* A source that nobody may come from: a VIP, or an address of this node. */
+static __always_inline int is_impostor(const struct generation* generation, const struct words* source,
+                                       int v4) {
+  return is_in_filter(generation->head, generation->head->source_filter, source, v4) &&
+         (search_vips(generation->active, source->high, source->low, v4) != LINIMO_NO_CELL ||
+          is_own_address(generation->active, source->high, source->low));
 }
 
 struct source_search {

@@ -70,8 +70,8 @@ Pipeline::~Pipeline() {
   });
 }
 
-// An echo request, or an error that belongs to the backend of the flow that it quotes; all else is the
-// kernel's. Nothing is tracked by it.
+// An echo request, an error that belongs to the backend of the flow that it quotes, or neighbour discovery,
+// which is the kernel's. Nothing is tracked by it.
 LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip, Packet& packet,
                                      BurstOutput& out) {
   rte_mbuf* mbuf = packet.mbuf;
@@ -82,9 +82,12 @@ LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip,
     return false;
   }
   const auto about = packet::quoted_flow(packet.frame, packet.flow);
-  if (!about) return to_kernel(mbuf, out);
+  if (!about) {
+    return packet::is_neighbour_discovery(packet.frame, packet.flow) ? to_kernel(mbuf, out)
+                                                                     : no_service(generation, packet, out);
+  }
   packet.service = generation.service(vip, about->protocol, packet::swap16(about->destination_port));
-  if (packet.service == nullptr) return to_kernel(mbuf, out);
+  if (packet.service == nullptr) return no_service(generation, packet, out);
   const Key whole{about->source.data(),    about->destination.data(), about->source_port,
                   about->destination_port, about->protocol,           0};
   const Key by_source{about->source.data(), nullptr, 0, 0, 0, 0};

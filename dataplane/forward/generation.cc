@@ -18,6 +18,16 @@ size_t most_backends(std::span<const std::byte> snapshot) {
                    snapshot.size() / sizeof(linimo_backend), size_t{LINIMO_MAX_BACKEND_IDS}});
 }
 
+std::vector<AddressWords> own_addresses(const linimo_header& header, std::span<const Address> hosts) {
+  std::vector<AddressWords> own;
+  for (const Address& address : hosts) own.push_back(AddressWords::v6(address.bytes.data()));
+  for (const linimo_addr& source : {header.encap_source4, header.encap_source6}) {
+    const AddressWords address = AddressWords::v6(source.bytes);
+    if (address != AddressWords{}) own.push_back(address);
+  }
+  return own;
+}
+
 }  // namespace
 
 tl::expected<std::unique_ptr<const Generation>, std::string> Generation::compile(
@@ -45,7 +55,9 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
       seed_(view.header().hash_seed),
       vips_(view.vips()),
       exact_(view.vips(), view.rules(), view.services()),
-      suspects_(view.vips()),
+      own_addresses_(own_addresses(view.header(), host_addresses)),
+      host_addresses_(host_addresses.size()),
+      suspects_(view.vips(), own_addresses_),
       targets_(targets) {
   const Address source4 = Address::from_abi(view.header().encap_source4);
   const Address source6 = Address::from_abi(view.header().encap_source6);
@@ -115,8 +127,6 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
     sources_.push_back(
         {address, mask_words(source.prefix_length), source.prefix_length >= 96 && address.is_v4()});
   }
-  for (const Address& address : host_addresses)
-    host_addresses_.push_back(AddressWords::v6(address.bytes.data()));
 }
 
 void Generation::make_unsettled(const History& history) {
@@ -165,7 +175,12 @@ bool Generation::is_listed(const ServiceView& service, const AddressWords& sourc
 }
 
 bool Generation::is_host_address(const AddressWords& address) const {
-  return std::find(host_addresses_.begin(), host_addresses_.end(), address) != host_addresses_.end();
+  const auto hosts = std::span(own_addresses_).first(host_addresses_);
+  return std::find(hosts.begin(), hosts.end(), address) != hosts.end();
+}
+
+bool Generation::is_own(const AddressWords& address) const {
+  return std::find(own_addresses_.begin(), own_addresses_.end(), address) != own_addresses_.end();
 }
 
 }  // namespace linimo

@@ -131,9 +131,7 @@ class Generation {
     uint32_t found;
     if constexpr (kV6) {
       const auto& header = *reinterpret_cast<const packet::Ipv6*>(ip);
-      uint64_t source_high;
-      std::memcpy(&source_high, header.source, sizeof source_high);
-      if (suspects_.contains_v6(source_high)) [[unlikely]]
+      if (suspects_.contains_v6(AddressWords::v6(header.source))) [[unlikely]]
         return nullptr;
       found = exact_.find_v6(AddressWords::v6(header.destination), port, protocol);
     } else {
@@ -158,6 +156,11 @@ class Generation {
     return service.source_count == 0 || is_listed(service, source);
   }
   bool is_host_address(const AddressWords& address) const;
+  /// A source that nobody may come from: a VIP, or an address of this node. IPv6 on the wire may look like
+  /// IPv4 in the snapshot, but `packet::judge` lets no such source pass.
+  bool is_impostor(const AddressWords& source, bool v6) const {
+    return suspects_.contains(source, v6) && (vips_.find(source) != VipTable::kNone || is_own(source));
+  }
 
   /// By service id, for the sweep of connection tables.
   std::span<const SweptService> swept_services() const { return swept_services_; }
@@ -173,12 +176,15 @@ class Generation {
              std::span<const Address> host_addresses, const History& history);
   void make_unsettled(const History& history);
   bool is_listed(const ServiceView& service, const AddressWords& source) const;
+  bool is_own(const AddressWords& address) const;
 
   Memory memory_;  // of the snapshot, and behind it the targets
   SnapshotView view_;
   uint64_t seed_;
   VipTable vips_;
   ServiceTable exact_;
+  std::vector<AddressWords> own_addresses_;  // the host's, then those that tunnels begin at
+  size_t host_addresses_ = 0;
   SuspectSources suspects_;
   std::vector<std::unique_ptr<UnsettledSlots>> unsettled_;  // by pool; null where all are settled
   std::vector<std::unique_ptr<const Schedule>> schedules_;
@@ -189,7 +195,6 @@ class Generation {
   std::vector<const Target*> by_id_;
   std::vector<ServerId> server_ids_;  // by pool and id
   std::vector<SweptService> swept_services_;
-  std::vector<AddressWords> host_addresses_;
 };
 
 }  // namespace linimo

@@ -27,6 +27,10 @@ AddressWords source_of(const packet::Frame& frame) {
   return frame.is_v6 ? AddressWords::v6(frame.v6().source) : AddressWords::v4(frame.v4().source);
 }
 
+AddressWords destination_of(const packet::Frame& frame) {
+  return frame.is_v6 ? AddressWords::v6(frame.v6().destination) : AddressWords::v4(frame.v4().destination);
+}
+
 }  // namespace
 
 Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
@@ -133,8 +137,7 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
 
   const packet::Frame& frame = packet.frame;
   const bool v6 = frame.is_v6;
-  const AddressWords destination =
-      v6 ? AddressWords::v6(frame.v6().destination) : AddressWords::v4(frame.v4().destination);
+  const AddressWords destination = destination_of(frame);
   if (v6 && destination.is_v4())
     return to_kernel(mbuf, out);  // ::ffff:a.b.c.d on the wire is no VIP's address
   const uint32_t vip = generation.vips().find(destination);
@@ -164,18 +167,14 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
       break;
   }
 
-  if (generation.vips().find(source_of(frame)) != VipTable::kNone) return drop(mbuf, LINIMO_OUTCOME_martian);
+  if (generation.is_impostor(source_of(frame), v6)) return drop(mbuf, LINIMO_OUTCOME_martian);
   if (verdict == Verdict::kIcmp) [[unlikely]]
     return take_icmp(generation, vip, packet, out);
   if (verdict == Verdict::kLaterFragment) [[unlikely]]
     return take_later_fragment(generation, packet);
   packet.service =
       generation.service(vip, packet.flow.protocol, packet::swap16(packet.flow.destination_port));
-  if (packet.service == nullptr) {
-    // The host may have the address too. If it has not, its kernel would route the packet back: a loop.
-    if (generation.is_host_address(destination)) return to_kernel(mbuf, out);
-    return drop(mbuf, LINIMO_OUTCOME_no_service);
-  }
+  if (packet.service == nullptr) return no_service(generation, packet, out);
   if (!generation.allows(*packet.service, source_of(frame))) return drop(mbuf, LINIMO_OUTCOME_not_allowed);
   const uint32_t ports = uint32_t{packet.flow.source_port} | uint32_t{packet.flow.destination_port} << 16;
   v6 ? look_up<true>(generation, ports, packet.flow.protocol, packet)
@@ -375,6 +374,14 @@ __attribute__((noinline, cold)) void Pipeline::undeliverable(rte_mbuf* mbuf, Nex
   drop(mbuf, why == NextHop::kNoRoute       ? LINIMO_OUTCOME_no_route
              : why == NextHop::kWrongEgress ? LINIMO_OUTCOME_wrong_egress
                                             : LINIMO_OUTCOME_no_nexthop);
+}
+
+// To a VIP, and nothing that Linimo does anything with. The host may have the address too. If it has not, its
+// kernel would route the packet back: a loop.
+__attribute__((noinline, cold)) bool Pipeline::no_service(const Generation& generation, const Packet& packet,
+                                                          BurstOutput& out) {
+  if (generation.is_host_address(destination_of(packet.frame))) return to_kernel(packet.mbuf, out);
+  return drop(packet.mbuf, LINIMO_OUTCOME_no_service);
 }
 
 bool Pipeline::drop(rte_mbuf* mbuf, linimo_outcome reason) {

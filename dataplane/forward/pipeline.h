@@ -130,6 +130,7 @@ class Pipeline {
   bool recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
   const Target* scheduled(const Generation& generation, Packet& packet);
   void send(const Generation& generation, Packet& packet, BurstOutput& out);
+  bool no_service(const Generation& generation, const Packet& packet, BurstOutput& out);
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
   static void wrap(const Target& target, Packet& packet, uint8_t* outer);
   void undeliverable(rte_mbuf* mbuf, NextHop::State why);

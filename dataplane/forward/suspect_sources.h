@@ -1,6 +1,6 @@
-// Which source addresses need a closer look: those that nobody may have (packet::judge knows them), and
-// VIPs'. One bit says of nearly all others that they are fine; whoever shares a bit with a suspect is looked
-// at as well, and found innocent.
+// Which source addresses need a closer look: those that nobody may have (packet::judge knows them), VIPs',
+// and the node's own. One bit says of nearly all others that they are fine; only who begins as a suspect does
+// is asked for a second one, and who shares that too is looked at, and found innocent.
 #pragma once
 
 #include <bitset>
@@ -14,44 +14,82 @@ namespace linimo {
 
 class SuspectSources {
  public:
-  explicit SuspectSources(std::span<const linimo_vip> vips) {
+  /// `own`: the node's addresses.
+  SuspectSources(std::span<const linimo_vip> vips, std::span<const AddressWords> own) {
     for (uint32_t second = 0; second < 256; ++second) {
-      for (uint32_t first = 224; first < 256; ++first) v4_.set(first | second << 8);
-      for (const uint32_t first : {0, 127}) v4_.set(first | second << 8);
+      for (uint32_t first = 224; first < 256; ++first) add_all_v4(first | second << 8);
+      for (const uint32_t first : {0, 127}) add_all_v4(first | second << 8);
     }
     for (const linimo_vip& vip : vips) add(vip);
+    for (const AddressWords& address : own) add(address);
   }
 
-  bool contains_v4(uint32_t network_order) const { return v4_[network_order & 0xffff]; }
-  bool contains_v6(uint64_t high) const {
+  bool contains_v4(uint32_t network_order) const {
+    return near4_[network_order & 0xffff] && look_closer_v4(network_order);
+  }
+  bool contains_v6(const AddressWords& address) const {
     // Unspecified, loopback, IPv4-mapped; multicast.
-    return high == 0 || (high & 0xff) == 0xff || v6_[place_v6(high)];
+    return address.high == 0 || (address.high & 0xff) == 0xff ||
+           (near6_[place_v6(address.high)] && look_closer_v6(address));
+  }
+  bool contains(const AddressWords& address, bool v6) const {
+    return v6 ? contains_v6(address) : contains_v4(static_cast<uint32_t>(address.low >> 32));
   }
 
  private:
   static constexpr uint32_t kBits = 16;  // of an address that choose the bit: its first, for IPv4
   static constexpr uint32_t kPrefix6 = 48;
 
+  using Bits = std::bitset<1 << kBits>;
+
   /// The first 48 bits, which a site has to itself (RFC 6177), mixed.
   static uint64_t place_v6(uint64_t high) { return (high << kBits) * 0x9e3779b97f4a7c15 >> (64 - kBits); }
+  static uint64_t place_of_one(const AddressWords& address) {
+    return (address.low * 0x9e3779b97f4a7c15 + address.high * 0xc2b2ae3d27d4eb4f) >> (64 - kBits);
+  }
+
+  __attribute__((noinline)) bool look_closer_v4(uint32_t network_order) const {
+    return all4_[network_order & 0xffff] || ones_[place_of_one(AddressWords::v4(network_order))];
+  }
+  __attribute__((noinline)) bool look_closer_v6(const AddressWords& address) const {
+    return all6_[place_v6(address.high)] || ones_[place_of_one(address)];
+  }
+
+  void add_all_v4(uint32_t first_bits) {
+    near4_.set(first_bits);
+    all4_.set(first_bits);
+  }
+
+  void add(const AddressWords& address) {
+    if (address.is_v4())
+      near4_.set(address.low >> 32 & 0xffff);
+    else
+      near6_.set(place_v6(address.high));
+    ones_.set(place_of_one(address));
+  }
 
   void add(const linimo_vip& vip) {
     const AddressWords address = AddressWords::v6(vip.address.bytes);
-    if (address.is_v4()) {
+    if (vip.prefix_length == 128) return add(address);
+    if (address.is_v4() && vip.prefix_length >= 96) {
       // Bits in the order of the wire; those of the prefix that lie behind the first 16 do not matter.
       const uint32_t first = uint32_t{vip.address.bytes[12]} << 8 | vip.address.bytes[13];
       const uint32_t bits = vip.prefix_length - 96;
       const uint32_t count = bits >= kBits ? 1 : 1U << (kBits - bits);
       for (uint32_t at = first; at < first + count; ++at)
-        v4_.set(__builtin_bswap16(static_cast<uint16_t>(at)));
+        add_all_v4(__builtin_bswap16(static_cast<uint16_t>(at)));
     } else if (vip.prefix_length >= kPrefix6) {
-      v6_.set(place_v6(address.high));
+      near6_.set(place_v6(address.high));
+      all6_.set(place_v6(address.high));
     } else {
-      v6_.set();
+      near6_.set();
+      all6_.set();
     }
   }
 
-  std::bitset<1 << kBits> v4_, v6_;
+  Bits near4_, near6_;  // there is a suspect that begins so
+  Bits all4_, all6_;    // all that begin so are
+  Bits ones_;           // those that are suspected one by one
 };
 
 }  // namespace linimo

@@ -17,7 +17,8 @@ constexpr uint8_t kRequest4 = 8, kReply4 = 0, kRequest6 = 128, kReply6 = 129;
 bool is_echo_request(const Frame& frame, const Flow& flow) {
   const uint8_t* icmp = frame.ip + flow.l4_offset;
   return flow.fragment == Fragment::kNone && flow.ip_length - flow.l4_offset >= static_cast<int>(kMessage) &&
-         icmp[0] == (frame.is_v6 ? kRequest6 : kRequest4) && icmp[1] == 0 && !is_on_its_way(frame, flow);
+         icmp[0] == (frame.is_v6 ? kRequest6 : kRequest4) && icmp[1] == 0 && !is_on_its_way(frame, flow) &&
+         !is_source_routed(frame);
 }
 
 void make_echo_reply(uint8_t* bytes, const Frame& frame, const Flow& flow) {

@@ -170,6 +170,35 @@ bool is_on_its_way(const Frame& frame, const Flow& flow) {
   return false;
 }
 
+bool is_neighbour_discovery(const Frame& frame, const Flow& flow) {
+  constexpr uint32_t kLeast = 8;
+  constexpr uint8_t kFirst = 133, kLast = 137;  // router solicitation to redirect
+  if (!frame.is_v6 || flow.fragment != Fragment::kNone || frame.v6().hop_limit != 255 ||
+      flow.ip_length < flow.l4_offset + kLeast) {
+    return false;
+  }
+  const uint8_t* message = frame.ip + flow.l4_offset;
+  return message[0] >= kFirst && message[0] <= kLast && message[1] == 0;
+}
+
+bool is_source_routed(const Frame& frame) {
+  constexpr uint8_t kEnd = 0, kNothing = 1, kLoose = 131, kStrict = 137;
+  if (frame.is_v6) return false;
+  const uint32_t end = frame.v4().header_length();
+  for (uint32_t at = sizeof(Ipv4); at < end && frame.ip[at] != kEnd;) {
+    const uint8_t option = frame.ip[at];
+    if (option == kLoose || option == kStrict) return true;
+    if (option == kNothing) {
+      ++at;
+    } else if (at + 1 < end && frame.ip[at + 1] >= 2) {
+      at += frame.ip[at + 1];
+    } else {
+      break;  // no list of options
+    }
+  }
+  return false;
+}
+
 bool is_control(const uint8_t* bytes, uint32_t length) {
   Frame frame;
   if (!locate(bytes, length, frame)) {

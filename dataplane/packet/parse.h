@@ -65,6 +65,13 @@ inline bool is_extension(uint8_t next_header) {
 /// sender took into the checksum, is then another than the IPv6 header's. After `judge`.
 bool is_on_its_way(const Frame& frame, const Flow& flow);
 
+/// Is it neighbour or router discovery (RFC 4861)? From a neighbour, as the hop limit shows: what comes from
+/// farther away is none, and may have been forwarded by this very host. After `judge` said kIcmp.
+bool is_neighbour_discovery(const Frame& frame, const Flow& flow);
+
+/// Does an IPv4 header have a source route option (RFC 791, 3.1), done or not? After `judge`.
+bool is_source_routed(const Frame& frame);
+
 /// Does the host's control traffic need this frame (ARP, neighbour discovery, MLD, LLDP, BGP, BFD)?
 bool is_control(const uint8_t* bytes, uint32_t length);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <vector>
 
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -15,6 +16,8 @@
 
 namespace linimo::xdp {
 namespace {
+
+constexpr size_t kSources = 2;  // of tunnels, one of each family
 
 template <typename Record>
 constexpr uint32_t cells_for(uint64_t records) {
@@ -37,7 +40,7 @@ class Compiler {
     head_.rules = offset_of(view_.rules().data());
     head_.reply_rate = view_.header().reply_rate;
     mix_seed();
-    make_filter();
+    make_filter(hosts);
     if (!add_vips())
       return tl::unexpected<std::string>("more prefix lengths or rules of a VIP than XDP can hold");
     add_sources();
@@ -69,23 +72,39 @@ class Compiler {
     return vip.prefix_length >= 96 && AddressWords::v6(vip.address.bytes).is_v4();
   }
 
-  /// One in 64 of the filter's bits is set at most, while it is not as large as it may be.
-  void make_filter() {
+  /// One in 64 of the filters' bits is set at most, while they are not as large as they may be.
+  void make_filter(std::span<const Address> hosts) {
     AddressWords shortest[2];  // IPv6, IPv4
     for (const linimo_vip& vip : view_.vips()) shortest[is_v4(vip)] = mask_words(vip.prefix_length);
     head_.filter_mask4 = shortest[true].low;
     head_.filter_mask6[0] = shortest[false].high;
     head_.filter_mask6[1] = shortest[false].low;
-    const uint64_t bits =
-        std::min<uint64_t>(std::bit_ceil(64 * view_.vips().size() + 64), LINIMO_MAX_FILTER_BITS);
+    const uint64_t bits = std::min<uint64_t>(
+        std::bit_ceil(64 * (view_.vips().size() + hosts.size() + kSources)), LINIMO_MAX_FILTER_BITS);
     head_.filter_shift = static_cast<uint32_t>(64 - std::countr_zero(bits));
-    for (const linimo_vip& vip : view_.vips()) {
-      const AddressWords address = AddressWords::v6(vip.address.bytes);
-      const AddressWords& mask = shortest[is_v4(vip)];
-      const uint64_t bit = linimo_xdp_filter_bit(is_v4(vip) ? 0 : address.high & mask.high,
-                                                 address.low & mask.low, head_.filter_shift);
-      head_.filter[bit / 64] |= uint64_t{1} << bit % 64;
+    const auto add = [&](__u64* filter, const AddressWords& address, bool v4) {
+      const AddressWords& mask = shortest[v4];
+      const uint64_t bit = linimo_xdp_filter_bit(v4 ? 0 : address.high & mask.high, address.low & mask.low,
+                                                 head_.filter_shift);
+      filter[bit / 64] |= uint64_t{1} << bit % 64;
+    };
+    for (const linimo_vip& vip : view_.vips())
+      add(head_.filter, AddressWords::v6(vip.address.bytes), is_v4(vip));
+    std::copy(std::begin(head_.filter), std::end(head_.filter), head_.source_filter);
+    for (const linimo_addr& own : own_addresses(hosts)) {
+      const AddressWords address = AddressWords::v6(own.bytes);
+      add(head_.source_filter, address, address.is_v4());
     }
+  }
+
+  /// The host's, then those that tunnels begin at.
+  std::vector<linimo_addr> own_addresses(std::span<const Address> hosts) const {
+    std::vector<linimo_addr> own;
+    for (const Address& host : hosts) own.push_back(host.to_abi());
+    for (const linimo_addr& source : {view_.header().encap_source4, view_.header().encap_source6}) {
+      if (AddressWords::v6(source.bytes) != AddressWords{}) own.push_back(source);
+    }
+    return own;
   }
 
   bool add_vips() {
@@ -236,8 +255,9 @@ class Compiler {
   void add_hosts(std::span<const Address> hosts) {
     head_.host_first = plan_.host_first;
     head_.host_count = static_cast<uint32_t>(hosts.size());
-    auto* out = records<linimo_addr>(plan_.host_first);
-    for (const Address& host : hosts) *out++ = host.to_abi();
+    const std::vector<linimo_addr> own = own_addresses(hosts);
+    head_.own_count = static_cast<uint32_t>(own.size());
+    std::copy(own.begin(), own.end(), records<linimo_addr>(plan_.host_first));
   }
 
   const SnapshotView& view_;
@@ -279,7 +299,7 @@ tl::expected<ImagePlan, std::string> plan_image(std::span<const std::byte> snaps
   place(plan.server_id_first, cells_for<linimo_xdp_server_id>(plan.targets));
   place(plan.part_first, cells_for<uint64_t>(plan.targets));
   place(plan.target_of_id_first, cells_for<uint32_t>(LINIMO_MAX_BACKEND_IDS));
-  place(plan.host_first, cells_for<linimo_addr>(hosts));
+  place(plan.host_first, cells_for<linimo_addr>(hosts + kSources));
   if (next > 0xffffffff)
     return tl::unexpected(fmt::format("{} cells are more than an array map holds", next));
   plan.cells = next;

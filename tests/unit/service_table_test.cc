@@ -99,26 +99,29 @@ TEST(ServiceTable, LeavesOutWhatIsTooMuch) {
 bool suspected(const SuspectSources& suspects, const char* address) {
   const Address parsed = *Address::parse(address);
   return parsed.is_v4() ? suspects.contains_v4(parsed.v4_network_order())
-                        : suspects.contains_v6(words(address).high);
+                        : suspects.contains_v6(words(address));
 }
 
 TEST(SuspectSources, AreMartiansAndVips) {
   const linimo_vip vips[] = {vip("203.0.113.1", 128, 0, 0), vip("10.16.0.0", 108, 0, 0),
                              vip("2001:db8:f::1", 128, 0, 0), vip("2001:db8:a::", 48, 0, 0)};
-  const SuspectSources suspects(vips);
+  const AddressWords own[] = {words("10.0.0.11"), words("2001:db8:a1::11")};
+  const SuspectSources suspects(vips, own);
   for (const char* address :
        {"0.0.0.0", "0.255.255.255", "127.0.0.1", "127.255.0.1", "224.0.0.1", "239.1.2.3", "240.0.0.1",
         "255.255.255.255", "203.0.113.1", "10.16.0.0", "10.31.255.255", "::", "::1", "ff02::1", "ff0e::1:2",
-        "2001:db8:f::1", "2001:db8:a:b::c"})
+        "2001:db8:f::1", "2001:db8:a:b::c", "10.0.0.11", "2001:db8:a1::11"})
     EXPECT_TRUE(suspected(suspects, address)) << address;
-  for (const char* address : {"1.0.0.0", "10.15.255.255", "10.32.0.0", "126.0.0.1", "128.0.0.1",
-                              "198.51.100.1", "223.255.255.255", "2001:db8:c::1", "fe80::1"})
+  // Whoever begins as a VIP or an address of the node is no suspect for that.
+  for (const char* address : {"203.0.113.2", "203.0.0.1", "10.0.0.10", "10.0.11.0", "2001:db8:f::2",
+                              "2001:db8:a1:1::11", "1.0.0.0", "10.15.255.255", "10.32.0.0", "126.0.0.1",
+                              "128.0.0.1", "198.51.100.1", "223.255.255.255", "2001:db8:c::1", "fe80::1"})
     EXPECT_FALSE(suspected(suspects, address)) << address;
 }
 
 TEST(SuspectSources, AreAllBehindAShortPrefix) {
   const linimo_vip vips[] = {vip("2001:db8::", 32, 0, 0), vip("128.0.0.0", 97, 0, 0)};
-  const SuspectSources suspects(vips);
+  const SuspectSources suspects(vips, {});
   for (const char* address : {"2001:db8:ffff::1", "2001:db8::1", "128.0.0.1", "200.1.2.3", "223.255.255.255"})
     EXPECT_TRUE(suspected(suspects, address)) << address;
   EXPECT_FALSE(suspected(suspects, "126.255.255.255"));

@@ -15,7 +15,7 @@ from scapy.layers.l2 import Dot1AD, Ether
 from scapy.packet import Packet, Raw
 
 from .tunnel import Datagram, Flow, tunnelled
-from .world import CLIENT_MAC, CLIENTS, POOLS, PORT_MACS, VIP_OF_POOL, Backend, vip
+from .world import CLIENT_MAC, CLIENTS, OWN_VIP, POOLS, PORT_MACS, VIP_OF_POOL, Backend, vip
 
 ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 PORT_MAC = bytes.fromhex(PORT_MACS[0].replace(":", ""))  # of the port that all frames come in by
@@ -106,6 +106,17 @@ def control(frame: bytes) -> Step:
 
 def dropped(frame: bytes, reason: str) -> Step:
     return Step(frame, reason)
+
+
+NOT_FORWARDED = "quoting something else; other ICMP; fragments of ICMP: to the kernel if the host has that address itself"
+# Numbers of a VIP that the host has itself, and of one that it has not.
+HOSTS_OWN, LINIMOS_ALONE = OWN_VIP, VIP_OF_POOL["ipip4"]
+
+
+def unclaimed(frame: bytes, number: int) -> Step:
+    """To a VIP, by its number, and nothing that Linimo does anything with: a host that has the address is asked. Another one's
+    kernel would send it back to where it came from."""
+    return kernel(frame) if number == HOSTS_OWN else dropped(frame, "no_service")
 
 
 @dataclass

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import struct
 
-from scapy.layers.inet import ICMP, IPOption_NOP, IPOption_RR
+from scapy.layers.inet import ICMP, IPOption_LSRR, IPOption_NOP, IPOption_RR, IPOption_SSRR
 from scapy.layers.inet6 import (ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN,
                                 RouterAlert)
 from scapy.packet import Packet, Raw
 
-from .case import Cases, Step, answered, dropped, ip, kernel, link
+from .case import HOSTS_OWN, LINIMOS_ALONE, NOT_FORWARDED, Cases, Step, answered, dropped, ip, link, unclaimed
 from .forwarding import TAGS
 from .tunnel import fold, words
 from .world import INSIDE_PREFIX, OWN_VIP, PRIVATE_VIP, REJECT_VIP, VIP_OF_POOL, vip
 
 ROW = "echo request: answered"
+ROUTED = "echo with a source route"
 NUMBER = VIP_OF_POOL["ipip4"]
 
 
@@ -23,8 +24,10 @@ def add_to(cases: Cases) -> None:
         _plain(cases, family)
         _corners(cases, family)
         _wherever(cases, family)
-        _not_answered(cases, family)
+        for number in (HOSTS_OWN, LINIMOS_ALONE):
+            _not_answered(cases, family, number)
     _headers(cases)
+    _source_routes(cases)
 
 
 def ping(family: int, payload: bytes = b"ping", number: int = NUMBER, *, header: Packet | None = None,
@@ -138,32 +141,64 @@ def _headers(cases: Cases) -> None:
         for extension in headers:
             header /= extension
         steps.append(echoed(ping(6, header=header)))
-    to_come = IPv6ExtHdrRouting(addresses=["2001:db8::5"], segleft=1)
     cases.add("echo_v6_headers", ROW, *steps, *(echoed(ping(6, **fields)) for fields in (
-        {"hlim": 0}, {"hlim": 1}, {"hlim": 255}, {"tc": 0xB9}, {"fl": 0xFFFFF})),
-              kernel(link(ping(6, header=ip(6, NUMBER) / to_come))))
+        {"hlim": 0}, {"hlim": 1}, {"hlim": 255}, {"tc": 0xB9}, {"fl": 0xFFFFF})))
 
 
-def _not_answered(cases: Cases, family: int) -> None:
+def _source_routes(cases: Cases) -> None:
+    """RFC 1122, 3.2.1.8: the answer would have to go back by the route that the request came by. IPv6's routing header is
+    ignored where it is done (RFC 8200, 4.4)."""
+    hops = ["192.0.2.1", "192.0.2.2"]
+    routes = [kind(routers=hops, pointer=pointer) for kind in (IPOption_LSRR, IPOption_SSRR) for pointer in (4, 8, 12)]
+    for number in (HOSTS_OWN, LINIMOS_ALONE):
+        name = "own_" if number == HOSTS_OWN else ""
+        lists = [[route] for route in routes] + [[IPOption_NOP()] * 3 + [routes[0]]]
+        lists += [[IPOption_RR(length=7, pointer=4, routers=["0.0.0.0"]), routes[4]], [IPOption_RR(length=7, pointer=8), routes[1]]]
+        cases.add(f"echo_source_route_{name}v4", ROUTED,
+                  *(unclaimed(link(ping(4, number=number, options=options)), number) for options in lists),
+                  unclaimed(link(_raw_options(number, b"\x83\x02\0\0")), number),
+                  unclaimed(link(_raw_options(number, b"\x01" * 39 + b"\x89")), number))
+        to_come = IPv6ExtHdrRouting(addresses=["2001:db8::5"], segleft=1)
+        cases.add(f"echo_source_route_{name}v6", ROUTED,
+                  unclaimed(link(ping(6, header=ip(6, number) / to_come)), number))
+    # Bytes that look like one, within another option, behind the end of the list, or in no list at all.
+    cases.add("echo_no_source_route", ROW, *(echoed(_raw_options(NUMBER, options)) for options in (
+        b"\x07\x07\x04\x83\x03\x04\x00\0", b"\0\x83\x03\x04", b"\x01\x44\x00\x83", b"\x44\x01\x83\x03", b"\x01\x01\x01\x44",
+        b"\x44\xff\x83\x03", b"\x82\x84\x88\x8a")))
+
+
+def _raw_options(number: int, options: bytes) -> bytes:
+    packet = bytearray(bytes(ping(4, number=number))[:20] + options + bytes(ping(4, number=number))[20:])
+    packet[0] = 0x45 + len(options) // 4
+    packet[2:4] = struct.pack("!H", len(packet))
+    packet[10:12] = b"\0\0"
+    packet[10:12] = struct.pack("!H", 0xFFFF - fold(words(bytes(packet[:20 + len(options)]))))
+    return bytes(packet)
+
+
+def _not_answered(cases: Cases, family: int, number: int) -> None:
     at = 20 if family == 4 else 40
     whole = bytes(ping(family))
     kind = whole[at:at + 1]
-    row = "other ICMP"
+    name = "own_" if number == HOSTS_OWN else ""
     field = "proto" if family == 4 else "nh"
     protocol = 1 if family == 4 else 58
 
     def message(data: bytes, **more: object) -> bytes:
-        return link(ip(family, NUMBER, **{field: protocol, **more}) / Raw(data))
+        return link(ip(family, number, **{field: protocol, **more}) / Raw(data))
 
-    cases.add(f"echo_other_code_v{family}", row, *(kernel(message(kind + bytes([code]) + whole[at + 2:]))
-                                                   for code in (1, 2, 255)))
-    cases.add(f"icmp_cut_v{family}", row, *(kernel(message(whole[at:at + length])) for length in range(8)),
-              kernel(link(bytes(ip(family, NUMBER, **{field: protocol}) / Raw(whole[at:at + 7])), pad=bytes(20))))
+    cases.add(f"echo_other_code_{name}v{family}", NOT_FORWARDED, *(
+        unclaimed(message(kind + bytes([code]) + whole[at + 2:]), number) for code in (1, 2, 255)))
+    cases.add(f"icmp_cut_{name}v{family}", NOT_FORWARDED,
+              *(unclaimed(message(whole[at:at + length]), number) for length in range(8)),
+              unclaimed(link(bytes(ip(family, number, **{field: protocol}) / Raw(whole[at:at + 7])), pad=bytes(20)), number))
+    if number == HOSTS_OWN:
+        return
     other = 58 if family == 4 else 1
     cases.add(f"icmp_of_the_other_family_v{family}", "to a VIP's address but to no service",
               dropped(message(whole[at:], **{field: other}), "no_service"))
     sources = [vip(family, NUMBER), "127.0.0.1" if family == 4 else "::1", "224.0.0.1" if family == 4 else "ff02::1"]
-    cases.add(f"echo_martian_v{family}", "source is one of the VIPs, loopback, multicast, broadcast or unspecified",
+    cases.add(f"echo_martian_v{family}", "source is one of the VIPs, an address of the node, loopback, multicast, broadcast or unspecified",
               *(dropped(link(ping(family, src=source)), "martian") for source in sources))
     if family == 4:
         frame = bytearray(link(ping(4)))

@@ -10,7 +10,8 @@ from scapy.layers.inet6 import (ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6
                                 IPv6ExtHdrRouting, PadN)
 from scapy.packet import Packet, Raw
 
-from .case import Cases, Settling, Step, dropped, forwarded, ip, kernel, link, tcp, udp
+from .case import (HOSTS_OWN, LINIMOS_ALONE, NOT_FORWARDED, Cases, Settling, Step, dropped, forwarded, ip, kernel, link, tcp,
+                   udp, unclaimed)
 from .echo import echoed
 from .forwarding import TAGS
 from .tunnel import Datagram, Flow
@@ -186,7 +187,7 @@ def _no_service(cases: Cases, family: int) -> None:
               dropped(first(PRIVATE_VIP, tcp(), src=source), "not_allowed"))
     pieces = Fragments(family, number, "ipip4", source=martian)
     self_made = Fragments(family, number, "ipip4", source=vip(family, number))
-    cases.add(f"fragments_martian_v{family}", "source is one of the VIPs, loopback, multicast, broadcast or unspecified",
+    cases.add(f"fragments_martian_v{family}", "source is one of the VIPs, an address of the node, loopback, multicast, broadcast or unspecified",
               *(dropped(link(one.packets[n]), "martian") for one in (pieces, self_made) for n in (0, 1)))
     steps = [dropped(first(VIP_OF_POOL[pool], tcp()), "no_backend") for pool in ("down", "draining", "empty")]
     steps += [dropped(first(VIP_OF_POOL[pool], tcp()), pool) for pool in ("no_route", "no_nexthop", "wrong_egress")]
@@ -202,8 +203,8 @@ def _other_protocols(cases: Cases, family: int) -> None:
     number, icmp = VIP_OF_POOL["ipip4"], 1 if family == 4 else 58
     ping = bytes(ICMP(type=8, id=1) / bytes(16) if family == 4 else ICMPv6EchoRequest(id=1, data=bytes(16)))
     places = ((0, True), (3, True), (3, False))
-    cases.add(f"fragments_of_icmp_v{family}", "fragments of ICMP are the kernel's",
-              *(kernel(piece(to, icmp, *place, ping)) for place in places for to in (number, OWN_VIP)))
+    cases.add(f"fragments_of_icmp_v{family}", NOT_FORWARDED, *(
+        unclaimed(piece(to, icmp, *place, ping), to) for place in places for to in (LINIMOS_ALONE, HOSTS_OWN)))
     others = (4, 41, 47, 50, 132, 253, 58 if family == 4 else 1)
     cases.add(f"fragments_of_other_protocols_v{family}", "to a VIP's address but to no service",
               *(dropped(piece(number, protocol, *place), "no_service") for protocol in others for place in places))

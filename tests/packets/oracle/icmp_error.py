@@ -7,14 +7,14 @@ from scapy.layers.inet6 import (ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6Par
                                 IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN)
 from scapy.packet import Packet, Raw
 
-from .case import Cases, Step, dropped, forwarded, ip, kernel, link, tcp, udp
+from .case import (HOSTS_OWN, LINIMOS_ALONE, NOT_FORWARDED, Cases, Step, dropped, forwarded, ip, link, tcp, udp,
+                   unclaimed)
 from .forwarding import TAGS
 from .tunnel import Flow
 from .world import (CLIENTS, FORWARDING, GUE, INSIDE_PREFIX, OWN_VIP, PRECEDENCE_VIP, PRIVATE_VIP, REJECT_VIP,
                     SOURCE_HASH_VIP, TAGGED, TRACKED_VIP, UNTRACKED_VIP, VIP_OF_POOL, vip)
 
 ROW = "an ICMP error quoting a packet from a service of this VIP"
-ELSE = "quoting something else"
 ROUTER = {4: "192.0.2.77", 6: "2001:db8:a::77"}
 KINDS = {4: [ICMP(type=3, code=code) for code in (0, 1, 3, 13)] + [ICMP(type=3, code=4, nexthopmtu=1400)] +
             [ICMP(type=11, code=code) for code in (0, 1)] + [ICMP(type=12, ptr=9)],
@@ -32,7 +32,8 @@ def add_to(cases: Cases) -> None:
         _quotes(cases, family)
         _same_backend(cases, family)
         _services(cases, family)
-        _something_else(cases, family)
+        for number in (HOSTS_OWN, LINIMOS_ALONE):
+            _something_else(cases, family, number)
 
 
 def sent(family: int, source: str, protocol: int = 6, *, port: int | None = None, client_port: int = 40000,
@@ -149,8 +150,8 @@ def _services(cases: Cases, family: int) -> None:
     cases.add(f"icmp_error_no_way_v{family}", "no route / next hop not resolved / a port that is not ours", *ways)
 
 
-def _something_else(cases: Cases, family: int) -> None:
-    number = VIP_OF_POOL["ipip4"]
+def _something_else(cases: Cases, family: int, number: int) -> None:
+    name = "own_" if number == HOSTS_OWN else ""
     destination = vip(family, number)
     other = vip(family, VIP_OF_POOL["gre4"])
     good = bytes(sent(family, destination))
@@ -177,16 +178,16 @@ def _something_else(cases: Cases, family: int) -> None:
                    sent(6, destination, version=4), sent(6, destination, version=7),
                    chain / TCP(sport=80, dport=40000), bytes(base() / options / TCP(sport=80, dport=40000))[:55],
                    base(nh=60) / Raw(b"\x06\xff" + bytes(30)), IP(src=vip(4, number), dst=CLIENTS[4]) / TCP(sport=80)]
-    cases.add(f"icmp_error_something_else_v{family}", ELSE,
-              *(kernel(link(error(family, destination, quote))) for quote in quotes),
-              kernel(link(error(family, destination, good[:header + 7]), pad=bytes(30))))
+    cases.add(f"icmp_error_something_else_{name}v{family}", NOT_FORWARDED,
+              *(unclaimed(link(error(family, destination, quote)), number) for quote in quotes),
+              unclaimed(link(error(family, destination, good[:header + 7]), pad=bytes(30)), number))
     kinds = [ICMP(type=kind) for kind in (4, 5, 0, 9, 10, 13, 30)] if family == 4 else [
         Raw(bytes([kind, 0, 0, 0, 0, 0, 0, 0])) for kind in (0, 5, 100, 127, 129, 138, 200, 255)]
     more = {} if family == 4 else {"nh": 58}
-    cases.add(f"icmp_other_v{family}", "other ICMP",
-              *(kernel(link(error(family, destination, good, kind, **more))) for kind in kinds))
+    cases.add(f"icmp_other_{name}v{family}", NOT_FORWARDED,
+              *(unclaimed(link(error(family, destination, good, kind, **more)), number) for kind in kinds))
     sources = [destination, "127.0.0.1" if family == 4 else "::1", "224.0.0.1" if family == 4 else "ff02::1"]
-    cases.add(f"icmp_error_martian_v{family}",
-              "source is one of the VIPs, loopback, multicast, broadcast or unspecified",
+    cases.add(f"icmp_error_martian_{name}v{family}",
+              "source is one of the VIPs, an address of the node, loopback, multicast, broadcast or unspecified",
               *(dropped(link(ip(family, number, src=source) / KIND[family] / Raw(good)), "martian")
                 for source in sources))

@@ -8,7 +8,8 @@ from scapy.layers.l2 import Dot1Q
 from scapy.packet import Packet, Raw
 
 from .case import Cases, Step, dropped, forwarded, ip, link, tcp, udp
-from .world import INSIDE_PREFIX, PRIVATE_VIP, VIP_OF_POOL, vip
+from .echo import ping
+from .world import ENCAP_SOURCES, HOST_ADDRESSES, INSIDE_PREFIX, PRIVATE_VIP, VIP_OF_POOL, vip
 
 POOL = "ipip4"
 NUMBER = VIP_OF_POOL[POOL]
@@ -115,22 +116,29 @@ def _checksum(cases: Cases) -> None:
 
 
 def _martian(cases: Cases) -> None:
-    row = "source is one of the VIPs, loopback, multicast, broadcast or unspecified"
+    row = "source is one of the VIPs, an address of the node, loopback, multicast, broadcast or unspecified"
     sources = {
         4: {"vip": [vip(4, NUMBER), vip(4, 2), INSIDE_PREFIX[0], "203.0.113.79", vip(4, PRIVATE_VIP)],
             "loopback": ["127.0.0.1", "127.0.0.0", "127.255.255.255"],
             "multicast": ["224.0.0.0", "224.0.0.1", "239.255.255.255"],
-            "broadcast": ["255.255.255.255"], "unspecified": ["0.0.0.0"]},
+            "broadcast": ["255.255.255.255"], "unspecified": ["0.0.0.0"],
+            "node": [ENCAP_SOURCES[4], *(host for host in HOST_ADDRESSES if ":" not in host)]},
         6: {"vip": [vip(6, NUMBER), vip(6, 2), INSIDE_PREFIX[1], "2001:db8:f:64:ffff:ffff:ffff:ffff"],
-            "loopback": ["::1"], "multicast": ["ff02::1", "ff00::", "ffff::1"], "unspecified": ["::"]},
+            "loopback": ["::1"], "multicast": ["ff02::1", "ff00::", "ffff::1"], "unspecified": ["::"],
+            "node": [ENCAP_SOURCES[6], *(host for host in HOST_ADDRESSES if ":" in host)]},
     }
     for family, kinds in sources.items():
         for kind, addresses in kinds.items():
             cases.add(f"martian_{kind}_v{family}", row,
                       *(dropped(link(ip(family, NUMBER, src=source) / l4 / b"x"), "martian")
-                        for source in addresses for l4 in (tcp(), udp())))
-    near = {4: ["126.255.255.255", "128.0.0.1", "223.255.255.254", "1.0.0.1", "203.0.113.63", "203.0.113.80"],
-            6: ["::2", "2001:db8:f:65::1", "2001:db8:f:63::1", "fe80::1", "fd00::1", "fc00::1"]}
+                        for source in addresses for l4 in (tcp(), udp())),
+                      *(dropped(link(ip(family, NUMBER, src=source) / l4 / b"x", (Dot1Q(vlan=7),)), "martian")
+                        for source in addresses for l4 in (tcp(), udp())),
+                      *(dropped(link(ping(family, src=source)), "martian") for source in addresses))
+    near = {4: ["126.255.255.255", "128.0.0.1", "223.255.255.254", "1.0.0.1", "203.0.113.63", "203.0.113.80",
+                "10.0.0.10", "10.0.0.12", "10.0.255.11", "192.0.2.10", "192.0.2.99", "11.0.0.10"],
+            6: ["::2", "2001:db8:f:65::1", "2001:db8:f:63::1", "fe80::1", "fd00::1", "fc00::1",
+                "2001:db8::10", "2001:db8::1:0:0:11", "2001:db8:a::12", "2001:db8:a:1::11"]}
     for family, addresses in near.items():
         cases.add(f"not_quite_martian_v{family}", "well formed",
                   *(forwarded(ip(family, NUMBER, src=source) / tcp() / b"x", POOL) for source in addresses))

@@ -10,7 +10,8 @@ from scapy.layers.inet6 import (ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6MLDM
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
 
-from .case import Cases, Step, control, dropped, ip, kernel, link, request, tcp, udp
+from .case import (HOSTS_OWN, LINIMOS_ALONE, NOT_FORWARDED, Cases, Step, control, dropped, ip, kernel, link, request, tcp,
+                   udp, unclaimed)
 from .world import CLIENT_MAC, CLIENTS, OWN_VIP, PORT_MACS, REJECT_VIP, VIP_OF_POOL, vip
 
 NON_VIP = {4: "192.0.2.99", 6: "2001:db8:a::99"}
@@ -32,6 +33,7 @@ def add_to(cases: Cases) -> None:
     _control(cases)
     _other_stations(cases)
     _icmp(cases)
+    _no_neighbours(cases)
 
 
 def _link_layer(cases: Cases) -> None:
@@ -182,13 +184,36 @@ def _other_stations(cases: Cases) -> None:
 
 
 def _icmp(cases: Cases) -> None:
-    row = "quoting something else"
-    number = VIP_OF_POOL["ipip4"]
-    elsewhere = IP(src=NON_VIP[4], dst=CLIENTS[4]) / UDP(sport=5000, dport=6000)
-    no_service = IP(src=vip(4, number), dst=CLIENTS[4]) / TCP(sport=81, dport=6000)
-    cases.add("icmp_v4_to_kernel", row, *(kernel(link(ip(4, number) / message)) for message in (
-        ICMP(type=13, ts_ori=1, ts_rx=2, ts_tx=3), ICMP(type=17), ICMP(type=0, id=1), ICMP(type=3, code=1) / elsewhere,
-        ICMP(type=11) / no_service, ICMP(type=3, code=4) / Raw(b""))))
-    elsewhere6 = IPv6(src=NON_VIP[6], dst=CLIENTS[6]) / UDP(sport=5000, dport=6000)
-    cases.add("icmp_v6_to_kernel", row, kernel(link(ip(6, number) / ICMPv6DestUnreach(code=3) / elsewhere6)),
-              kernel(link(ip(6, number, nh=58) / Raw(b"\x81\x00\x00\x00\x00\x01\x00\x01"))))
+    for number in (HOSTS_OWN, LINIMOS_ALONE):
+        name = "own_" if number == HOSTS_OWN else ""
+        elsewhere = IP(src=NON_VIP[4], dst=CLIENTS[4]) / UDP(sport=5000, dport=6000)
+        no_service = IP(src=vip(4, number), dst=CLIENTS[4]) / TCP(sport=81, dport=6000)
+        cases.add(f"icmp_v4_unclaimed_{name}", NOT_FORWARDED, *(unclaimed(link(ip(4, number) / message), number) for message in (
+            ICMP(type=13, ts_ori=1, ts_rx=2, ts_tx=3), ICMP(type=17), ICMP(type=0, id=1), ICMP(type=3, code=1) / elsewhere,
+            ICMP(type=11) / no_service, ICMP(type=3, code=4) / Raw(b""))))
+        elsewhere6 = IPv6(src=NON_VIP[6], dst=CLIENTS[6]) / UDP(sport=5000, dport=6000)
+        cases.add(f"icmp_v6_unclaimed_{name}", NOT_FORWARDED,
+                  unclaimed(link(ip(6, number) / ICMPv6DestUnreach(code=3) / elsewhere6), number),
+                  unclaimed(link(ip(6, number, nh=58) / Raw(b"\x81\x00\x00\x00\x00\x01\x00\x01")), number))
+
+
+def _no_neighbours(cases: Cases) -> None:
+    """Neighbour and router discovery is between neighbours. What has crossed a router is none, nor are MLD's messages to a
+    single address, or what is cut short or in fragments: a kernel that forwards would send them back."""
+    row = NOT_FORWARDED
+    for number in (HOSTS_OWN, LINIMOS_ALONE):
+        def to_vip(message: object, **fields: object) -> Step:
+            step = unclaimed(link(ip(6, number, src=LINK_LOCAL, **fields) / message), number)
+            step.outcome = step.outcome.replace("kernel", "kernel_control")
+            return step
+
+        name = "own_" if number == HOSTS_OWN else ""
+        messages = (ICMPv6ND_NS(tgt=vip(6, number)), ICMPv6ND_NA(tgt=vip(6, number)), ICMPv6ND_RA(), ICMPv6ND_RS(),
+                    ICMPv6ND_Redirect(tgt=LINK_LOCAL, dst=NON_VIP[6]))
+        cases.add(f"neighbour_discovery_from_afar_{name}", row, *(
+            to_vip(message, hlim=hops) for message in messages for hops in (254, 64, 1)),
+            to_vip(ICMPv6ND_NS(code=1, tgt=vip(6, number)), hlim=255),
+            to_vip(Raw(b"\x87\0\0\0\0\0\0"), nh=58, hlim=255),
+            to_vip(ICMPv6MLQuery(), hlim=1), to_vip(ICMPv6MLReport(mladdr="ff02::5"), hlim=255))
+        cases.add(f"neighbour_discovery_near_{name}", "neighbour discovery, MLD, router advertisements", *(
+            control(link(ip(6, number, src=LINK_LOCAL, hlim=255) / message)) for message in messages))

@@ -63,9 +63,26 @@ def _short(cases: Cases, family: int) -> None:
         for server_id, backend in alive.items() for first in (0x40, 0x7F, 0x5A)), ordered=True)
     unknown = [datagram(family, short(with_id(server_id), 0x40), sport=1) for server_id in
                (UNKNOWN, DOWN.server_id, 0x010202, 0x020304)]
-    unfixed = [datagram(family, short(with_id(FIRST.server_id), first), sport=1) for first in (0, 0x3F, 0x15)]
-    cases.add(f"quic_as_any_udp_v{family}", ROW, *(any_up(packet) for packet in unknown + unfixed),
+    cases.add(f"quic_as_any_udp_v{family}", ROW, *(any_up(packet) for packet in unknown),
               any_up(datagram(family, b"", sport=1)), choice="same", ordered=True)
+    cases.add(f"quic_greased_v{family}", "a short header whose fixed bit is cleared is one all the same", *(
+        to(backend, datagram(family, short(with_id(server_id), first), sport=1))
+        for server_id, backend in alive.items() for first in (0, 0x3F, 0x15)), ordered=True)
+    # The first byte of the id: its first three bits say which configuration made it, 111 that none did.
+    for name, number in (("", QUIC_VIP), ("_at_0", QUIC1_VIP)):
+        pool = POOLS["quic"] if number == QUIC_VIP else POOLS["quic1"]
+        offset, size = (1, 3) if number == QUIC_VIP else (0, 1)
+        unroutable = []
+        for first in (0xE0, 0xE1, 0xFF, 0xF0):
+            for backend in pool.backends:
+                connection_id = bytes([first]) + with_id(backend.server_id, offset, size)[1:]
+                unroutable += [datagram(family, payload, number, sport=6) for payload in (
+                    short(connection_id), short(connection_id, 0), long(connection_id, 2), long(connection_id, 3, V2))]
+        cases.add(f"quic_unroutable{name}_v{family}", "not for ids whose first three bits are 111",
+                  *(any_up(packet, pool.name) for packet in unroutable), choice="same", ordered=True)
+    routable = [bytes([first]) + with_id(DRAINING.server_id)[1:] for first in (0xDF, 0xC0, 0x7F, 0x00)]
+    cases.add(f"quic_routable_v{family}", ROW, *(to(DRAINING, datagram(family, payload, sport=7))
+                                                 for one in routable for payload in (short(one), long(one, 2))), ordered=True)
 
 
 def _long(cases: Cases, family: int) -> None:
@@ -120,7 +137,7 @@ def _flows(cases: Cases, family: int) -> None:
     cases.add(f"quic_moving_client_v{family}", "so a client may change address", *moved, ordered=True)
     steps = []
     for sport in range(200, 216):
-        plain = datagram(family, b"\x00no id", sport=sport)
+        plain = datagram(family, b"\x00\xe0no id", sport=sport)
         for backend in (DRAINING, FIRST, ZERO):
             steps += [to(backend, datagram(family, short(with_id(backend.server_id)), sport=sport)), to(backend, plain)]
     cases.add(f"quic_redirects_v{family}", ROW, *steps, ordered=True)

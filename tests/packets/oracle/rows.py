@@ -40,7 +40,7 @@ ROWS = {
         "no route / next hop not resolved / a port that is not ours",
         "service has no live backend",
         'no_backend = "reject"',
-        "source is one of the VIPs, loopback, multicast, broadcast or unspecified",
+        "source is one of the VIPs, an address of the node, loopback, multicast, broadcast or unspecified",
     ],
     "choosing the backend": [
         "key: source address, destination address, protocol, source port, destination port",
@@ -50,6 +50,8 @@ ROWS = {
         "a server id in the connection id wins over the table",
         "so a client may change address",
         "not for Initial and 0-RTT packets",
+        "not for ids whose first three bits are 111",
+        "a short header whose fixed bit is cleared is one all the same",
     ],
     "encapsulation": [
         "the inner packet is not altered in any byte",
@@ -72,15 +74,14 @@ ROWS = {
         "echo request: also while every backend is down",
         "an ICMP error quoting a packet from a service of this VIP",
         "to the backend of the quoted flow",
-        "quoting something else",
-        "other ICMP",
+        "quoting something else; other ICMP; fragments of ICMP: to the kernel if the host has that address itself",
+        "echo with a source route",
     ],
     "fragments": [
         "every fragment of one datagram reaches the same backend",
         "whichever order they arrive in",
         "by (source, destination, protocol, identification)",
         "what cannot be held",
-        "fragments of ICMP are the kernel's",
     ],
 }
 
