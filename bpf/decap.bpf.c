@@ -5,7 +5,8 @@
 //   - IPIP (RFC 2003, RFC 2473, RFC 4213: protocols 4 and 41),
 //   - GRE (RFC 2784, neither key nor checksum) that carries IPv4 or IPv6,
 //   - GUE version 1 (UDP, port 6080 unless told otherwise, the inner IP header follows at once),
-// and hands the inner packet to the stack under the outer frame's MAC addresses. Every other frame goes up as
+// and hands the inner packet to the stack under the outer frame's MAC addresses. What the network said of
+// congestion on the outer header goes on in the inner one (RFC 6040, 4.2). Every other frame goes up as
 // it came, so that a packet this program does not know is the stack's to judge: fragments of a tunnel, outer
 // IPv6 extension headers and VLAN tags among them.
 //
@@ -29,6 +30,8 @@ enum {
   kIpv4FragmentMask = 0x3fff,  // more-fragments and the offset; DF is no fragment
 };
 
+enum ecn { kNotEct, kEct1, kEct0, kCe };  // RFC 3168, 5
+
 volatile const __u16 gue_port =
     6080;  // host byte order; the loader may change it until the program is loaded
 
@@ -43,7 +46,12 @@ struct gre {
 struct tunnel {
   __u32 inner_offset;
   __be16 ether_type;
+  __u8 ecn;
 };
+
+static __always_inline __u8 ecn_of_v6(const void* ip) {
+  return ((const __u8*)ip)[1] >> 4 & 3;
+}
 
 static __always_inline __be16 ether_type_of_version(const void* inner) {
   switch (*(const __u8*)inner >> 4) {
@@ -86,6 +94,32 @@ static __always_inline void parse_tunnel(const void* data, const void* data_end,
   tunnel->ether_type = found;
 }
 
+// What the inner packet's field becomes, or -1: it must not go on, since its sender would never learn of the
+// congestion.
+static __always_inline int inner_ecn(__u8 outer, __u8 inner) {
+  if (outer == kCe) return inner == kNotEct ? -1 : kCe;
+  return outer == kEct1 && inner == kEct0 ? kEct1 : inner;
+}
+
+// Of the packet at `ip`, 20 bytes of which are known to be there. 0: it is to be dropped.
+static __always_inline int set_ecn(void* ip, int v6, __u8 outer) {
+  __u8* second = ip + 1;
+  const int shift = v6 ? 4 : 0;
+  const __u8 before = *second >> shift & 3;
+  const int after = inner_ecn(outer, before);
+  if (after < 0) return 0;
+  if (after == before) return 1;
+  *second = (*second & ~(3 << shift)) | after << shift;
+  if (!v6) {  // RFC 1624; the byte is the lower one of its word on the wire
+    __be16* checksum = ip + __builtin_offsetof(struct iphdr, check);
+    __u32 sum = (__u16)~bpf_ntohs(*checksum) + (__u16)~before + after;
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    *checksum = bpf_htons((__u16)~sum);
+  }
+  return 1;
+}
+
 SEC("xdp")
 int linimo_decap(struct xdp_md* ctx) {
   void* data = (void*)(long)ctx->data;
@@ -99,10 +133,12 @@ int linimo_decap(struct xdp_md* ctx) {
     const struct iphdr* ip = (void*)(eth + 1);
     if ((void*)(ip + 1) > data_end || ip->ihl < 5 || ip->frag_off & bpf_htons(kIpv4FragmentMask))
       return XDP_PASS;
+    tunnel.ecn = ip->tos & 3;
     parse_tunnel(data, data_end, sizeof(*eth) + ip->ihl * 4, ip->protocol, &tunnel);
   } else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
     const struct ipv6hdr* ip = (void*)(eth + 1);
     if ((void*)(ip + 1) > data_end) return XDP_PASS;
+    tunnel.ecn = ecn_of_v6(ip);
     parse_tunnel(data, data_end, sizeof(*eth) + sizeof(*ip), ip->nexthdr, &tunnel);
   }
   if (tunnel.ether_type == 0) return XDP_PASS;
@@ -115,9 +151,10 @@ int linimo_decap(struct xdp_md* ctx) {
 
   data = (void*)(long)ctx->data;
   data_end = (void*)(long)ctx->data_end;
-  if (data + sizeof(moved) > data_end) return XDP_ABORTED;
+  if (data + sizeof(moved) + sizeof(struct iphdr) > data_end) return XDP_ABORTED;
   *(struct ethhdr*)data = moved;
-  return XDP_PASS;
+  const int v6 = moved.h_proto == bpf_htons(ETH_P_IPV6);
+  return set_ecn(data + sizeof(moved), v6, tunnel.ecn) ? XDP_PASS : XDP_DROP;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

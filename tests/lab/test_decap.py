@@ -90,6 +90,31 @@ class Decap(LabCase):
                 self.assertEqual(5 + words, IP(bytes(tunnel / V4)).ihl)
                 self._assert_removed(tunnel, V4)
 
+    def test_congestion_is_told_to_the_inner_packet(self) -> None:
+        """RFC 6040, 4.2: each pair of fields, over and in both families."""
+        not_ect, ect1, ect0, ce = range(4)
+        for protocol, inner in ((4, IP(src="192.0.2.2", dst="203.0.113.10", tos=0xB8, id=7) / UDP(dport=80) / b"payload"),
+                                (41, IPv6(src="2001:db8:c::2", dst="2001:db8:f::10", tc=0xB8) / UDP(dport=80) / b"x")):
+            field = "tos" if protocol == 4 else "tc"
+            for said in range(4):
+                for was in range(4):
+                    packet, expected = inner.copy(), inner.copy()
+                    setattr(packet, field, 0xB8 | was)
+                    becomes = ce if said == ce else ect1 if (said, was) == (ect1, ect0) else was
+                    setattr(expected, field, 0xB8 | becomes)
+                    for tunnel in (IP(**OUTER4, proto=protocol, tos=0x28 | said), IPv6(**OUTER6, nh=protocol, tc=0x28 | said)):
+                        with self.subTest(outer=tunnel.name, inner=inner.name, said=said, was=was):
+                            if (said, was) == (ce, not_ect):
+                                self._assert_dropped(tunnel / packet)
+                            else:
+                                got = self._seen_after(bytes(Ether(**self._ether) / tunnel / packet))
+                                self.assertEqual(bytes(Ether(**self._ether) / expected).hex(), got.hex())
+
+    def _assert_dropped(self, packet: Packet) -> None:
+        """The stack sees the next frame and not this one."""
+        self._sender.send(bytes(Ether(**self._ether) / packet))
+        self._assert_untouched(IP(**OUTER4) / UDP(sport=1, dport=2) / b"the next one")
+
     def test_padding_of_a_short_frame_stays(self) -> None:
         """The stack judges by the inner length, so the program need not cut."""
         small = IP(src="192.0.2.2", dst="203.0.113.10") / UDP(sport=1, dport=80)
