@@ -82,6 +82,14 @@ uint64_t CountersView::path_mtus_lowered() const {
   return __atomic_load_n(&block_->path_mtus_lowered, __ATOMIC_RELAXED);
 }
 
+uint64_t CountersView::path_mtus_ignored() const {
+  return __atomic_load_n(&block_->path_mtus_ignored, __ATOMIC_RELAXED);
+}
+
+uint64_t CountersView::path_mtus_lowered_now() const {
+  return __atomic_load_n(&block_->path_mtus_lowered_now, __ATOMIC_RELAXED);
+}
+
 uint64_t CountersView::outcome(linimo_outcome which) const {
   uint64_t sum = 0;
   for (uint32_t i = 0; i < workers_; ++i) sum += read(block_->worker(i).outcomes[which]);

@@ -58,8 +58,10 @@ static_assert(sizeof(TrafficCount) == 32 && offsetof(WorkerCounters, services) %
 struct alignas(4096) CountersBlock {
   uint64_t magic;  // kCountersMagic
   uint32_t abi_version;
-  uint32_t workers;            // rows of WorkerCounters that follow
-  uint64_t path_mtus_lowered;  // times that a router's word lowered the MTU to a backend
+  uint32_t workers;                // rows of WorkerCounters that follow
+  uint64_t path_mtus_lowered;      // times that a router's word lowered the MTU to a backend
+  uint64_t path_mtus_ignored;      // words that were about no tunnel of ours
+  uint64_t path_mtus_lowered_now;  // backends to which the MTU is lowered
 
   WorkerCounters& worker(uint32_t index) { return reinterpret_cast<WorkerCounters*>(this + 1)[index]; }
   const WorkerCounters& worker(uint32_t index) const {
@@ -80,6 +82,8 @@ class CountersView {
 
   uint32_t workers() const { return workers_; }
   uint64_t path_mtus_lowered() const;
+  uint64_t path_mtus_ignored() const;
+  uint64_t path_mtus_lowered_now() const;
   uint64_t outcome(linimo_outcome which) const;
   TrafficCount service(uint32_t id) const;
   TrafficCount backend(uint32_t id) const;  // without its flows, which a sum over time has none of

@@ -67,13 +67,7 @@ Resolver::Resolver(EventLoop& loop, EngineBase& engine, ConditionBoard& board, O
       board_(board),
       on_state_(std::move(on_state)),
       events_(kGroups),
-      path_mtu_(
-          loop, [this](const Address& address) { return addresses_.contains(address); },
-          [this] { store_all(); },
-          [this] {
-            uint64_t& lowered = engine_.counters().path_mtus_lowered;
-            __atomic_store_n(&lowered, lowered + 1, __ATOMIC_RELAXED);
-          }) {
+      path_mtu_(loop, engine.counters(), [this] { store_all(); }) {
   loop.add(events_.fd(), [this] {
     if (!events_.receive([this](const nlmsghdr& message) { on_message(message); })) {
       spdlog::warn("netlink: events were lost; reading everything again");
@@ -99,8 +93,7 @@ void Resolver::follow(const SnapshotView& snapshot) {
   }
   for (const auto& [id, gone] : backends_) on_state_(id, std::nullopt);
   backends_ = std::move(next);
-  addresses_.clear();
-  for (const auto& [id, backend] : backends_) addresses_.insert(backend.address);
+  path_mtu_.follow(Tunnels(snapshot));
 }
 
 void Resolver::on_message(const nlmsghdr& message) {

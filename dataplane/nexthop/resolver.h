@@ -9,7 +9,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -63,7 +62,6 @@ class Resolver {
   Netlink events_;
   Netlink requests_;
   std::map<uint32_t, Backend> backends_;    // by id
-  std::set<Address> addresses_;             // of these
   std::map<NeighbourKey, Mac> neighbours_;  // last known
   std::map<NeighbourKey, bool> managed_;    // by the kernel, or it is reminded of them
   std::set<NeighbourKey> without_room_;     // of these: the kernel's table is full
