@@ -145,10 +145,20 @@ static __always_inline __u64 with_backend(__u64 word, __u32 backend_id) {
   return (word & ~((__u64)kBackendMask << kBackendShift)) | (__u64)backend_id << kBackendShift;
 }
 
-/* The entry once a packet followed it: another at most once a tick, or when the state changes. */
-static __always_inline __u64 touched(__u64 word, int fin, __u32 now) {
+/* Whether a SYN may be another connection's, from the port of one that has ended: connection_table.h says why
+ * so. */
+static __always_inline int may_have_ended(__u64 word, __u32 now) {
+  return (word & kStateMask) == kClosing || age_of(word, now) >= kYoungTicks;
+}
+
+/* The entry once a packet followed it: another at most once a tick, or when the state changes. A SYN on one
+ * that is closing opens it again. */
+static __always_inline __u64 touched(__u64 word, __u8 tcp_flags, __u32 now) {
   const __u64 state = word & kStateMask;
-  const __u64 next = fin ? kClosing : state == kEmbryonic && age_of(word, now) != 0 ? kEstablished : state;
+  const __u64 next = tcp_flags & kTcpFin                                 ? kClosing
+                     : state == kClosing && begins_connection(tcp_flags) ? kEmbryonic
+                     : state == kEmbryonic && age_of(word, now) != 0     ? kEstablished
+                                                                         : state;
   return (word & ~((__u64)kStampMask << kStampShift | kStateMask)) |
          (__u64)(now & kStampMask) << kStampShift | next;
 }

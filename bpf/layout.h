@@ -67,6 +67,12 @@ struct linimo_xdp_service {
   __u8 reserved[8];
 };
 
+enum linimo_xdp_life {
+  LINIMO_XDP_DOWN,
+  LINIMO_XDP_UP,
+  LINIMO_XDP_NO_NEW_FLOWS, /* draining, or without weight: keeps its tracked flows */
+};
+
 struct linimo_xdp_target {
   __be32 source[4]; /* IPv4 in the mapped form */
   __be32 destination[4];
@@ -78,7 +84,7 @@ struct linimo_xdp_target {
   __u8 header_length;  /* bytes between the link header and the inner IP header */
   __u8 encapsulation;
   __u8 outer_v6;
-  __u8 alive;                /* up or draining: keeps its tracked flows */
+  __u8 alive;                /* enum linimo_xdp_life */
   __u8 protocol4, protocol6; /* of what follows the outer IP header, for an inner packet of that family */
   __u32 weight;
 };

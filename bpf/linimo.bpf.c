@@ -142,7 +142,7 @@ static __always_inline const struct linimo_xdp_target* target_of_unknown(const s
  * answer, which all nodes share. */
 static __always_inline const struct linimo_xdp_target* scheduled_target(const struct flow* flow) {
   const struct packet* p = &flow->packet;
-  if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (kTcpSyn | kTcpAck)) != kTcpSyn) {
+  if (p->protocol == IPPROTO_TCP && !begins_connection(p->tcp_flags)) {
     const __u64 found =
         find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
     const struct linimo_xdp_target* tracked =
@@ -167,6 +167,7 @@ static __always_inline void note_deviation(const struct flow* flow) {
 static __always_inline int find_target(struct flow* flow, int tracks) {
   const struct linimo_xdp_service* service = flow->service;
   const int rst = flow->packet.tcp_flags & kTcpRst;
+  const int begins = begins_connection(flow->packet.tcp_flags);
   __u64 found = 0;
   __u32 now = 0;
   int live = 0;
@@ -176,19 +177,20 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
     live = found != 0 && !is_expired(found, service->idle_ticks, now);
     if (live) {
       const struct linimo_xdp_target* tracked = target_of_id(&flow->generation, backend_of(found));
-      if (is_usable(flow, tracked) && (!flow->target || flow->target == tracked)) {
+      if (!is_usable(flow, tracked) || (flow->target && flow->target != tracked)) {
+        // its packets go elsewhere from now on
+      } else if (begins && tracked->alive == LINIMO_XDP_NO_NEW_FLOWS && may_have_ended(found, now)) {
+        live = 0;  // a new connection, which is no more a draining backend's than any other
+      } else {
         flow->target = tracked;
-        const __u64 next = touched(found, flow->packet.tcp_flags & kTcpFin, now);
+        const __u64 next = touched(found, flow->packet.tcp_flags, now);
         // RST only looks up: a forged one must not be able to shorten or lengthen anything.
         if (next != found && !rst) replace_flow(flow->row, flow->hash, flow->service_id, found, next);
         return 1;
       }
     }
   }
-  if (!flow->target) {
-    const int begins = (flow->packet.tcp_flags & (kTcpSyn | kTcpAck)) == kTcpSyn;
-    flow->target = target_of_unknown(flow, begins);
-  }
+  if (!flow->target) flow->target = target_of_unknown(flow, begins);
   if (!flow->target) return 0;
   if (live) {
     const __u64 next = with_backend(found, flow->target->backend_id);

@@ -65,6 +65,11 @@ struct words {
   __u64 high, low;
 };
 
+/* The first segment of a connection: SYN alone. */
+static __always_inline int begins_connection(__u8 tcp_flags) {
+  return (tcp_flags & (kTcpFin | kTcpSyn | kTcpRst | kTcpAck)) == kTcpSyn;
+}
+
 enum verdict {
   kFlow,   // TCP or UDP: ports and flags are set
   kOther,  // a protocol that no service can have

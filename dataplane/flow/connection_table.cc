@@ -61,6 +61,9 @@ void ConnectionTable::touch(Entry entry, Packet packet, uint32_t now_s) {
   if (packet == Packet::kFin) {
     next = kClosing;
     if (state != kClosing) --connections_[backend_id(entry)];
+  } else if (packet == Packet::kSyn && state == kClosing) {
+    next = kEmbryonic;
+    ++connections_[backend_id(entry)];
   } else if (state == kEmbryonic && age != 0) {
     next = kEstablished;
   }

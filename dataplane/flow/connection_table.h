@@ -56,7 +56,7 @@ class ConnectionTable {
     uint32_t idle_timeout_s = 0;  // 1 to LINIMO_MAX_IDLE_TIMEOUT_S
   };
 
-  enum class Packet : uint8_t { kOther, kFin };
+  enum class Packet : uint8_t { kOther, kFin, kSyn };
 
   /// A place for at least `flows` entries at two thirds full. `memory` must be zero, 64-byte aligned, of
   /// `bytes_for(flows)`, and outlive the table.
@@ -91,7 +91,16 @@ class ConnectionTable {
     return static_cast<uint32_t>(*entry >> kBackendShift) & kBackendMask;
   }
 
-  /// Notes that a packet followed the entry. Writes at most once a second.
+  /// Whether a SYN may be another connection's, from the port of one that has ended: that said FIN, or has
+  /// sent nothing for a while. A client does not send a SYN on a connection that lives, so this only keeps a
+  /// forged one from moving what is in use. Without the silence a RST would have to be noted, which as well
+  /// could be forged.
+  static bool may_have_ended(Entry entry, uint32_t now_s) {
+    return state_of(*entry) == kClosing || age_of(*entry, now_s) >= kYoung_s;
+  }
+
+  /// Notes that a packet followed the entry: a SYN on one that is closing opens it again. Writes at most once
+  /// a second.
   void touch(Entry entry, Packet packet, uint32_t now_s);
 
   /// The flow goes to backend `to` from now on.

@@ -130,8 +130,7 @@ LINIMO_COLD const Target* Pipeline::named_target(const Generation& generation, P
 const Target* Pipeline::scheduled(const Generation& generation, Packet& packet) {
   const ServiceView& service = *packet.service;
   look_closer(packet);
-  const uint8_t flags = packet.tcp_flags & (packet::kTcpSyn | packet::kTcpAck);
-  if (packet.flow.protocol == IPPROTO_TCP && flags != packet::kTcpSyn) {
+  if (packet.flow.protocol == IPPROTO_TCP && !packet::begins_connection(packet.tcp_flags)) {
     const Target* tracked = tracked_anywhere(generation, packet);
     return tracked != nullptr ? tracked : packet.target;
   }

@@ -77,7 +77,8 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
                                                    ends, pool.gue_port),
                      .backend_id = backend.id,
                      .pool = p,
-                     .alive = backend.state != LINIMO_BACKEND_DOWN};
+                     .alive = backend.state != LINIMO_BACKEND_DOWN,
+                     .takes_new_flows = backend.state == LINIMO_BACKEND_UP && backend.weight != 0};
       by_id_[backend.id] = &targets_[b];
       if (pool.server_id_length != 0) server_ids_.push_back({p, backend.server_id, &targets_[b]});
     }

@@ -30,7 +30,8 @@ struct alignas(64) Target {
   packet::Tunnel tunnel;
   uint32_t backend_id;
   uint32_t pool;
-  bool alive;  // up or draining: keeps its tracked flows
+  bool alive;            // up or draining: keeps its tracked flows
+  bool takes_new_flows;  // else only those
 };
 static_assert(sizeof(Target) == 64);
 

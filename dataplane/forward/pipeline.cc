@@ -259,7 +259,8 @@ LINIMO_INLINE bool Pipeline::follow_entry(const Generation& generation, uint32_t
                                           Packet& packet) const {
   const ServiceView& service = *packet.service;
   const ConnectionTable::Entry entry = connections_.find_fresh(packet.hash, service.tracking_key, now_s);
-  if (entry == nullptr || (packet.tcp_flags & (packet::kTcpFin | packet::kTcpRst)) != 0) return false;
+  constexpr uint8_t kTelling = packet::kTcpSyn | packet::kTcpFin | packet::kTcpRst;
+  if (entry == nullptr || (packet.tcp_flags & kTelling) != 0) return false;
   packet.target = generation.target_of(ConnectionTable::backend_id(entry));
   if (packet.target == nullptr || packet.target->pool != service.pool || !packet.target->alive) return false;
   return true;
@@ -273,6 +274,7 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
   const bool named = packet.target != nullptr;
   const bool tracked = service.tracks(packet.slot);
   const bool rst = packet.tcp_flags & packet::kTcpRst;
+  const bool begins = packet::begins_connection(packet.tcp_flags);
   ConnectionTable::Entry entry = nullptr;
   bool follows = false;  // the entry says where it goes
   if (tracked) {
@@ -281,20 +283,26 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
         entry != nullptr ? generation.target_of(ConnectionTable::backend_id(entry)) : nullptr;
     if (known != nullptr && known->pool == service.pool && known->alive &&
         (packet.target == nullptr || packet.target == known)) {
-      packet.target = known;
-      follows = true;
-      // RST only looks up: a forged one must not be able to shorten or lengthen anything.
-      if (!rst) {
+      if (begins && !known->takes_new_flows && ConnectionTable::may_have_ended(entry, now_s)) {
+        entry = nullptr;  // a new connection, which is no more a draining backend's than any other
+      } else {
+        packet.target = known;
+        follows = true;
+        // RST only looks up: a forged one must not be able to shorten or lengthen anything.
         const bool fin = packet.tcp_flags & packet::kTcpFin;
-        connections_.touch(entry, fin ? ConnectionTable::Packet::kFin : ConnectionTable::Packet::kOther,
-                           now_s);
+        if (!rst) {
+          connections_.touch(entry,
+                             fin      ? ConnectionTable::Packet::kFin
+                             : begins ? ConnectionTable::Packet::kSyn
+                                      : ConnectionTable::Packet::kOther,
+                             now_s);
+        }
       }
     }
   }
 
   if (!follows) {
     if (packet.target == nullptr) {
-      const bool begins = (packet.tcp_flags & (packet::kTcpSyn | packet::kTcpAck)) == packet::kTcpSyn;
       packet.target = target_of_slot(packet, begins, now_s);
       if (packet.target == nullptr) return no_backend(generation, packet, out);
     }

@@ -106,4 +106,9 @@ inline constexpr uint16_t kGueFirstPort = 49152;  // of 16384 source ports
 
 inline constexpr uint8_t kTcpFin = 0x01, kTcpSyn = 0x02, kTcpRst = 0x04, kTcpAck = 0x10;
 
+/// The first segment of a connection: SYN alone.
+constexpr bool begins_connection(uint8_t tcp_flags) {
+  return (tcp_flags & (kTcpFin | kTcpSyn | kTcpRst | kTcpAck)) == kTcpSyn;
+}
+
 }  // namespace linimo::packet

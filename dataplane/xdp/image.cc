@@ -206,7 +206,9 @@ class Compiler {
     target.gue_port = packet::swap16(pool.gue_port);
     target.encapsulation = pool.encapsulation;
     target.outer_v6 = !v4;
-    target.alive = backend.state != LINIMO_BACKEND_DOWN;
+    target.alive = backend.state == LINIMO_BACKEND_DOWN                        ? LINIMO_XDP_DOWN
+                   : backend.state == LINIMO_BACKEND_UP && backend.weight != 0 ? LINIMO_XDP_UP
+                                                                               : LINIMO_XDP_NO_NEW_FLOWS;
     constexpr uint8_t kProtocols[LINIMO_ENCAP_COUNT] = {IPPROTO_IPIP, IPPROTO_GRE, IPPROTO_UDP};
     target.protocol4 = kProtocols[pool.encapsulation];
     target.protocol6 = pool.encapsulation == LINIMO_ENCAP_IPIP ? uint8_t{IPPROTO_IPV6} : target.protocol4;

@@ -142,6 +142,53 @@ TEST_P(Tracking, AFinShortensTheEntry) {
   EXPECT_EQ(sent_to(packet(flows[2]), 10 + 50 + 2 * kClosing_s + 1), after[flows[2]]) << "still closing";
 }
 
+// A client may use a port again as soon as its connection is over for it: after FIN, or after RST, which is
+// not noted, so that silence has to tell. What begins then is a new flow, and a draining backend gets none.
+TEST_P(Tracking, ANewConnectionFromAnOldPortLeavesADrainingBackend) {
+  const Choices before = choices(all_up_);
+  const Configuration draining = with({0}, LINIMO_BACKEND_DRAINING);
+  const Choices after = choices(draining);
+  std::vector<size_t> flows;
+  for (const size_t flow : moved(before, after)) {
+    if (before[flow] == backend(0)) flows.push_back(flow);
+  }
+  ASSERT_GE(flows.size(), 3U);
+  begin(all_up_);
+  for (const size_t flow : flows) sent_to(packet(flow, kSyn));
+  sent_to(packet(flows[0], kFin | kAck), 10);
+  sent_to(packet(flows[1]), 10);
+  engine.apply(draining);
+  EXPECT_EQ(sent_to(packet(flows[0], kAck), 10), before[flows[0]]) << "the last ACK";
+  EXPECT_EQ(sent_to(packet(flows[0], kSyn), 10), after[flows[0]]) << "after FIN, at once";
+  EXPECT_EQ(sent_to(packet(flows[0]), 10), after[flows[0]]);
+  EXPECT_EQ(sent_to(packet(flows[0]), 10 + kClosing_s + 5), after[flows[0]]) << "open again";
+  EXPECT_EQ(sent_to(packet(flows[1], kRst), 11), before[flows[1]]) << "RST only looks up";
+  EXPECT_EQ(sent_to(packet(flows[1], kSyn), 11), before[flows[1]]) << "a SYN on a flow in use may be forged";
+  EXPECT_EQ(sent_to(packet(flows[1], kSyn | kAck), 20), before[flows[1]]) << "begins nothing";
+  EXPECT_EQ(sent_to(packet(flows[1], kRst), 22), before[flows[1]]);
+  EXPECT_EQ(sent_to(packet(flows[1], kSyn), 25), after[flows[1]]) << "after RST, 5 s later";
+  EXPECT_EQ(sent_to(packet(flows[1]), 26), after[flows[1]]);
+  EXPECT_EQ(sent_to(packet(flows[2]), 30), before[flows[2]]) << "a connection that lives stays";
+  EXPECT_EQ(engine.flow_table().entries, flows.size()) << "one entry a flow";
+}
+
+TEST_P(Tracking, ANewConnectionFromAnOldPortFollowsABackendThatIsUp) {
+  const Choices before = choices(three_up_);
+  const Choices after = choices(all_up_);
+  const auto flows = moved(before, after);
+  begin(three_up_);
+  for (const size_t flow : {flows[0], flows[1]}) {
+    sent_to(packet(flow, kSyn));
+    sent_to(packet(flow, kFin | kAck), 1);
+  }
+  engine.apply(all_up_);
+  EXPECT_EQ(sent_to(packet(flows[0], kSyn), 20), before[flows[0]]);
+  EXPECT_EQ(sent_to(packet(flows[0]), 20 + kClosing_s + 5), before[flows[0]]) << "not closing any more";
+  EXPECT_EQ(sent_to(packet(flows[1]), 20), before[flows[1]]);
+  EXPECT_EQ(sent_to(packet(flows[1]), 20 + kClosing_s + 5), after[flows[1]])
+      << "closing: its last ACK is no SYN";
+}
+
 TEST_P(Tracking, ASynOnALiveEntryFollowsIt) {
   const Choices before = choices(three_up_);
   const Choices after = choices(all_up_);
