@@ -12,6 +12,7 @@
 #define LINIMO_BPF_LAYOUT_H
 
 #include "maglev/abi.h"
+#include "maglev/reply_limit.h"
 
 /* Part of where maps are pinned: every change of this file changes it, and of where and how a
  * flow is stored (connections.h). */
@@ -153,10 +154,10 @@ struct linimo_xdp_port {
   __u32 reserved2;
 };
 
-/* Per row: when the token bucket of each kind of reply would be full again. */
+/* Per row. */
 enum linimo_reply { LINIMO_REPLY_ECHO, LINIMO_REPLY_TOO_BIG, LINIMO_REPLY_REJECT, LINIMO_REPLY_COUNT };
 struct linimo_xdp_replies {
-  __u64 full_at_ns[LINIMO_REPLY_COUNT];
+  struct linimo_reply_limit of_kind[LINIMO_REPLY_COUNT];
 };
 
 #ifdef __cplusplus

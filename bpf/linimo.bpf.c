@@ -230,15 +230,21 @@ static __always_inline int answered(const struct flow* flow, int failed, enum li
   return XDP_TX;
 }
 
+__noinline int may_reply(__u32 row, __u32 kind, __u32 rate, __u32 place) {
+  struct linimo_xdp_replies* of_row = bpf_map_lookup_elem(&replies, &row);
+  if (!of_row || kind >= LINIMO_REPLY_COUNT) return 0;
+  return linimo_may_reply(&of_row->of_kind[kind], rate, place, bpf_ktime_get_coarse_ns());
+}
+
 /* One way out for all replies: the kind says which. `mtu`: what a too big packet should have kept to. */
 static __always_inline int answer(struct xdp_md* ctx, const struct flow* flow, enum linimo_reply kind,
                                   __u32 mtu) {
   const struct packet* p = in_memory(flow);
   const __u32 row = flow->row;
-  struct linimo_xdp_replies* replies_of_row = bpf_map_lookup_elem(&replies, &row);
-  if (!replies_of_row || !may_reply(&replies_of_row->full_at_ns[kind], flow->generation.head->reply_rate,
-                                    bpf_ktime_get_coarse_ns()))
-    return drop(flow, LINIMO_OUTCOME_rate_limited);
+  const struct linimo_xdp_head* head = flow->generation.head;
+  const __u32 place =
+      linimo_reply_place(p->v6 ? p->source.high : p->source.low >> 32, p->v6, head->key4_mix[0]);
+  if (!may_reply(row, kind, head->reply_rate, place)) return drop(flow, LINIMO_OUTCOME_rate_limited);
   if (kind == LINIMO_REPLY_ECHO) return answered(flow, reply_to_echo(ctx, p), LINIMO_OUTCOME_echo_reply);
   if (kind == LINIMO_REPLY_TOO_BIG)
     return answered(flow, reply_too_big(ctx, p, mtu), LINIMO_OUTCOME_too_big_reply);

@@ -21,21 +21,6 @@ enum {
   kMaxReply6 = 1280,  // RFC 4443, 3.2
 };
 
-/* One second's worth of replies may go at once: a token bucket, kept as the time at which it would be full
- * again (GCRA), one word for the sake of queues that run on two CPUs. `rate` a second; 0: no limit. */
-static __always_inline int may_reply(__u64* full_at_ns, __u32 rate, __u64 now_ns) {
-  const __u64 second = 1000000000;
-  if (rate == 0) return 1;
-  const __u64 interval = second / rate;
-  for (int i = 0; i < 4; ++i) {
-    const __u64 seen = *(volatile __u64*)full_at_ns;
-    const __u64 then = (seen > now_ns ? seen : now_ns) + interval;
-    if (then > now_ns + second) return 0;
-    if (__sync_val_compare_and_swap(full_at_ns, seen, then) == seen) return 1;
-  }
-  return 0;
-}
-
 /* A checksum after 16 bits under it changed (RFC 1624), all in the byte order of memory. */
 static __always_inline __u16 changed(__u16 checksum, __u16 before, __u16 after) {
   return ~fold((__u64)(__u16)~checksum + (__u16)~before + after);

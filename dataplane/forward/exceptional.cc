@@ -76,7 +76,7 @@ LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip,
                                      BurstOutput& out) {
   rte_mbuf* mbuf = packet.mbuf;
   if (packet::is_echo_request(packet.frame, packet.flow)) {
-    if (!may_reply(generation, echo_limit_, mbuf)) return false;
+    if (!may_reply(generation, echo_limit_, packet)) return false;
     packet::make_echo_reply(rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame, packet.flow);
     reply(mbuf, 0, uint32_t{packet.frame.ip_offset} + packet.flow.ip_length, LINIMO_OUTCOME_echo_reply, out);
     return false;
@@ -194,7 +194,7 @@ LINIMO_COLD bool Pipeline::no_backend(const Generation& generation, Packet& pack
   const bool answerable = udp || (packet.flow.fragment == packet::Fragment::kNone &&
                                   (packet.flow.tcp_flags & packet::kTcpRst) == 0);
   if (!packet.service->reject || !answerable) return drop(mbuf, LINIMO_OUTCOME_no_backend);
-  if (!may_reply(generation, reject_limit_, mbuf)) return false;
+  if (!may_reply(generation, reject_limit_, packet)) return false;
   auto* bytes = rte_pktmbuf_mtod(mbuf, uint8_t*);
   const packet::Reply made =
       udp ? packet::make_icmp_error(bytes, packet.frame, packet.flow, packet::IcmpError::kPortUnreachable, 0)
@@ -216,7 +216,7 @@ LINIMO_COLD void Pipeline::too_big(const Generation& generation, Packet& packet,
     drop(mbuf, LINIMO_OUTCOME_too_big);
     return;
   }
-  if (!may_reply(generation, too_big_limit_, mbuf)) return;
+  if (!may_reply(generation, too_big_limit_, packet)) return;
   const uint32_t overhead = packet.target->tunnel.header_length;
   const uint32_t inner = mtu > overhead ? mtu - overhead : 0;
   const packet::Reply made =
@@ -225,9 +225,17 @@ LINIMO_COLD void Pipeline::too_big(const Generation& generation, Packet& packet,
   reply(mbuf, made.growth, made.length, LINIMO_OUTCOME_too_big_reply, out);
 }
 
-bool Pipeline::may_reply(const Generation& generation, ReplyLimit& limit, rte_mbuf* mbuf) {
-  if (limit.allows(generation.snapshot().header().reply_rate, now_ms_)) return true;
-  return drop(mbuf, LINIMO_OUTCOME_rate_limited);
+bool Pipeline::may_reply(const Generation& generation, linimo_reply_limit& limit, const Packet& packet) {
+  uint64_t source = 0;
+  const packet::Frame& frame = packet.frame;
+  if (frame.is_v6)
+    std::memcpy(&source, frame.v6().source, sizeof source);
+  else
+    source = frame.v4().source;
+  const uint32_t place = linimo_reply_place(source, frame.is_v6, generation.seed());
+  if (linimo_may_reply(&limit, generation.snapshot().header().reply_rate, place, now_ms_ * 1'000'000))
+    return true;
+  return drop(packet.mbuf, LINIMO_OUTCOME_rate_limited);
 }
 
 /// Back by the port that the packet came in by. `growth`: bytes that the reply begins before the frame did.

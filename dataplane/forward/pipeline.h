@@ -19,10 +19,10 @@
 #include "dataplane/forward/held_fragments.h"
 #include "dataplane/forward/next_hop.h"
 #include "dataplane/forward/port_macs.h"
-#include "dataplane/forward/reply_limit.h"
 #include "dataplane/forward/scheduler.h"
 #include "dataplane/packet/parse.h"
 #include "maglev/counters.h"
+#include "maglev/reply_limit.h"
 
 struct rte_mbuf;
 
@@ -145,7 +145,7 @@ class Pipeline {
   const Target* tracked_anywhere(const Generation& generation, const Packet& packet) const;
   bool no_backend(const Generation& generation, Packet& packet, BurstOutput& out);
   void too_big(const Generation& generation, Packet& packet, uint32_t mtu, BurstOutput& out);
-  bool may_reply(const Generation& generation, ReplyLimit& limit, rte_mbuf* mbuf);
+  bool may_reply(const Generation& generation, linimo_reply_limit& limit, const Packet& packet);
   void reply(rte_mbuf* mbuf, uint32_t growth, uint32_t length, linimo_outcome outcome, BurstOutput& out);
 
   const PortMacs& port_macs_;
@@ -159,7 +159,7 @@ class Pipeline {
   uint64_t in_mac_ = 0;
   uint64_t now_ms_ = 0;
   Scheduler scheduler_;
-  ReplyLimit echo_limit_, too_big_limit_, reject_limit_;
+  linimo_reply_limit echo_limit_{}, too_big_limit_{}, reject_limit_{};
   HeldFragments held_;
   bool settling_ = false;
   bool long_headers_ = false;  // the last burst had some that go on in a second cache line

@@ -9,7 +9,7 @@ from .tree import files, read
 # A folder (the longest that fits a file counts) and what its sources may include of this project.
 MAY_INCLUDE = {
     "maglev": ["maglev"],
-    "bpf": ["bpf", "maglev/abi.h", "maglev/next_hop.h", "maglev/unsettled.h"],
+    "bpf": ["bpf", "maglev/abi.h", "maglev/next_hop.h", "maglev/reply_limit.h", "maglev/unsettled.h"],
     "bpf/decap.cc": ["bpf", "maglev"],  # a loader, not a program of the kernel's
     "dataplane/packet": ["dataplane/packet", "maglev"],  # headers in, headers out: no ports, no tables
     "dataplane/flow": ["dataplane/flow", "maglev"],
