@@ -92,11 +92,13 @@ __noinline __u64 recall_datagram(__u64 hash, __u32 row) {
   return search.word;
 }
 
-/* Hands a fragment to the process, which holds it, counts what becomes of it, and puts it through this
- * program again once its datagram is known. In front of the frame go eight bytes: the datagram's hash.
- * Anything but XDP_REDIRECT: the process has no socket for the row. */
-static __always_inline int hand_to_process(struct xdp_md* ctx, __u32 row, __u64 hash) {
-  if (bpf_xdp_adjust_head(ctx, -(int)sizeof hash) || bpf_xdp_store_bytes(ctx, 0, &hash, sizeof hash))
+/* Hands a frame to the process, which counts what becomes of it. A fragment it holds, and puts it through
+ * this program again once its datagram is known; what is encapsulated and too long for its way it sends in
+ * fragments. `datagram`, `way`: a struct linimo_xdp_handed. Anything but XDP_REDIRECT: the process has no
+ * socket for the row. */
+__noinline int hand_to_process(struct xdp_md* ctx, __u32 row, __u64 datagram, __u64 way) {
+  __u64 handed[] = {datagram, way};
+  if (bpf_xdp_adjust_head(ctx, -(int)sizeof handed) || bpf_xdp_store_bytes(ctx, 0, handed, sizeof handed))
     return XDP_DROP;
   return bpf_redirect_map(&xsks, row, XDP_DROP);
 }

@@ -160,6 +160,18 @@ struct linimo_xdp_replies {
   struct linimo_reply_limit of_kind[LINIMO_REPLY_COUNT];
 };
 
+/* In front of a frame that the program hands to the process, by AF_XDP. */
+struct linimo_xdp_handed {
+  __u64 datagram; /* of a fragment that waits for its first one: the hash */
+  /* Zero, or an encapsulated frame is to be sent in fragments: */
+  __u32 ifindex; /* the device that it leaves by */
+  __u16 mtu;     /* of its way */
+  __u8 link;     /* bytes of its link header */
+  __u8 sent_as;  /* enum linimo_outcome */
+};
+#define LINIMO_XDP_HANDED_WAY(ifindex, mtu, link, sent_as) \
+  ((__u64)(ifindex) | (__u64)(__u16)(mtu) << 32 | (__u64)(__u8)(link) << 48 | (__u64)(sent_as) << 56)
+
 #ifdef __cplusplus
 #define LINIMO_ASSERT_SIZE(type, size) static_assert(sizeof(type) == (size), #type " changed its layout")
 #else
@@ -171,6 +183,7 @@ LINIMO_ASSERT_SIZE(struct linimo_xdp_service, 64);
 LINIMO_ASSERT_SIZE(struct linimo_xdp_target, 64);
 LINIMO_ASSERT_SIZE(struct linimo_xdp_source, 32);
 LINIMO_ASSERT_SIZE(struct linimo_xdp_server_id, 16);
+LINIMO_ASSERT_SIZE(struct linimo_xdp_handed, 16);
 #undef LINIMO_ASSERT_SIZE
 
 #endif

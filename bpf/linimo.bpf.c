@@ -264,7 +264,8 @@ static __always_inline int no_backend(struct xdp_md* ctx, const struct flow* flo
  */
 static __always_inline int too_big(struct xdp_md* ctx, const struct flow* flow, int mtu) {
   const struct packet* p = &flow->packet;
-  if (!p->v6 && mtu < kLeastMtu4) mtu = kLeastMtu4;
+  const int least = p->v6 ? kLeastMtu6 : kLeastMtu4;
+  if (mtu < least) mtu = least;
   const int wants_to_know = p->v6 || p->ip_fragment & bpf_htons(kDontFragmentBit);
   if (wants_to_know && p->fragment != kLastOrMiddleFragment && flow->sent == LINIMO_OUTCOME_forwarded)
     return answer(ctx, flow, LINIMO_REPLY_TOO_BIG, mtu);
@@ -277,7 +278,8 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
   struct way_out way;
   const int reachable = way_to(target->backend_id, &way);
   if (reachable != LINIMO_OUTCOME_forwarded) return drop(flow, reachable);
-  if (flow->packet.ip_length + target->header_length > way.mtu)
+  const int fits = flow->packet.ip_length + target->header_length <= way.mtu;
+  if (!fits && !(flow->packet.v6 && flow->packet.ip_length <= kLeastMtu6))
     return too_big(ctx, flow, (int)way.mtu - target->header_length);
   const struct linimo_xdp_port* port = bpf_map_lookup_elem(&ports, &way.port);
   if (!port) return drop(flow, LINIMO_OUTCOME_wrong_egress);
@@ -288,8 +290,14 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
   }
   if (!encapsulate(ctx, target, &flow->packet, &way, port, flow->hash, inner_sum))
     return drop(flow, LINIMO_OUTCOME_tx_full);
+  if (!fits) {
+    const __u64 cut =
+        LINIMO_XDP_HANDED_WAY(port->ifindex, way.mtu, ETH_HLEN + tags_length(way.tags), flow->sent);
+    if (hand_to_process(ctx, flow->row, 0, cut) != XDP_REDIRECT) return drop(flow, LINIMO_OUTCOME_too_big);
+  }
   count_traffic(flow->row, kCountersServices + flow->service_id, flow->packet.ip_length);
   count_traffic(flow->row, kCountersBackends + target->backend_id, flow->packet.ip_length);
+  if (!fits) return XDP_REDIRECT;  // the process counts what becomes of it
   count_outcome(flow->row, flow->sent);
   return way.port == port_number ? XDP_TX : bpf_redirect(port->ifindex, 0);
 }
@@ -353,7 +361,7 @@ static __always_inline int take_later_fragment(struct xdp_md* ctx, struct flow* 
   flow->hash = datagram_hash(flow->generation.head, &flow->packet);
   const __u64 word = recall_datagram(flow->hash, flow->row);
   if (word == 0) {
-    const int action = hand_to_process(ctx, flow->row, flow->hash);
+    const int action = hand_to_process(ctx, flow->row, flow->hash, 0);
     return action == XDP_REDIRECT ? action : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
   }
   flow->service_id = linimo_fragment_service(word);

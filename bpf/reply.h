@@ -18,6 +18,7 @@ enum {
   kReplyTos = 0xc0,   // internetwork control, RFC 1812, 4.3.2.5
   kMaxReply4 = 576,   // RFC 1812, 4.3.2.3
   kLeastMtu4 = 68,    // RFC 791
+  kLeastMtu6 = 1280,  // RFC 8200
   kMaxReply6 = 1280,  // RFC 4443, 3.2
 };
 
@@ -174,38 +175,39 @@ static __always_inline int reply_port_unreachable(struct xdp_md* ctx, const stru
                : reply_about(ctx, p, kUnreachable, kPortUnreachable, 0);
 }
 
-/* Answers a TCP segment without RST with one: RFC 9293, 3.10.7.1. */
+/* Answers a TCP segment without RST with one: RFC 9293, 3.10.7.1. Each header is put together in the place of
+ * the one before it, for the sake of the stack. */
 __noinline int reply_with_reset(struct xdp_md* ctx, const struct packet* p) {
   if (!p || p->ip > kMaxLinkHeader) return -1;
   struct tcphdr tcp;
   if (bpf_xdp_load_bytes(ctx, p->ip + p->l4, &tcp, sizeof tcp)) return -1;
-  struct tcphdr reset = {.source = tcp.dest, .dest = tcp.source, .doff = sizeof reset / 4, .rst = 1};
-  if (tcp.ack) {
-    reset.seq = tcp.ack_seq;
-  } else {
-    const __u32 payload = p->ip_length - p->l4 - tcp.doff * 4;
-    reset.ack = 1;
-    reset.ack_seq = bpf_htonl(bpf_ntohl(tcp.seq) + payload + tcp.syn + tcp.fin);
-  }
-  const __u16* half = (void*)&reset;
-  __u64 sum = addresses_sum(p) + pseudo_rest(IPPROTO_TCP, sizeof reset);
+  const __be16 from = tcp.dest, to = tcp.source;
+  const int acked = tcp.ack;
+  const __u32 payload = p->ip_length - p->l4 - tcp.doff * 4;
+  const __be32 seq = acked ? tcp.ack_seq : 0;
+  const __be32 ack_seq = acked ? 0 : bpf_htonl(bpf_ntohl(tcp.seq) + payload + tcp.syn + tcp.fin);
+  __builtin_memset(&tcp, 0, sizeof tcp);
+  tcp.source = from;
+  tcp.dest = to;
+  tcp.seq = seq;
+  tcp.ack_seq = ack_seq;
+  tcp.doff = sizeof tcp / 4;
+  tcp.rst = 1;
+  tcp.ack = !acked;
+  const __u16* half = (void*)&tcp;
+  __u64 sum = addresses_sum(p) + pseudo_rest(IPPROTO_TCP, sizeof tcp);
   for (int i = 0; i < 10; ++i) sum += half[i];
-  reset.check = ~fold(sum);
+  tcp.check = ~fold(sum);
 
   const __u32 ip_header = p->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-  if (resize(ctx, p->ip + ip_header + sizeof reset)) return -1;
+  if (resize(ctx, p->ip + ip_header + sizeof tcp)) return -1;
   void* data = (void*)(long)ctx->data;
   if (data + 12 > (void*)(long)ctx->data_end) return -1;
   swap_macs(data);
-  __u8 answer[sizeof(struct ipv6hdr) + sizeof reset] = {};
-  if (p->v6) {
-    write_ip(p, IPPROTO_TCP, 0, sizeof reset, answer);
-    __builtin_memcpy(answer + sizeof(struct ipv6hdr), &reset, sizeof reset);
-    return bpf_xdp_store_bytes(ctx, p->ip, answer, sizeof(struct ipv6hdr) + sizeof reset) ? -1 : 0;
-  }
-  write_ip(p, IPPROTO_TCP, 0, sizeof reset, answer);
-  __builtin_memcpy(answer + sizeof(struct iphdr), &reset, sizeof reset);
-  return bpf_xdp_store_bytes(ctx, p->ip, answer, sizeof(struct iphdr) + sizeof reset) ? -1 : 0;
+  if (bpf_xdp_store_bytes(ctx, p->ip + ip_header, &tcp, sizeof tcp)) return -1;
+  __u8 ip[sizeof(struct ipv6hdr)] = {};
+  write_ip(p, IPPROTO_TCP, 0, sizeof tcp, ip);
+  return bpf_xdp_store_bytes(ctx, p->ip, ip, p->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) ? -1 : 0;
 }
 
 #endif

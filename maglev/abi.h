@@ -222,7 +222,8 @@ struct linimo_key6 {
   X(fragment_unmatched)                                                              \
   X(rate_limited)                                                                    \
   X(tx_full)                                                                         \
-  X(kernel_full)
+  X(kernel_full)                                                                     \
+  X(fragmented_frame) /* in several buffers, and longer than one */
 
 enum linimo_outcome {
 #define LINIMO_OUTCOME_ENUMERATOR(name) LINIMO_OUTCOME_##name,

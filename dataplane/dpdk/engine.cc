@@ -155,6 +155,10 @@ tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& confi
       return tl::unexpected(fmt::format("worker {} does not start", w));
     }
   }
+  spdlog::info(
+      "frames that come in several buffers are put together in one; what is longer than that, {} bytes, is "
+      "dropped as fragmented_frame",
+      room_for_frames(eal_.interfaces.front().lanes.front().port_id));
   spdlog::info("{} worker(s), idle policy {}, {} flows each", config.workers, busy ? "busy" : "adaptive",
                config.flows_per_worker);
   return {};

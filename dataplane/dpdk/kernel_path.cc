@@ -1,6 +1,7 @@
 #include "dataplane/dpdk/kernel_path.h"
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "dataplane/forward/pipeline.h"
@@ -20,6 +22,17 @@ namespace {
 
 constexpr unsigned kRingSize = 1024;
 constexpr uint32_t kShortestWait_us = 20, kLongestWait_us = 400;
+
+/// In all the buffers that it came in.
+bool write_frame(int fd, const rte_mbuf& frame) {
+  std::array<iovec, 64> parts;
+  size_t count = 0;
+  for (const rte_mbuf* part = &frame; part != nullptr; part = part->next) {
+    if (count == parts.size()) return false;
+    parts[count++] = {rte_pktmbuf_mtod(part, void*), rte_pktmbuf_data_len(part)};
+  }
+  return writev(fd, parts.data(), static_cast<int>(count)) >= 0;
+}
 
 }  // namespace
 
@@ -102,9 +115,7 @@ uint32_t KernelPath::write_out(const Link& link, rte_ring* ring, linimo_outcome 
   rte_mbuf* frames[kBurst];
   const uint32_t taken = rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(frames), kBurst, nullptr);
   for (uint32_t i = 0; i < taken; ++i) {
-    const bool written =
-        rte_pktmbuf_linearize(frames[i]) == 0 &&
-        write(link.tap.fd.get(), rte_pktmbuf_mtod(frames[i], void*), rte_pktmbuf_data_len(frames[i])) >= 0;
+    const bool written = write_frame(link.tap.fd.get(), *frames[i]);
     count(counters_.outcomes[written ? outcome : LINIMO_OUTCOME_kernel_full]);
     rte_pktmbuf_free(frames[i]);
   }

@@ -104,4 +104,8 @@ rte_mempool* pool_of(uint16_t port_id) {
   return rte_mempool_lookup(pool_name(port_id, 0).c_str());
 }
 
+uint32_t room_for_frames(uint16_t port_id) {
+  return rte_pktmbuf_data_room_size(pool_of(port_id)) - RTE_PKTMBUF_HEADROOM;
+}
+
 }  // namespace linimo::dpdk

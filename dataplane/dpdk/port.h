@@ -29,4 +29,7 @@ void close_port(uint16_t port_id);
 /// The pool of a port's first queue.
 rte_mempool* pool_of(uint16_t port_id);
 
+/// Of one of its buffers, bytes.
+uint32_t room_for_frames(uint16_t port_id);
+
 }  // namespace linimo::dpdk

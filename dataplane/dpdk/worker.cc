@@ -73,8 +73,13 @@ void Worker::flush(uint32_t interface) {
     const uint16_t sent = transmit(i, {frames.mbufs.data(), frames.count});
     if (frames.all_forwarded) {
       count(counters_.outcomes[LINIMO_OUTCOME_forwarded], sent);
+      count(counters_.outcomes[LINIMO_OUTCOME_tx_full], frames.count - sent);
     } else {
-      for (uint32_t frame = 0; frame < sent; ++frame) count(counters_.outcomes[frames.counted_as[frame]]);
+      for (uint32_t frame = 0; frame < frames.count; ++frame) {
+        const uint8_t outcome = frames.counted_as[frame];
+        if (outcome != TransmitList::kNotCounted)
+          count(counters_.outcomes[frame < sent ? outcome : uint8_t{LINIMO_OUTCOME_tx_full}]);
+      }
     }
     frames.clear();
   }
@@ -88,7 +93,9 @@ bool Worker::inject() {
     rte_mbuf* frames[KernelPath::kBurst];
     const uint32_t taken = exception_->from_kernel(i, frames);
     if (taken == 0) continue;
-    count(counters_.outcomes[LINIMO_OUTCOME_from_kernel], transmit(i, {frames, taken}));
+    const uint16_t sent = transmit(i, {frames, taken});
+    count(counters_.outcomes[LINIMO_OUTCOME_from_kernel], sent);
+    count(counters_.outcomes[LINIMO_OUTCOME_tx_full], taken - sent);
     any = true;
   }
   return any;
@@ -101,7 +108,6 @@ uint16_t Worker::transmit(uint32_t interface, std::span<rte_mbuf*> frames) {
   // A full queue means the link is slower than the traffic: to wait here would only add delay to every flow.
   if (sent == frames.size()) return sent;
   const auto rest = frames.subspan(sent);
-  count(counters_.outcomes[LINIMO_OUTCOME_tx_full], rest.size());
   rte_pktmbuf_free_bulk(rest.data(), static_cast<unsigned>(rest.size()));
   return sent;
 }

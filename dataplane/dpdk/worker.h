@@ -45,7 +45,7 @@ class Worker {
   bool poll(const Source& source, const Generation* generation);
   void flush(uint32_t interface);
   bool inject();
-  /// How many the queue took; the rest are counted and freed.
+  /// How many the queue took; the rest are freed.
   uint16_t transmit(uint32_t interface, std::span<rte_mbuf*> frames);
   void hand_to_kernel(uint32_t interface, MbufList& frames, bool control);
   bool housekeeping(uint64_t tsc, const Generation* generation);

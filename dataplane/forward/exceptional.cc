@@ -2,12 +2,14 @@
 // pipeline.cc, and cold, so that what nearly every packet does stays close together.
 
 #include <algorithm>
+#include <random>
 
 #include <netinet/in.h>
 #include <rte_mbuf.h>
 
 #include "dataplane/forward/pipeline.h"
 #include "dataplane/packet/echo.h"
+#include "dataplane/packet/outer_fragments.h"
 #include "dataplane/packet/quic.h"
 #include "dataplane/packet/quote.h"
 #include "dataplane/packet/reply.h"
@@ -18,7 +20,8 @@
 namespace linimo {
 namespace {
 
-constexpr uint32_t kLeastMtu4 = 68;  // RFC 791
+constexpr uint32_t kLeastMtu4 = 68;                            // RFC 791
+const uint32_t kFirstIdentification = std::random_device()();  // nobody can guess those of fragments
 
 struct Key {
   const uint8_t* source;  // 16 or 4 bytes
@@ -203,6 +206,32 @@ LINIMO_COLD bool Pipeline::no_backend(const Generation& generation, Packet& pack
   return false;
 }
 
+// The frame as one buffer, which all that is done with it takes it for. Drivers make several of one where
+// theirs are smaller than the longest frame; the port's own are not. False: it went elsewhere.
+LINIMO_COLD bool Pipeline::gather(const Generation& generation, Packet& packet, BurstOutput& out) {
+  rte_mbuf* const parts = packet.mbuf;
+  const uint32_t length = rte_pktmbuf_pkt_len(parts);
+  rte_mbuf* whole = rte_pktmbuf_alloc(parts->pool);
+  if (whole != nullptr && length <= rte_pktmbuf_tailroom(whole)) {
+    char* at = rte_pktmbuf_append(whole, static_cast<uint16_t>(length));
+    const void* read = rte_pktmbuf_read(parts, 0, length, at);
+    if (read != at) std::memcpy(at, read, length);  // it lay in one part
+    rte_mbuf_dynfield_copy(whole, parts);
+    whole->ol_flags |= parts->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+    whole->port = parts->port;
+    rte_pktmbuf_free(parts);
+    packet.mbuf = whole;
+    return true;
+  }
+  rte_pktmbuf_free(whole);
+  // Whose it is stands in the first bytes, wherever these lie.
+  uint8_t headers[sizeof(packet::Ethernet) + 2 * sizeof(packet::VlanTag) + sizeof(packet::Ipv6)];
+  const auto known = std::min<uint32_t>(length, sizeof headers);
+  const auto* bytes = static_cast<const uint8_t*>(rte_pktmbuf_read(parts, 0, known, headers));
+  if (vip_of(generation, bytes, known, packet.frame) == VipTable::kNone) return to_kernel(parts, out);
+  return drop(parts, LINIMO_OUTCOME_fragmented_frame);
+}
+
 // The sender is told, but never in answer to an ICMP error, to a fragment but the first, or where it lets
 // routers fragment.
 LINIMO_COLD void Pipeline::too_big(const Generation& generation, Packet& packet, uint32_t mtu,
@@ -219,10 +248,42 @@ LINIMO_COLD void Pipeline::too_big(const Generation& generation, Packet& packet,
   if (!may_reply(generation, too_big_limit_, packet)) return;
   const uint32_t overhead = packet.target->tunnel.header_length;
   const uint32_t inner = mtu > overhead ? mtu - overhead : 0;
-  const packet::Reply made =
-      packet::make_icmp_error(rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame, packet.flow,
-                              packet::IcmpError::kTooBig, v6 ? inner : std::max(inner, kLeastMtu4));
+  const packet::Reply made = packet::make_icmp_error(rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame,
+                                                     packet.flow, packet::IcmpError::kTooBig,
+                                                     std::max(inner, v6 ? packet::kLeastMtu6 : kLeastMtu4));
   reply(mbuf, made.growth, made.length, LINIMO_OUTCOME_too_big_reply, out);
+}
+
+/// The outer packet, at the end of the frame, in fragments. Numbers of workers never meet.
+LINIMO_COLD void Pipeline::send_in_fragments(rte_mbuf* whole, uint32_t outer_length, uint32_t mtu,
+                                             linimo_outcome sent_as, TransmitList& transmit) {
+  const uint32_t link = whole->data_len - outer_length;
+  const auto* frame = rte_pktmbuf_mtod(whole, const uint8_t*);
+  const auto number = static_cast<uint32_t>(fragmented_++ * all_flows_.size() + own_);
+  const packet::OuterFragments fragments(frame + link, outer_length, mtu, kFirstIdentification + number);
+  rte_mbuf* mbufs[packet::OuterFragments::kMost];
+  const uint32_t pieces = fragments.count();
+  if (pieces == 0) {
+    drop(whole, LINIMO_OUTCOME_too_big);
+    return;
+  }
+  // The other half of the list is for packets that leave whole.
+  if (transmit.count + pieces > kMaxBurst || rte_pktmbuf_alloc_bulk(whole->pool, mbufs, pieces) != 0) {
+    drop(whole, LINIMO_OUTCOME_tx_full);
+    return;
+  }
+  for (uint32_t i = 0; i < pieces; ++i) {
+    auto* at = reinterpret_cast<uint8_t*>(
+        rte_pktmbuf_append(mbufs[i], static_cast<uint16_t>(link + fragments.length(i))));
+    std::memcpy(at, frame, link);
+    fragments.write(i, at + link);
+    rte_mbuf_dynfield_copy(mbufs[i], whole);
+    if (i + 1 < pieces)
+      transmit.push_uncounted(mbufs[i]);
+    else
+      transmit.push(mbufs[i], sent_as);
+  }
+  rte_pktmbuf_free(whole);
 }
 
 bool Pipeline::may_reply(const Generation& generation, linimo_reply_limit& limit, const Packet& packet) {

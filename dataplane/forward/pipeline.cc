@@ -5,6 +5,7 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "dataplane/packet/outer_fragments.h"
 #include "dataplane/packet/plain.h"
 #include "maglev/hash.h"
 
@@ -98,7 +99,8 @@ LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation,
 template <bool kV6>
 LINIMO_INLINE bool Pipeline::recognize(const Generation& generation, const uint8_t* bytes, Packet& packet) {
   const uint64_t nic = packet.mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-  if (nic == RTE_MBUF_F_RX_IP_CKSUM_BAD || !is_addressed_to(bytes, in_mac_)) [[unlikely]]
+  if (nic == RTE_MBUF_F_RX_IP_CKSUM_BAD || !is_addressed_to(bytes, in_mac_) || packet.mbuf->nb_segs != 1)
+      [[unlikely]]
     return false;
   packet::PlainFlow flow;
   if (!packet::read_plain<kV6>(bytes, rte_pktmbuf_data_len(packet.mbuf), nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD,
@@ -126,23 +128,26 @@ __attribute__((noinline, cold)) void Pipeline::look_closer(Packet& packet) {
   packet.judged = true;
 }
 
+// The VIP that a frame is for, or VipTable::kNone. Where there is one, the IP header has been located.
+uint32_t Pipeline::vip_of(const Generation& generation, const uint8_t* bytes, uint32_t length,
+                          packet::Frame& frame) const {
+  if (!packet::locate(bytes, length, frame) || !is_addressed_to(bytes, in_mac_)) return VipTable::kNone;
+  const AddressWords destination = destination_of(frame);
+  // ::ffff:a.b.c.d on the wire is no VIP's address.
+  return frame.is_v6 && destination.is_v4() ? VipTable::kNone : generation.vips().find(destination);
+}
+
 // Is it for a VIP? Only then may it be judged; then, is it sound, and whose is it?
 __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Packet& packet,
                                                BurstOutput& out) {
+  if (packet.mbuf->nb_segs != 1 && !gather(generation, packet, out)) return false;
   rte_mbuf* mbuf = packet.mbuf;
-  const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
-  if (!packet::locate(bytes, rte_pktmbuf_data_len(mbuf), packet.frame) || !is_addressed_to(bytes, in_mac_)) {
-    return to_kernel(mbuf, out);
-  }
+  const uint32_t vip =
+      vip_of(generation, rte_pktmbuf_mtod(mbuf, const uint8_t*), rte_pktmbuf_data_len(mbuf), packet.frame);
+  if (vip == VipTable::kNone) return to_kernel(mbuf, out);
 
   const packet::Frame& frame = packet.frame;
   const bool v6 = frame.is_v6;
-  const AddressWords destination = destination_of(frame);
-  if (v6 && destination.is_v4())
-    return to_kernel(mbuf, out);  // ::ffff:a.b.c.d on the wire is no VIP's address
-  const uint32_t vip = generation.vips().find(destination);
-  if (vip == VipTable::kNone) return to_kernel(mbuf, out);
-
   const uint64_t nic = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
   if (!v6 && nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) return drop(mbuf, LINIMO_OUTCOME_bad_checksum);
   const Verdict verdict = packet::judge(frame, nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD, packet.flow);
@@ -338,7 +343,8 @@ LINIMO_INLINE void Pipeline::send(const Generation& generation, Packet& packet, 
   if (hop.state() != NextHop::kResolved) [[unlikely]]
     return undeliverable(mbuf, hop.state());
   const uint32_t outer_length = uint32_t{packet.ip_length} + target.tunnel.header_length;
-  if (outer_length > hop.mtu()) [[unlikely]]
+  const bool fits = outer_length <= hop.mtu();
+  if (!fits && !(packet.v6 && packet.ip_length <= packet::kLeastMtu6)) [[unlikely]]
     return too_big(generation, packet, hop.mtu(), out);
 
   // The frame becomes: Ethernet, outer header, inner packet; old link header and padding go.
@@ -365,6 +371,8 @@ LINIMO_INLINE void Pipeline::send(const Generation& generation, Packet& packet, 
   count(counters_.services[packet.service->tracking_key.id], packet.ip_length);
   count(counters_.backends[target.backend_id], packet.ip_length);
   TransmitList& transmit = out.transmit[hop.port()];
+  if (!fits) [[unlikely]]
+    return send_in_fragments(mbuf, outer_length, hop.mtu(), packet.sent_as, transmit);
   if (packet.sent_as == LINIMO_OUTCOME_forwarded) [[likely]]
     transmit.push(mbuf);
   else

@@ -29,9 +29,10 @@ struct rte_mbuf;
 namespace linimo {
 
 inline constexpr uint32_t kMaxBurst = 64;
+inline constexpr uint32_t kMaxFrames = 2 * kMaxBurst;  // that one list may take: some packets leave in pieces
 
 struct MbufList {
-  std::array<rte_mbuf*, kMaxBurst> mbufs;
+  std::array<rte_mbuf*, kMaxFrames> mbufs;
   uint32_t count = 0;
 
   void push(rte_mbuf* mbuf) { mbufs[count++] = mbuf; }
@@ -40,13 +41,19 @@ struct MbufList {
 
 /// Frames for the wire, and as what each is to be counted.
 struct TransmitList : MbufList {
-  std::array<uint8_t, kMaxBurst> counted_as{};  // linimo_outcome
-  bool all_forwarded = true;                    // as nearly always
+  static constexpr uint8_t kNotCounted = 0xff;   // a fragment of a packet that its last one is counted for
+  std::array<uint8_t, kMaxFrames> counted_as{};  // linimo_outcome
+  bool all_forwarded = true;                     // as nearly always
 
   using MbufList::push;  // of what is forwarded
   void push(rte_mbuf* mbuf, linimo_outcome outcome) {
     counted_as[count] = static_cast<uint8_t>(outcome);
     all_forwarded &= outcome == LINIMO_OUTCOME_forwarded;
+    push(mbuf);
+  }
+  void push_uncounted(rte_mbuf* mbuf) {
+    counted_as[count] = kNotCounted;
+    all_forwarded = false;
     push(mbuf);
   }
   void clear() {
@@ -144,7 +151,12 @@ class Pipeline {
   const Target* named_target(const Generation& generation, Packet& packet) const;
   const Target* tracked_anywhere(const Generation& generation, const Packet& packet) const;
   bool no_backend(const Generation& generation, Packet& packet, BurstOutput& out);
+  uint32_t vip_of(const Generation& generation, const uint8_t* bytes, uint32_t length,
+                  packet::Frame& frame) const;
+  bool gather(const Generation& generation, Packet& packet, BurstOutput& out);
   void too_big(const Generation& generation, Packet& packet, uint32_t mtu, BurstOutput& out);
+  void send_in_fragments(rte_mbuf* whole, uint32_t outer_length, uint32_t mtu, linimo_outcome sent_as,
+                         TransmitList& transmit);
   bool may_reply(const Generation& generation, linimo_reply_limit& limit, const Packet& packet);
   void reply(rte_mbuf* mbuf, uint32_t growth, uint32_t length, linimo_outcome outcome, BurstOutput& out);
 
@@ -160,6 +172,7 @@ class Pipeline {
   uint64_t now_ms_ = 0;
   Scheduler scheduler_;
   linimo_reply_limit echo_limit_{}, too_big_limit_{}, reject_limit_{};
+  uint32_t fragmented_ = 0;  // packets that were sent in fragments
   HeldFragments held_;
   bool settling_ = false;
   bool long_headers_ = false;  // the last burst had some that go on in a second cache line

@@ -70,7 +70,10 @@ Resolver::Resolver(EventLoop& loop, EngineBase& engine, ConditionBoard& board, O
       path_mtu_(loop, engine.counters(), [this] { store_all(); }) {
   loop.add(events_.fd(), [this] {
     if (!events_.receive([this](const nlmsghdr& message) { on_message(message); })) {
-      spdlog::warn("netlink: events were lost; reading everything again");
+      if (const auto kept_out = lost_log_.pass(LogLimit::Clock::now()))  // a flood of neighbours can do it
+        spdlog::warn(
+            "netlink: events were lost; reading everything again ({} times more since the last line)",
+            *kept_out);
       read_everything();
     }
   });

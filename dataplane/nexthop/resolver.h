@@ -15,6 +15,7 @@
 #include "dataplane/conditions.h"
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
+#include "dataplane/link/log_limit.h"
 #include "dataplane/netlink/netlink.h"
 #include "dataplane/nexthop/links.h"
 #include "dataplane/nexthop/path_mtu.h"
@@ -68,6 +69,7 @@ class Resolver {
   Links links_;
   PathMtu path_mtu_;
   std::map<uint32_t, NextHop> logged_;
+  LogLimit lost_log_;
   bool routes_changed_ = false;
   bool addresses_changed_ = false;
   uint32_t ticks_ = 0;

@@ -5,16 +5,21 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <random>
 
 #include <bpf/bpf.h>
 #include <fmt/format.h>
 #include <linux/bpf.h>
+#include <linux/if_packet.h>
 #include <poll.h>
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <xdp/xsk.h>
+
+#include "dataplane/xdp/oversized.h"
 
 namespace linimo::xdp {
 namespace {
@@ -109,11 +114,15 @@ class FragmentThread::Socket {
 FragmentThread::FragmentThread(Program& program)
     : program_(program),
       counters_(program.process_counters()),
-      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      sender_(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)),
+      identification_(std::random_device()()) {}
 
 tl::expected<std::unique_ptr<FragmentThread>, std::string> FragmentThread::start(
     Program& program, const std::vector<Queue>& queues) {
   std::unique_ptr<FragmentThread> thread(new FragmentThread(program));
+  if (!thread->sender_)
+    return tl::unexpected(fmt::format("no packet socket to send by: {}", std::strerror(errno)));
   for (const Queue& queue : queues) {
     thread->sockets_.push_back(std::make_unique<Socket>(queue));
     if (const int error = thread->sockets_.back()->open(program.map_fd("xsks")); error != 0) {
@@ -147,19 +156,38 @@ void FragmentThread::run() {
   }
 }
 
-/// A frame is handed over with the datagram's hash in front of it.
 void FragmentThread::take(Socket& socket, uint64_t now_ms) {
   socket.receive([&](const uint8_t* data, uint32_t length) {
-    uint64_t datagram = 0;
-    if (length <= sizeof datagram) return;
-    std::memcpy(&datagram, data, sizeof datagram);
-    auto fragment =
-        std::make_unique<Fragment>(Fragment{&socket.queue(), {data + sizeof datagram, data + length}});
-    if (held_.hold(datagram, fragment.get(), now_ms))
+    linimo_xdp_handed handed;
+    if (length <= sizeof handed) return;
+    std::memcpy(&handed, data, sizeof handed);
+    const std::span frame(data + sizeof handed, length - sizeof handed);
+    if (handed.ifindex != 0) {
+      count(send_in_fragments(handed, frame));
+      return;
+    }
+    auto fragment = std::make_unique<Fragment>(Fragment{&socket.queue(), {frame.begin(), frame.end()}});
+    if (held_.hold(handed.datagram, fragment.get(), now_ms))
       fragment.release();
     else
-      count_unmatched();
+      count(LINIMO_OUTCOME_fragment_unmatched);
   });
+}
+
+/// What a frame that is too long for its way is to be counted as.
+linimo_outcome FragmentThread::send_in_fragments(const linimo_xdp_handed& handed,
+                                                 std::span<const uint8_t> frame) {
+  const auto pieces = cut_frame(handed, frame, identification_++);
+  if (pieces.empty()) return LINIMO_OUTCOME_too_big;
+  sockaddr_ll device{};
+  device.sll_family = AF_PACKET;
+  device.sll_ifindex = static_cast<int>(handed.ifindex);
+  for (const auto& piece : pieces) {
+    if (sendto(sender_.get(), piece.data(), piece.size(), MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&device),
+               sizeof device) < 0)
+      return LINIMO_OUTCOME_tx_full;
+  }
+  return static_cast<linimo_outcome>(handed.sent_as);
 }
 
 void FragmentThread::settle(uint64_t now) {
@@ -168,7 +196,7 @@ void FragmentThread::settle(uint64_t now) {
     if (!known && !overdue) return false;
     const std::unique_ptr<Fragment> fragment(static_cast<Fragment*>(held));
     if (!known) {
-      count_unmatched();
+      count(LINIMO_OUTCOME_fragment_unmatched);
       return true;
     }
     // As if it came in now, on the queue it came in on.
@@ -180,15 +208,17 @@ void FragmentThread::settle(uint64_t now) {
                 .data_size_in = context.data_end, .ctx_in = &context, .ctx_size_in = sizeof context,
                 .repeat = 1, .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 1);
     if (bpf_prog_test_run_opts(fragment->queue->program_fd, &options) != 0) {
-      spdlog::debug("a held fragment could not be sent: {}", std::strerror(errno));
-      count_unmatched();
+      if (const auto kept_out = log_.pass(LogLimit::Clock::now()))
+        spdlog::debug("a held fragment could not be sent: {} (and {} before)", std::strerror(errno),
+                      *kept_out);
+      count(LINIMO_OUTCOME_fragment_unmatched);
     }
     return true;
   });
 }
 
-void FragmentThread::count_unmatched() {
-  __atomic_fetch_add(&counters_.outcomes[LINIMO_OUTCOME_fragment_unmatched], 1, __ATOMIC_RELAXED);
+void FragmentThread::count(linimo_outcome outcome) {
+  __atomic_fetch_add(&counters_.outcomes[outcome], 1, __ATOMIC_RELAXED);
 }
 
 }  // namespace linimo::xdp

@@ -1,15 +1,18 @@
-// Fragments that came before the first of their datagram: the program hands them over by AF_XDP
-// (bpf/fragment.h), a thread of this process holds them (forward/held_fragments.h), and once the program has
-// seen the first one it gets them again and sends them itself. So nothing here knows how a packet is
-// forwarded.
+// What the program cannot do by itself it hands over by AF_XDP (bpf/fragment.h) to a thread of this process:
+// - fragments that came before the first of their datagram. They are held (forward/held_fragments.h), and
+// once
+//   the program has seen the first one it gets them again and sends them itself. So nothing here knows how a
+//   packet is forwarded.
+// - tunnels of packets that must arrive and are longer than their way takes (oversized.h). They are sent in
+//   fragments from here.
 //
-// It sleeps while nothing is held. Its end leaves fragments out of order to be dropped, and all else as it
-// was.
+// It sleeps while nothing is held. Its end leaves these to be dropped, and all else as it was.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -17,6 +20,7 @@
 #include <tl/expected.hpp>
 
 #include "dataplane/forward/held_fragments.h"
+#include "dataplane/link/log_limit.h"
 #include "dataplane/xdp/program.h"
 
 namespace linimo::xdp {
@@ -46,13 +50,17 @@ class FragmentThread {
   void run();
   void take(Socket& socket, uint64_t now_ms);
   void settle(uint64_t now_ns);
-  void count_unmatched();
+  linimo_outcome send_in_fragments(const linimo_xdp_handed& handed, std::span<const uint8_t> frame);
+  void count(linimo_outcome outcome);
 
   Program& program_;
   WorkerCounters& counters_;
   std::vector<std::unique_ptr<Socket>> sockets_;
   HeldFragments held_;
   UniqueFd wake_;
+  UniqueFd sender_;          // a packet socket
+  uint32_t identification_;  // of the next packet that is sent in fragments
+  LogLimit log_;
   std::atomic<bool> running_ = true;
   std::thread thread_;
 };

@@ -15,6 +15,7 @@ SIZE = 8 * 1024 * 1024
 # A client's packet of 1500 bytes is 1520 to 1540 in a tunnel. Lower on the node than behind it: whichever test runs first
 # does not settle the other.
 BEHIND_MTU, OWN_MTU = 1510, 1500
+NARROW_MTU = 1300  # an IPv6 packet of 1280 bytes is 1320 in a tunnel over IPv6
 
 
 class _PathMtu(LabCase):
@@ -34,6 +35,22 @@ class _PathMtu(LabCase):
         before = self.lab.node.status()["path_mtus_lowered"]
         self._assert_told(self.lab.topology.router, "fabric", BEHIND_MTU)
         self.assertGreater(self.lab.node.status()["path_mtus_lowered"], before)
+
+    def test_ipv6_packets_that_every_way_must_take_arrive(self) -> None:
+        """Nobody is told of less than 1280 bytes (RFC 8200, 5): the tunnel of a packet that long leaves in fragments."""
+        node, topology = self.lab.node, self.lab.topology
+        self.addCleanup(topology.node.run, ["ip", "link", "set", "dev", self.device, "mtu", str(FABRIC_MTU)])
+        node.config.backend_family = 6
+        node.reload_if_changed()
+        topology.node.run(["ip", "link", "set", "dev", self.device, "mtu", str(NARROW_MTU)])
+        wait_until(lambda: "mtu 1280" in self._told_in_an_upload(6), "the client is told of 1280", 5)
+        # Sent again as it was told: nothing is too big any more, and all of it arrives.
+        before = node.outcomes()
+        status = upload(self.lab.client, VIP[6], self.lab.files / "random", f"{self.device}-narrow")
+        self.assertIn(status, ("201", "204"))
+        after = node.outcomes()
+        self.assertEqual(before["too_big"], after["too_big"])
+        self.assertGreater(after["forwarded"] - before["forwarded"], SIZE // 1280)
 
     def _assert_told(self, box: Namespace, device: str, mtu: int) -> None:
         self.addCleanup(box.run, ["ip", "link", "set", "dev", device, "mtu", str(FABRIC_MTU)])

@@ -139,7 +139,10 @@ void read_expected(const Json& from, Expected& expected) {
   if (from["outcome"] != "held") expected.outcome = outcome_named(from["outcome"]);
   expected.flow = from["flow"];
   for (const Json& out : from["out"]) {
-    expected.possible.push_back({.port = out.value("port", 0U), .bytes = from_hex(out["bytes"])});
+    Output& possible = expected.possible.emplace_back();
+    possible.port = out.value("port", 0U);
+    possible.bytes = from_hex(out["bytes"]);
+    for (const Json& frame : out.value("more", Json::array())) possible.more.push_back(from_hex(frame));
   }
 }
 

@@ -13,6 +13,8 @@ namespace linimo::tests {
 struct Output {
   uint32_t port = 0;
   Bytes bytes;
+  std::vector<Bytes> more =
+      {};  // further frames, where the packet leaves in fragments; their identification is 0
 };
 
 /// What must become of one frame.

@@ -24,7 +24,7 @@ constexpr size_t kBurst = 32;    // then both settle
 constexpr uint64_t kSeed = 20160316;
 
 bool before(const Result& a, const Result& b) {
-  return std::tie(a.counter, a.bytes) < std::tie(b.counter, b.bytes);
+  return std::tie(a.counter, a.bytes, a.more) < std::tie(b.counter, b.bytes, b.more);
 }
 
 /// What an engine makes of frames, one after another: a result for each, and those of what it held, sorted,
@@ -50,7 +50,8 @@ Made run(Engine& engine, const std::vector<Bytes>& frames) {
 std::string difference(const Result& a, const Result& b) {
   if (!a.fault.empty() || !b.fault.empty()) return "a promise was broken: " + a.fault + b.fault;
   Expected wanted{.outcome = a.counter, .possible = {}, .flow = ""};
-  if (a.way == Left::Way::kKernel || a.way == Left::Way::kSent) wanted.possible.push_back({a.port, a.bytes});
+  if (a.way == Left::Way::kKernel || a.way == Left::Way::kSent)
+    wanted.possible.push_back({a.port, a.bytes, a.more});
   if (a.way != b.way) return "one engine lets it leave by another way";
   return difference_from(wanted, b);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
+#include <type_traits>
 
 #include <fmt/format.h>
 #include <rte_eal.h>
@@ -11,6 +12,8 @@
 #include <rte_mempool.h>
 #include <sanitizer/asan_interface.h>
 #include <sched.h>
+
+#include "tests/packets/fragments_check.h"
 
 namespace linimo::tests {
 namespace {
@@ -45,20 +48,55 @@ std::shared_ptr<std::byte> zeroed_memory(size_t bytes) {
   return {memory, [](std::byte* at) { std::free(at); }};
 }
 
-/// Empties a list of the pipeline's output: notes which frame of the burst went there, and as what.
+/// Which frame of a burst a buffer is of, also where that was copied: in what a driver may note of a frame.
+void mark(rte_mbuf* mbuf, size_t index) {
+  mbuf->dynfield1[0] = static_cast<uint32_t>(index + 1);
+}
+
+size_t marked(const rte_mbuf* mbuf) {
+  return size_t{mbuf->dynfield1[0]} - 1;
+}
+
+Bytes bytes_of(const rte_mbuf* mbuf) {
+  Bytes bytes;
+  for (; mbuf != nullptr; mbuf = mbuf->next) {
+    const auto* data = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+    bytes.insert(bytes.end(), data, data + mbuf->data_len);
+  }
+  return bytes;
+}
+
+/// What leaves the pipeline for the wire or for the kernel, which alone takes several buffers.
+std::string fault_of_buffer(const rte_mbuf* mbuf, Left::Way way) {
+  if (way == Left::Way::kSent && mbuf->nb_segs != 1) return "sent in several buffers";
+  return mbuf->pkt_len == bytes_of(mbuf).size() ? "" : "lengths of a buffer disagree";
+}
+
+/// Empties a list of the pipeline's output: notes which frame of the burst went there, and as what. Those
+/// that are not counted are fragments, and the next ones go on with them.
 template <typename List>
 void collect(List& list, std::span<rte_mbuf* const> burst, Left::Way way, uint32_t port, BurstResult& result,
              uint64_t& collected) {
-  for (rte_mbuf* mbuf : std::span(list.mbufs.data(), list.count)) {
-    const auto index = static_cast<size_t>(std::find(burst.begin(), burst.end(), mbuf) - burst.begin());
-    if (index == burst.size() || (collected >> index & 1) != 0) {
+  for (uint32_t i = 0; i < list.count; ++i) {
+    rte_mbuf* mbuf = list.mbufs[i];
+    const size_t index = marked(mbuf);
+    bool last = true;
+    if constexpr (std::is_same_v<List, TransmitList>) last = list.counted_as[i] != TransmitList::kNotCounted;
+    if (index >= burst.size() || (collected >> index & 1) != 0) {
       result.fault = "a buffer left that did not come in, or left twice";
       continue;
     }
-    collected |= uint64_t{1} << index;
-    if (mbuf->nb_segs != 1 || mbuf->pkt_len != mbuf->data_len) result.fault = "lengths of a buffer disagree";
-    const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
-    result.left[index] = {way, port, {bytes, bytes + mbuf->data_len}};
+    if (last) collected |= uint64_t{1} << index;
+    if (std::string fault = fault_of_buffer(mbuf, way); !fault.empty()) result.fault = fault;
+    Left& left = result.left[index];
+    if (left.way == way && left.port == port) {
+      left.more.push_back(bytes_of(mbuf));
+      if (last) {
+        if (std::string fault = clear_identification(left); !fault.empty()) result.fault = fault;
+      }
+    } else {
+      left = {way, port, bytes_of(mbuf), {}};
+    }
     rte_pktmbuf_free(mbuf);
   }
   list.clear();
@@ -133,6 +171,31 @@ rte_mbuf* DpdkEngine::mbuf_with(ByteView frame, uint64_t nic_flags) {
   return mbuf;
 }
 
+rte_mbuf* DpdkEngine::mbufs_with(ByteView frame, std::span<const size_t> parts) {
+  rte_mbuf* first = nullptr;
+  for (const size_t size : parts) {
+    rte_mbuf* part = mbuf_with(frame.first(size), 0);
+    frame = frame.subspan(size);
+    if (first == nullptr) {
+      first = part;
+    } else if (rte_pktmbuf_chain(first, part) != 0) {
+      throw std::runtime_error("too many buffers for one frame");
+    }
+  }
+  mark(first, 0);
+  return first;
+}
+
+BurstResult DpdkEngine::run_in_parts(ByteView frame, std::span<const size_t> parts, uint64_t now_ms) {
+  rte_mbuf* first = mbufs_with(frame, parts);
+  std::vector<std::pair<void*, size_t>> buffers;
+  for (const rte_mbuf* part = first; part != nullptr; part = part->next)
+    buffers.emplace_back(part->buf_addr, part->buf_len);
+  BurstResult result = run_burst(std::span<rte_mbuf* const>(&first, 1), now_ms);
+  for (const auto& [address, length] : buffers) ASAN_UNPOISON_MEMORY_REGION(address, length);
+  return result;
+}
+
 Counts DpdkEngine::outcomes() const {
   Counts counts;
   std::copy_n(counters_->outcomes, counts.size(), counts.begin());
@@ -140,10 +203,17 @@ Counts DpdkEngine::outcomes() const {
 }
 
 BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint64_t now_ms, uint64_t nic_flags) {
-  BurstResult result;
-  result.left.resize(frames.size());
   std::vector<rte_mbuf*> burst;
-  for (const ByteView frame : frames) burst.push_back(mbuf_with(frame, nic_flags));
+  for (const ByteView frame : frames) {
+    burst.push_back(mbuf_with(frame, nic_flags));
+    mark(burst.back(), burst.size() - 1);
+  }
+  return run_burst(burst, now_ms);
+}
+
+BurstResult DpdkEngine::run_burst(std::span<rte_mbuf* const> burst, uint64_t now_ms) {
+  BurstResult result;
+  result.left.resize(burst.size());
 
   const Counts before = outcomes();
   const uint32_t held = pipeline_->held();
@@ -159,7 +229,9 @@ BurstResult DpdkEngine::run_burst(std::span<const ByteView> frames, uint64_t now
   uint64_t collected = 0;
   for (uint32_t port = 0; port < kMaxPorts; ++port) {
     const TransmitList& sent = out_.transmit[port];
-    for (uint32_t i = 0; i < sent.count; ++i) ++result.counts[sent.counted_as[i]];
+    for (uint32_t i = 0; i < sent.count; ++i) {
+      if (sent.counted_as[i] != TransmitList::kNotCounted) ++result.counts[sent.counted_as[i]];
+    }
     collect(out_.transmit[port], burst, Left::Way::kSent, port, result, collected);
   }
   collect(out_.control, burst, Left::Way::kKernel, 0, result, collected);
@@ -211,22 +283,30 @@ std::vector<Result> DpdkEngine::settle(uint64_t now_ms) {
   flows_.front().fragments.sweep(now_ms);
   pipeline_->settle(generation_.get(), now_ms, out_);
   std::vector<Result> results;
+  bool goes_on = false;  // the next frame is another fragment of the last one's packet
   const auto take = [&](auto& list, Left::Way way, uint32_t port, auto&& counter_of) {
     for (uint32_t i = 0; i < list.count; ++i) {
       rte_mbuf* mbuf = list.mbufs[i];
-      const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
-      results.push_back({{way, port, {bytes, bytes + mbuf->data_len}}, counter_of(i), {}});
+      if (goes_on)
+        results.back().more.push_back(bytes_of(mbuf));
+      else
+        results.push_back({{way, port, bytes_of(mbuf), {}}, LINIMO_OUTCOME_COUNT, {}});
+      const uint8_t counted_as = counter_of(i);
+      goes_on = counted_as == TransmitList::kNotCounted;
+      if (!goes_on) {
+        results.back().counter = static_cast<linimo_outcome>(counted_as);
+        results.back().fault = clear_identification(results.back());
+      }
       rte_pktmbuf_free(mbuf);
     }
     list.clear();
   };
   for (uint32_t port = 0; port < kMaxPorts; ++port) {
     TransmitList& sent = out_.transmit[port];
-    take(sent, Left::Way::kSent, port,
-         [&](uint32_t i) { return static_cast<linimo_outcome>(sent.counted_as[i]); });
+    take(sent, Left::Way::kSent, port, [&](uint32_t i) { return sent.counted_as[i]; });
   }
-  take(out_.kernel, Left::Way::kKernel, 0, [](uint32_t) { return LINIMO_OUTCOME_kernel; });
-  take(out_.control, Left::Way::kKernel, 0, [](uint32_t) { return LINIMO_OUTCOME_kernel_control; });
+  take(out_.kernel, Left::Way::kKernel, 0, [](uint32_t) { return uint8_t{LINIMO_OUTCOME_kernel}; });
+  take(out_.control, Left::Way::kKernel, 0, [](uint32_t) { return uint8_t{LINIMO_OUTCOME_kernel_control}; });
   const Counts after = outcomes();
   for (size_t i = 0; i < after.size(); ++i) {
     for (uint64_t dropped = before[i]; dropped < after[i]; ++dropped)

@@ -12,6 +12,7 @@
 #include "dataplane/forward/pipeline.h"
 #include "tests/packets/engine.h"
 
+struct rte_mbuf;
 struct rte_mempool;
 
 namespace linimo::tests {
@@ -40,6 +41,8 @@ class DpdkEngine : public Engine {
 
   /// At most kMaxBurst frames. `nic_flags`: what a NIC found out about them (RTE_MBUF_F_RX_...).
   BurstResult run_burst(std::span<const ByteView> frames, uint64_t now_ms, uint64_t nic_flags = 0);
+  /// One frame in several buffers, of these sizes.
+  BurstResult run_in_parts(ByteView frame, std::span<const size_t> parts, uint64_t now_ms);
   void forget_flows(uint64_t capacity);
 
   const WorkerCounters& counters() const { return *counters_; }
@@ -50,7 +53,9 @@ class DpdkEngine : public Engine {
  private:
   static constexpr uint32_t kWorkers = 2;  // one of which never runs
 
+  BurstResult run_burst(std::span<rte_mbuf* const> burst, uint64_t now_ms);
   rte_mbuf* mbuf_with(ByteView frame, uint64_t nic_flags);
+  rte_mbuf* mbufs_with(ByteView frame, std::span<const size_t> parts);
   Counts outcomes() const;
   void find_held(std::span<rte_mbuf* const> burst, BurstResult& result);
   void check_pool(std::string& fault);

@@ -65,6 +65,58 @@ TEST_F(Dpdk, BurstsTreatEachFrameAsIfItWereAlone) {
   }
 }
 
+// A driver whose buffers are short hands a frame on in several: wherever the border lies, what comes of it is
+// the same. The kernel's frames too leave whole.
+TEST_F(Dpdk, AFrameInSeveralBuffersComesOutAsInOne) {
+  size_t kinds = 0, steps = 0;
+  for (const Case& from : case_file().cases) {
+    if (from.ordered || from.configuration != "main" || ++kinds % 3 != 0) continue;
+    const Step& step = from.steps[kinds % from.steps.size()];
+    for (const size_t border : {size_t{1}, size_t{14}, size_t{33}, size_t{54}, step.frame.size() - 1}) {
+      if (border == 0 || border >= step.frame.size()) continue;
+      const size_t parts[] = {border, step.frame.size() - border};
+      const BurstResult result = engine.run_in_parts(step.frame, parts, kStart_ms);
+      ASSERT_EQ(result.fault, "") << from.name << ", border at " << border;
+      ASSERT_EQ(result.counts[step.outcome], 1U) << from.name << ", border at " << border;
+      ASSERT_EQ(difference_from(step, result.left.front()), "") << from.name << ", border at " << border;
+      ++steps;
+    }
+  }
+  EXPECT_GE(steps, 500U);
+}
+
+TEST_F(Dpdk, BytesBehindThePacketInABufferOfTheirOwnDoNotLeave) {
+  for (const char* name : {"tcp_v4_ipip4", "tcp_v6_ipip4", "echo_v4"}) {
+    const Step& step = step_of(name);
+    Bytes frame = step.frame;
+    frame.resize(frame.size() + 300, 0xee);
+    const size_t parts[] = {step.frame.size(), 100, 200};
+    const BurstResult result = engine.run_in_parts(frame, parts, kStart_ms);
+    EXPECT_EQ(result.fault, "") << name;
+    EXPECT_EQ(difference_from(step, result.left.front()), "") << name;
+  }
+}
+
+// Longer than any buffer of the port's own: only a port that is not set up as it should be makes such frames.
+TEST_F(Dpdk, AFrameThatNoBufferHoldsIsDroppedByName) {
+  const auto run = [&](Bytes frame, size_t first) {
+    frame.resize(4000);
+    const size_t parts[] = {first, 1800, 4000 - 1800 - first};
+    BurstResult result = engine.run_in_parts(frame, parts, kStart_ms);
+    EXPECT_EQ(result.fault, "");
+    if (result.left.front().way == Left::Way::kKernel) {
+      EXPECT_EQ(result.left.front().bytes, frame);
+    }
+    return result.counts;
+  };
+  for (const size_t first : {size_t{1800}, size_t{20}, size_t{1}}) {  // the headers lie in one, or in two
+    for (const char* name : {"tcp_v4_ipip4", "tcp_v6_ipip4"})
+      EXPECT_EQ(run(step_of(name).frame, first)[LINIMO_OUTCOME_fragmented_frame], 1U) << name;
+    for (const char* name : {"other_address_v4", "other_address_v6", "other_station_neighbour_v4"})
+      EXPECT_EQ(run(step_of(name).frame, first)[LINIMO_OUTCOME_kernel], 1U) << name;
+  }
+}
+
 TEST_F(Dpdk, BeforeTheFirstGenerationAllIsTheKernels) {
   engine.forget_configuration();
   for (const char* name : {"tcp_v4_ipip4", "udp_v6_gre6", "checksum_bits", "v4_version"}) {

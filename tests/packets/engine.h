@@ -31,8 +31,9 @@ struct Left {
   enum class Way { kDropped, kKernel, kSent, kHeld };  // kHeld: a fragment whose datagram is not yet known
 
   Way way = Way::kDropped;
-  uint32_t port = 0;  // of kSent
-  Bytes bytes;        // empty where dropped or held
+  uint32_t port = 0;             // of kSent
+  Bytes bytes;                   // empty where dropped or held
+  std::vector<Bytes> more = {};  // further frames of the same packet: its fragments
 };
 
 struct Result : Left {

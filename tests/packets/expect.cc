@@ -48,7 +48,7 @@ std::string difference_from(const Expected& expected, const Left& left, Chosen* 
   size_t closest = 0;
   for (size_t i = 0; i < expected.possible.size(); ++i) {
     const Output& possible = expected.possible[i];
-    if (possible.bytes == left.bytes && possible.port == left.port) {
+    if (possible.bytes == left.bytes && possible.more == left.more && possible.port == left.port) {
       if (chosen != nullptr) (*chosen)[expected.flow].insert(i);
       return "";
     }
@@ -58,6 +58,15 @@ std::string difference_from(const Expected& expected, const Left& left, Chosen* 
     }
   }
   const Output& wanted = expected.possible[closest];
+  if (left.more.size() != wanted.more.size())
+    return fmt::format("leaves in {} frames, should be {}: the first {}", left.more.size() + 1,
+                       wanted.more.size() + 1, hex(left.bytes));
+  for (size_t i = 0; left.bytes == wanted.bytes && i < left.more.size(); ++i) {
+    if (left.more[i] == wanted.more[i]) continue;
+    return fmt::format("fragment {} differs at byte {}:\n  out    {}\n  wanted {}", i + 1,
+                       first_difference(left.more[i], wanted.more[i]), hex(left.more[i]),
+                       hex(wanted.more[i]));
+  }
   return fmt::format("first difference at byte {} of {}:\n  out    {} by port {}\n  wanted {} by port {}",
                      first_difference(left.bytes, wanted.bytes), left.bytes.size(), hex(left.bytes),
                      left.port, hex(wanted.bytes), wanted.port);

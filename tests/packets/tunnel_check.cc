@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "tests/packets/fragments_check.h"
 #include "tests/packets/wire.h"
 
 namespace linimo::tests {
@@ -106,7 +107,10 @@ std::string fault_of_outer_v6(ByteView outer) {
 }  // namespace
 
 std::string fault_of_tunnel(ByteView frame_in, const Left& sent, const Configuration& configuration) {
-  const ByteView out = sent.bytes;
+  const bool in_fragments = !sent.more.empty();
+  std::optional<Bytes> whole = in_fragments ? reassembled(sent) : sent.bytes;
+  if (!whole) return "fragments that do not make a whole";
+  const ByteView out = *whole;
   const auto inner = ip_packet(frame_in);
   if (!inner) return "a frame was sent on whose IP lengths do not fit";
   const size_t type = type_at(out);
@@ -136,9 +140,14 @@ std::string fault_of_tunnel(ByteView frame_in, const Left& sent, const Configura
   const Mac& own = configuration.port_macs[sent.port];
   if (!std::equal(own.begin(), own.end(), out.begin() + 6)) return "source MAC is not the port's";
   if (std::string fault = fault_of_tags(out, *way->hop); !fault.empty()) return fault;
-  if (outer.size() > way->hop->mtu) return "longer than the egress MTU";
-
   const bool inner_v6 = (*inner)[0] >> 4 == 6;
+  if ((outer.size() > way->hop->mtu) != in_fragments) return "in fragments, or longer than the egress MTU";
+  if (in_fragments && !(inner_v6 && inner->size() <= 1280))
+    return "in fragments that its sender could have made";
+  for (const Bytes& frame : sent.more) {
+    if (std::max(sent.bytes.size(), frame.size()) - type - 2 > way->hop->mtu)
+      return "a fragment that is longer than the egress MTU";
+  }
   const linimo_encapsulation encapsulation = way->pool->encapsulation;
   const bool gre = encapsulation == LINIMO_ENCAP_GRE;
   const bool gue = encapsulation == LINIMO_ENCAP_GUE;

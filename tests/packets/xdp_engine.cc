@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <stdexcept>
 
 #include <bpf/bpf.h>
@@ -11,7 +12,9 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "dataplane/xdp/oversized.h"
 #include "dataplane/xdp/ticks.h"
+#include "tests/packets/fragments_check.h"
 
 namespace linimo::tests {
 namespace {
@@ -153,19 +156,45 @@ Result XdpEngine::run_program(ByteView frame) {
   return result;
 }
 
-// What the process does with what it is handed: the datagram's hash, then the frame as it came.
-Result XdpEngine::hold(ByteView frame, const Bytes& handed, uint64_t now_ms) {
+// What the process does with what it is handed: the program's word, then the frame.
+Result XdpEngine::take(ByteView frame, const Bytes& bytes, uint64_t now_ms) {
+  Result result;
+  linimo_xdp_handed handed{};
+  if (bytes.size() <= sizeof handed) {
+    result.fault = "the process was handed no frame";
+    return result;
+  }
+  std::memcpy(&handed, bytes.data(), sizeof handed);
+  const ByteView rest = ByteView(bytes).subspan(sizeof handed);
+  return handed.ifindex != 0 ? sent_in_fragments(handed, rest) : hold(frame, handed, rest, now_ms);
+}
+
+Result XdpEngine::sent_in_fragments(const linimo_xdp_handed& handed, ByteView frame) {
+  Result result;
+  auto pieces = xdp::cut_frame(handed, frame, next_identification_ += 12345);
+  if (pieces.empty()) {
+    result.counter = LINIMO_OUTCOME_too_big;
+    return result;
+  }
+  result.way = Left::Way::kSent;
+  result.counter = static_cast<linimo_outcome>(handed.sent_as);
+  result.port = handed.ifindex - 1;
+  result.bytes = std::move(pieces.front());
+  result.more.assign(std::make_move_iterator(pieces.begin() + 1), std::make_move_iterator(pieces.end()));
+  result.fault = port_of(result.bytes) == result.port ? clear_identification(result)
+                                                      : "handed on for a port with another MAC";
+  return result;
+}
+
+Result XdpEngine::hold(ByteView frame, const linimo_xdp_handed& handed, ByteView rest, uint64_t now_ms) {
   Result result;
   result.way = Left::Way::kHeld;
-  uint64_t datagram = 0;
-  if (handed.size() != frame.size() + sizeof datagram ||
-      !std::equal(frame.begin(), frame.end(), handed.begin() + sizeof datagram)) {
+  if (!std::equal(frame.begin(), frame.end(), rest.begin(), rest.end())) {
     result.fault = "the process was handed another frame";
     return result;
   }
-  std::memcpy(&datagram, handed.data(), sizeof datagram);
   auto copy = std::make_unique<Bytes>(frame.begin(), frame.end());
-  if (held_.hold(datagram, copy.get(), now_ms)) {
+  if (held_.hold(handed.datagram, copy.get(), now_ms)) {
     copy.release();
   } else {
     result.way = Left::Way::kDropped;
@@ -177,7 +206,7 @@ Result XdpEngine::hold(ByteView frame, const Bytes& handed, uint64_t now_ms) {
 Result XdpEngine::run(ByteView frame, uint64_t now_ms) {
   set_clock(now_ms);
   Result result = run_program(frame);
-  return result.way == Left::Way::kHeld ? hold(frame, result.bytes, now_ms) : result;
+  return result.way == Left::Way::kHeld ? take(frame, result.bytes, now_ms) : result;
 }
 
 std::vector<Result> XdpEngine::settle(uint64_t now_ms) {
@@ -193,6 +222,8 @@ std::vector<Result> XdpEngine::settle(uint64_t now_ms) {
     const std::unique_ptr<Bytes> frame(static_cast<Bytes*>(fragment));
     if (known) {
       results.push_back(run_program(*frame));
+      // Not held again: what is handed over now is sent in fragments.
+      if (results.back().way == Left::Way::kHeld) results.back() = take(*frame, results.back().bytes, now_ms);
     } else {
       results.emplace_back();
       results.back().counter = LINIMO_OUTCOME_fragment_unmatched;

@@ -32,7 +32,9 @@ class XdpEngine : public Engine {
   void set_clock(uint64_t now_ms);
   Counts outcomes();
   Result run_program(ByteView frame);
-  Result hold(ByteView frame, const Bytes& handed, uint64_t now_ms);
+  Result take(ByteView frame, const Bytes& bytes, uint64_t now_ms);
+  Result hold(ByteView frame, const linimo_xdp_handed& handed, ByteView rest, uint64_t now_ms);
+  Result sent_in_fragments(const linimo_xdp_handed& handed, ByteView frame);
   uint32_t port_of(const Bytes& frame) const;
 
   std::unique_ptr<xdp::Program> program_;
@@ -43,6 +45,7 @@ class XdpEngine : public Engine {
   std::vector<Mac> port_macs_;
   UniqueFd socket_;  // AF_XDP, of no queue: it makes the program hand fragments over
   HeldFragments held_;
+  uint32_t next_identification_ = 0;
 };
 
 /// One for the whole program: loading takes the kernel a while.

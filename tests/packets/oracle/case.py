@@ -14,7 +14,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1AD, Ether
 from scapy.packet import Packet, Raw
 
-from .tunnel import Datagram, Flow, tunnelled
+from .tunnel import Datagram, Flow, leaving
 from .world import CLIENT_MAC, CLIENTS, OWN_VIP, POOLS, PORT_MACS, VIP_OF_POOL, Backend, vip
 
 ETHERTYPE = {4: 0x0800, 6: 0x86DD}
@@ -57,7 +57,8 @@ def request(family: int, pool: str, **fields: object) -> Packet:
 class Step:
     frame: bytes
     outcome: str
-    out: list[dict] = field(default_factory=list)  # possibilities: {"port": n, "bytes": hex}; none: nothing leaves
+    # Possibilities: {"port": n, "bytes": hex, "more": [hex, ...]}, more than one frame if in fragments; none: nothing leaves.
+    out: list[dict] = field(default_factory=list)
     flow: str = ""  # which steps of a case are of one flow, where there are several
 
     def to_json(self) -> dict:
@@ -81,8 +82,10 @@ def forwarded(inner: Packet | bytes, pool: str, *, frame: bytes | None = None, f
     whole = bytes(inner)
     flow = flow or Flow.of(inner)
     flow_hash = flow.hash(source_hash) if isinstance(flow, Flow) else flow.hash()
-    out = [{"port": backend.port, "bytes": tunnelled(whole, flow_hash, backend, POOLS[pool], configuration).hex()}
-           for backend in (POOLS[pool].backends if backends is None else backends)]
+    out = []
+    for backend in POOLS[pool].backends if backends is None else backends:
+        first, *more = leaving(whole, flow_hash, backend, POOLS[pool], configuration)
+        out.append({"port": backend.port, "bytes": first.hex(), "more": [frame.hex() for frame in more]})
     return Step(frame or link(whole), outcome, out, label)
 
 

@@ -37,7 +37,7 @@ def _error(inner: bytes, kind4: Packet, kind6: Packet) -> Packet:
 
 
 def too_big(inner: bytes, mtu: int) -> Packet:
-    return _error(inner, ICMP(type=3, code=4, nexthopmtu=max(mtu, 68)), ICMPv6PacketTooBig(mtu=mtu))
+    return _error(inner, ICMP(type=3, code=4, nexthopmtu=max(mtu, 68)), ICMPv6PacketTooBig(mtu=max(mtu, 1280)))
 
 
 def port_unreachable(inner: bytes) -> Packet:

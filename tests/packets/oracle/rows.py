@@ -1,8 +1,8 @@
 """The rows of the packet rules, section by section, each as the cases name it. A row that no case names fails the build;
 so does a case that names none of them.
 
-Elsewhere: a full queue and a rate limit are an engine's own tests; what tracking does as time passes is
-tracking_test.cc."""
+Elsewhere: a full queue and a frame in several buffers are an engine's own tests; rate limits are reply_limit_test.cc, what
+tracking does as time passes is tracking_test.cc."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ ROWS = {
         "the result would be longer than the egress MTU",
         "IPv4 with DF, IPv6: answered",
         "IPv4 without DF",
+        "inner IPv6 packet of at most 1280 bytes: the outer packet in fragments",
         "never in answer to an ICMP error or to a fragment other than the first",
     ],
     "ICMP": [

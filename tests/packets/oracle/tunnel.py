@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import xxhash
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.layers.l2 import GRE, Ether
 from scapy.packet import Packet, Raw
 
@@ -136,6 +136,38 @@ def covered_part(inner: bytes) -> tuple[int, int] | None:
         if checksum != 0 and length == len(inner) - start:
             return start, protocol
     return None
+
+
+LEAST_MTU = 1280  # of IPv6, RFC 8200
+
+
+def leaving(inner: bytes, flow_hash: int, backend: Backend, pool: Pool, configuration: str = "main") -> list[bytes]:
+    """The frames that a packet becomes: one, or, where an IPv6 packet that every way must take does not fit into this one, the
+    fragments of its tunnel (RFC 2473, 7.1)."""
+    whole = tunnelled(inner, flow_hash, backend, pool, configuration)
+    link = 14 + 4 * len(backend.tags)
+    if inner[0] >> 4 == 4 or len(inner) > LEAST_MTU or len(whole) - link <= backend.mtu:
+        return [whole]
+    return [whole[:link] + fragment for fragment in _fragments(whole[link:], backend.mtu)]
+
+
+def _fragments(outer: bytes, mtu: int) -> list[bytes]:
+    """Their identification is the engine's choice, and 0 here."""
+    v6 = outer[0] >> 4 == 6
+    header, payload = (IPv6(outer[:40]), outer[40:]) if v6 else (IP(outer[:20]), outer[20:])
+    size = (mtu - (48 if v6 else 20)) // 8 * 8
+    fragments = []
+    for start in range(0, len(payload), size):
+        more = start + size < len(payload)
+        fragment = header.copy()
+        if v6:
+            fragment.plen, fragment.nh = None, 44
+            fragment /= IPv6ExtHdrFragment(nh=header.nh, offset=start // 8, m=more, id=0)
+        else:
+            fragment.len = fragment.chksum = None
+            fragment.flags, fragment.frag, fragment.id = "MF" if more else 0, start // 8, 0
+        fragments.append(bytes(fragment / Raw(payload[start:start + size])))
+    return fragments
 
 
 def tunnelled(inner: bytes, flow_hash: int, backend: Backend, pool: Pool, configuration: str = "main") -> bytes:
