@@ -9,7 +9,7 @@ namespace {
 
 spdlog::logger& logger() {
   static const auto instance = [] {
-    auto made = spdlog::stderr_logger_st("linimo");
+    auto made = spdlog::stderr_logger_mt("linimo");
     made->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z level=%l %v");
     made->flush_on(spdlog::level::info);
     return made;

@@ -3,7 +3,8 @@
 //   log_info("backend state changed", {{"pool", "web"}, {"backend", "10.0.1.1"}, {"to", "down"}});
 //   2026-01-31T12:00:00.123+0000 level=info msg="backend state changed" pool=web backend=10.0.1.1 to=down
 //
-// Values are quoted where they need it, so that nothing a peer sends can look like a line of its own.
+// Values are quoted where they need it, so that nothing a peer sends can look like a line of its own. Any
+// thread.
 #pragma once
 
 #include <concepts>

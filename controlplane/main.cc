@@ -10,11 +10,13 @@
 
 #include <CLI/CLI.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <systemd/sd-daemon.h>
 
 #include "controlplane/api/http_server.h"
 #include "controlplane/api/routes.h"
+#include "controlplane/api/serving_thread.h"
 #include "controlplane/config/file_watcher.h"
 #include "controlplane/controller.h"
 #include "controlplane/health/all_probers.h"
@@ -49,15 +51,21 @@ int serve(const std::filesystem::path& file) {
   }
   std::signal(SIGPIPE, SIG_IGN);
 
+  boost::asio::io_context serving(1);  // outlives `io`, where answers may wait that belong to it
   boost::asio::io_context io(1);
   const NodeConfig node = config->node;
   const auto prober = make_all_probers(io);
   Controller controller(io, std::move(*config), *prober);
-  HttpServer server(io, node.control_socket(),
-                    [&](const HttpRequest& request) { return answer(request, controller); });
-  MetricsListener metrics(io, controller);
+  Api api(serving, io, controller);
+  HttpServer server(serving, node.control_socket(),
+                    [&](const HttpRequest& request, const auto& respond) { api.answer(request, respond); });
+  MetricsListener metrics(serving, [&](const HttpRequest& request, const auto& respond) {
+    api.answer_metrics(request, respond);
+  });
   metrics.follow(controller.config().metrics);
-  controller.on_loaded([&](const Config& loaded) { metrics.follow(loaded.metrics); });
+  controller.on_loaded([&](const Config& loaded) {
+    boost::asio::post(serving, [&metrics, wanted = loaded.metrics] { metrics.follow(wanted); });
+  });
   FileWatcher watcher(io, file, [&] { (void)controller.reload("configuration file"); });
 
   boost::asio::signal_set hangup(io, SIGHUP);
@@ -70,6 +78,7 @@ int serve(const std::filesystem::path& file) {
   });
 
   controller.start();
+  const ServingThread serving_thread(serving);
   log_info("started", {{"node", node.name},
                        {"version", LINIMO_VERSION},
                        {"config", file.string()},

@@ -1,11 +1,16 @@
-// HTTP/1.1 over a Unix socket, for programs on the same machine that may open it (mode 0600), or over TCP.
+// HTTP/1.1 over a Unix socket, for root and the group `linimo` of the same machine, or over TCP.
 //
-//   HttpServer server(io, "/run/linimo/control.sock", [](const HttpRequest& request) { return
-//   HttpResponse{...}; });
+//   HttpServer server(io, "/run/linimo/control.sock", [](const HttpRequest& request, Respond respond) {
+//     respond({200, "{}"});
+//   });
 //
-// Whatever arrives is bounded: 64 connections, 8 KiB of header, 64 KiB of body, 10 s for a request or between
-// two. The handler runs on the event loop's thread and must not block. Requests that are no HTTP get no
-// further than the parser.
+// Nothing that arrives is parsed before it is bounded: 8 KiB of header (431), 64 KiB of body, or none at all,
+// with its length said beforehand (411, 413), so that there are no chunks, chunk extensions and trailers. 10
+// s for a request, between two, and for taking the answer. 64 connections, fewer from one address: where
+// there are too many, the one that has been silent for longest gives way, so that a crowd of idle ones keeps
+// nobody out.
+//
+// Lives on the thread of its event loop, which is not the one that decides (serving_thread.h).
 #pragma once
 
 #include <filesystem>
@@ -21,31 +26,48 @@ namespace linimo {
 
 struct HttpRequest {
   std::string method;
-  std::string path;  // without the query
+  std::string path;   // without the query
+  std::string query;  // what stands behind the '?'
   std::string body;
   std::string by;  // who asks, for a log: the process at the other end of a Unix socket; empty over TCP
 };
 
 struct HttpResponse {
-  unsigned status = 200;
-  std::string body;
-  const char* content_type = "application/json";
+  HttpResponse(unsigned with_status, std::string with_body, const char* of_type = "application/json")
+      : HttpResponse(with_status, std::make_shared<const std::string>(std::move(with_body)), of_type) {}
+  HttpResponse(unsigned with_status, std::shared_ptr<const std::string> with_body, const char* of_type)
+      : status(with_status), body(std::move(with_body)), content_type(of_type) {}
+
+  unsigned status;
+  std::shared_ptr<const std::string> body;  // one page may be on its way to many
+  const char* content_type;
+};
+
+struct HttpLimits {
+  uint64_t body_bytes = 64 << 10;
+  size_t connections = 64;
+  size_t connections_of_peer = 64;  // of one address (IPv6: of its /64); of one user over a Unix socket
 };
 
 class HttpServer {
  public:
-  using Handler = std::function<HttpResponse(const HttpRequest&)>;
+  /// To be called once, on the server's thread, at once or later.
+  using Respond = std::function<void(HttpResponse)>;
+  using Handler = std::function<void(const HttpRequest&, Respond)>;
 
-  /// Takes the place of a socket that an earlier process left. Throws std::system_error when it cannot
-  /// listen.
-  HttpServer(boost::asio::io_context& io, std::filesystem::path socket, Handler handler);
+  /// Takes the place of a socket that an earlier process left; its mode is 0660 where there is a group
+  /// `linimo`, else 0600. Throws std::system_error when it cannot listen.
+  HttpServer(boost::asio::io_context& io, const std::filesystem::path& socket, Handler handler,
+             const HttpLimits& limits = {});
 
   /// On an address of this machine. Throws in the same way.
-  HttpServer(boost::asio::io_context& io, const TcpEndpoint& endpoint, Handler handler);
+  HttpServer(boost::asio::io_context& io, const TcpEndpoint& endpoint, Handler handler,
+             const HttpLimits& limits = {});
   ~HttpServer();  // removes the socket
 
  private:
   class Listener;
+  class Session;
   std::shared_ptr<Listener> listener_;
 };
 

@@ -1,7 +1,10 @@
 #include "controlplane/api/routes.h"
 
+#include <charconv>
+#include <new>
 #include <optional>
 
+#include <boost/asio/post.hpp>
 #include <nlohmann/json.hpp>
 
 #include "controlplane/api/views.h"
@@ -11,6 +14,8 @@ namespace linimo {
 namespace {
 
 using nlohmann::json;
+
+constexpr const char* kPlainText = "text/plain; charset=utf-8";
 
 HttpResponse reply(unsigned status, const json& content) {
   // Texts from the data plane or from a file name need not be UTF-8; a view must not fail over them.
@@ -41,50 +46,190 @@ HttpResponse drain(const HttpRequest& request, Controller& controller, bool want
     return reply(422, {{"error", done.error()}});
   return reply(200, {{"pool", backend->pool}, {"backend", backend->address.to_string()}, {"drain", wanted}});
 }
+HttpResponse drain_backend(const HttpRequest& request, Controller& controller) {
+  return drain(request, controller, true);
+}
+HttpResponse undrain_backend(const HttpRequest& request, Controller& controller) {
+  return drain(request, controller, false);
+}
 
-HttpResponse drain_node(const HttpRequest& request, Controller& controller, bool wish) {
-  const auto done =
-      wish ? controller.announcer().drain(request.by) : controller.announcer().undrain(request.by);
+HttpResponse node_phase(const tl::expected<void, std::string>& done, const Controller& controller) {
   if (!done) return reply(422, {{"error", done.error()}});
   return reply(200, {{"state", drain_phase_name(controller.announcer().phase())}});
 }
+HttpResponse drain_node(const HttpRequest& request, Controller& controller) {
+  return node_phase(controller.announcer().drain(request.by), controller);
+}
+HttpResponse undrain_node(const HttpRequest& request, Controller& controller) {
+  return node_phase(controller.announcer().undrain(request.by), controller);
+}
 
-struct Route {
+struct View {
   const char* path;
-  json (*view)(const Controller&);
+  json (*make)(const NodeState&);
+  bool of_backends;  // it needs their states
 };
-constexpr Route kViews[] = {{"/v1/status", status_view},
-                            {"/v1/services", services_view},
-                            {"/v1/backends", backends_view},
-                            {"/v1/pools", pools_view}};
+constexpr View kViews[] = {{"/v1/status", status_view, false},
+                           {"/v1/services", services_view, false},
+                           {"/v1/pools", pools_view, true}};
+
+struct Action {
+  const char* path;
+  HttpResponse (*change)(const HttpRequest&, Controller&);
+};
+constexpr Action kActions[] = {{"/v1/reload", reload},
+                               {"/v1/drain", drain_backend},
+                               {"/v1/undrain", undrain_backend},
+                               {"/v1/node/drain", drain_node},
+                               {"/v1/node/undrain", undrain_node}};
+
+/// "web/10.0.1.1"
+std::optional<BackendKey> backend_named(std::string_view text) {
+  const size_t slash = text.find('/');
+  if (slash == std::string_view::npos) return std::nullopt;
+  const auto address = Address::parse(std::string(text.substr(slash + 1)));
+  if (!address) return std::nullopt;
+  return BackendKey{std::string(text.substr(0, slash)), *address};
+}
+
+struct PageQuery {
+  std::optional<BackendKey> after;
+  std::optional<BackendKey> only;
+  size_t limit = kDefaultPage;
+};
+
+tl::expected<PageQuery, std::string> page_query(std::string_view query) {
+  PageQuery page;
+  while (!query.empty()) {
+    const std::string_view part = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(part.size() + 1, query.size()));
+    const size_t equals = std::min(part.find('='), part.size());
+    const std::string_view name = part.substr(0, equals);
+    const std::string_view value = part.substr(std::min(equals + 1, part.size()));
+    if (name == "limit") {
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), page.limit);
+      if (error != std::errc() || end != value.data() + value.size() || page.limit == 0 ||
+          page.limit > kMaxPage)
+        return tl::unexpected("limit is a number from 1 to " + std::to_string(kMaxPage));
+    } else if (name == "after" || name == "backend") {
+      auto& place = name == "after" ? page.after : page.only;
+      place = backend_named(value);
+      if (!place) return tl::unexpected(std::string(name) + " is POOL/ADDRESS, as in web/10.0.1.1");
+    }
+  }
+  return page;
+}
+
+/// The number of a backend in the configuration.
+std::optional<size_t> number_of(const Config& config, const BackendKey& key) {
+  size_t first = 0;
+  for (const PoolConfig& pool : config.pools) {
+    for (size_t i = 0; pool.name == key.pool && i < pool.backends.size(); ++i) {
+      if (pool.backends[i].address == key.address) return first + i;
+    }
+    first += pool.backends.size();
+  }
+  return std::nullopt;
+}
+
+tl::expected<BackendRange, std::string> range_of(const PageQuery& page, const Config& config) {
+  const auto& named = page.only ? page.only : page.after;
+  const auto number = named ? number_of(config, *named) : std::nullopt;
+  if (named && !number) {
+    return tl::unexpected("no backend " + named->address.to_string() + " in a pool named " + named->pool +
+                          (page.only ? "" : " any more: list from the beginning"));
+  }
+  if (page.only) return BackendRange{*number, 1};
+  const size_t first = number ? *number + 1 : 0;
+  return BackendRange{first, std::min(page.limit, backend_count(config) - first)};
+}
+
+/// An answer that is made of a state, or why there is none.
+template <typename Make>
+Inquiry::Done responding(const HttpServer::Respond& respond, unsigned status_if_none, Make make) {
+  return [respond, status_if_none, make](const StateResult& state) {
+    if (!state) return respond(reply(status_if_none, {{"error", state.error()}}));
+    std::optional<HttpResponse> response;
+    try {
+      response.emplace(make(*state));
+    } catch (const std::bad_alloc&) {
+      response.emplace(503, R"({"error":"out of memory"})");
+    }
+    respond(*response);
+  };
+}
 
 }  // namespace
 
-HttpResponse answer(const HttpRequest& request, Controller& controller) {
-  for (const Route& route : kViews) {
-    if (request.path != route.path) continue;
-    if (request.method != "GET") return reply(405, {{"error", "use GET"}});
-    return reply(200, route.view(controller));
+void Api::answer(const HttpRequest& request, const Respond& respond) {
+  const auto use = [&](const char* method) {
+    if (request.method == method) return true;
+    respond(reply(405, {{"error", std::string("use ") + method}}));
+    return false;
+  };
+  for (const View& view : kViews) {
+    if (request.path != view.path) continue;
+    if (!use("GET")) return;
+    auto done =
+        responding(respond, 503, [&view](const auto& state) { return reply(200, view.make(*state)); });
+    return view.of_backends ? inquiry_.everything(std::move(done)) : inquiry_.head(std::move(done));
+  }
+  for (const Action& action : kActions) {
+    if (request.path != action.path) continue;
+    if (use("POST")) change(action.change, request, respond);
+    return;
+  }
+  if (request.path == "/v1/backends") {
+    if (use("GET")) backends(request, respond);
+    return;
   }
   if (request.path == "/metrics") {
-    if (request.method != "GET") return reply(405, {{"error", "use GET"}});
-    return {200, metrics_page(controller), kMetricsContentType};
+    if (use("GET")) metrics(respond);
+    return;
   }
-  if (request.path == "/v1/reload") {
-    if (request.method != "POST") return reply(405, {{"error", "use POST"}});
-    return reload(request, controller);
-  }
-  if (request.path == "/v1/drain" || request.path == "/v1/undrain") {
-    if (request.method != "POST") return reply(405, {{"error", "use POST"}});
-    return drain(request, controller, request.path == "/v1/drain");
-  }
-  if (request.path == "/v1/node/drain" || request.path == "/v1/node/undrain") {
-    if (request.method != "POST") return reply(405, {{"error", "use POST"}});
-    return drain_node(request, controller, request.path == "/v1/node/drain");
-  }
-  return reply(404, {{"error",
-                      "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
-                      "/v1/reload, /v1/drain, /v1/undrain, /v1/node/drain, /v1/node/undrain, /metrics"}});
+  respond(reply(404, {{"error",
+                       "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
+                       "/v1/reload, /v1/drain, /v1/undrain, /v1/node/drain, /v1/node/undrain, /metrics"}}));
+}
+
+void Api::answer_metrics(const HttpRequest& request, const Respond& respond) {
+  if (request.path != "/metrics") return respond({404, "there is /metrics\n", kPlainText});
+  if (request.method != "GET") return respond({405, "use GET\n", kPlainText});
+  metrics(respond);
+}
+
+void Api::backends(const HttpRequest& request, const Respond& respond) {
+  const auto page = page_query(request.query);
+  if (!page) return respond(reply(400, {{"error", page.error()}}));
+  inquiry_.backends(
+      [page = *page](const Config& config) { return range_of(page, config); },
+      responding(respond, 404, [](const auto& state) { return reply(200, backends_view(*state)); }));
+}
+
+void Api::metrics(const Respond& respond) {
+  inquiry_.everything(responding(respond, 503, [this](const std::shared_ptr<const NodeState>& state) {
+    auto page = page_.lock();
+    if (page == nullptr || page_state_.lock() != state) {
+      page = std::make_shared<const std::string>(metrics_page(*state));
+      page_ = page;
+      page_state_ = state;
+    }
+    return HttpResponse(200, std::move(page), kMetricsContentType);
+  }));
+}
+
+void Api::change(Change change, const HttpRequest& request, const Respond& respond) {
+  boost::asio::post(deciding_, [this, change, request, respond = respond]() mutable {
+    std::optional<HttpResponse> response;
+    try {
+      response.emplace(change(request, controller_));
+    } catch (const std::bad_alloc&) {
+      response.emplace(503, R"({"error":"out of memory; nothing was changed"})");
+    }
+    // Moved, not copied: a connection must not end on this thread.
+    boost::asio::post(serving_,
+                      [respond = std::move(respond), response = std::move(*response)] { respond(response); });
+  });
 }
 
 }  // namespace linimo

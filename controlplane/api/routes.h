@@ -1,18 +1,62 @@
-// What the API answers to which request. Pure apart from what the controller does on a POST.
+// What the API answers to which request.
 //
-//   GET /v1/status   GET /v1/services   GET /v1/backends   GET /v1/pools   POST /v1/reload
+//   GET /v1/status   GET /v1/services   GET /v1/pools
+//   GET /v1/backends?after=POOL/ADDRESS&limit=N    the next N (1000) backends of the configuration after that
+//                                                  one; a page that is shorter is the last
+//   GET /v1/backends?backend=POOL/ADDRESS          that one alone
+//   POST /v1/reload
 //   POST /v1/drain, /v1/undrain with {"pool": NAME, "backend": ADDRESS}
 //   POST /v1/node/drain, /v1/node/undrain
-//   GET /metrics
+//   GET /metrics                                   the only one that the metrics listener has
 //
 // Every answer but the metrics is JSON; an error is {"error": "..."}.
+//
+// Lives on the serving thread. What it makes pages of it asks the loop that decides for; what changes
+// anything is done there.
 #pragma once
 
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+
 #include "controlplane/api/http_server.h"
+#include "controlplane/api/inquiry.h"
 #include "controlplane/controller.h"
 
 namespace linimo {
 
-HttpResponse answer(const HttpRequest& request, Controller& controller);
+inline constexpr size_t kDefaultPage = 1000;
+inline constexpr size_t kMaxPage = 4096;
+
+class Api {
+ public:
+  using Respond = HttpServer::Respond;
+
+  Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Controller& controller)
+      : serving_(serving),
+        deciding_(deciding),
+        controller_(controller),
+        inquiry_(serving, deciding, controller) {}
+
+  void answer(const HttpRequest& request, const Respond& respond);
+  void answer_metrics(const HttpRequest& request, const Respond& respond);
+
+ private:
+  using Change = HttpResponse (*)(const HttpRequest&, Controller&);
+
+  void backends(const HttpRequest& request, const Respond& respond);
+  void metrics(const Respond& respond);
+  void change(Change change, const HttpRequest& request, const Respond& respond);
+
+  boost::asio::io_context& serving_;
+  boost::asio::io_context& deciding_;
+  Controller& controller_;  // of the loop that decides: touched there alone
+  Inquiry inquiry_;
+  // All that wait for one copy get one page.
+  std::weak_ptr<const NodeState> page_state_;
+  std::weak_ptr<const std::string> page_;
+};
 
 }  // namespace linimo

@@ -15,37 +15,31 @@ json traffic(const TrafficCount& count) {
   return {{"packets", count.packets}, {"bytes", count.bytes}, {"new_flows", count.new_flows}};
 }
 
-TrafficCount of_backend(const Controller& controller, const BackendKey& key) {
-  const auto id = controller.ids().find_backend(key);
-  return controller.counters() && id ? controller.counters()->backend(*id) : TrafficCount{};
-}
-
 struct BackendView {
-  BackendKey key;
   const BackendConfig& config;
-  Standing standing;
-  const DrainWatch::Progress* drain;  // null: it does not, or the data plane does not know yet
+  const BackendState& now;
 
-  bool drains() const { return standing.drains || config.drain || config.weight == 0; }
+  bool drains() const { return now.standing.drains || config.drain || config.weight == 0; }
   const char* state() const {
-    if (standing.health != HealthState::kUp) return health_name(standing.health);
-    if (drains()) return drain != nullptr && drain->done ? "drained" : "draining";
-    return standing.held_back ? "held" : "up";
+    if (now.standing.health != HealthState::kUp) return health_name(now.standing.health);
+    if (drains()) return now.drain && now.drain->done ? "drained" : "draining";
+    return now.standing.held_back ? "held" : "up";
   }
 };
 
-json drain_view(const Controller& controller, const BackendView& backend) {
+json drain_view(const BackendView& backend) {
   if (!backend.drains()) return nullptr;
-  const char* wish = controller.drained_by_operator(backend.key)          ? "operator"
+  const char* wish = backend.now.drained_by_operator                      ? "operator"
                      : backend.config.drain || backend.config.weight == 0 ? "configuration"
                                                                           : "backend";
   json view = {
       {"wish", wish}, {"done", false}, {"tcp_flows", nullptr}, {"udp_flows", nullptr}, {"left_s", nullptr}};
-  if (backend.drain == nullptr) return view;
-  view["done"] = backend.drain->done;
-  view["tcp_flows"] = backend.drain->flows.tcp;
-  view["udp_flows"] = backend.drain->flows.udp;
-  if (backend.drain->left) view["left_s"] = backend.drain->left->count();
+  const auto& drain = backend.now.drain;
+  if (!drain) return view;
+  view["done"] = drain->done;
+  view["tcp_flows"] = drain->flows.tcp;
+  view["udp_flows"] = drain->flows.udp;
+  if (drain->left) view["left_s"] = drain->left->count();
   return view;
 }
 
@@ -92,42 +86,42 @@ json flows_view(const std::optional<CountersView>& counters) {
 }
 
 /// Every VIP that is configured, and every one that is announced.
-json announce_view(const Controller& controller) {
-  const Announcer& announcer = controller.announcer();
-  if (!announcer.config()) return nullptr;
+json announce_view(const NodeState& state) {
+  if (!state.announce) return nullptr;
+  const AnnounceState& now = *state.announce;
   std::map<Prefix, json> metrics;
-  for (const ServiceConfig& service : controller.config().services) {
+  for (const ServiceConfig& service : state.config->services) {
     for (const Prefix& vip : service.vips) metrics[vip] = nullptr;
   }
-  for (const VipRoute& route : announcer.routes()) metrics[route.vip] = route.metric;
+  for (const VipRoute& route : now.routes) metrics[route.vip] = route.metric;
   json vips = json::array();
   for (const auto& [vip, metric] : metrics)
     vips.push_back({{"vip", vip.to_string()}, {"announced", !metric.is_null()}, {"metric", metric}});
   json sessions = json::array();
-  for (const BgpSession& session : announcer.bird().sessions)
+  for (const BgpSession& session : now.bird.sessions)
     sessions.push_back({{"protocol", session.protocol}, {"up", session.up}, {"info", session.info}});
   json bfd = json::array();
-  for (const BfdSession& session : announcer.bird().bfd)
+  for (const BfdSession& session : now.bird.bfd)
     bfd.push_back({{"neighbor", session.neighbor},
                    {"interface", session.interface},
                    {"up", session.up},
                    {"state", session.state}});
-  return {{"state", drain_phase_name(announcer.phase())},
-          {"table", announcer.config()->table},
-          {"failure", optional_text(announcer.failure())},
+  return {{"state", drain_phase_name(now.phase)},
+          {"table", state.config->announce->table},
+          {"failure", optional_text(now.failure)},
           {"vips", std::move(vips)},
           {"bird",
-           {{"error", optional_text(announcer.bird().error)},
+           {{"error", optional_text(now.bird.error)},
             {"sessions", std::move(sessions)},
             {"bfd", std::move(bfd)}}}};
 }
 
 constexpr const char* kScopeNames[] = {"advice", "interface", "node"};
 
-json conditions_view(const Controller& controller) {
+json conditions_view(const NodeState& state) {
   json views = json::array();
-  const auto now = ConditionWatch::Clock::now();
-  for (const auto& [key, condition] : controller.watch().conditions().all()) {
+  const auto now = std::chrono::steady_clock::now();
+  for (const auto& [key, condition] : state.conditions) {
     views.push_back(
         {{"name", key.first},
          {"subject", optional_text(key.second)},
@@ -146,48 +140,48 @@ constexpr const char* kSchedulerNames[LINIMO_SCHEDULER_COUNT] = {"maglev", "sour
 
 }  // namespace
 
-json status_view(const Controller& controller) {
-  const DataplanePeer peer = controller.peer().value_or(DataplanePeer{});
+json status_view(const NodeState& state) {
+  const DataplanePeer peer = state.peer.value_or(DataplanePeer{});
   json outcomes = json::object();
   for (int i = 0; i < LINIMO_OUTCOME_COUNT; ++i) {
     const auto outcome = static_cast<linimo_outcome>(i);
-    outcomes[outcome_name(outcome)] = controller.counters() ? controller.counters()->outcome(outcome) : 0;
+    outcomes[outcome_name(outcome)] = state.counters ? state.counters->outcome(outcome) : 0;
   }
-  const bool connected = controller.connected();
-  return {{"node", controller.config().node.name},
+  return {{"node", state.config->node.name},
           {"version", LINIMO_VERSION},
           {"engine", peer.engine},
           {"engine_reason", peer.engine_reason},
-          {"generation", controller.live_generation()},
-          {"digest", fmt::format("{:016x}", controller.live_digest())},
-          {"up_to_date", controller.up_to_date()},
-          {"health_known", controller.health().settled()},
-          {"pools_in_panic", controller.pools_in_panic()},
+          {"generation", state.generation},
+          {"digest", fmt::format("{:016x}", state.digest)},
+          {"up_to_date", state.up_to_date},
+          {"health_known", state.health_known},
+          {"pools_in_panic", state.pools_in_panic},
           {"dataplane",
-           {{"connected", connected},
-            {"pid", connected ? json(peer.pid) : json(nullptr)},
-            {"generation", controller.live_generation()},
+           {{"connected", state.connected},
+            {"pid", state.connected ? json(peer.pid) : json(nullptr)},
+            {"generation", state.generation},
             {"workers", peer.workers},
             {"restored", peer.restored},
-            {"last_refusal", optional_text(controller.last_refusal())}}},
-          {"serves", controller.watch().serving().serves},
-          {"serves_not_why", optional_text(controller.watch().serving().why)},
-          {"conditions", conditions_view(controller)},
+            {"last_refusal", optional_text(state.last_refusal)}}},
+          {"serves", state.serving.serves},
+          {"serves_not_why", optional_text(state.serving.why)},
+          {"conditions", conditions_view(state)},
           {"outcomes", std::move(outcomes)},
-          {"announce", announce_view(controller)},
-          {"flows", flows_view(controller.counters())},
-          {"path_mtus_lowered", controller.counters() ? controller.counters()->path_mtus_lowered() : 0},
+          {"announce", announce_view(state)},
+          {"flows", flows_view(state.counters)},
+          {"path_mtus_lowered", state.counters ? state.counters->path_mtus_lowered() : 0},
           {"config",
-           {{"file", controller.config().file.string()},
-            {"revision", controller.config().revision},
-            {"loaded_at", controller.loaded_at()},
-            {"last_error", controller.last_error() ? json(*controller.last_error()) : json(nullptr)},
-            {"restart_needed", controller.restart_needed()}}}};
+           {{"file", state.config->file.string()},
+            {"revision", state.config->revision},
+            {"loaded_at", state.loaded_at},
+            {"last_error", state.last_error ? json(*state.last_error) : json(nullptr)},
+            {"restart_needed", state.restart_needed}}}};
 }
 
-json services_view(const Controller& controller) {
+json services_view(const NodeState& state) {
   json views = json::array();
-  for (const ServiceConfig& service : controller.config().services) {
+  for (size_t i = 0; i < state.config->services.size(); ++i) {
+    const ServiceConfig& service = state.config->services[i];
     json vips = json::array();
     for (const Prefix& vip : service.vips) vips.push_back(vip.to_string());
     json ports = json::array();
@@ -198,65 +192,60 @@ json services_view(const Controller& controller) {
         ports.push_back(ports_text(range));
       }
     }
-    const auto id = controller.ids().find_service(service.name);
+    const auto id = state.service_ids[i];
     json view = {{"name", service.name},
                  {"id", id ? json(*id) : json(nullptr)},
                  {"vips", std::move(vips)},
                  {"protocol", service.protocol == 6 ? "tcp" : "udp"},
                  {"ports", std::move(ports)},
-                 {"pool", controller.config().pools[service.pool].name},
+                 {"pool", state.config->pools[service.pool].name},
                  {"scheduler", kSchedulerNames[service.scheduler]},
                  {"tracking", kTrackingNames[service.tracking]},
                  {"idle_timeout_s", service.idle_timeout_s}};
-    view.update(traffic(controller.counters() && id ? controller.counters()->service(*id) : TrafficCount{}));
+    view.update(traffic(state.counters && id ? state.counters->service(*id) : TrafficCount{}));
     views.push_back(std::move(view));
   }
   return views;
 }
 
-json backends_view(const Controller& controller) {
+json backends_view(const NodeState& state) {
   json views = json::array();
-  for (const PoolConfig& pool : controller.config().pools) {
-    for (const BackendConfig& backend : pool.backends) {
-      const BackendKey key{pool.name, backend.address};
-      const auto id = controller.ids().find_backend(key);
-      const BackendView shown{key, backend, controller.standing(key), controller.drain_progress(key)};
-      const FlowCount flows =
-          controller.counters() && id ? controller.counters()->flows_of_backend(*id) : FlowCount{};
-      json view = {
-          {"pool", pool.name},
-          {"address", backend.address.to_string()},
-          {"id", id ? json(*id) : json(nullptr)},
-          {"state", shown.state()},
-          {"weight", backend.weight},
-          {"start_eighths", shown.standing.eighths},
-          {"flows", flows.all()},
-          {"drain", drain_view(controller, shown)},
-          {"share", controller.planner().share(key)},
-          {"way_problem",
-           controller.way_problem(key) == nullptr ? json(nullptr) : json(controller.way_problem(key))},
-          {"detail", controller.health().detail(key)}};
-      view.update(traffic(of_backend(controller, key)));
-      views.push_back(std::move(view));
-    }
-  }
+  for_each_backend(state, [&](const PoolConfig& pool, const BackendConfig& backend, const BackendState& now) {
+    const BackendView shown{backend, now};
+    const bool counted = state.counters && now.id;
+    const FlowCount flows = counted ? state.counters->flows_of_backend(*now.id) : FlowCount{};
+    json view = {{"pool", pool.name},
+                 {"address", backend.address.to_string()},
+                 {"id", now.id ? json(*now.id) : json(nullptr)},
+                 {"state", shown.state()},
+                 {"weight", backend.weight},
+                 {"start_eighths", now.standing.eighths},
+                 {"flows", flows.all()},
+                 {"drain", drain_view(shown)},
+                 {"share", now.share},
+                 {"way_problem", now.way_problem == nullptr ? json(nullptr) : json(now.way_problem)},
+                 {"detail", now.detail}};
+    view.update(traffic(counted ? state.counters->backend(*now.id) : TrafficCount{}));
+    views.push_back(std::move(view));
+  });
   return views;
 }
 
-json pools_view(const Controller& controller) {
+json pools_view(const NodeState& state) {
+  std::map<std::string_view, size_t> up;
+  for_each_backend(state, [&](const PoolConfig& pool, const BackendConfig&, const BackendState& now) {
+    up[pool.name] += now.standing.health == HealthState::kUp ? 1 : 0;
+  });
   json views = json::array();
-  for (const PoolConfig& pool : controller.config().pools) {
-    size_t up = 0;
-    for (const BackendConfig& backend : pool.backends) {
-      up += controller.health().state({pool.name, backend.address}) == HealthState::kUp ? 1 : 0;
-    }
+  for (size_t i = 0; i < state.config->pools.size(); ++i) {
+    const PoolConfig& pool = state.config->pools[i];
     views.push_back({{"name", pool.name},
                      {"encapsulation", encapsulation_name(pool.encapsulation)},
                      {"table_size", pool.table_size},
                      {"backends", pool.backends.size()},
-                     {"backends_up", up},
-                     {"panic", controller.planner().panics(pool.name)},
-                     {"digest", fmt::format("{:016x}", controller.planner().digest(pool.name))},
+                     {"backends_up", up[pool.name]},
+                     {"panic", state.pools[i].panics},
+                     {"digest", fmt::format("{:016x}", state.pools[i].digest)},
                      {"health", health_view(pool.health)}});
   }
   return views;

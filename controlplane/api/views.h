@@ -1,15 +1,16 @@
-// The controller's state as JSON. The shapes are an interface: scripts and dashboards read them.
+// What is known of the node as JSON. The shapes are an interface: scripts and dashboards read them. Pure; any
+// thread.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "controlplane/controller.h"
+#include "controlplane/api/node_state.h"
 
 namespace linimo {
 
-nlohmann::json status_view(const Controller& controller);
-nlohmann::json services_view(const Controller& controller);
-nlohmann::json backends_view(const Controller& controller);
-nlohmann::json pools_view(const Controller& controller);
+nlohmann::json status_view(const NodeState& state);
+nlohmann::json services_view(const NodeState& state);
+nlohmann::json backends_view(const NodeState& state);
+nlohmann::json pools_view(const NodeState& state);
 
 }  // namespace linimo

@@ -6,7 +6,6 @@
 //   linimo status -o json
 //
 // Exit codes: 0 it is so, 1 it failed or was refused, 2 it was asked wrongly.
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -77,8 +76,23 @@ tl::expected<json, std::string> fetch(const Options& options, const char* method
   return content;
 }
 
-int show(const Options& options, const char* path, std::string (*render)(const json&)) {
-  const auto content = fetch(options, "GET", path);
+/// All backends, page by page.
+tl::expected<json, std::string> fetch_backends(const Options& options) {
+  constexpr size_t kPage = 1000;
+  json all = json::array();
+  for (std::string after;;) {
+    auto page = fetch(options, "GET", fmt::format("/v1/backends?limit={}{}", kPage, after).c_str());
+    if (!page) return page;
+    const bool last = page->size() < kPage;
+    for (json& backend : *page) all.push_back(std::move(backend));
+    if (last) return all;
+    after = fmt::format("&after={}/{}", all.back().at("pool").get<std::string>(),
+                        all.back().at("address").get<std::string>());
+  }
+}
+
+int show(const Options& options, const tl::expected<json, std::string>& content,
+         std::string (*render)(const json&)) {
   if (!content) return fail(content.error());
   std::cout << (options.output == "json" ? content->dump(2) + "\n" : render(*content));
   return 0;
@@ -101,19 +115,17 @@ int reload(const Options& options) {
 /// Says each second how far it is, until it is; the backend may be switched off then.
 int wait_until_drained(const Options& options, const std::string& pool, const std::string& address) {
   for (std::string shown;; std::this_thread::sleep_for(std::chrono::seconds(1))) {
-    const auto backends = fetch(options, "GET", "/v1/backends");
-    if (!backends) return fail(backends.error());
-    const auto found = std::find_if(backends->begin(), backends->end(), [&](const json& backend) {
-      return backend.at("pool") == pool && backend.at("address") == address;
-    });
-    if (found == backends->end()) return fail(fmt::format("{}/{} is not configured any more", pool, address));
-    if (found->at("drain").is_null())
+    const auto found =
+        fetch(options, "GET", fmt::format("/v1/backends?backend={}/{}", pool, address).c_str());
+    if (!found) return fail(found.error());
+    const json& backend = found->at(0);
+    if (backend.at("drain").is_null())
       return fail(fmt::format("{}/{} is not to drain any more", pool, address));
-    const std::string progress = drain_text(*found);
+    const std::string progress = drain_text(backend);
     if (progress != shown) std::cout << progress << std::endl;
     shown = progress;
-    if (found->at("state") == "drained") return 0;
-    if (found->at("state") == "down") return fail(fmt::format("{}/{} is down", pool, address));
+    if (backend.at("state") == "drained") return 0;
+    if (backend.at("state") == "down") return fail(fmt::format("{}/{} is down", pool, address));
   }
 }
 
@@ -210,11 +222,11 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
   if (*check) return check_config(options);
-  if (*service_list) return show(options, "/v1/services", render_services);
-  if (*backend_list) return show(options, "/v1/backends", render_backends);
+  if (*service_list) return show(options, fetch(options, "GET", "/v1/services"), render_services);
+  if (*backend_list) return show(options, fetch_backends(options), render_backends);
   if (*backend_drain) return drain(options, true);
   if (*backend_undrain) return drain(options, false);
-  if (*status) return show(options, "/v1/status", render_status);
+  if (*status) return show(options, fetch(options, "GET", "/v1/status"), render_status);
   if (*reload_command) return reload(options);
   if (*drain_node_command) return drain_node(options, true);
   if (*undrain_node_command) return drain_node(options, false);

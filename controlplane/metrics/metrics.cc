@@ -1,67 +1,31 @@
 #include "controlplane/metrics/metrics.h"
 
 #include <functional>
-#include <iterator>
 #include <set>
+#include <vector>
 
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
+#include "controlplane/metrics/text_page.h"
 
 namespace linimo {
 namespace {
 
-using prometheus::MetricFamily;
-using prometheus::MetricType;
-using Labels = std::vector<prometheus::ClientMetric::Label>;
-
-MetricFamily family(const char* name, MetricType type, const char* help) {
-  MetricFamily made;
-  made.name = name;
-  made.help = help;
-  made.type = type;
-  return made;
-}
-MetricFamily counter(const char* name, const char* help) {
-  return family(name, MetricType::Counter, help);
-}
-MetricFamily gauge(const char* name, const char* help) {
-  return family(name, MetricType::Gauge, help);
-}
-
-// Prometheus computes in doubles, which are exact up to 2^53: at a hundred million packets a second that
-// lasts for three years.
-void add(MetricFamily& family, Labels labels, double value) {
-  prometheus::ClientMetric metric;
-  metric.label = std::move(labels);
-  (family.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
-  family.metric.push_back(std::move(metric));
-}
-void add(MetricFamily& family, Labels labels, uint64_t value) {
-  add(family, std::move(labels), static_cast<double>(value));
-}
-
-/// The same three counts are kept of services and of backends.
-struct TrafficFamilies {
-  MetricFamily packets;
-  MetricFamily bytes;
-  MetricFamily new_flows;
-
-  void add_row(const Labels& labels, const TrafficCount& count) {
-    add(packets, labels, count.packets);
-    add(bytes, labels, count.bytes);
-    add(new_flows, labels, count.new_flows);
-  }
+/// What several families say of one backend.
+struct Row {
+  std::string labels;
+  const PoolConfig& pool;
+  const BackendState& now;
+  TrafficCount traffic;
 };
 
-class Collection {
+class Page {
  public:
-  explicit Collection(const Controller& controller)
-      : controller_(controller), counters_(controller.counters() ? &*controller.counters() : nullptr) {}
+  explicit Page(const NodeState& state)
+      : state_(state), counters_(state.counters ? &*state.counters : nullptr) {}
 
-  std::vector<MetricFamily> collect() {
+  std::string make() {
     node();
     configuration();
-    if (controller_.announcer().config()) announcements();
+    if (state_.announce) announcements(*state_.announce);
     if (counters_ != nullptr) {
       outcomes();
       path_mtus();
@@ -71,83 +35,71 @@ class Collection {
     backends();
     pools();
     conditions();
-    return std::move(families_);
+    return page_.take();
   }
 
  private:
-  template <typename... Families>
-  void keep(Families&&... families) {
-    (families_.push_back(std::forward<Families>(families)), ...);
-  }
-  void keep(TrafficFamilies&& traffic) {
-    keep(std::move(traffic.packets), std::move(traffic.bytes), std::move(traffic.new_flows));
-  }
-  void single(MetricFamily family, double value) {
-    add(family, {}, value);
-    keep(std::move(family));
+  void gauge(std::string_view name, std::string_view help) { page_.family(name, "gauge", help); }
+  void counter(std::string_view name, std::string_view help) { page_.family(name, "counter", help); }
+  void single(std::string_view name, std::string_view help, uint64_t value) {
+    gauge(name, help);
+    page_.add("", value);
   }
 
   void node() {
-    MetricFamily info = gauge("linimo_node_info", "Always 1; what runs is in the labels.");
-    add(info,
-        {{"node", controller_.config().node.name},
-         {"version", LINIMO_VERSION},
-         {"engine", controller_.peer() ? controller_.peer()->engine : ""}},
-        1.0);
-    keep(std::move(info));
-    single(gauge("linimo_dataplane_connected", "Whether the data plane's process answers the control plane."),
-           controller_.connected() ? 1 : 0);
-    single(gauge("linimo_generation", "The generation of tables that the data plane forwards by; 0: none."),
-           static_cast<double>(controller_.live_generation()));
-    single(gauge("linimo_digest",
-                 "The upper 48 bits of the tables' digest: equal on nodes that choose the same backends."),
-           static_cast<double>(controller_.live_digest() >> 16));
-    single(gauge("linimo_publication_refused", "Whether the data plane refused the last generation."),
-           controller_.last_refusal().empty() ? 0 : 1);
+    gauge("linimo_node_info", "Always 1; what runs is in the labels.");
+    page_.add(labels({{"node", state_.config->node.name},
+                      {"version", LINIMO_VERSION},
+                      {"engine", state_.peer ? state_.peer->engine : ""}}),
+              1);
+    single("linimo_dataplane_connected", "Whether the data plane's process answers the control plane.",
+           state_.connected ? 1 : 0);
+    single("linimo_generation", "The generation of tables that the data plane forwards by; 0: none.",
+           state_.generation);
+    single("linimo_digest",
+           "The upper 48 bits of the tables' digest: equal on nodes that choose the same backends.",
+           state_.digest >> 16);
+    single("linimo_publication_refused", "Whether the data plane refused the last generation.",
+           state_.last_refusal.empty() ? 0 : 1);
   }
 
   void configuration() {
-    single(
-        gauge("linimo_config_last_reload_successful", "0: the last change of the configuration was refused."),
-        controller_.last_error() ? 0 : 1);
-    single(gauge("linimo_config_restart_needed",
-                 "Changed keys of [node] that wait for a restart of the data plane."),
-           static_cast<double>(controller_.restart_needed().size()));
+    single("linimo_config_last_reload_successful", "0: the last change of the configuration was refused.",
+           state_.last_error ? 0 : 1);
+    single("linimo_config_restart_needed",
+           "Changed keys of [node] that wait for a restart of the data plane.", state_.restart_needed.size());
   }
 
-  void announcements() {
-    const Announcer& announcer = controller_.announcer();
-    MetricFamily announced = gauge("linimo_vip_announced", "1: a route announces the VIP.");
+  void announcements(const AnnounceState& announce) {
+    gauge("linimo_vip_announced", "1: a route announces the VIP.");
     std::set<Prefix> vips;
-    for (const ServiceConfig& service : controller_.config().services)
+    for (const ServiceConfig& service : state_.config->services)
       vips.insert(service.vips.begin(), service.vips.end());
     std::set<Prefix> routed;
-    for (const VipRoute& route : announcer.routes()) routed.insert(route.vip);
+    for (const VipRoute& route : announce.routes) routed.insert(route.vip);
     for (const Prefix& vip : vips)
-      add(announced, {{"vip", vip.to_string()}}, routed.contains(vip) ? 1.0 : 0.0);
-    MetricFamily sessions =
-        gauge("linimo_bgp_session_up", "1: a BGP session of BIRD's is established, by its protocol's name.");
-    for (const BgpSession& session : announcer.bird().sessions)
-      add(sessions, {{"protocol", session.protocol}}, session.up ? 1.0 : 0.0);
-    MetricFamily bfd = gauge("linimo_bfd_session_up", "1: BIRD's BFD hears a neighbour.");
-    for (const BfdSession& session : announcer.bird().bfd)
-      add(bfd, {{"neighbor", session.neighbor}, {"interface", session.interface}}, session.up ? 1.0 : 0.0);
-    keep(std::move(announced), std::move(sessions), std::move(bfd));
-    single(gauge("linimo_announce_drain", "0: the node serves, 1: it drains, 2: it is drained."),
-           static_cast<double>(announcer.phase()));
-    single(gauge("linimo_announce_failing", "1: the kernel's routes are not what they should be."),
-           announcer.failure().empty() ? 0 : 1);
-    single(gauge("linimo_bird_answers", "Whether BIRD's control socket tells of its sessions."),
-           announcer.bird().error.empty() ? 1 : 0);
+      page_.add(labels({{"vip", vip.to_string()}}), routed.contains(vip) ? 1 : 0);
+    gauge("linimo_bgp_session_up", "1: a BGP session of BIRD's is established, by its protocol's name.");
+    for (const BgpSession& session : announce.bird.sessions)
+      page_.add(labels({{"protocol", session.protocol}}), session.up ? 1 : 0);
+    gauge("linimo_bfd_session_up", "1: BIRD's BFD hears a neighbour.");
+    for (const BfdSession& session : announce.bird.bfd)
+      page_.add(labels({{"neighbor", session.neighbor}, {"interface", session.interface}}),
+                session.up ? 1 : 0);
+    single("linimo_announce_drain", "0: the node serves, 1: it drains, 2: it is drained.",
+           static_cast<uint64_t>(announce.phase));
+    single("linimo_announce_failing", "1: the kernel's routes are not what they should be.",
+           announce.failure.empty() ? 0 : 1);
+    single("linimo_bird_answers", "Whether BIRD's control socket tells of its sessions.",
+           announce.bird.error.empty() ? 1 : 0);
   }
 
   void outcomes() {
-    MetricFamily packets = counter("linimo_packets_total", "Packets by what became of them.");
+    counter("linimo_packets_total", "Packets by what became of them.");
     for (int i = 0; i < LINIMO_OUTCOME_COUNT; ++i) {
       const auto outcome = static_cast<linimo_outcome>(i);
-      add(packets, {{"outcome", outcome_name(outcome)}}, counters_->outcome(outcome));
+      page_.add(labels({{"outcome", outcome_name(outcome)}}), counters_->outcome(outcome));
     }
-    keep(std::move(packets));
   }
 
   void path_mtus() {
@@ -164,140 +116,129 @@ class Collection {
   }
 
   void workers() {
-    MetricFamily busy =
-        counter("linimo_worker_busy_seconds_total", "Time spent on bursts that held packets.");
-    MetricFamily bursts = counter("linimo_worker_bursts_total", "Bursts that held packets.");
-    MetricFamily flows = gauge("linimo_flows", "Entries alive in the connection tables.");
-    MetricFamily capacity =
-        gauge("linimo_flows_capacity", "Entries that the connection tables have room for.");
-    MetricFamily unstored = counter("linimo_flows_unstored_total", "Flows that found no place in a table.");
-    const auto read = [](const uint64_t& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); };
-    for (uint32_t i = 0; i < counters_->workers(); ++i) {
-      const WorkerCounters& worker = counters_->worker(i);
-      const Labels labels{{"worker", std::to_string(i)}};
-      add(busy, labels, static_cast<double>(read(worker.busy_ns)) / 1e9);
-      add(bursts, labels, read(worker.bursts));
-      add(flows, labels, read(worker.flows));
-      add(capacity, labels, read(worker.flows_capacity));
-      add(unstored, labels, read(worker.flows_unstored));
-    }
-    keep(std::move(busy), std::move(bursts), std::move(flows), std::move(capacity), std::move(unstored));
+    const auto each = [this](const auto& value_of) {
+      const auto read = [](const uint64_t& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); };
+      for (uint32_t i = 0; i < counters_->workers(); ++i)
+        page_.add(labels({{"worker", std::to_string(i)}}), value_of(counters_->worker(i), read));
+    };
+    counter("linimo_worker_busy_seconds_total", "Time spent on bursts that held packets.");
+    each([](const auto& worker, auto read) { return static_cast<double>(read(worker.busy_ns)) / 1e9; });
+    counter("linimo_worker_bursts_total", "Bursts that held packets.");
+    each([](const auto& worker, auto read) { return read(worker.bursts); });
+    gauge("linimo_flows", "Entries alive in the connection tables.");
+    each([](const auto& worker, auto read) { return read(worker.flows); });
+    gauge("linimo_flows_capacity", "Entries that the connection tables have room for.");
+    each([](const auto& worker, auto read) { return read(worker.flows_capacity); });
+    counter("linimo_flows_unstored_total", "Flows that found no place in a table.");
+    each([](const auto& worker, auto read) { return read(worker.flows_unstored); });
+  }
+
+  /// The same three counts are kept of services and of backends.
+  template <typename Rows>
+  void traffic(const std::string& of, const char* packets, const char* new_flows, const Rows& each) {
+    const std::string prefix = "linimo_" + of;
+    counter(prefix + "_packets_total", packets);
+    each([this](const std::string& with, const TrafficCount& count) { page_.add(with, count.packets); });
+    counter(prefix + "_bytes_total", "Their bytes, from the clients' IP header on.");
+    each([this](const std::string& with, const TrafficCount& count) { page_.add(with, count.bytes); });
+    counter(prefix + "_new_flows_total", new_flows);
+    each([this](const std::string& with, const TrafficCount& count) { page_.add(with, count.new_flows); });
   }
 
   void services() {
-    TrafficFamilies traffic{
-        counter("linimo_service_packets_total", "Packets forwarded for a service."),
-        counter("linimo_service_bytes_total", "Their bytes, from the clients' IP header on."),
-        counter("linimo_service_new_flows_total",
-                "Flows of a service that were stored in a connection table.")};
-    for (const ServiceConfig& service : controller_.config().services) {
-      const auto id = controller_.ids().find_service(service.name);
-      if (id) traffic.add_row({{"service", service.name}}, counters_->service(*id));
-    }
-    keep(std::move(traffic));
+    traffic("service", "Packets forwarded for a service.",
+            "Flows of a service that were stored in a connection table.", [this](const auto& visit) {
+              for (size_t i = 0; i < state_.service_ids.size(); ++i) {
+                if (const auto id = state_.service_ids[i])
+                  visit(labels({{"service", state_.config->services[i].name}}), counters_->service(*id));
+              }
+            });
   }
 
   void backends() {
-    TrafficFamilies traffic{
-        counter("linimo_backend_packets_total", "Packets forwarded to a backend."),
-        counter("linimo_backend_bytes_total", "Their bytes, from the clients' IP header on."),
-        counter("linimo_backend_new_flows_total",
-                "Flows to a backend that were stored in a connection table.")};
-    MetricFamily up = gauge("linimo_backend_up", "1 up, 0 down; none while nothing is known.");
-    MetricFamily start = gauge("linimo_backend_start_ratio",
-                               "The part of its weight that a backend has; less than 1 after a death.");
-    MetricFamily held = gauge("linimo_backend_held_back",
-                              "1: it is up and gets no new flows, since it came and went too often.");
-    MetricFamily flows =
-        gauge("linimo_backend_flows", "Entries of the connection tables for a backend, some seconds old.");
-    MetricFamily drained =
-        gauge("linimo_backend_drained", "Of a backend that drains: 1 when no flow is left.");
-    MetricFamily share =
-        gauge("linimo_backend_share_ratio", "The part of its pool's table that a backend has.");
-    MetricFamily checks = counter("linimo_health_checks_total", "Health checks that ended, by their result.");
-    for (const PoolConfig& pool : controller_.config().pools) {
-      for (const BackendConfig& backend : pool.backends) {
-        const BackendKey key{pool.name, backend.address};
-        const Labels labels{{"pool", pool.name}, {"backend", backend.address.to_string()}};
-        const auto id = controller_.ids().find_backend(key);
-        if (counters_ != nullptr && id) traffic.add_row(labels, counters_->backend(*id));
-        const Standing standing = controller_.standing(key);
-        if (counters_ != nullptr && id) add_flows(flows, labels, counters_->flows_of_backend(*id));
-        if (const auto* drain = controller_.drain_progress(key))
-          add(drained, labels, drain->done ? 1.0 : 0.0);
-        if (standing.health != HealthState::kUnknown)
-          add(up, labels, standing.health == HealthState::kUp ? 1.0 : 0.0);
-        add(start, labels, static_cast<double>(standing.eighths) / Standing::kFullWeight);
-        add(held, labels, standing.held_back ? 1.0 : 0.0);
-        add(share, labels, controller_.planner().share(key));
-        if (pool.health) add_checks(checks, labels, controller_.health().counts(key));
+    std::vector<Row> rows;
+    rows.reserve(state_.backends.size());
+    for_each_backend(
+        state_, [&](const PoolConfig& pool, const BackendConfig& backend, const BackendState& now) {
+          rows.push_back({labels({{"pool", pool.name}, {"backend", backend.address.to_string()}}), pool, now,
+                          counted(now) ? counters_->backend(*now.id) : TrafficCount{}});
+        });
+    traffic("backend", "Packets forwarded to a backend.",
+            "Flows to a backend that were stored in a connection table.", [&](const auto& visit) {
+              for (const Row& row : rows) {
+                if (counted(row.now)) visit(row.labels, row.traffic);
+              }
+            });
+    gauge("linimo_backend_up", "1 up, 0 down; none while nothing is known.");
+    for (const Row& row : rows) {
+      const HealthState health = row.now.standing.health;
+      if (health != HealthState::kUnknown) page_.add(row.labels, health == HealthState::kUp ? 1 : 0);
+    }
+    gauge("linimo_backend_start_ratio",
+          "The part of its weight that a backend has; less than 1 after a death.");
+    for (const Row& row : rows)
+      page_.add(row.labels, static_cast<double>(row.now.standing.eighths) / Standing::kFullWeight);
+    gauge("linimo_backend_held_back", "1: it is up and gets no new flows, since it came and went too often.");
+    for (const Row& row : rows) page_.add(row.labels, row.now.standing.held_back ? 1 : 0);
+    gauge("linimo_backend_flows", "Entries of the connection tables for a backend, some seconds old.");
+    for (const Row& row : rows) {
+      if (!counted(row.now)) continue;
+      const FlowCount flows = counters_->flows_of_backend(*row.now.id);
+      page_.add(row.labels + ",protocol=\"tcp\"", flows.tcp);
+      page_.add(row.labels + ",protocol=\"udp\"", flows.udp);
+    }
+    gauge("linimo_backend_drained", "Of a backend that drains: 1 when no flow is left.");
+    for (const Row& row : rows) {
+      if (row.now.drain) page_.add(row.labels, row.now.drain->done ? 1 : 0);
+    }
+    gauge("linimo_backend_share_ratio", "The part of its pool's table that a backend has.");
+    for (const Row& row : rows) page_.add(row.labels, row.now.share);
+    counter("linimo_health_checks_total", "Health checks that ended, by their result.");
+    for (const Row& row : rows) {
+      if (!row.pool.health) continue;
+      page_.add(row.labels + ",result=\"success\"", row.now.checks.successes);
+      page_.add(row.labels + ",result=\"failure\"", row.now.checks.failures);
+    }
+  }
+  bool counted(const BackendState& backend) const { return counters_ != nullptr && backend.id; }
+
+  void pools() {
+    const auto each = [this](const auto& value_of) {
+      for (size_t i = 0; i < state_.pools.size(); ++i) {
+        const PoolConfig& pool = state_.config->pools[i];
+        page_.add(labels({{"pool", pool.name}}), value_of(pool, state_.pools[i]));
       }
-    }
-    keep(std::move(traffic));
-    keep(std::move(up), std::move(start), std::move(held), std::move(flows), std::move(drained),
-         std::move(share), std::move(checks));
-  }
-
-  static void add_flows(MetricFamily& flows, const Labels& backend, const FlowCount& count) {
-    for (const auto& [protocol, number] : {std::pair("tcp", count.tcp), {"udp", count.udp}}) {
-      Labels labels = backend;
-      labels.push_back({"protocol", protocol});
-      add(flows, std::move(labels), number);
-    }
-  }
-
-  static void add_checks(MetricFamily& checks, const Labels& backend, const CheckCounts& counts) {
-    for (const auto& [result, count] :
-         {std::pair("success", counts.successes), {"failure", counts.failures}}) {
-      Labels labels = backend;
-      labels.push_back({"result", result});
-      add(checks, std::move(labels), count);
-    }
+    };
+    gauge("linimo_pool_backends", "Backends that a pool has.");
+    each([](const PoolConfig& pool, const PoolState&) { return pool.backends.size(); });
+    gauge("linimo_pool_panic", "1: so few backends of the pool are up that all are used.");
+    each([](const PoolConfig&, const PoolState& now) { return now.panics ? 1 : 0; });
+    gauge("linimo_pool_digest", "The upper 48 bits of the digest of a pool's table.");
+    each([](const PoolConfig&, const PoolState& now) { return now.digest >> 16; });
   }
 
   void conditions() {
-    MetricFamily conditions =
-        gauge("linimo_condition", "A watched condition: 1 holds, 0 fails; none while unknown.");
-    for (const auto& [key, condition] : controller_.watch().conditions().all()) {
+    gauge("linimo_condition", "A watched condition: 1 holds, 0 fails; none while unknown.");
+    for (const auto& [key, condition] : state_.conditions) {
       if (condition.state == ConditionState::kUnknown) continue;
-      add(conditions, {{"name", key.first}, {"subject", key.second}},
-          condition.state == ConditionState::kHolds ? 1.0 : 0.0);
+      page_.add(labels({{"name", key.first}, {"subject", key.second}}),
+                condition.state == ConditionState::kHolds ? 1 : 0);
     }
-    MetricFamily serves = gauge("linimo_node_serves", "1: the node's conditions let it announce VIPs.");
-    add(serves, {}, controller_.watch().serving().serves ? 1.0 : 0.0);
-    MetricFamily without =
-        gauge("linimo_backends_without_way", "Backends to which the data plane has no route or next hop.");
-    add(without, {}, uint64_t{controller_.watch().ways().without()});
-    keep(std::move(conditions), std::move(serves), std::move(without));
+    single("linimo_node_serves", "1: the node's conditions let it announce VIPs.",
+           state_.serving.serves ? 1 : 0);
+    single("linimo_backends_without_way", "Backends to which the data plane has no route or next hop.",
+           state_.backends_without_way);
   }
 
-  void pools() {
-    MetricFamily backends = gauge("linimo_pool_backends", "Backends that a pool has.");
-    MetricFamily panic =
-        gauge("linimo_pool_panic", "1: so few backends of the pool are up that all are used.");
-    MetricFamily digest = gauge("linimo_pool_digest", "The upper 48 bits of the digest of a pool's table.");
-    for (const PoolConfig& pool : controller_.config().pools) {
-      const Labels labels{{"pool", pool.name}};
-      add(backends, labels, uint64_t{pool.backends.size()});
-      add(panic, labels, controller_.planner().panics(pool.name) ? 1.0 : 0.0);
-      add(digest, labels, controller_.planner().digest(pool.name) >> 16);
-    }
-    keep(std::move(backends), std::move(panic), std::move(digest));
-  }
-
-  const Controller& controller_;
+  const NodeState& state_;
   const CountersView* counters_;
-  std::vector<MetricFamily> families_;
+  TextPage page_;
 };
 
 }  // namespace
 
-std::vector<MetricFamily> NodeMetrics::Collect() const {
-  return Collection(controller_).collect();
-}
-
-std::string metrics_page(const Controller& controller) {
-  return prometheus::TextSerializer().Serialize(NodeMetrics(controller).Collect());
+std::string metrics_page(const NodeState& state) {
+  return Page(state).make();
 }
 
 }  // namespace linimo

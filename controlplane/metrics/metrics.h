@@ -9,26 +9,14 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
-#include <prometheus/collectable.h>
-
-#include "controlplane/controller.h"
+#include "controlplane/api/node_state.h"
 
 namespace linimo {
 
 inline constexpr const char* kMetricsContentType = "text/plain; version=0.0.4; charset=utf-8";
 
-/// On the event loop's thread, as all that reads a controller.
-class NodeMetrics final : public prometheus::Collectable {
- public:
-  explicit NodeMetrics(const Controller& controller) : controller_(controller) {}
-  std::vector<prometheus::MetricFamily> Collect() const override;
-
- private:
-  const Controller& controller_;
-};
-
-std::string metrics_page(const Controller& controller);
+/// `state` holds all backends. Pure; any thread.
+std::string metrics_page(const NodeState& state);
 
 }  // namespace linimo

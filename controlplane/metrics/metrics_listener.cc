@@ -1,24 +1,18 @@
 #include "controlplane/metrics/metrics_listener.h"
 
 #include "controlplane/log.h"
-#include "controlplane/metrics/metrics.h"
 
 namespace linimo {
 namespace {
 
 constexpr std::chrono::seconds kRetry{5};
-constexpr const char* kPlainText = "text/plain; charset=utf-8";
-
-HttpResponse answer_metrics(const HttpRequest& request, const Controller& controller) {
-  if (request.path != "/metrics") return {404, "there is /metrics\n", kPlainText};
-  if (request.method != "GET") return {405, "use GET\n", kPlainText};
-  return {200, metrics_page(controller), kMetricsContentType};
-}
+// Whoever reaches the address may connect. Nothing that is served here takes a body.
+constexpr HttpLimits kLimits{.body_bytes = 0, .connections = 64, .connections_of_peer = 16};
 
 }  // namespace
 
-MetricsListener::MetricsListener(boost::asio::io_context& io, const Controller& controller)
-    : io_(io), controller_(controller), retry_(io) {}
+MetricsListener::MetricsListener(boost::asio::io_context& io, HttpServer::Handler handler)
+    : io_(io), handler_(std::move(handler)), retry_(io) {}
 
 void MetricsListener::follow(const MetricsConfig& config) {
   if (config == config_) return;
@@ -31,8 +25,7 @@ void MetricsListener::follow(const MetricsConfig& config) {
 void MetricsListener::open() {
   if (!config_.listen) return;
   try {
-    server_.emplace(io_, *config_.listen,
-                    [this](const HttpRequest& request) { return answer_metrics(request, controller_); });
+    server_.emplace(io_, *config_.listen, handler_, kLimits);
     log_info("serving metrics", {{"listen", config_.listen->to_string()}});
   } catch (const std::system_error& error) {
     log_error("metrics are not served, trying again", {{"why", error.what()}});

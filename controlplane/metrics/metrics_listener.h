@@ -1,7 +1,7 @@
 // Serves the metrics over TCP, and nothing else: `GET /metrics` on the address that [metrics] listen names.
 // Whoever reaches that address may read them; the API stays on the control socket.
 //
-// Lives on the event loop's thread.
+// Lives on the serving thread.
 #pragma once
 
 #include <optional>
@@ -10,13 +10,13 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "controlplane/api/http_server.h"
-#include "controlplane/controller.h"
+#include "controlplane/config/config.h"
 
 namespace linimo {
 
 class MetricsListener {
  public:
-  MetricsListener(boost::asio::io_context& io, const Controller& controller);
+  MetricsListener(boost::asio::io_context& io, HttpServer::Handler handler);
 
   /// To be called again after each reload. An address that cannot be had is logged and tried again: what
   /// Prometheus sees must not decide whether packets are forwarded.
@@ -26,7 +26,7 @@ class MetricsListener {
   void open();
 
   boost::asio::io_context& io_;
-  const Controller& controller_;
+  HttpServer::Handler handler_;
   MetricsConfig config_;
   std::optional<HttpServer> server_;
   boost::asio::steady_timer retry_;

@@ -3,11 +3,15 @@
 
 #include "controlplane/api/http_server.h"
 
+#include <grp.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "controlplane/api/routes.h"
 #include "controlplane/log.h"
+#include "controlplane/unix/peer.h"
 #include "tests/unit/fake_dataplane.h"
 #include "tests/unit/fake_prober.h"
 #include "tests/unit/temporary_folder.h"
@@ -35,8 +39,15 @@ class HttpServerTest : public testing::Test {
     service.ports = {{80, 80}, {8000, 8100}};
     config.services = {service};
     controller_.emplace(io_, config, prober_);
-    server_.emplace(io_, socket_,
-                    [this](const HttpRequest& request) { return answer(request, *controller_); });
+    api_.emplace(io_, io_, *controller_);
+    serve();
+  }
+
+  void serve() {
+    server_.reset();
+    server_.emplace(io_, socket_, [this](const HttpRequest& request, const auto& respond) {
+      api_->answer(request, respond);
+    });
   }
 
   UniqueFd connect_client() {
@@ -73,6 +84,7 @@ class HttpServerTest : public testing::Test {
   boost::asio::io_context io_;
   FakeProber prober_{io_};
   std::optional<Controller> controller_;
+  std::optional<Api> api_;
   std::optional<HttpServer> server_;
 };
 
@@ -83,17 +95,81 @@ TEST_F(HttpServerTest, AnswersWhatIsAsked) {
                            "\"last_error\":null", "\"generation\":0"}) {
     EXPECT_NE(status.find(part), std::string::npos) << part;
   }
-  const std::string backends = get("/v1/backends?x=y");
+  const std::string backends = get("/v1/backends");
   EXPECT_NE(backends.find("\"state\":\"up\""), std::string::npos);
   EXPECT_NE(backends.find("\"state\":\"draining\""), std::string::npos);
   EXPECT_NE(get("/v1/services").find("\"ports\":[80,\"8000-8100\"]"), std::string::npos);
   EXPECT_NE(get("/v1/pools").find("\"table_size\":65537"), std::string::npos);
 }
 
-TEST_F(HttpServerTest, IsForItsUserOnly) {
+TEST_F(HttpServerTest, PagesBackends) {
+  const auto addresses = [](const std::string& reply) {
+    std::vector<std::string> found;
+    const auto page = nlohmann::json::parse(reply.substr(reply.find("\r\n\r\n")));
+    for (const auto& backend : page) found.push_back(backend.at("address"));
+    return found;
+  };
+  using Addresses = std::vector<std::string>;
+  EXPECT_EQ(addresses(get("/v1/backends?limit=1")), Addresses{"10.0.1.1"});
+  EXPECT_EQ(addresses(get("/v1/backends?limit=1&after=web/10.0.1.1")), Addresses{"10.0.1.2"});
+  EXPECT_EQ(addresses(get("/v1/backends?after=web/10.0.1.2")), Addresses{});
+  EXPECT_EQ(addresses(get("/v1/backends?backend=web/10.0.1.2")), Addresses{"10.0.1.2"});
+  EXPECT_TRUE(get("/v1/backends?after=web/10.0.1.9").starts_with("HTTP/1.1 404 "));
+  EXPECT_TRUE(get("/v1/backends?backend=wbe/10.0.1.1").starts_with("HTTP/1.1 404 "));
+  for (const char* query : {"limit=0", "limit=4097", "limit=-1", "limit=1x", "limit=", "limit",
+                            "limit=99999999999999999999", "after=web", "after=/", "backend=web/x", "after"}) {
+    EXPECT_TRUE(get(std::string("/v1/backends?") + query).starts_with("HTTP/1.1 400 ")) << query;
+  }
+}
+
+/// Its mode keeps others out; and where it does not, the credentials do that the kernel knows of.
+TEST_F(HttpServerTest, IsForRootAndOperatorsOnly) {
   struct stat status {};
   ASSERT_EQ(stat(socket_.c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  EXPECT_EQ(status.st_mode & 0777, operators_group() ? 0660u : 0600u);
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to be somebody else";
+  chmod(socket_.c_str(), 0666);
+  chmod(folder_.path().c_str(), 0755);
+  UniqueFd other;
+  {
+    int ends[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    const UniqueFd ours(ends[0]), theirs(ends[1]);
+    const pid_t child = fork();
+    if (child == 0) {  // connects as nobody and hands the connection back
+      const bool is_other = setgroups(0, nullptr) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+                            setresuid(65534, 65534, 65534) == 0;
+      const UniqueFd fd = connect_client();
+      _exit(is_other && send_packet(theirs.get(), std::as_bytes(std::span("x", 1)), fd.get()) ? 0 : 1);
+    }
+    int result = -1;
+    waitpid(child, &result, 0);
+    ASSERT_EQ(result, 0);
+    auto packet = receive_packet(ours.get(), 16);
+    ASSERT_TRUE(packet && *packet && (*packet)->fds.size() == 1);
+    other = std::move((*packet)->fds[0]);
+  }
+  for (const char* request :
+       {"GET /v1/status HTTP/1.1\r\n\r\n",
+        "POST /v1/node/drain HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"}) {
+    ASSERT_GT(send(other.get(), request, strlen(request), MSG_NOSIGNAL), 0);
+    char reply[1024] = {};
+    ASSERT_TRUE(run_until(io_, [&] { return recv(other.get(), reply, sizeof reply - 1, 0) > 0; }));
+    EXPECT_TRUE(std::string_view(reply).starts_with("HTTP/1.1 403 ")) << reply;
+    EXPECT_NE(std::string_view(reply).find("try again as root"), std::string_view::npos) << reply;
+  }
+}
+
+TEST(Operators, AreRootTheOwnUserAndTheGroup) {
+  const Peer somebody{.pid = 1, .uid = 1000, .groups = {1000, 27}};
+  EXPECT_TRUE(may_operate({.pid = 1, .uid = 0, .groups = {0}}, 900, std::nullopt));
+  EXPECT_TRUE(may_operate({.pid = 1, .uid = 900, .groups = {900}}, 900, std::nullopt));
+  EXPECT_TRUE(may_operate(somebody, 0, 27));
+  EXPECT_TRUE(may_operate(somebody, 0, 1000)) << "the primary group counts";
+  EXPECT_FALSE(may_operate(somebody, 0, 28));
+  EXPECT_FALSE(may_operate(somebody, 0, std::nullopt));
+  EXPECT_FALSE(may_operate({.pid = 1, .uid = 1000, .groups = {0}}, 900, std::nullopt))
+      << "group root is not root";
 }
 
 TEST_F(HttpServerTest, RefusesWhatItDoesNotHave) {
@@ -114,12 +190,16 @@ TEST_F(HttpServerTest, RefusesHostileRequests) {
       {"garbage\r\n\r\n", "HTTP/1.1 400 "},
       {std::string("\0\x01\xff\xfe\r\n\r\n", 8), "HTTP/1.1 400 "},
       {"GET /v1/status HTTP/9.9\r\n\r\n", "HTTP/1.1 400 "},
-      {"GET " + huge, "HTTP/1.1 413 "},
-      {"GET / HTTP/1.1\r\nX: " + huge, "HTTP/1.1 413 "},
+      {"GET " + huge, "HTTP/1.1 431 "},
+      {"GET / HTTP/1.1\r\nX: " + huge, "HTTP/1.1 431 "},
       {"POST /v1/reload HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n", "HTTP/1.1 413 "},
       {"POST /v1/reload HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 400 "},
-      {"POST /v1/reload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP/1.1 400 "},
-      {"POST /v1/reload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n" + huge, "HTTP/1.1 413 "},
+      {"POST /v1/reload HTTP/1.1\r\nContent-Length: 70000\r\n\r\n" + huge, "HTTP/1.1 413 "},
+      // No chunks, so no extensions and trailers without end.
+      {"POST /v1/reload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP/1.1 411 "},
+      {"POST /v1/reload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;x=" + huge, "HTTP/1.1 411 "},
+      {"POST /v1/reload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + huge, "HTTP/1.1 411 "},
+      {"POST /v1/reload HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "HTTP/1.1 411 "},
   };
   for (const auto& [request, reply] : cases) {
     const std::string found = exchange(request);
@@ -137,26 +217,32 @@ TEST_F(HttpServerTest, AnswersSeveralRequestsOnOneConnection) {
   EXPECT_NE(replies.rfind("HTTP/1.1 200 OK"), 0u);
 }
 
+/// However many say nothing, who has a request is answered at once: the longest silent gives way.
 TEST_F(HttpServerTest, IsNotExhaustedByIdleConnections) {
-  std::vector<UniqueFd> idle;
-  for (int i = 0; i < 64; ++i) idle.push_back(connect_client());
-  run_for(io_, milliseconds(20));
-  const UniqueFd waiting = connect_client();
   constexpr std::string_view kRequest = "GET /v1/pools HTTP/1.1\r\n\r\n";
-  ASSERT_GT(send(waiting.get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL), 0);
-  run_for(io_, milliseconds(50));
   char byte = 0;
-  EXPECT_LT(recv(waiting.get(), &byte, 1, 0), 0) << "64 at once and no more";
-  idle.clear();
-  EXPECT_TRUE(run_until(io_, [&] { return recv(waiting.get(), &byte, 1, MSG_PEEK) == 1; }));
+  const auto closed = [&](const UniqueFd& fd) { return recv(fd.get(), &byte, 1, MSG_PEEK) == 0; };
+  std::vector<UniqueFd> idle;
+  for (int i = 0; i < 500; ++i) {
+    idle.push_back(connect_client());
+    if (i % 64 == 0) run_for(io_, milliseconds(1));  // the kernel's queue is short
+  }
+  const UniqueFd asks = connect_client();
+  ASSERT_GT(send(asks.get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL), 0);
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_TRUE(run_until(io_, [&] { return recv(asks.get(), &byte, 1, MSG_PEEK) == 1; }));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(500));
+  EXPECT_TRUE(closed(idle.front()));
+  EXPECT_EQ(std::count_if(idle.begin(), idle.end(), closed), 500 - 63);
+  EXPECT_FALSE(closed(idle.back()));
 }
 
 TEST_F(HttpServerTest, TakesThePlaceOfALeftOverSocketAndLeavesNone) {
   server_.reset();
   EXPECT_FALSE(std::filesystem::exists(socket_));
   folder_.write("control.sock", "left over");
-  server_.emplace(io_, socket_, [](const HttpRequest&) { return HttpResponse{200, "{}"}; });
-  EXPECT_TRUE(get("/").starts_with("HTTP/1.1 200 "));
+  serve();
+  EXPECT_TRUE(get("/v1/status").starts_with("HTTP/1.1 200 "));
 }
 
 }  // namespace

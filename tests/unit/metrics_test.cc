@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 
+#include "controlplane/api/routes.h"
 #include "controlplane/log.h"
 #include "controlplane/metrics/metrics_listener.h"
 #include "tests/unit/fake_dataplane.h"
@@ -56,8 +57,14 @@ class MetricsTest : public testing::Test {
         io_, [this] { return controller_->live_generation() == 1; }, [this] { dataplane_->poll(); }));
   }
 
+  HttpServer::Handler handler() {
+    if (!api_) api_.emplace(io_, io_, *controller_);
+    return
+        [this](const HttpRequest& request, const auto& respond) { api_->answer_metrics(request, respond); };
+  }
+
   void expect_line(const std::string& line) {
-    EXPECT_NE(metrics_page(*controller_).find("\n" + line + "\n"), std::string::npos) << line;
+    EXPECT_NE(metrics_page(whole_state(*controller_)).find("\n" + line + "\n"), std::string::npos) << line;
   }
 
   /// What a server on 127.0.0.1 answers to one request.
@@ -95,6 +102,7 @@ class MetricsTest : public testing::Test {
   boost::asio::io_context io_;
   FakeProber prober_{io_};
   std::optional<Controller> controller_;
+  std::optional<Api> api_;
   std::optional<FakeDataplane> dataplane_;
 };
 
@@ -125,7 +133,7 @@ TEST_F(MetricsTest, ShowsHealth) {
 
 TEST_F(MetricsTest, KeepsTextsOfOthersInTheirLabels) {
   run_with_dataplane();
-  const std::string page = metrics_page(*controller_);
+  const std::string page = metrics_page(whole_state(*controller_));
   EXPECT_NE(page.find("engine=\"a\\\"b\\\\c\\nforged 1\""), std::string::npos) << page.substr(0, 400);
 }
 
@@ -133,7 +141,7 @@ TEST_F(MetricsTest, HasNoCountsWithoutADataPlane) {
   prober_.silent = {*Address::parse("10.0.1.1"), *Address::parse("10.0.1.2")};
   controller_->start();
   ASSERT_TRUE(run_until(io_, [this] { return prober_.started.size() == 2; }));
-  const std::string page = metrics_page(*controller_);
+  const std::string page = metrics_page(whole_state(*controller_));
   EXPECT_EQ(page.find("linimo_packets_total"), std::string::npos);
   EXPECT_EQ(page.find("linimo_backend_up{"), std::string::npos) << "unknown is not down";
   expect_line("linimo_dataplane_connected 0");
@@ -143,7 +151,7 @@ TEST_F(MetricsTest, AreServedWhereTheConfigurationSays) {
   const TcpEndpoint first{*Address::parse("127.0.0.1"), free_port()};
   const TcpEndpoint second{*Address::parse("127.0.0.1"), free_port()};
   constexpr std::string_view kGet = "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
-  MetricsListener listener(io_, *controller_);
+  MetricsListener listener(io_, handler());
   EXPECT_EQ(ask(first.port, kGet), "not connected");
   listener.follow({first});
   const std::string reply = ask(first.port, kGet);
@@ -153,6 +161,9 @@ TEST_F(MetricsTest, AreServedWhereTheConfigurationSays) {
       ask(first.port, "GET /v1/status HTTP/1.1\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 404 "));
   EXPECT_TRUE(
       ask(first.port, "POST /metrics HTTP/1.1\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 405 "));
+  EXPECT_TRUE(
+      ask(first.port, "GET /metrics HTTP/1.1\r\nContent-Length: 1\r\n\r\nx").starts_with("HTTP/1.1 413 "))
+      << "nothing that is served here takes a body";
   listener.follow({second});
   EXPECT_EQ(ask(first.port, kGet), "not connected");
   EXPECT_TRUE(ask(second.port, kGet).starts_with("HTTP/1.1 200 "));
@@ -162,9 +173,9 @@ TEST_F(MetricsTest, AreServedWhereTheConfigurationSays) {
 
 TEST_F(MetricsTest, SurviveAnAddressThatIsTaken) {
   const TcpEndpoint taken{*Address::parse("127.0.0.1"), free_port()};
-  MetricsListener holder(io_, *controller_);
+  MetricsListener holder(io_, handler());
   holder.follow({taken});
-  MetricsListener listener(io_, *controller_);
+  MetricsListener listener(io_, handler());
   EXPECT_NO_THROW(listener.follow({taken}));
 }
 

@@ -1,0 +1,62 @@
+// The text exposition format 0.0.4, written straight into one string: a page has a quarter of a million lines
+// where there are 20,000 backends, which prometheus-cpp's families of maps of strings take most of a second
+// for.
+//
+//   TextPage page;
+//   page.family("linimo_packets_total", "counter", "Packets by what became of them.");
+//   page.add(labels({{"outcome", "forwarded"}}), uint64_t{7});
+#pragma once
+
+#include <initializer_list>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace linimo {
+
+/// `name="value",...`, with what would end a value escaped.
+inline std::string labels(std::initializer_list<std::pair<std::string_view, std::string_view>> pairs) {
+  std::string text;
+  for (const auto& [name, value] : pairs) {
+    if (!text.empty()) text += ',';
+    text.append(name).append("=\"");
+    for (const char c : value) {
+      if (c == '\\' || c == '"') text += '\\';
+      if (c == '\n')
+        text += "\\n";
+      else
+        text += c;
+    }
+    text += '"';
+  }
+  return text;
+}
+
+class TextPage {
+ public:
+  /// What is added from here on belongs to it. `help` is one line without a backslash.
+  void family(std::string_view name, std::string_view type, std::string_view help) {
+    name_ = name;
+    fmt::format_to(std::back_inserter(text_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  }
+
+  /// Prometheus computes in doubles, which are exact up to 2^53: at a hundred million packets a second that
+  /// lasts for three years.
+  template <typename Number>
+  void add(std::string_view with_labels, Number value) {
+    text_ += name_;
+    if (!with_labels.empty()) text_.append("{").append(with_labels).append("}");
+    fmt::format_to(std::back_inserter(text_), " {}\n", value);
+  }
+
+  std::string take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+  std::string name_;
+};
+
+}  // namespace linimo
