@@ -150,6 +150,7 @@ void add_node(ChangeList& list, const Config& before, const Config& after) {
   Differences keys;
   keys.compare("name", a.name, b.name);
   compare_fixed(keys, a, b);
+  keys.compare("state_dir", a.state_dir, b.state_dir);
   keys.compare("encap_source", std::pair(a.encap_source4, a.encap_source6),
                std::pair(b.encap_source4, b.encap_source6));
   keys.compare("encap_prefix", std::pair(a.encap_prefix4, a.encap_prefix6),

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <ctime>
+#include <new>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "controlplane/changes.h"
 #include "controlplane/log.h"
+#include "controlplane/state_folder.h"
 
 namespace linimo {
 namespace {
@@ -40,7 +42,7 @@ std::filesystem::path id_file(const NodeConfig& node) {
 }
 
 std::filesystem::path drain_file(const NodeConfig& node) {
-  return node.runtime_dir / "drains.json";
+  return drains_file(node.state_dir);
 }
 
 }  // namespace
@@ -57,7 +59,7 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
       publisher_(io, config_.node.dataplane_socket(), *this),
       evaluation_(io),
       drain_look_(io),
-      announcer_(io, config_.node.runtime_dir, [this] { return announce_facts(); }),
+      announcer_(io, config_.node.state_dir, [this] { return announce_facts(); }),
       watch_(
           io, [this] { return sights(); }, [this](std::string_view by) { announcer_.update(by); }),
       loaded_at_(time_text()) {}
@@ -105,28 +107,44 @@ tl::expected<void, std::string> Controller::hold_ids(const Config& config) {
 }
 
 tl::expected<void, std::string> Controller::reload(std::string_view by) {
-  auto loaded = load_config(config_.file);
-  if (loaded) {
-    if (auto held = hold_ids(*loaded); !held) {
-      loaded = tl::unexpected(fmt::format("{}: {}", config_.file.string(), held.error()));
-    }
-  }
-  if (!loaded) {
-    last_error_ = loaded.error();
+  const auto refuse = [&](const std::string& why) {
+    last_error_ = why;
     log_error("configuration refused, the running one stays",
-              {{"by", by}, {"revision", config_.revision}, {"why", loaded.error()}});
-    return tl::unexpected(loaded.error());
+              {{"by", by}, {"revision", config_.revision}, {"why", why}});
+    return tl::unexpected(why);
+  };
+  try {
+    auto loaded = load_config(config_.file);
+    if (!loaded) return refuse(loaded.error());
+    if (auto held = hold_ids(*loaded); !held)
+      return refuse(fmt::format("{}: {}", config_.file.string(), held.error()));
+    Config before = config_;
+    try {
+      take_over(std::move(*loaded), by);
+    } catch (const std::bad_alloc&) {
+      config_ = std::move(before);
+      ids_held_ = false;  // they are those of the other configuration
+      if (checking_) monitor_.configure(config_);
+      evaluate_after(kRetryAfterRefusal, by);
+      throw;
+    }
+  } catch (const std::bad_alloc&) {
+    return refuse(fmt::format("{}: out of memory", config_.file.string()));
   }
-  if (loaded->hash_seed != config_.hash_seed) {
+  return {};
+}
+
+void Controller::take_over(Config loaded, std::string_view by) {
+  if (loaded.hash_seed != config_.hash_seed) {
     log_warning("hash seed changed: flows that are open are chosen for anew", {{"by", by}});
   }
   // The sockets and files of this process stay where they are until it starts again.
-  const NodeConfig wanted = loaded->node;
-  loaded->node.runtime_dir = config_.node.runtime_dir;
-  const std::string changes = config_changes(config_, *loaded);
-  config_ = std::move(*loaded);
+  const NodeConfig wanted = loaded.node;
+  loaded.node.runtime_dir = config_.node.runtime_dir;
+  loaded.node.state_dir = config_.node.state_dir;
+  const std::string changes = config_changes(config_, loaded);
+  config_ = std::move(loaded);
   ids_to_release_ = true;
-  if (drains_.keep_those_of(config_)) save_drains();
   restart_needed_ = restart_differences(running_node_, wanted);
   loaded_at_ = time_text();
   last_error_.reset();
@@ -143,9 +161,9 @@ tl::expected<void, std::string> Controller::reload(std::string_view by) {
     inherit_live_states();
   }
   announcer_.configure(config_.announce);
+  if (drains_.keep_those_of(config_)) save_drains();
   evaluate_after(kCoalesce, by);
   follow_(config_);
-  return {};
 }
 
 Standing Controller::standing(const BackendKey& backend) const {
@@ -169,7 +187,11 @@ tl::expected<void, std::string> Controller::drain(const BackendKey& backend, boo
   if (!wanted && (configured->drain || configured->weight == 0))
     return tl::unexpected(std::string("the configuration drains it: change that"));
   if (!drains_.set(backend, wanted)) return {};
-  save_drains();
+  if (auto saved = drains_.save(drain_file(config_.node)); !saved) {
+    drains_.set(backend, !wanted);
+    return tl::unexpected(
+        fmt::format("nothing was changed, since a restart would not know of it: {}", saved.error()));
+  }
   log_info(wanted ? "backend is to drain" : "backend is to take flows again",
            {{"by", by}, {"pool", backend.pool}, {"backend", backend.address.to_string()}});
   planner_.pool_changed(backend.pool);
@@ -321,6 +343,16 @@ void Controller::evaluate_after(milliseconds delay, std::string_view by) {
 }
 
 void Controller::evaluate() {
+  try {
+    plan_and_publish();
+  } catch (const std::bad_alloc&) {
+    log_error("out of memory, the tables stay as they are");
+    planner_.all_changed();
+    evaluate_after(kRetryAfterRefusal, "another attempt");
+  }
+}
+
+void Controller::plan_and_publish() {
   evaluation_due_ = false;
   const std::string by = fmt::format("{}", fmt::join(wanted_by_, ", "));
   announcer_.update(by);

@@ -39,7 +39,8 @@ class Controller final : private Publisher::Owner {
 
   void start();
 
-  /// Reads the configuration file again. An error leaves everything as it is, and is remembered.
+  /// Reads the configuration file again. An error, also that memory runs out, leaves everything as it is, and
+  /// is remembered.
   tl::expected<void, std::string> reload(std::string_view by);
 
   /// To be called with each configuration that a reload took over.
@@ -111,6 +112,8 @@ class Controller final : private Publisher::Owner {
   tl::expected<void, std::string> hold_ids(const Config& config);
   void evaluate_after(std::chrono::milliseconds delay, std::string_view by);
   void evaluate();
+  void plan_and_publish();
+  void take_over(Config loaded, std::string_view by);
 
   Config config_;
   std::function<void(const Config&)> follow_ = [](const Config&) {};

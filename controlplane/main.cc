@@ -7,6 +7,7 @@
 // usage.
 #include <csignal>
 #include <iostream>
+#include <new>
 
 #include <CLI/CLI.hpp>
 #include <boost/asio/io_context.hpp>
@@ -23,6 +24,8 @@
 #include "controlplane/log.h"
 #include "controlplane/metrics/metrics_listener.h"
 #include "controlplane/process_lock.h"
+#include "controlplane/state_folder.h"
+#include "maglev/harden.h"
 
 namespace linimo {
 namespace {
@@ -38,6 +41,17 @@ void reload_on_hangup(boost::asio::signal_set& hangup, Controller& controller) {
   });
 }
 
+/// What runs out of memory is given up, and the rest goes on: a check that is made again, a request.
+void run_through(boost::asio::io_context& io) {
+  while (!io.stopped()) {
+    try {
+      io.run();
+    } catch (const std::bad_alloc&) {
+      log_error("out of memory, something was left undone");
+    }
+  }
+}
+
 int serve(const std::filesystem::path& file) {
   auto config = load_config(file);
   if (!config) {
@@ -47,6 +61,10 @@ int serve(const std::filesystem::path& file) {
   const auto lock = lock_runtime_dir(config->node.runtime_dir);
   if (!lock) {
     log_error("cannot start", {{"why", lock.error()}});
+    return kFailed;
+  }
+  if (const auto opened = open_state_folder(config->node); !opened) {
+    log_error("cannot start", {{"why", opened.error()}});
     return kFailed;
   }
   std::signal(SIGPIPE, SIG_IGN);
@@ -85,7 +103,7 @@ int serve(const std::filesystem::path& file) {
                        {"revision", controller.config().revision},
                        {"socket", node.control_socket().string()}});
   sd_notify(0, "READY=1");
-  io.run();
+  run_through(io);
   return 0;
 }
 
@@ -104,6 +122,7 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
   set_log_level(level);
+  harden_process();
   return serve(std::filesystem::absolute(file));
 }
 

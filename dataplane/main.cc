@@ -18,7 +18,6 @@
 
 #include "dataplane/dpdk/engine.h"
 #include "dataplane/engine_choice.h"
-#include "dataplane/link/kept_snapshot.h"
 #include "dataplane/link/orphan_watch.h"
 #include "dataplane/link/server.h"
 #include "dataplane/nexthop/resolver.h"
@@ -27,6 +26,8 @@
 #include "dataplane/xdp/engine.h"
 #include "maglev/config/announce.h"
 #include "maglev/config/node.h"
+#include "maglev/harden.h"
+#include "maglev/state_file.h"
 
 namespace linimo {
 namespace {
@@ -58,20 +59,16 @@ bool take_lock(int lock) {
 
 /// One data plane for a runtime folder; the lock goes with the process.
 tl::expected<UniqueFd, std::string> lock_runtime_folder(const std::filesystem::path& folder) {
-  std::error_code error;
-  if (std::filesystem::create_directories(folder, error); error) {
-    return tl::unexpected(fmt::format("{}: {}", folder.string(), error.message()));
-  }
-  std::filesystem::permissions(folder, std::filesystem::perms(0750), error);
+  if (auto made = make_own_folder(folder); !made) return tl::unexpected(made.error());
   const std::filesystem::path path = folder / "dataplane.lock";
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) return tl::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
-  if (!take_lock(fd.get())) {
+  auto fd = open_own_file(path);
+  if (!fd) return fd;
+  if (!take_lock(fd->get())) {
     return tl::unexpected(
-        fmt::format("a data plane runs on {} already (pid {})", folder.string(), holder_of(fd.get())));
+        fmt::format("a data plane runs on {} already (pid {})", folder.string(), holder_of(fd->get())));
   }
   const std::string pid = std::to_string(getpid());
-  if (ftruncate(fd.get(), 0) != 0 || write(fd.get(), pid.data(), pid.size()) < 0) {
+  if (ftruncate(fd->get(), 0) != 0 || write(fd->get(), pid.data(), pid.size()) < 0) {
     return tl::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
   }
   return fd;
@@ -79,9 +76,10 @@ tl::expected<UniqueFd, std::string> lock_runtime_folder(const std::filesystem::p
 
 /// Forwards by what was live when the last data plane ended. True if there was something, and it was sound.
 bool restore(EngineBase& engine, const std::filesystem::path& file) {
-  const auto kept = read_kept_snapshot(file);
-  if (!kept) return false;
-  if (auto published = engine.publish(*kept); !published) {
+  const auto kept = read_state_file(file, LINIMO_MAX_SNAPSHOT_BYTES);
+  if (!kept) spdlog::warn("kept snapshot not used: {}", kept.error());
+  if (!kept || !*kept) return false;
+  if (auto published = engine.publish(std::as_bytes(std::span(**kept))); !published) {
     spdlog::warn("kept snapshot {} not used: {}", file.string(), published.error());
     return false;
   }
@@ -133,7 +131,9 @@ int run(const std::string& config_file) {
   if (restored) resolver.follow(*engine.live());
   const auto on_accepted = [&](const SnapshotView& live) {
     resolver.follow(live);
-    if (!keep_snapshot(kept, live.bytes())) spdlog::warn("{}: {}", kept.string(), std::strerror(errno));
+    // What it forwarded by before a reboot is no guide to a node that starts.
+    if (auto done = write_state_file(kept, live.bytes(), Outlives::kProcess); !done)
+      spdlog::warn("a data plane that starts alone will forward by an older generation: {}", done.error());
   };
   auto probes = ProbePath::open(loop, *config, engine, board);
   if (!probes) {
@@ -172,7 +172,9 @@ int detach(const std::string& config_file) {
     spdlog::error("{}", config.error());
     return 2;
   }
-  if (const UniqueFd lock(open((config->runtime_dir / "dataplane.lock").c_str(), O_RDWR | O_CLOEXEC)); lock) {
+  if (const UniqueFd lock(
+          open((config->runtime_dir / "dataplane.lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+      lock) {
     const pid_t pid = flock(lock.get(), LOCK_EX | LOCK_NB) != 0 ? holder_of(lock.get()) : 0;
     if (pid > 0) {
       spdlog::info("ending the data plane (pid {})", pid);
@@ -219,6 +221,7 @@ int main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("dataplane"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   spdlog::set_level(spdlog::level::from_str(log_level));
+  linimo::harden_process();
   try {
     return detaching ? linimo::detach(config_file) : linimo::run(config_file);
   } catch (const std::exception& error) {

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
 
 #include <fmt/format.h>
 #include <net/if.h>
 
 #include "controlplane/log.h"
+#include "controlplane/state_folder.h"
+#include "maglev/state_file.h"
 
 namespace linimo {
 namespace {
@@ -18,9 +19,8 @@ constexpr std::chrono::milliseconds kPeriod{1000};
 
 }  // namespace
 
-Announcer::Announcer(boost::asio::io_context& io, const std::filesystem::path& runtime_dir,
-                     FactsNow facts_now)
-    : drain_file_(runtime_dir / "node-drained"),
+Announcer::Announcer(boost::asio::io_context& io, const std::filesystem::path& state_dir, FactsNow facts_now)
+    : drain_file_(node_drained_file(state_dir)),
       facts_now_(std::move(facts_now)),
       decision_(Clock::now()),
       bird_(io, [this] { note_sessions(); }),
@@ -132,8 +132,9 @@ void Announcer::note_sessions() {
 
 tl::expected<void, std::string> Announcer::drain(std::string_view by) {
   if (!config_) return tl::unexpected(std::string("nothing is announced: there is no [announce] section"));
-  std::ofstream file(drain_file_);
-  if (!file.flush()) return tl::unexpected(fmt::format("{} cannot be written", drain_file_.string()));
+  if (auto saved = write_state_file(drain_file_, "", Outlives::kPowerCut); !saved)
+    return tl::unexpected(
+        fmt::format("not drained, since a restart would not know of it: {}", saved.error()));
   decision_.drain(Clock::now());
   log_info("the node drains", {{"by", by}, {"wait_ms", config_->drain_wait.count()}});
   tick(by);

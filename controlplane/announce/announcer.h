@@ -1,7 +1,7 @@
 // Announces VIPs: keeps the kernel's routes of protocol 77 what the decision wants them to be, and knows of
 // BIRD whether anybody hears of them.
 //
-//   Announcer announcer(io, runtime_dir, [&] { return facts; });
+//   Announcer announcer(io, state_dir, [&] { return facts; });
 //   announcer.configure(config.announce);       // again after each reload
 //   announcer.update("health");                 // whenever facts may have changed, and what changed them
 //
@@ -39,14 +39,13 @@ class Announcer {
   };
   using FactsNow = std::function<Facts()>;
 
-  Announcer(boost::asio::io_context& io, const std::filesystem::path& runtime_dir, FactsNow facts_now);
+  Announcer(boost::asio::io_context& io, const std::filesystem::path& state_dir, FactsNow facts_now);
 
   void configure(const std::optional<AnnounceConfig>& config);
   /// `by`: what may have changed the facts, for the log.
   void update(std::string_view by);
 
-  /// `by`: who wants it, for the log. Both are remembered in the runtime folder, for this process to come
-  /// back to; the error says why not, and nothing has changed then.
+  /// `by`: who wants it, for the log. Both are remembered in the state folder, over restarts and reboots; the error says why not, and nothing has changed then.
   tl::expected<void, std::string> drain(std::string_view by);
   tl::expected<void, std::string> undrain(std::string_view by);
 

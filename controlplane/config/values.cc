@@ -93,8 +93,11 @@ PortKind kind_of(const PortRange& range) {
 
 std::vector<PortRange> read_ports(const TomlValue& value) {
   if (value.is_string() && value.string(kPortsExpected) == "any") return {PortRange{}};
+  const auto& entries = value.array(kPortsExpected);
+  if (entries.size() > 1024)  // before each is compared with all others
+    value.fail("too many ports", "at most 1024 ports and ranges; use ranges or \"any\"");
   std::vector<PortRange> ports;
-  for (const TomlValue& entry : value.array(kPortsExpected)) {
+  for (const TomlValue& entry : entries) {
     const PortRange range = read_port_entry(entry);
     for (const PortRange& other : ports) {
       if (overlap(range, other)) {
@@ -104,8 +107,6 @@ std::vector<PortRange> read_ports(const TomlValue& value) {
     ports.push_back(range);
   }
   if (ports.empty()) value.fail("an empty list", kPortsExpected);
-  if (ports.size() > 1024)
-    value.fail("too many ports", "at most 1024 ports and ranges; use ranges or \"any\"");
   return ports;
 }
 

@@ -39,7 +39,7 @@ UniqueFd open_tunnel_socket(const TunnelCheck& tunnel, const Address& backend) {
   route.gue_port = tunnel.gue_port;
   route.is_set = 1;
   route.encapsulation = static_cast<uint8_t>(tunnel.encapsulation);
-  const UniqueFd file(open(tunnel.routes.c_str(), O_WRONLY | O_CLOEXEC));
+  const UniqueFd file(open(tunnel.routes.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
   const bool told =
       file && pwrite(file.get(), &route, sizeof route, probe_route_offset(v6, port)) == sizeof route;
   return told ? std::move(fd) : UniqueFd();  // to close it succeeds, and leaves errno as it is

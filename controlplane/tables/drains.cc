@@ -1,11 +1,8 @@
 #include "controlplane/tables/drains.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include "maglev/state_file.h"
 
 namespace linimo {
 namespace {
@@ -13,7 +10,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFileVersion = 1;
-constexpr uintmax_t kMaxFileSize = 64 << 20;
+constexpr size_t kMaxFileSize = 64 << 20;
 
 }  // namespace
 
@@ -34,13 +31,10 @@ bool Drains::keep_those_of(const Config& config) {
 }
 
 tl::expected<void, std::string> Drains::load(const std::filesystem::path& file) {
-  std::error_code error;
-  if (!std::filesystem::exists(file, error)) return {};
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream || std::filesystem::file_size(file, error) > kMaxFileSize || error)
-    return tl::unexpected(std::string("cannot be read"));
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  const json document = json::parse(text, nullptr, false);
+  const auto text = read_state_file(file, kMaxFileSize);
+  if (!text) return tl::unexpected(text.error());
+  if (!*text) return {};
+  const json document = json::parse(**text, nullptr, false);
   const auto damaged = tl::unexpected(std::string("damaged"));
   if (!document.is_object() || document.value("version", json(0)) != kFileVersion) return damaged;
   const auto entries = document.find("backends");
@@ -62,15 +56,8 @@ tl::expected<void, std::string> Drains::save(const std::filesystem::path& file) 
   json entries = json::array();
   for (const BackendKey& backend : backends_)
     entries.push_back({{"pool", backend.pool}, {"address", backend.address.to_string()}});
-  const std::filesystem::path temporary = file.string() + ".new";
-  std::ofstream stream(temporary, std::ios::binary | std::ios::trunc);
-  stream << json{{"version", kFileVersion}, {"backends", std::move(entries)}}.dump(1) << '\n';
-  stream.close();
-  if (!stream) return tl::unexpected(fmt::format("{}: {}", temporary.string(), std::strerror(errno)));
-  std::error_code error;
-  std::filesystem::rename(temporary, file, error);
-  if (error) return tl::unexpected(fmt::format("{}: {}", file.string(), error.message()));
-  return {};
+  const json document = {{"version", kFileVersion}, {"backends", std::move(entries)}};
+  return write_state_file(file, document.dump(1) + '\n', Outlives::kPowerCut);
 }
 
 }  // namespace linimo

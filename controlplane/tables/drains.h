@@ -28,7 +28,7 @@ class Drains {
 
   /// Nothing is known when the file is missing or damaged; the error says so if it is damaged.
   tl::expected<void, std::string> load(const std::filesystem::path& file);
-  /// Writes it beside itself and renames it, so that it is whole at any moment.
+  /// When this returns without an error they outlive a power cut; else what the file had is there still.
   tl::expected<void, std::string> save(const std::filesystem::path& file) const;
 
  private:

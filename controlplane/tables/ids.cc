@@ -1,11 +1,11 @@
 #include "controlplane/tables/ids.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
+#include <iterator>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include "maglev/state_file.h"
 
 namespace linimo {
 namespace {
@@ -13,14 +13,20 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFileVersion = 1;
-constexpr uintmax_t kMaxFileSize = 256 << 20;
+constexpr size_t kMaxFileSize = 256 << 20;
 
-json to_json(const IdRegistry& registry) {
-  json entries = json::object();
+/// Written straight into the text: there may be a quarter of a million, and this runs on the loop that
+/// decides.
+void append(std::string& text, std::string_view key, const IdRegistry& registry) {
+  auto out = std::back_inserter(text);
+  fmt::format_to(out, " \"{}\": {{", key);
+  const char* separator = "\n";
   for (const auto& [name, entry] : registry.entries()) {
-    entries[name] = {{"id", entry.id}, {"held", entry.held}};
+    const std::string quoted = json(name).dump(-1, ' ', true, json::error_handler_t::replace);
+    fmt::format_to(out, "{}  {}: {{\"held\": {}, \"id\": {}}}", separator, quoted, entry.held, entry.id);
+    separator = ",\n";
   }
-  return entries;
+  text += "\n }";
 }
 
 bool from_json(const json& document, const char* key, IdRegistry& registry, IdRegistry::Time now) {
@@ -71,14 +77,10 @@ void Ids::learn(const LiveTables& live, Time now) {
 }
 
 tl::expected<void, std::string> Ids::load(const std::filesystem::path& file, Time now) {
-  std::error_code error;
-  if (!std::filesystem::exists(file, error)) return {};
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream || std::filesystem::file_size(file, error) > kMaxFileSize || error) {
-    return tl::unexpected(std::string("cannot be read"));
-  }
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  const json document = json::parse(text, nullptr, false);
+  const auto text = read_state_file(file, kMaxFileSize);
+  if (!text) return tl::unexpected(text.error());
+  if (!*text) return {};
+  const json document = json::parse(**text, nullptr, false);
   Ids read;
   if (!document.is_object() || document.value("version", json(0)) != kFileVersion ||
       !from_json(document, "backends", read.backends_, now) ||
@@ -92,16 +94,13 @@ tl::expected<void, std::string> Ids::load(const std::filesystem::path& file, Tim
 
 tl::expected<void, std::string> Ids::save(const std::filesystem::path& file) {
   if (versions() == saved_) return {};
-  const json document = {
-      {"version", kFileVersion}, {"backends", to_json(backends_)}, {"services", to_json(services_)}};
-  const std::filesystem::path temporary = file.string() + ".new";
-  std::ofstream stream(temporary, std::ios::binary | std::ios::trunc);
-  stream << document.dump(1) << '\n';
-  stream.close();
-  if (!stream) return tl::unexpected(fmt::format("{}: {}", temporary.string(), std::strerror(errno)));
-  std::error_code error;
-  std::filesystem::rename(temporary, file, error);
-  if (error) return tl::unexpected(fmt::format("{}: {}", file.string(), error.message()));
+  std::string text = fmt::format("{{\n \"version\": {},\n", kFileVersion);
+  append(text, "backends", backends_);
+  text += ",\n";
+  append(text, "services", services_);
+  text += "\n}\n";
+  // Nothing remembers an id over a power cut.
+  if (auto saved = write_state_file(file, text, Outlives::kProcess); !saved) return saved;
   saved_ = versions();
   return {};
 }

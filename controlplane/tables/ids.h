@@ -44,8 +44,7 @@ class Ids {
   /// given back rest anew: for how long they have rested, a clock that outlives processes would have to know.
   tl::expected<void, std::string> load(const std::filesystem::path& file, Time now);
 
-  /// Writes the file beside itself and renames it, so that it is whole at any moment. Does nothing when
-  /// nothing has changed.
+  /// The file is whole at any moment. Does nothing when nothing has changed.
   tl::expected<void, std::string> save(const std::filesystem::path& file);
 
  private:

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -97,9 +98,10 @@ LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, Engin
       reports_(reports),
       on_accepted_(std::move(on_accepted)),
       listener_(listen_on(path_)) {
-  loop_.add(listener_.get(), [this] { accept_peer(); });
+  accept_again();
   loop_.every(std::chrono::milliseconds(500), [this] {
     drop_silent_peers();
+    accept_again();
     log_what_was_kept_out();
   });
   loop_.every(kReportPeriod, [this] { reports_.flush(); });
@@ -113,6 +115,7 @@ LinkServer::~LinkServer() {
 
 void LinkServer::accept_peer() {
   UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!fd && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) stop_accepting();
   if (!fd) return;
   ucred credentials{};
   socklen_t size = sizeof credentials;
@@ -131,6 +134,18 @@ void LinkServer::accept_peer() {
   loop_.add(peer->fd.get(), [this, peer] { read_from(peer); });
 }
 
+/// Who waits stays in the kernel's queue; to ask for it again at once would burn the whole CPU.
+void LinkServer::stop_accepting() {
+  log(kTurnedAway, fmt::format("no connection accepted for a while: {}", std::strerror(errno)));
+  loop_.remove(listener_.get());
+  accepting_ = false;
+}
+
+void LinkServer::accept_again() {
+  if (std::exchange(accepting_, true)) return;
+  loop_.add(listener_.get(), [this] { accept_peer(); });
+}
+
 void LinkServer::read_from(PeerAt peer) {
   alignas(8) std::byte bytes[protocol::kMaxMessageSize + 1];
   alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
@@ -142,13 +157,14 @@ void LinkServer::read_from(PeerAt peer) {
   message.msg_controllen = sizeof control;
   const ssize_t length = recvmsg(peer->fd.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  // Owned from here on, whatever becomes of the message: an empty one may bring some too.
+  const std::vector<UniqueFd> descriptors = length < 0 ? std::vector<UniqueFd>() : descriptors_of(message);
   if (length <= 0) {
     if (peer->controller)
       log(kGone, fmt::format("the control plane (pid {}) has gone; forwarding goes on", peer->pid));
     disconnect(peer);
     return;
   }
-  const std::vector<UniqueFd> descriptors = descriptors_of(message);
   if (!handle(*peer, {bytes, static_cast<size_t>(length)}, descriptors)) disconnect(peer);
 }
 

@@ -65,6 +65,8 @@ class LinkServer {
   enum Event { kTurnedAway, kSilent, kGreeted, kGone, kRefusedGeneration, kEventCount };
 
   void accept_peer();
+  void stop_accepting();
+  void accept_again();
   void read_from(PeerAt peer);
   bool handle(Peer& peer, std::span<const std::byte> packet, std::span<const UniqueFd> descriptors);
   bool greet(Peer& peer, const protocol::Hello& hello);
@@ -83,6 +85,7 @@ class LinkServer {
   Reports& reports_;
   OnAccepted on_accepted_;
   UniqueFd listener_;
+  bool accepting_ = false;
   std::list<Peer> peers_;  // the newest first
   std::array<LogLimit, kEventCount> log_limits_;
   Clock::time_point controller_gone_ = Clock::now();  // the last one, or none since the beginning

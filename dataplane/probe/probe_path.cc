@@ -13,6 +13,7 @@
 #include "dataplane/packet/encapsulate.h"
 #include "dataplane/probe/probe_device.h"
 #include "maglev/probes.h"
+#include "maglev/state_file.h"
 
 namespace linimo {
 namespace {
@@ -39,8 +40,9 @@ tl::expected<std::unique_ptr<ProbePath>, std::string> ProbePath::open(EventLoop&
   path->source4_ = config.encap_source4;
   path->source6_ = config.encap_source6;
   const auto file = probe_file(config.runtime_dir);
-  path->routes_.reset(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!path->routes_) return tl::unexpected(fmt::format("{}: {}", file.string(), std::strerror(errno)));
+  auto routes = open_own_file(file);
+  if (!routes) return tl::unexpected(routes.error());
+  path->routes_ = std::move(*routes);
   path->out4_ = raw_socket(AF_INET);
   path->out6_ = raw_socket(AF_INET6);
   if (!path->out4_) return tl::unexpected(fmt::format("raw socket: {}", std::strerror(errno)));

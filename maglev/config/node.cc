@@ -108,7 +108,7 @@ NodeConfig read_node_section(const TomlTable& root) {
   const TomlTable table = root.require("node", "a [node] section with name and interfaces")
                               .table({"name", "interfaces", "engine", "workers", "cores", "idle",
                                       "flows_per_worker", "encap_source", "encap_source_prefix", "reply_rate",
-                                      "xdp_mode", "hash_seed_file", "runtime_dir"});
+                                      "xdp_mode", "hash_seed_file", "runtime_dir", "state_dir"});
   NodeConfig node;
   node.name = table.require("name", "name = \"...\" in [node]").name(LINIMO_NAME_SIZE - 1);
   node.interfaces = read_interfaces(table.require("interfaces", "interfaces = [...] in [node]"));
@@ -132,7 +132,15 @@ NodeConfig read_node_section(const TomlTable& root) {
   if (const auto* value = table.find("runtime_dir")) {
     node.runtime_dir = read_absolute_path(*value, kMaxRuntimeDirLength);
   }
+  node.state_dir = usual_state_dir(node.runtime_dir);
+  if (const auto* value = table.find("state_dir")) node.state_dir = read_absolute_path(*value, 4000);
   return node;
+}
+
+std::filesystem::path usual_state_dir(const std::filesystem::path& runtime_dir) {
+  const auto below_run = runtime_dir.lexically_normal().lexically_relative("/run");
+  const bool is_below = !below_run.empty() && below_run != "." && *below_run.begin() != "..";
+  return is_below ? "/var/lib" / below_run : runtime_dir;
 }
 
 tl::expected<NodeConfig, std::string> load_node_config(const std::filesystem::path& file) {

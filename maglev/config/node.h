@@ -40,10 +40,16 @@ struct NodeConfig {
   XdpMode xdp_mode = XdpMode::kAuto;
   std::filesystem::path hash_seed_file = "/etc/linimo/seed";  // the control plane reads it
   std::filesystem::path runtime_dir = "/run/linimo";
+  std::filesystem::path state_dir = "/var/lib/linimo";  // what outlives a reboot; the control plane's
 
   std::filesystem::path dataplane_socket() const { return runtime_dir / "dataplane.sock"; }
   std::filesystem::path control_socket() const { return runtime_dir / "control.sock"; }
 };
+
+/// Where a node keeps what outlives a reboot unless it is told: /var/lib/NAME of /run/NAME, so that nodes
+/// that share a machine, whose runtime folders differ, do not share this one either. A runtime folder that is
+/// elsewhere serves for both.
+std::filesystem::path usual_state_dir(const std::filesystem::path& runtime_dir);
 
 /// Reads the section out of a configuration file, ignoring the others. The error is ready to be shown:
 /// "FILE:LINE:COLUMN: what is wrong; what was expected".

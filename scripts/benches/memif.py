@@ -51,6 +51,7 @@ idle = "busy"
 encap_source = ["10.99.0.1"]
 hash_seed_file = "{folder}/run/seed"
 runtime_dir = "{folder}/run"
+state_dir = "{folder}/state"
 [[pool]]
 name = "load"
 backends = [{backends}]

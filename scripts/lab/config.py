@@ -78,6 +78,7 @@ workers = {self.workers}
 {flows}encap_source = ["{self.addresses[4]}", "{self.addresses[6]}"]
 hash_seed_file = "{self.seed_file}"
 runtime_dir = "{self.runtime_dir}"
+state_dir = "{self.runtime_dir.parent}/state"
 
 {announce}[[pool]]
 name = "web"

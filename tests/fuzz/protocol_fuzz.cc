@@ -47,8 +47,15 @@ class ValidatingEngine final : public EngineBase {
   NextHopTable next_hops_;
 };
 
+size_t open_descriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
 class Attackers {
  public:
+  static constexpr size_t kMostCopies = 8;  // more than the server takes
+
   explicit Attackers(std::filesystem::path path) : path_(std::move(path)) {}
 
   void connect(uint8_t which) {
@@ -59,21 +66,22 @@ class Attackers {
       sockets_[which] = std::move(fd);
   }
 
-  void send(uint8_t which, std::span<const std::byte> bytes, int descriptor) {
+  void send(uint8_t which, std::span<const std::byte> bytes, int descriptor, size_t copies = 1) {
     if (!sockets_.contains(which)) connect(which);
     iovec part{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    alignas(cmsghdr) char control[CMSG_SPACE(kMostCopies * sizeof(int))] = {};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
     if (descriptor >= 0) {
       message.msg_control = control;
-      message.msg_controllen = sizeof control;
+      message.msg_controllen = CMSG_SPACE(copies * sizeof(int));
       cmsghdr* header = CMSG_FIRSTHDR(&message);
       header->cmsg_level = SOL_SOCKET;
       header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof(int));
-      std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+      header->cmsg_len = CMSG_LEN(copies * sizeof(int));
+      for (size_t i = 0; i < copies; ++i)
+        std::memcpy(CMSG_DATA(header) + i * sizeof descriptor, &descriptor, sizeof descriptor);
     }
     sendmsg(sockets_[which].get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
@@ -145,6 +153,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       case 5:
         world.attackers.send(which, protocol::encode(publish), -1);
         break;
+      case 6:  // any message, an empty one too, with descriptors that nobody has asked for
+        world.attackers.send(which, bytes, STDIN_FILENO, 1 + length % Attackers::kMostCopies);
+        break;
       default:
         world.attackers.send(which, bytes, -1);
         break;
@@ -153,6 +164,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     at += 2 + length;
   }
   world.attackers.leave_all();
-  world.settle();
+  for (int i = 0; i < 4; ++i) world.settle();
+  static const size_t descriptors = open_descriptors();  // after the first input, with nobody connected
+  if (open_descriptors() > descriptors) {
+    fprintf(stderr, "descriptors that came with messages are left open\n");
+    abort();
+  }
   return 0;
 }

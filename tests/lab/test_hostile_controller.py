@@ -7,11 +7,13 @@ import contextlib
 import itertools
 import os
 import re
+import resource
 import struct
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Iterator
 
 from case import LabCase
@@ -107,6 +109,46 @@ class HostileController(LabCase):
             finally:
                 ended.set()
                 crowd.join()
+
+    def test_descriptors_of_an_empty_message_are_closed(self) -> None:
+        with self._undisturbed():
+            before = self._descriptors()
+            for _ in range(20):
+                with self._connect() as other:
+                    other.send(b"", [0] * 4)
+                    self.assertRaises(Closed, other.receive)
+            wait_until(lambda: len(self._descriptors()) <= len(before), "the data plane has closed what it got")
+
+    def test_no_descriptor_left(self) -> None:
+        """Who connects then waits; the data plane does not burn its time over it, and serves them when there is one again."""
+        assert self.lab.node.dataplane
+        pid = self.lab.node.dataplane.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        taken = self._descriptors()
+        free = next(number for number in itertools.count() if number not in taken)
+        with self._undisturbed():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, limits[1]))
+            try:
+                with self._connect() as waits:
+                    begun = self._control_thread_s()
+                    time.sleep(1)
+                    burnt = self._control_thread_s() - begun
+                    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+                    self.assertIsInstance(waits.hello(), Refused)
+            finally:
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        self.assertLess(burnt, 0.2)
+
+    def _descriptors(self) -> set[int]:
+        assert self.lab.node.dataplane
+        return {int(name) for name in os.listdir(f"/proc/{self.lab.node.dataplane.pid}/fd")}
+
+    def _control_thread_s(self) -> float:
+        """The CPU time of the data plane's first thread, which serves the socket."""
+        assert self.lab.node.dataplane
+        pid = self.lab.node.dataplane.pid
+        fields = Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def test_other_versions_are_refused(self) -> None:
         self._stop_controlplane()

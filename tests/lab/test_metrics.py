@@ -120,6 +120,26 @@ class Metrics(LabCase):
                          sum(value for key, value in samples.items() if key.startswith("linimo_flows_capacity")))
         self.assertEqual(set(status["outcomes"]), {key.split('"')[1] for key in samples if key.startswith("linimo_packets_total")})
 
+    def test_a_silent_crowd_keeps_no_scrape_out(self) -> None:
+        with self.lab.topology.node.entered():
+            for _ in range(500):
+                self.addCleanup(socket.create_connection(LISTEN, timeout=5).close)
+        begun = time.monotonic()
+        self.page()
+        self.assertLess(time.monotonic() - begun, 1)
+
+    def test_no_request_grows_without_bound(self) -> None:
+        """Trailers and chunk extensions that never end: it is refused at once, and others are served meanwhile."""
+        with self.lab.topology.node.entered():
+            endless = socket.create_connection(LISTEN, timeout=5)
+        self.addCleanup(endless.close)
+        endless.sendall(b"POST /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ")
+        self.assertTrue(endless.recv(4096).startswith(b"HTTP/1.1 411 "))
+        with self.assertRaises(OSError):
+            for _ in range(30):
+                endless.sendall(b"x" * (1 << 20))
+        self.page()
+
     def test_a_dead_backend_shows(self) -> None:
         labels = f'pool="web",backend="{backend_address(1, 4)}"'
         up, failed = f"linimo_backend_up{{{labels}}}", f'linimo_health_checks_total{{{labels},result="failure"}}'

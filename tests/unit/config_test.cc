@@ -3,6 +3,8 @@
 
 #include "controlplane/config/config.h"
 
+#include <ctime>
+
 #include <gtest/gtest.h>
 
 #include "controlplane/config/values.h"
@@ -362,6 +364,16 @@ TEST_F(ConfigTest, RefusesWrongChecks) {
     EXPECT_TRUE(found.starts_with(error)) << check << "\ngave: " << found << "\nnot:  " << error;
     EXPECT_NE(found.find("expected"), std::string::npos) << found;
   }
+}
+
+TEST_F(ConfigTest, RefusesManyPortsQuickly) {
+  std::string ports = "1";
+  for (int port = 2; port <= 65535; ++port) ports += "," + std::to_string(port);
+  const auto begin = std::clock();
+  const std::string found = error_of(
+      with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [" + ports + "]\npool = \"p\""));
+  EXPECT_TRUE(found.starts_with("14:9: too many ports")) << found;
+  EXPECT_LT((std::clock() - begin) / CLOCKS_PER_SEC, 1) << "in linear time";
 }
 
 TEST_F(ConfigTest, RefusesWrongServices) {

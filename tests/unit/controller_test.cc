@@ -4,6 +4,7 @@
 #include "controlplane/controller.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "controlplane/log.h"
 #include "tests/unit/fake_dataplane.h"
@@ -150,6 +151,23 @@ TEST_F(ControllerTest, DrainsByTheOperatorsWish) {
   ASSERT_TRUE(wait([&] { return last().backends.at(key(2)).state == LINIMO_BACKEND_UP; }));
 }
 
+/// What a restart would not know of is not said to be done.
+TEST_F(ControllerTest, DrainsNothingThatItCannotRemember) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  const auto file = folder_.path() / "drains.json";
+  std::filesystem::create_directory(file);  // nothing can be put in its place
+  const auto drained = controller_->drain(key(2), true, "test");
+  ASSERT_FALSE(drained);
+  EXPECT_NE(drained.error().find(file.string()), std::string::npos) << drained.error();
+  EXPECT_FALSE(controller_->drained_by_operator(key(2)));
+  pass(milliseconds(100));
+  EXPECT_EQ(controller_->live_generation(), 1u);
+  std::filesystem::remove(file);
+  EXPECT_TRUE(controller_->drain(key(2), true, "test"));
+}
+
 TEST_F(ControllerTest, ForgetsTheWishWithTheBackend) {
   start_dataplane();
   start();
@@ -281,6 +299,40 @@ TEST_F(ControllerTest, LeavesAllAsItIsWhenAReloadIsRefused) {
   write_config({1, 2, 3});
   ASSERT_TRUE(controller_->reload("test"));
   EXPECT_FALSE(controller_->last_error());
+}
+
+/// The running configuration stays, and all that was going on goes on.
+TEST_F(ControllerTest, OutlivesAReloadThatMemoryIsTooSmallFor) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  write_config({1, 2, 3}, [&] {
+    std::string more = "[[pool]]\nname = \"large\"\nbackends = [";
+    for (int i = 0; i < 60'000; ++i) {
+      more += "{ address = \"10." + std::to_string(1 + i / 62500) + "." + std::to_string(i / 250 % 250) +
+              "." + std::to_string(i % 250) + "\" },\n";
+    }
+    return more + "]\n";
+  }());
+  rlimit before{};
+  getrlimit(RLIMIT_AS, &before);
+  std::ifstream statm("/proc/self/statm");
+  rlim_t pages = 0;
+  statm >> pages;
+  const rlim_t taken = pages * static_cast<rlim_t>(getpagesize());
+  if (taken > rlim_t{1} << 40) GTEST_SKIP() << "a sanitizer has taken the addresses that are to run out";
+  const rlimit tight{taken + (16 << 20), before.rlim_max};
+  setrlimit(RLIMIT_AS, &tight);
+  const auto reloaded = controller_->reload("test");
+  setrlimit(RLIMIT_AS, &before);
+  ASSERT_FALSE(reloaded);
+  EXPECT_NE(reloaded.error().find("out of memory"), std::string::npos) << reloaded.error();
+  EXPECT_EQ(controller_->last_error(), reloaded.error());
+  EXPECT_EQ(controller_->config().pools.size(), 1u);
+  prober_.dead = {address(2)};
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 2; })) << "checks go on";
+  ASSERT_TRUE(controller_->reload("test"));
+  EXPECT_EQ(controller_->config().pools.size(), 2u);
 }
 
 TEST_F(ControllerTest, SaysWhatWaitsForARestart) {

@@ -29,6 +29,7 @@ class HttpServerTest : public testing::Test {
     config.file = folder_.path() / "linimo.toml";
     config.node.name = "lb1";
     config.node.runtime_dir = folder_.path();
+    config.node.state_dir = folder_.path();
     PoolConfig pool;
     pool.name = "web";
     pool.backends = {{*Address::parse("10.0.1.1"), 100}, {*Address::parse("10.0.1.2"), 0}};

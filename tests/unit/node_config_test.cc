@@ -42,6 +42,7 @@ reply_rate = 7
 xdp_mode = "generic"
 hash_seed_file = "/etc/linimo/other"
 runtime_dir = "/run/linimo-a"
+state_dir = "/var/lib/elsewhere"
 )");
   ASSERT_TRUE(node) << node.error();
   EXPECT_EQ(node->name, "lb1");
@@ -57,6 +58,7 @@ runtime_dir = "/run/linimo-a"
   EXPECT_EQ(node->reply_rate, 7u);
   EXPECT_EQ(node->xdp_mode, XdpMode::kGeneric);
   EXPECT_EQ(node->encap_source6.to_string(), "2001:db8::11");
+  EXPECT_EQ(node->state_dir, "/var/lib/elsewhere");
   EXPECT_EQ(node->hash_seed_file, "/etc/linimo/other");
   EXPECT_EQ(node->dataplane_socket(), "/run/linimo-a/dataplane.sock");
 }
