@@ -4,6 +4,7 @@
 #include "controlplane/health/dns_prober.h"
 #include "controlplane/health/exec_prober.h"
 #include "controlplane/health/icmp_prober.h"
+#include "controlplane/health/tcp_prober.h"
 #include "controlplane/health/udp_prober.h"
 
 namespace linimo {
@@ -12,7 +13,8 @@ namespace {
 class AllProbers final : public Prober {
  public:
   explicit AllProbers(boost::asio::io_context& io)
-      : curl_(make_curl_prober(io)),
+      : tcp_(make_tcp_prober(io)),
+        curl_(make_curl_prober(io)),
         udp_(make_udp_prober(io)),
         dns_(make_dns_prober(io)),
         icmp_(make_icmp_prober(io)),
@@ -25,6 +27,8 @@ class AllProbers final : public Prober {
  private:
   Prober& prober_for(CheckType type) {
     switch (type) {
+      case CheckType::kTcp:
+        return *tcp_;
       case CheckType::kUdp:
         return *udp_;
       case CheckType::kDns:
@@ -33,7 +37,6 @@ class AllProbers final : public Prober {
         return *icmp_;
       case CheckType::kExec:
         return *exec_;
-      case CheckType::kTcp:
       case CheckType::kHttp:
       case CheckType::kTls:
       case CheckType::kHttps:
@@ -43,6 +46,7 @@ class AllProbers final : public Prober {
     return *curl_;
   }
 
+  std::unique_ptr<Prober> tcp_;
   std::unique_ptr<Prober> curl_;
   std::unique_ptr<Prober> udp_;
   std::unique_ptr<Prober> dns_;

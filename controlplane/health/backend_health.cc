@@ -82,7 +82,8 @@ bool BackendHealth::contradicts(const Verdict& verdict, Time now) {
 bool BackendHealth::on_verdict(const Verdict& verdict, Time now) {
   if (verdict.says_nothing) {
     detail_ = verdict.detail;
-    await_check(std::min(config_.fast_retry, config_.interval));
+    // More checks would not give the checker what it lacks.
+    await_check(verdict.checker_lacks ? spacing() : std::min(config_.fast_retry, config_.interval));
     return false;
   }
   const Standing before = standing_;
@@ -103,6 +104,13 @@ bool BackendHealth::on_verdict(const Verdict& verdict, Time now) {
   if (!verdict.healthy) detail_ = verdict.detail;
   await_check(spacing());
   return standing_ != before;
+}
+
+void BackendHealth::pause(Time::duration gap) {
+  check_start_ += gap;
+  next_check_ += gap;
+  if (last_success_) *last_success_ += gap;
+  phi_.pause(gap);
 }
 
 void BackendHealth::come_up(bool for_the_first_time, Time now) {

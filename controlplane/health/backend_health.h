@@ -51,9 +51,10 @@ std::string standing_text(const Standing& standing);
 
 struct Verdict {
   bool healthy = false;
-  std::string detail;         // of a failure: what went wrong, for people
-  bool drains = false;        // healthy, and asks for no new flows
-  bool says_nothing = false;  // the check could not be made: `detail` says why, and nothing follows
+  std::string detail;          // of a failure: what went wrong, for people
+  bool drains = false;         // healthy, and asks for no new flows
+  bool says_nothing = false;   // the check could not be made: `detail` says why, and nothing follows
+  bool checker_lacks = false;  // and that is so because this machine lacks something
 };
 
 /// Checks that ended since this process first checked the backend.
@@ -89,6 +90,10 @@ class BackendHealth {
   /// When the standing will next change by itself, if it will; `advance` then does it. True when it has.
   std::optional<Time> next_step() const;
   bool advance(Time now);
+
+  /// The checker was not there for so long: of that time nothing is known. The silence of the backend, and
+  /// the way to the next check, go on after it as if it had not been.
+  void pause(Time::duration gap);
 
   /// For a backend that no check has spoken of yet: what the live tables say. Of a slow start the step is
   /// known, not how much of it is over: it begins anew. False when something is known already.

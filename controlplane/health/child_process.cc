@@ -10,6 +10,7 @@
 #include <pwd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,6 +36,16 @@ bool give_up_rights(const User& user) {
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
+/// What is ignored or blocked stays so over exec.
+void reset_signals() {
+  struct sigaction usual {};
+  usual.sa_handler = SIG_DFL;
+  for (int number = 1; number < NSIG; ++number) sigaction(number, &usual, nullptr);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
 void limit_resources() {
   const auto limit = [](auto what, rlim_t most) {
     const rlimit limits{most, most};
@@ -55,10 +66,9 @@ void limit_resources() {
   dup2(failed, 3);
   fcntl(3, F_SETFD, FD_CLOEXEC);
   close_range(4, ~0u, 0);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  signal(SIGPIPE, SIG_DFL);
+  reset_signals();
+  umask(022);
+  setpriority(PRIO_PROCESS, 0, 0);
   limit_resources();
   if (ready && give_up_rights(user)) {
     char path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
@@ -72,9 +82,9 @@ void limit_resources() {
 
 }  // namespace
 
-tl::expected<ChildProcess, std::string> start_unprivileged(const std::vector<std::string>& argv) {
+tl::expected<ChildProcess, int> start_unprivileged(const std::vector<std::string>& argv) {
   static const User user = nobody();
-  const auto failure = [] { return tl::unexpected(std::string(std::strerror(errno))); };
+  const auto failure = [] { return tl::unexpected(errno); };
   int output[2];
   int failed[2];
   if (pipe2(output, O_CLOEXEC) != 0) return failure();
@@ -98,7 +108,7 @@ tl::expected<ChildProcess, std::string> start_unprivileged(const std::vector<std
   if (read(failed_read.get(), &error, sizeof error) == sizeof error || !child.ended) {
     kill(pid, SIGKILL);
     waitpid(pid, nullptr, 0);
-    return tl::unexpected(std::string(std::strerror(error)));
+    return tl::unexpected(error);
   }
   return child;
 }

@@ -16,8 +16,8 @@ struct ChildProcess {
   UniqueFd output;  // standard output and error, not blocking
 };
 
-/// Starts argv[0], a path. The error says why that was not possible; that it cannot be executed is among
-/// them.
-tl::expected<ChildProcess, std::string> start_unprivileged(const std::vector<std::string>& argv);
+/// Starts argv[0], a path, with nothing inherited: signals, umask, descriptors and priority are as usual. The
+/// error is an errno; that the file cannot be executed is among them.
+tl::expected<ChildProcess, int> start_unprivileged(const std::vector<std::string>& argv);
 
 }  // namespace linimo

@@ -12,6 +12,8 @@
 
 #include "controlplane/health/curl_multi.h"
 #include "controlplane/health/grpc_health.h"
+#include "controlplane/health/own_failure.h"
+#include "controlplane/health/socket_address.h"
 #include "controlplane/health/tunnel_socket.h"
 
 namespace linimo {
@@ -38,21 +40,21 @@ class CurlProbe final : public Probe {
   }
   bool is(CheckType type) const { return config_.type == type; }
   bool over_tls() const { return is(CheckType::kTls) || is(CheckType::kHttps) || config_.tls; }
-  bool connects_only() const { return is(CheckType::kTcp) || is(CheckType::kTls); }
+  bool connects_only() const { return is(CheckType::kTls); }
 
   void set_target(const Address& backend);
   void set_tls();
   void set_grpc();
   void add_header(const std::string& line);
 
-  static curl_socket_t open_socket(void* self, curlsocktype purpose, curl_sockaddr* address);
+  static curl_socket_t open_check_socket(void* self, curlsocktype purpose, curl_sockaddr* address);
   static size_t on_header(char* data, size_t size, size_t count, void* self);
   static size_t on_body(char* data, size_t size, size_t count, void* self);
 
   Verdict verdict(CURLcode result) const;
   Verdict http_verdict() const;
   Verdict grpc_verdict() const;
-  std::string connect_failure() const;
+  Verdict connect_failure() const;
   std::string timeout_failure() const;
   const char* name() const { return is(CheckType::kGrpc) ? "grpc" : "http"; }
 
@@ -102,16 +104,16 @@ CurlProbe::CurlProbe(CurlMulti& multi, const Address& backend, const HealthCheck
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(config.timeout.count()));
   set(CURLOPT_FRESH_CONNECT, 1L);
   set(CURLOPT_FORBID_REUSE, 1L);
+  // Addresses are known here. A cache would keep each of them and be walked at the end of every transfer.
+  set(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
   set(CURLOPT_ERRORBUFFER, reason_.data());
-  if (config.tunnel) {
-    device_ = tunnel_device();
-    set(CURLOPT_OPENSOCKETFUNCTION, &CurlProbe::open_socket);
-    set(CURLOPT_OPENSOCKETDATA, this);
-  }
+  if (config.tunnel) device_ = tunnel_device();
+  set(CURLOPT_OPENSOCKETFUNCTION, &CurlProbe::open_check_socket);
+  set(CURLOPT_OPENSOCKETDATA, this);
   set_target(config.tunnel ? config.tunnel->vip : backend);
   if (over_tls()) set_tls();
   if (connects_only()) {
-    set(CURLOPT_CONNECT_ONLY, 1L);  // with https: and the handshake
+    set(CURLOPT_CONNECT_ONLY, 1L);  // and the handshake
     return;
   }
   set(CURLOPT_PATH_AS_IS, 1L);
@@ -147,6 +149,10 @@ void CurlProbe::set_tls() {
   set(CURLOPT_SSL_VERIFYPEER, config_.verify ? 1L : 0L);
   set(CURLOPT_SSL_VERIFYHOST, config_.verify ? 2L : 0L);
   set(CURLOPT_SSL_SESSIONID_CACHE, 0L);  // a resumed session would not test the certificate's key
+  // libcurl reads the system's authorities anew for every connection, for long whoever asks, unless they are
+  // in one file: that it keeps.
+  set(CURLOPT_CAPATH, nullptr);
+  if (!config_.verify) set(CURLOPT_CAINFO, nullptr);
   if (!config_.ca_file.empty()) set(CURLOPT_CAINFO, config_.ca_file.c_str());
 }
 
@@ -164,10 +170,12 @@ void CurlProbe::add_header(const std::string& line) {
   headers_.reset(curl_slist_append(headers_.release(), line.c_str()));
 }
 
-curl_socket_t CurlProbe::open_socket(void* self, curlsocktype, curl_sockaddr*) {
+curl_socket_t CurlProbe::open_check_socket(void* self, curlsocktype, curl_sockaddr* address) {
   auto& probe = *static_cast<CurlProbe*>(self);
-  if (probe.device_ == 0) return CURL_SOCKET_BAD;
-  UniqueFd fd = open_tunnel_socket(*probe.config_.tunnel, probe.backend_);
+  const auto& tunnel = probe.config_.tunnel;
+  if (tunnel && probe.device_ == 0) return CURL_SOCKET_BAD;
+  UniqueFd fd = tunnel ? open_tunnel_socket(*tunnel, probe.backend_)
+                       : open_socket(address->family, address->socktype, address->protocol);
   if (fd) return fd.release();
   probe.socket_error_ = errno;
   return CURL_SOCKET_BAD;
@@ -194,10 +202,11 @@ size_t CurlProbe::on_body(char* data, size_t size, size_t count, void* self) {
   return taken;
 }
 
-std::string CurlProbe::connect_failure() const {
+Verdict CurlProbe::connect_failure() const {
   long error = 0;
   curl_easy_getinfo(easy_.get(), CURLINFO_OS_ERRNO, &error);
-  return fmt::format("connect: {}", error != 0 ? std::strerror(static_cast<int>(error)) : "no connection");
+  if (error == 0) return {false, "connect: no connection"};
+  return failed_call("connect", static_cast<int>(error));
 }
 
 std::string CurlProbe::timeout_failure() const {
@@ -212,17 +221,13 @@ std::string CurlProbe::timeout_failure() const {
 }
 
 Verdict CurlProbe::verdict(CURLcode result) const {
-  // Without the device the check's packets go where a client's would, to any backend.
-  if (config_.tunnel && (device_ == 0 || device_ != tunnel_device()))
-    return {.healthy = false, .detail = "no data plane takes checks to the tunnel", .says_nothing = true};
-  if (socket_error_ != 0) {
-    return {.healthy = false,
-            .detail = fmt::format("the check's own socket: {}", std::strerror(socket_error_)),
-            .says_nothing = true};
-  }
+  if (config_.tunnel && tunnel_lost(device_)) return no_tunnel();
+  if (socket_error_ != 0)
+    return config_.tunnel ? no_tunnel_socket(socket_error_) : cannot_check(socket_error_);
   const bool cut_off = result == CURLE_WRITE_ERROR && body_.size() == kMaxBodyBytes;
+  if (result == CURLE_OUT_OF_MEMORY) return cannot_check(ENOMEM);
   if (result == CURLE_OPERATION_TIMEDOUT) return {false, timeout_failure()};
-  if (result == CURLE_COULDNT_CONNECT) return {false, connect_failure()};
+  if (result == CURLE_COULDNT_CONNECT) return connect_failure();
   if (result == CURLE_SSL_CONNECT_ERROR || result == CURLE_PEER_FAILED_VERIFICATION ||
       result == CURLE_SSL_CACERT_BADFILE) {
     return {false, fmt::format("tls: {}", reason_[0] != 0 ? reason_.data() : curl_easy_strerror(result))};

@@ -1,4 +1,4 @@
-// The checks that libcurl performs: tcp, http, tls, https, grpc. Each on a connection of its own: one that is
+// The checks that libcurl performs: http, tls, https, grpc. Each on a connection of its own: one that is
 // kept open would say nothing about whether a new client can still connect.
 #pragma once
 

@@ -38,14 +38,7 @@ class DnsCheck final : public TimedCheck {
  public:
   DnsCheck(boost::asio::io_context& io, const Address& backend, const HealthCheckConfig& config,
            Prober::Done done)
-      : TimedCheck(io, config.timeout, std::move(done)),
-        backend_(backend),
-        config_(config),
-        sockets_(io, [this](int socket, uint32_t events) {
-          const bool failed = (events & (EPOLLERR | EPOLLHUP)) != 0;
-          ares_process_fd(channel_, failed || (events & EPOLLIN) != 0 ? socket : ARES_SOCKET_BAD,
-                          (events & EPOLLOUT) != 0 ? socket : ARES_SOCKET_BAD);
-        }) {}
+      : TimedCheck(io, config.timeout, std::move(done)), backend_(backend), config_(config), io_(io) {}
   ~DnsCheck() override {
     if (channel_ != nullptr)
       ares_destroy(channel_);  // which tells on_answer, and the sockets to be forgotten
@@ -53,12 +46,17 @@ class DnsCheck final : public TimedCheck {
 
  private:
   void begin() override {
+    sockets_.emplace(io_, [this](int socket, uint32_t events) {
+      const bool failed = (events & (EPOLLERR | EPOLLHUP)) != 0;
+      ares_process_fd(channel_, failed || (events & EPOLLIN) != 0 ? socket : ARES_SOCKET_BAD,
+                      (events & EPOLLOUT) != 0 ? socket : ARES_SOCKET_BAD);
+    });
     ares_options options{};
     options.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_IGNTC | ARES_FLAG_NOCHECKRESP;
     options.tries = 1;
     options.timeout = static_cast<int>(timeout().count());
     options.sock_state_cb = [](void* self, ares_socket_t socket, int readable, int writable) {
-      SocketSet& sockets = static_cast<DnsCheck*>(self)->sockets_;
+      SocketSet& sockets = *static_cast<DnsCheck*>(self)->sockets_;
       readable != 0 || writable != 0 ? sockets.watch(socket, readable != 0, writable != 0)
                                      : sockets.forget(socket);
     };
@@ -67,6 +65,11 @@ class DnsCheck final : public TimedCheck {
         &channel_, &options, ARES_OPT_FLAGS | ARES_OPT_TRIES | ARES_OPT_TIMEOUTMS | ARES_OPT_SOCK_STATE_CB);
     if (status == ARES_SUCCESS) status = set_server();
     if (status != ARES_SUCCESS) return fail_with(status);
+    const auto on_made = [](ares_socket_t, int, void* self) {
+      static_cast<DnsCheck*>(self)->has_socket_ = true;
+      return 0;
+    };
+    ares_set_socket_configure_callback(channel_, on_made, this);
     ares_query(channel_, config_.query.c_str(), ns_c_in, config_.record, &DnsCheck::on_answer, this);
   }
 
@@ -100,12 +103,17 @@ class DnsCheck final : public TimedCheck {
   }
   void fail_with(int status) {
     if (status == ARES_ETIMEOUT) return on_timeout();
+    if (status == ARES_ENOMEM) return finish(cannot_check(ENOMEM));
+    // c-ares does not say so, but leaves the error of the call.
+    if (status == ARES_ECONNREFUSED && !has_socket_) return finish(cannot_check(errno));
     finish({false, fmt::format("dns: {}", ares_strerror(status))});
   }
 
   Address backend_;
   HealthCheckConfig config_;
-  SocketSet sockets_;
+  boost::asio::io_context& io_;
+  std::optional<SocketSet> sockets_;
+  bool has_socket_ = false;
   ares_channel channel_ = nullptr;
 };
 

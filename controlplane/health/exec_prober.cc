@@ -49,12 +49,17 @@ class ExecCheck final : public TimedCheck {
  private:
   void begin() override {
     auto started = start_unprivileged(argv_);
-    if (!started) return finish({false, fmt::format("exec: {}: {}", argv_[0], started.error())});
+    if (!started) return finish(not_started(started.error()));
     child_ = std::move(*started);
     ended_.assign(child_.ended.release());
     output_.assign(child_.output.release());
     wait_for_end();
     wait_for_output();
+  }
+
+  Verdict not_started(int error) const {
+    if (error == EAGAIN) return cannot_check(error);  // no more processes
+    return failed_call("exec: " + argv_[0], error);
   }
 
   void wait_for_end() {

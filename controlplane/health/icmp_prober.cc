@@ -60,13 +60,11 @@ class IcmpCheck final : public TimedCheck {
 
   void begin() override {
     const int protocol = v4() ? static_cast<int>(IPPROTO_ICMP) : static_cast<int>(IPPROTO_ICMPV6);
-    int fd = socket(target_.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-    if (fd < 0) {
-      raw_ = true;
-      fd = socket(target_.family(), SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-    }
-    if (fd < 0) return fail_with_errno();
-    socket_.assign(fd);
+    UniqueFd made = open_socket(target_.family(), SOCK_DGRAM, protocol);
+    raw_ = !made;
+    if (raw_) made = open_socket(target_.family(), SOCK_RAW, protocol);
+    own(socket_, std::move(made));
+    const int fd = socket_.native_handle();
     if (raw_) let_only_replies_in();
     message_.type = v4() ? static_cast<uint8_t>(ICMP_ECHO) : static_cast<uint8_t>(ICMP6_ECHO_REQUEST);
     message_.token = random_token();
@@ -120,7 +118,7 @@ class IcmpCheck final : public TimedCheck {
   void on_timeout() override {
     finish({false, fmt::format("icmp: no reply within {} ms", timeout().count())});
   }
-  void fail_with_errno() { finish({false, fmt::format("icmp: {}", std::strerror(errno))}); }
+  void fail_with_errno() { finish(failed_call("icmp", errno)); }
 
   SocketAddress target_;
   boost::asio::posix::stream_descriptor socket_;

@@ -21,6 +21,10 @@ class PhiDetector {
   void on_success(Time now);
   /// The silence that follows is known to be one: it must not be learned from.
   void forget_last() { last_.reset(); }
+  /// Nobody listened for so long: that is no part of the present silence.
+  void pause(Time::duration gap) {
+    if (last_) *last_ += gap;
+  }
   /// 0 when there was no success.
   double phi(Time now) const;
 

@@ -1,11 +1,13 @@
-// An address and a port as the system's calls take them.
+// An address and a port as the system's calls take them, and the socket of a check.
 #pragma once
 
 #include <cstring>
 
 #include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "maglev/address.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 
@@ -33,5 +35,10 @@ struct SocketAddress {
   };
   socklen_t size = 0;
 };
+
+/// Non-blocking; empty, with errno, when it cannot be had.
+inline UniqueFd open_socket(int family, int type, int protocol) {
+  return UniqueFd(socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
+}
 
 }  // namespace linimo

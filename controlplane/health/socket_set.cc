@@ -1,11 +1,22 @@
 #include "controlplane/health/socket_set.h"
 
 #include <array>
+#include <cerrno>
+#include <system_error>
 
 namespace linimo {
+namespace {
+
+int new_set() {
+  const int set = epoll_create1(EPOLL_CLOEXEC);
+  if (set < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+  return set;
+}
+
+}  // namespace
 
 SocketSet::SocketSet(boost::asio::io_context& io, OnReady on_ready)
-    : on_ready_(std::move(on_ready)), ready_(io, epoll_create1(EPOLL_CLOEXEC)) {
+    : on_ready_(std::move(on_ready)), ready_(io, new_set()) {
   wait();
 }
 

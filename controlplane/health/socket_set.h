@@ -15,7 +15,7 @@ class SocketSet {
  public:
   using OnReady = std::function<void(int socket, uint32_t events)>;  // EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
 
-  /// `on_ready` may change the set, but not destroy it.
+  /// `on_ready` may change the set, but not destroy it. Throws std::system_error when there is no descriptor.
   SocketSet(boost::asio::io_context& io, OnReady on_ready);
 
   void watch(int socket, bool readable, bool writable);

@@ -5,14 +5,19 @@
 // of the event loop hold weak references (`guarded`), so that none runs after it is gone.
 #pragma once
 
+#include <cerrno>
 #include <memory>
+#include <system_error>
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "controlplane/health/own_failure.h"
 #include "controlplane/health/prober.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 
@@ -25,6 +30,7 @@ class TimedCheck : public std::enable_shared_from_this<TimedCheck> {
   void run();
 
  protected:
+  /// What it throws, a std::system_error, is this machine's own failure and says nothing about the backend.
   virtual void begin() = 0;
   virtual void on_timeout() = 0;
 
@@ -62,7 +68,19 @@ class TimedCheck : public std::enable_shared_from_this<TimedCheck> {
 inline void TimedCheck::run() {
   timer_.expires_after(timeout_);
   timer_.async_wait(guarded(&TimedCheck::on_timeout));
-  begin();
+  try {
+    begin();
+  } catch (const std::system_error& error) {
+    finish(cannot_check(error.code().value()));
+  }
+}
+
+/// Hands a descriptor to the event loop; throws std::system_error when there is none, or it cannot be
+/// watched.
+inline void own(boost::asio::posix::stream_descriptor& into, UniqueFd fd) {
+  if (!fd) throw std::system_error(errno, std::generic_category());
+  into.assign(fd.get());
+  fd.release();
 }
 
 class TimedProbe final : public Probe {

@@ -25,9 +25,8 @@ class UdpCheck final : public TimedCheck {
 
  private:
   void begin() override {
-    const int fd = socket(target_.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return fail_with_errno();
-    socket_.assign(fd);
+    own(socket_, open_socket(target_.family(), SOCK_DGRAM, 0));
+    const int fd = socket_.native_handle();
     // Else the kernel tells of a closed port, and keeps to itself that the host cannot be reached.
     const int on = 1;
     target_.family() == AF_INET ? setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on)
@@ -59,7 +58,7 @@ class UdpCheck final : public TimedCheck {
     finish({false, fmt::format("udp: no answer within {} ms", timeout().count())});
   }
 
-  void fail_with_errno() { finish({false, fmt::format("udp: {}", std::strerror(errno))}); }
+  void fail_with_errno() { finish(failed_call("udp", errno)); }
 
   SocketAddress target_;
   HealthCheckConfig config_;

@@ -271,6 +271,37 @@ TEST(BackendHealthTest, ConcludesNothingFromACheckThatCouldNotBeMade) {
   EXPECT_TRUE(up.on_verdict(kBad, kStart)) << "nor does it break a row";
 }
 
+TEST(BackendHealthTest, DoesNotHurryWhileTheCheckerLacksSomething) {
+  const Verdict nothing{
+      .healthy = false, .detail = "no descriptors", .says_nothing = true, .checker_lacks = true};
+  BackendHealth health(settings(1, 1), HealthState::kUp, kStart);
+  health.begin_check(kStart, 0);
+  EXPECT_FALSE(health.on_verdict(nothing, kStart));
+  EXPECT_EQ(health.state(), HealthState::kUp);
+  EXPECT_EQ(health.next_check(), kStart + milliseconds(1000));
+}
+
+TEST(BackendHealthTest, TakesATimeInWhichNobodyListenedForNoSilence) {
+  HealthCheckConfig config = settings(2, 3);
+  config.detector = Detector::kPhi;
+  const auto noticed_after = [&](std::chrono::seconds gap, bool paused) {
+    BackendHealth health(config, HealthState::kUp, kStart);
+    const Time last = check_well(health, kStart, 50, 0.5);
+    Time due = health.next_check();
+    if (paused) {
+      health.pause(gap);
+      EXPECT_EQ(health.next_check(), due + gap) << "it goes on where it was";
+    }
+    due += gap;
+    return check_until_change(health, due, kBad) - last - gap;
+  };
+  using std::chrono::seconds;
+  const auto usual = noticed_after(seconds(0), false);
+  EXPECT_GT(usual, milliseconds(1400));
+  EXPECT_EQ(noticed_after(seconds(10), true), usual);
+  EXPECT_LT(noticed_after(seconds(10), false), milliseconds(1100)) << "without that, by its first failure";
+}
+
 TEST(BackendHealthTest, LetsABackendDrainItself) {
   BackendHealth health(settings(1, 1), HealthState::kUnknown, kStart);
   EXPECT_TRUE(health.on_verdict(kDrain, kStart));

@@ -1,7 +1,7 @@
 // Real checks against real sockets: right verdicts with a reason for each failure, within the timeout,
 // whatever the other side does; and a check that is given up says nothing any more.
 
-#include "controlplane/health/curl_prober.h"
+#include "controlplane/health/all_probers.h"
 
 #include <thread>
 
@@ -85,7 +85,7 @@ class CurlProberTest : public testing::Test {
   }
 
   boost::asio::io_context io_;
-  std::unique_ptr<Prober> prober_ = make_curl_prober(io_);
+  std::unique_ptr<Prober> prober_ = make_all_probers(io_);
 };
 
 TEST_F(CurlProberTest, ConnectsForATcpCheck) {

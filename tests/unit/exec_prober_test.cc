@@ -3,9 +3,12 @@
 
 #include "controlplane/health/exec_prober.h"
 
+#include <csignal>
 #include <fstream>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "tests/unit/fake_dataplane.h"
@@ -75,6 +78,27 @@ TEST_F(ExecProberTest, RunsWithoutRights) {
             "PATH=/usr/local/bin:/usr/bin:/bin ");
   const UniqueFd ours(open("/dev/null", O_RDONLY));  // without O_CLOEXEC
   EXPECT_EQ(output_of("ls /proc/self/fd | tr '\\n' ' '"), "0 1 2 3 ") << "3 is the folder that ls reads";
+}
+
+TEST_F(ExecProberTest, InheritsNothing) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root may raise a priority again";
+  signal(SIGHUP, SIG_IGN);
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t blocked, before;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGUSR1);
+  sigprocmask(SIG_BLOCK, &blocked, &before);
+  const mode_t usual = umask(0077);
+  const int priority = getpriority(PRIO_PROCESS, 0);
+  setpriority(PRIO_PROCESS, 0, 5);
+  EXPECT_EQ(output_of("grep -E '^Sig(Ign|Blk)' /proc/self/status | tr -d '0\\t\\n'"), "SigBlk:SigIgn:");
+  EXPECT_EQ(output_of("umask"), "0022");
+  EXPECT_EQ(output_of("nice"), "0");
+  setpriority(PRIO_PROCESS, 0, priority);
+  umask(usual);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  signal(SIGHUP, SIG_DFL);
+  signal(SIGPIPE, SIG_DFL);
 }
 
 TEST_F(ExecProberTest, SaysWhatCannotBeRun) {

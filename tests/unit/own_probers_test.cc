@@ -4,9 +4,12 @@
 #include <cstdlib>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "controlplane/health/all_probers.h"
+#include "controlplane/health/own_failure.h"
 #include "tests/unit/fake_dataplane.h"
 
 namespace linimo {
@@ -206,6 +209,45 @@ TEST_F(OwnProbersTest, RunManyAtOnce) {
   EXPECT_TRUE(run_until(
       io_, [&] { return healthy == 100; }, [&] { server.poll(); }))
       << healthy;
+}
+
+/// While it lives, this process may open nothing more.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    const UniqueFd next(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    const rlimit none{static_cast<rlim_t>(next.get()), before_.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(OwnProbersTest, SaysNothingOfABackendWhileItLacksDescriptors) {
+  HealthCheckConfig config;
+  config.port = 9;
+  config.query = "www.example.org";
+  config.send = "hello";
+  for (const CheckType type :
+       {CheckType::kTcp, CheckType::kHttp, CheckType::kTls, CheckType::kHttps, CheckType::kGrpc,
+        CheckType::kUdp, CheckType::kDns, CheckType::kIcmp, CheckType::kExec}) {
+    config.type = type;
+    const NoDescriptors none;
+    const Verdict verdict = check(config);
+    const char* name = kCheckTypeNames[static_cast<size_t>(type)];
+    EXPECT_TRUE(verdict.says_nothing && verdict.checker_lacks) << name << ": " << verdict.detail;
+    EXPECT_EQ(verdict.detail, "the checker cannot: Too many open files") << name;
+  }
+}
+
+TEST(OwnFailureTest, TellsWhatThisMachineLacksFromWhatTheBackendDoes) {
+  for (const int ours : {EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL})
+    EXPECT_TRUE(failed_call("connect", ours).checker_lacks) << ours;
+  for (const int theirs : {ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ECONNRESET, ETIMEDOUT})
+    EXPECT_FALSE(failed_call("connect", theirs).says_nothing) << theirs;
 }
 
 }  // namespace
