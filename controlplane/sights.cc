@@ -21,6 +21,20 @@ std::string bird_problem(const BirdState& bird) {
              : fmt::format("no BGP session is up: {} {}", bird.sessions[0].protocol, bird.sessions[0].info);
 }
 
+std::string checks_late(const HealthMonitor::Lateness& lateness) {
+  if (lateness.on_time) return {};
+  return fmt::format("health checks are up to {} ms late, and convict nobody meanwhile",
+                     lateness.worst.count());
+}
+
+std::string checks_lack(const HealthMonitor& monitor) {
+  if (std::string lack = monitor.lack(); !lack.empty()) return "health checks say nothing: " + lack;
+  const DescriptorLimit& descriptors = monitor.descriptors();
+  if (descriptors.enough()) return {};
+  return fmt::format("health checks may need {} descriptors, the limit is {}", descriptors.needed,
+                     descriptors.limit);
+}
+
 }  // namespace
 
 std::string Controller::backends_without_way() const {
@@ -61,6 +75,8 @@ Sights Controller::sights() const {
                                                 : "tables are on their way";
   }
   sights.backends_without_way = backends_without_way();
+  sights.checks_late = checks_late(monitor_.lateness());
+  sights.checks_lack = checks_lack(monitor_);
   sights.announces = announcer_.config().has_value();
   if (!sights.announces) return sights;
   sights.announce_failure = announcer_.failure();

@@ -58,6 +58,19 @@ std::vector<OwnCondition> own_conditions(const Sights& sights, uint32_t silent_l
                   .evidence = sights.backends_without_way,
                   .mend = sights.backends_without_way.empty() ? "" : "see `ip route get` and `ip neigh`"},
                  {}});
+  own.push_back(
+      {{.name = "checks-on-time",
+        .state = holds(sights.checks_late.empty()),
+        .evidence = sights.checks_late,
+        .mend = sights.checks_late.empty() ? "" : "longer intervals, or more CPU for linimo-controlplane"},
+       {}});
+  own.push_back(
+      {{.name = "descriptors",
+        .state = holds(sights.checks_lack.empty()),
+        .evidence = sights.checks_lack,
+        .mend =
+            sights.checks_lack.empty() ? "" : "give linimo-controlplane what it lacks, such as LimitNOFILE="},
+       {}});
   if (!sights.announces) return own;
   own.push_back({{.name = "announcements",
                   .state = holds(sights.announce_failure.empty()),

@@ -18,6 +18,8 @@
 
 #include "controlplane/config/config.h"
 #include "controlplane/health/backend_health.h"
+#include "controlplane/health/descriptor_limit.h"
+#include "controlplane/health/own_time.h"
 #include "controlplane/health/prober.h"
 
 namespace linimo {
@@ -54,9 +56,25 @@ class HealthMonitor {
   bool settled() const { return settled_; }
   size_t checks() const { return checks_.size(); }
 
+  using Clock = std::chrono::steady_clock;
+  /// Late is a check for which this process lost more than a fifth of its interval, and more than 200 ms,
+  /// since the one before it.
+  struct Lateness {
+    bool on_time = true;        // for ten seconds
+    Clock::time_point since{};  // it is not
+    std::chrono::milliseconds worst{0};
+  };
+  Lateness lateness() const;
+  /// What this machine lacked for a check in the last ten seconds, in words; empty: nothing.
+  std::string lack() const { return lacking_.lasts(Clock::now()) ? lacked_ : std::string(); }
+  const DescriptorLimit& descriptors() const { return descriptors_; }
+
  private:
   struct Check;
 
+  void pulse();
+  void catch_up(Check& check, Clock::time_point now);
+  Verdict judged(const Check& check, const Verdict& verdict, Clock::time_point now);
   void schedule(const std::shared_ptr<Check>& check);
   void run(const std::shared_ptr<Check>& check);
   void on_verdict(const std::shared_ptr<Check>& check, const Verdict& verdict);
@@ -68,7 +86,14 @@ class HealthMonitor {
   OnChange on_change_;
   OnSettled on_settled_;
   std::map<BackendKey, std::shared_ptr<Check>> checks_;  // shared with nobody; timers hold weak references
-  size_t unheard_ = 0;                                   // checks without any verdict yet
+  OwnTime own_time_{Clock::now()};
+  boost::asio::steady_timer pulse_;
+  Trouble late_;
+  Clock::duration worst_lateness_{0};
+  Trouble lacking_;
+  std::string lacked_;
+  DescriptorLimit descriptors_;
+  size_t unheard_ = 0;  // checks without any verdict yet
   boost::asio::steady_timer settle_deadline_;
   bool settled_ = false;
   bool configured_ = false;

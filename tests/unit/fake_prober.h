@@ -17,6 +17,8 @@ class FakeProber final : public Prober {
 
   std::set<Address> dead;    // their checks fail
   std::set<Address> silent;  // their checks never end
+  std::set<Address> slow;    // theirs end when the test calls what is in `held`
+  std::map<Address, Done> held;
   std::map<Address, int> started;
   int cancelled = 0;
 
@@ -24,6 +26,11 @@ class FakeProber final : public Prober {
     ++started[backend];
     auto probe = std::make_unique<FakeProbe>(*this);
     if (silent.contains(backend)) return probe;
+    if (slow.contains(backend)) {
+      *probe->alive = false;
+      held[backend] = std::move(done);
+      return probe;
+    }
     boost::asio::post(
         io_, [alive = std::weak_ptr(probe->alive), done = std::move(done), failed = dead.contains(backend)] {
           if (const auto still = alive.lock()) {

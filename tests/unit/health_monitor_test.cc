@@ -2,10 +2,13 @@
 // what is gone, nothing is concluded from silence.
 
 #include <algorithm>
+#include <thread>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "controlplane/health/monitor.h"
+#include "controlplane/health/own_failure.h"
 #include "tests/unit/fake_dataplane.h"
 #include "tests/unit/fake_prober.h"
 
@@ -13,6 +16,34 @@ namespace linimo {
 namespace {
 
 using std::chrono::milliseconds;
+
+TEST(OwnTimeTest, CountsWhatWasLostAndNothingElse) {
+  const OwnTime::Time start{std::chrono::hours(1)};
+  OwnTime own(start);
+  EXPECT_EQ(own.due(), start + milliseconds(100));
+  EXPECT_EQ(own.lost(start + milliseconds(100)), milliseconds(0));
+  own.on_pulse(start + milliseconds(115));
+  EXPECT_EQ(own.lost(start + milliseconds(115)), milliseconds(0)) << "any timer may be so late";
+  EXPECT_EQ(own.due(), start + milliseconds(215));
+  EXPECT_EQ(own.lost(start + milliseconds(10'215)), milliseconds(10'000)) << "before the pulse has come";
+  own.on_pulse(start + milliseconds(10'215));
+  EXPECT_EQ(own.lost(start + milliseconds(10'300)), milliseconds(10'000)) << "and after it";
+  own.on_pulse(start + milliseconds(10'365));
+  EXPECT_EQ(own.lost(start + milliseconds(10'365)), milliseconds(10'050));
+}
+
+TEST(OwnTimeTest, TroubleLastsUntilItIsQuietForAWhile) {
+  const Trouble::Time start{std::chrono::hours(1)};
+  Trouble trouble;
+  EXPECT_FALSE(trouble.lasts(start));
+  EXPECT_TRUE(trouble.happened(start));
+  EXPECT_FALSE(trouble.happened(start + std::chrono::seconds(9)));
+  EXPECT_TRUE(trouble.lasts(start + std::chrono::seconds(18)));
+  EXPECT_EQ(trouble.since(), start);
+  EXPECT_FALSE(trouble.lasts(start + std::chrono::seconds(19)));
+  EXPECT_TRUE(trouble.happened(start + std::chrono::seconds(20)));
+  EXPECT_EQ(trouble.since(), start + std::chrono::seconds(20));
+}
 
 Address address(int number) {
   return *Address::parse("10.0.1." + std::to_string(number));
@@ -154,6 +185,63 @@ TEST_F(HealthMonitorTest, GoesOnWithInheritedSlowStarts) {
   EXPECT_EQ(monitor_.standing({"web", address(1)}).eighths, 6u);
   ASSERT_TRUE(wait([&] { return monitor_.standing({"web", address(1)}).eighths == 8; }));
   EXPECT_NE(std::find(changes_.begin(), changes_.end(), "10.0.1.1 up (starts slowly: 7/8)"), changes_.end());
+}
+
+// A process that is stopped misses what is due meanwhile, and so does one whose only thread sleeps.
+TEST_F(HealthMonitorTest, ConvictsNobodyForATimeInWhichItWasNotThere) {
+  Config config = config_of({1}, milliseconds(250));
+  config.pools[0].health->fall = 1;
+  prober_.slow = {address(1)};
+  monitor_.configure(config);
+  monitor_.inherit({{{"web", address(1)}, HealthState::kUp}});
+  const auto end_check = [&](const Verdict& verdict, milliseconds stopped) {
+    prober_.held.clear();
+    ASSERT_TRUE(wait([&] { return prober_.held.contains(address(1)); }));
+    std::this_thread::sleep_for(stopped);
+    prober_.held[address(1)](verdict);
+  };
+  const Verdict failed{false, "connect: no answer within 250 ms"};
+  end_check(failed, milliseconds(400));
+  EXPECT_EQ(state(1), HealthState::kUp);
+  EXPECT_TRUE(monitor_.detail({"web", address(1)}).starts_with("the checker was not there for "))
+      << monitor_.detail({"web", address(1)});
+  EXPECT_FALSE(monitor_.lateness().on_time);
+  EXPECT_GE(monitor_.lateness().worst, milliseconds(250));
+  EXPECT_EQ(monitor_.counts({"web", address(1)}).failures, 0u);
+
+  end_check({true, {}}, milliseconds(400));
+  EXPECT_EQ(monitor_.counts({"web", address(1)}).successes, 1u) << "what has answered is well";
+  end_check(failed, milliseconds(0));
+  EXPECT_EQ(state(1), HealthState::kDown) << "it is there again";
+}
+
+TEST_F(HealthMonitorTest, SaysWhatTheCheckerLacks) {
+  prober_.slow = {address(1)};
+  monitor_.configure(config_of({1}));
+  EXPECT_EQ(monitor_.lack(), "");
+  ASSERT_TRUE(wait([&] { return prober_.held.contains(address(1)); }));
+  prober_.held[address(1)](cannot_check(EMFILE));
+  EXPECT_EQ(monitor_.lack(), "the checker cannot: Too many open files");
+  EXPECT_EQ(state(1), HealthState::kUnknown);
+}
+
+TEST_F(HealthMonitorTest, RaisesTheLimitOfDescriptorsToWhatChecksNeed) {
+  Config config = config_of({1, 2, 3});
+  const uint64_t needed = descriptors_needed(config);
+  config.pools[0].health->type = CheckType::kExec;
+  EXPECT_EQ(descriptors_needed(config), needed + 3 * 4) << "pipes, and the process";
+  config.pools[0].health->type = CheckType::kTcp;
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit low{needed - 1, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &low);
+  monitor_.configure(config);
+  EXPECT_TRUE(monitor_.descriptors().enough());
+  EXPECT_EQ(monitor_.descriptors().limit, needed);
+  config.pools[0].backends.push_back({address(4), 100});
+  monitor_.configure(config);
+  EXPECT_EQ(monitor_.descriptors().limit, needed + 1) << "at a reload, too";
+  setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST_F(HealthMonitorTest, SurvivesReloadsInQuickSuccession) {
