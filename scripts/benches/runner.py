@@ -30,8 +30,9 @@ COMMANDS: dict[str, list[str]] = {
               "--benchmark_out="],
     "fleet": ["--json"],
     "memif": ["--seconds", "6", "--json"],
+    "health": ["--json"],
 }
-MODULES = {"memif"}  # that are no programs of build/bench, but run from here
+MODULES = {"memif", "health"}  # that are no programs of build/bench, but run from here
 
 
 def say(text: str) -> None:
