@@ -143,7 +143,14 @@ int run(const std::string& config_file) {
   LinkServer link(loop, config->dataplane_socket(), engine,
                   {xdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()}, reports, on_accepted);
   link.set_restored(restored);
-  OrphanWatch orphans(config_file, [&] { return link.controller_gone_since(); });
+  OrphanWatch orphans(
+      [&] { return link.controller_gone_since(); },
+      [&] {
+        const auto live = engine.live();
+        return live ? Announcements{live->header().announce_table,
+                                    std::chrono::milliseconds(live->header().orphan_timeout_ms)}
+                    : Announcements{};
+      });
   loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });
   spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
   loop.run();

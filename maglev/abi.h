@@ -16,7 +16,7 @@
 #include <linux/types.h>
 
 #define LINIMO_SNAPSHOT_MAGIC 0x504e53204f4d4e4cULL /* "LNMO SNP" read as bytes */
-#define LINIMO_ABI_VERSION 4u
+#define LINIMO_ABI_VERSION 5u
 
 #define LINIMO_NAME_SIZE 64u            /* with the terminating NUL */
 #define LINIMO_MAX_SERVICES 4096u       /* service ids fit 12 bits of a connection table entry */
@@ -99,6 +99,8 @@ struct linimo_header {
   __u32 encap_prefix4;
   __u32 encap_prefix6;
   __u32 reply_rate; /* replies of each kind (echo, too big, reject) a second from one worker; 0: no limit */
+  __u32 announce_table;    /* the kernel's routing table that VIPs are announced by; 0: none are */
+  __u32 orphan_timeout_ms; /* they are withdrawn after so long without a control plane; 0: never */
   __u32 reserved;
   struct linimo_extent sections[LINIMO_SECTION_COUNT];
 };
@@ -239,7 +241,7 @@ enum linimo_outcome {
 #endif
 LINIMO_ASSERT_SIZE(struct linimo_addr, 16);
 LINIMO_ASSERT_SIZE(struct linimo_extent, 16);
-LINIMO_ASSERT_SIZE(struct linimo_header, 112 + 16 * LINIMO_SECTION_COUNT);
+LINIMO_ASSERT_SIZE(struct linimo_header, 120 + 16 * LINIMO_SECTION_COUNT);
 LINIMO_ASSERT_SIZE(struct linimo_vip, 32);
 LINIMO_ASSERT_SIZE(struct linimo_rule, 8);
 LINIMO_ASSERT_SIZE(struct linimo_source, 24);

@@ -113,6 +113,8 @@ struct SnapshotSpec {
   uint32_t encap_prefix4 = 128;  // of the 128-bit form, as in linimo_header
   uint32_t encap_prefix6 = 128;
   uint32_t reply_rate = 0;
+  uint32_t announce_table = 0;     // 0: nothing is announced
+  uint32_t orphan_timeout_ms = 0;  // 0: routes outlive the control plane for ever
   std::vector<PoolSpec> pools;
   std::vector<ServiceSpec> services;
 };

@@ -319,6 +319,8 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   header.encap_prefix4 = spec.encap_prefix4;
   header.encap_prefix6 = spec.encap_prefix6;
   header.reply_rate = spec.reply_rate;
+  header.announce_table = spec.announce_table;
+  header.orphan_timeout_ms = spec.orphan_timeout_ms;
   place<linimo_vip>(header, LINIMO_SECTION_VIPS, sections.vips.size());
   place<linimo_rule>(header, LINIMO_SECTION_RULES, sections.rules.size());
   place<linimo_service>(header, LINIMO_SECTION_SERVICES, sections.services.size());

@@ -14,6 +14,10 @@ SnapshotSpec Planner::plan(const Config& config, const StandingOf& standing_of, 
   spec.encap_prefix4 = config.node.encap_prefix4;
   spec.encap_prefix6 = config.node.encap_prefix6;
   spec.reply_rate = config.node.reply_rate;
+  if (config.announce) {
+    spec.announce_table = config.announce->table;
+    spec.orphan_timeout_ms = static_cast<uint32_t>(config.announce->orphan_timeout.count());
+  }
 
   spec.pools.reserve(config.pools.size());
   spec.services.reserve(config.services.size());

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "dataplane/netlink/netlink.h"
+#include "maglev/config/announce.h"
 #include "maglev/config/duration.h"
 
 namespace linimo {
@@ -39,32 +40,19 @@ size_t remove_announcements(uint32_t table) {
   return removed;
 }
 
-OrphanWatch::OrphanWatch(std::filesystem::path config_file, GoneSince gone_since)
-    : config_file_(std::move(config_file)), gone_since_(std::move(gone_since)) {}
-
-/// The file is read when it begins to matter: what the control plane took over last counts.
-void OrphanWatch::begin_absence() {
-  withdrawn_ = false;
-  auto config = load_announce_config(config_file_);
-  if (config)
-    config_ = config->value_or(AnnounceConfig{});
-  else
-    spdlog::warn("orphan_timeout stays {}: {}", duration_text(config_.orphan_timeout), config.error());
-}
-
 void OrphanWatch::look() {
   // Between two looks a control plane may have come and gone: that is another absence.
   const auto since = gone_since_();
-  const bool begins = since && since != absence_;
+  if (since != absence_) withdrawn_ = false;
   absence_ = since;
-  if (!since) return;
-  if (begins) begin_absence();
-  if (withdrawn_ || config_.orphan_timeout.count() == 0) return;
-  if (Clock::now() < *since + config_.orphan_timeout) return;
+  if (!since || withdrawn_) return;
+  const Announcements announced = announced_();
+  if (announced.table == 0 || announced.orphan_timeout.count() == 0) return;
+  if (Clock::now() < *since + announced.orphan_timeout) return;
   withdrawn_ = true;
-  const size_t routes = remove_announcements(config_.table);
-  spdlog::warn("no control plane for {}: {} announced VIPs withdrawn", duration_text(config_.orphan_timeout),
-               routes);
+  const size_t routes = remove_announcements(announced.table);
+  spdlog::warn("no control plane for {}: {} announced VIPs withdrawn",
+               duration_text(announced.orphan_timeout), routes);
 }
 
 }  // namespace linimo

@@ -1,7 +1,7 @@
 // What outlives the process: the folder on a bpffs where maps and links are pinned.
 //
 //   <runtime_dir>/bpf           a bpffs of this node's own, mounted when it is first needed
-//   <runtime_dir>/bpf/v4-4/MAP  maps, under the versions of the ABI and of the layout they obey
+//   <runtime_dir>/bpf/v5-4/MAP  maps, under the versions of the ABI and of the layout they obey
 //   <runtime_dir>/bpf/link-DEV  what attaches the program to an interface: it survives an upgrade, so that a
 //   new
 //                               program takes the old one's place between two packets

@@ -1,5 +1,5 @@
-// The [announce] section of the configuration. The control plane announces by it; the data plane reads it for
-// `orphan_timeout` alone, which is about the control plane's absence.
+// The [announce] section of the configuration. The control plane announces by it and hands the data plane
+// what matters in its own absence, in the snapshot; `linimo-dataplane --detach` reads it to withdraw.
 #pragma once
 
 #include <chrono>

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include "maglev/config/toml_limits.h"
 #include "maglev/config/toml_reader.h"
 
 namespace linimo {
@@ -47,10 +48,12 @@ TomlValue convert(const FileName& file, const toml::node& node) {
 
 TomlValue parse_toml(std::string_view text, std::string_view name) {
   const auto file = std::make_shared<const std::string>(name);
+  check_toml_limits(text, name);
   try {
     return convert(file, toml::parse(text, name));
   } catch (const toml::parse_error& error) {
-    place_of(file, error.source()).fail(error.description(), "valid TOML (https://toml.io)");
+    // It may quote a key of any length.
+    place_of(file, error.source()).fail(shown(error.description(), 200), "valid TOML (https://toml.io)");
   }
 }
 
@@ -64,8 +67,14 @@ std::string read_toml_text(const std::filesystem::path& file) {
   }
   std::ifstream stream(file, std::ios::binary);
   if (!stream) refuse(fmt::format("cannot be read: {}", std::strerror(errno)));
-  if (std::filesystem::file_size(file, error) > kMaxFileSize || error) refuse("larger than 16 MiB");
-  return {std::istreambuf_iterator<char>(stream), {}};
+  // What is read counts: a file may grow meanwhile, and some say that their size is 0.
+  std::string text;
+  for (char chunk[65536]; stream.read(chunk, sizeof chunk), stream.gcount() > 0;) {
+    text.append(chunk, static_cast<size_t>(stream.gcount()));
+    if (text.size() > kMaxFileSize) refuse("larger than 16 MiB");
+  }
+  if (stream.bad()) refuse(fmt::format("cannot be read: {}", std::strerror(errno)));
+  return text;
 }
 
 TomlValue read_toml(const std::filesystem::path& file) {

@@ -37,14 +37,13 @@ std::string_view type_name(const TomlValue::Content& content) {
   return kNames[content.index()];
 }
 
-// Printable, and short enough for a line of a log: what was typed may be anything.
-std::string shown(std::string_view text) {
-  std::string result;
-  for (const char c : text.substr(0, 80)) result += c >= ' ' && c != 0x7f ? c : '?';
-  return result + (text.size() > 80 ? "..." : "");
-}
-
 }  // namespace
+
+std::string shown(std::string_view text, size_t longest) {
+  std::string result;
+  for (const char c : text.substr(0, longest)) result += c >= ' ' && c != 0x7f ? c : '?';
+  return result + (text.size() > longest ? "..." : "");
+}
 
 std::string TomlPlace::to_string() const {
   return fmt::format("{}:{}:{}", file ? *file : "", line, column);

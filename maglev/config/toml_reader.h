@@ -114,6 +114,9 @@ TomlValue read_toml(const std::filesystem::path& file);
 std::string read_toml_text(const std::filesystem::path& file);
 TomlValue parse_toml(std::string_view text, std::string_view name);
 
+/// Printable, and short enough for a line of a log: what was typed may be anything.
+std::string shown(std::string_view text, size_t longest = 80);
+
 /// The candidate that a typing mistake most likely meant; empty when none is near.
 std::string_view nearest_word(std::string_view word, std::initializer_list<std::string_view> candidates);
 

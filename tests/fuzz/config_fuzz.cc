@@ -1,5 +1,6 @@
 // The configuration, any text: an answer or an error with a place, never a crash; and what is accepted makes
-// a snapshot that validates. "SEED" in the text stands for a file that may serve as hash_seed_file.
+// a snapshot that validates. "SEED" in the text stands for a file that may serve as hash_seed_file, "MANY(x)"
+// for as many x as fit into a megabyte: what grows without bound is found by short inputs.
 
 #include <cstdlib>
 #include <filesystem>
@@ -26,11 +27,27 @@ std::string seed_file() {
   return path;
 }
 
+constexpr size_t kLongest = 1 << 20;
+
+void repeat_part(std::string& text) {
+  constexpr std::string_view kMark = "MANY(";
+  const size_t begin = text.find(kMark);
+  if (begin == std::string::npos) return;
+  const size_t first = begin + kMark.size();
+  const size_t end = text.find(')', first);
+  if (end == std::string::npos || end == first) return;
+  const std::string part = text.substr(first, end - first);
+  std::string many;
+  while (text.size() + many.size() + part.size() < kLongest) many += part;
+  text.replace(begin, end + 1 - begin, many);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::string seed = seed_file();
   std::string text(reinterpret_cast<const char*>(data), size);
+  repeat_part(text);
   if (const auto at = text.find("SEED"); at != std::string::npos) text.replace(at, 4, seed);
 
   const int fd = memfd_create("config", MFD_CLOEXEC);

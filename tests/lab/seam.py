@@ -20,7 +20,7 @@ from typing import Iterator, Sequence
 
 import xxhash
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 HELLO, WELCOME, PUBLISH, ACCEPTED, REFUSED = range(1, 6)
 MAX_MESSAGE = 256
 
@@ -28,7 +28,7 @@ SEALS = (fcntl.F_SEAL_SEAL, fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW, fcntl.F_SEAL
 ALL_SEALS = sum(SEALS)
 
 VIPS, RULES, SERVICES, SOURCES, POOLS, BACKENDS, UNSETTLED, SLOTS = range(8)  # sections
-_GENERATION, _CHECKSUM, _EXTENTS = 24, 40, 112  # offsets in the header
+_GENERATION, _CHECKSUM, _EXTENTS = 24, 40, 120  # offsets in the header
 HEADER_SIZE = _EXTENTS + 16 * 8
 _POOL_SLOTS, _POOL_CHECKSUM, _POOL_SIZE = 64, 96, 112  # offsets in a pool's record, and its size
 

@@ -260,11 +260,15 @@ class AnnounceByXdp(AnnounceCase):
         self.assertEqual({vip: set() for vip in VIP.values()}, self.in_table())
 
     def test_orphaned_node_withdraws_if_it_is_told_to(self) -> None:
-        """orphan_timeout after the death of the control plane; the next one announces again."""
+        """orphan_timeout after the death of the control plane; the next one announces again. What the control plane took
+        over last counts, and not what has become of the file since."""
+        self.lab.node.write_config("a" + ".a" * 17_000 + " = 1")
         with RouteWatch(self.lab.topology.router) as theirs:
             killed = time.time()
             self.lab.node.stop_controlplane(signal.SIGKILL)
             for vip in VIP.values():
                 self.assertGreater(theirs.wait(killed, vip, True).at - killed, 1.9)
+        self.assertTrue(self.lab.node.dataplane and self.lab.node.dataplane.poll() is None)
+        self.lab.node.write_config()
         self.lab.node.start_controlplane()
         self.routed.wait_announced()

@@ -27,6 +27,8 @@ class Mistake:
 MISTAKES = [
     Mistake("not TOML: a string is not closed", 'name = "lb1"', 'name = "lb1', "name", "expected", column_known=False),
     Mistake("not TOML: a key twice", 'name = "lb1"', 'name = "lb1"\nname = "lb2"', 'name = "lb2"', "", column_known=False),
+    Mistake("a key of thousands of parts, which would use up a parser's stack", 'name = "lb1"', "a" + ".a" * 17_000 + ' = 1\nname = "lb1"',
+            "a.a", "at most", column_known=False),
     Mistake("an unknown key", "workers = 1", "wokers = 1", "wokers", "workers"),
     Mistake("an unknown section", "[node]", "[nodes]\n[node]", "nodes]", "expected"),
     Mistake("a key that must be there", 'interfaces = ["eth0"]\n', "", "[node]", "interfaces"),

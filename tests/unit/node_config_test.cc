@@ -135,6 +135,42 @@ TEST_F(NodeConfigTest, RefusesWhatIsNoFile) {
   EXPECT_FALSE(load_node_config("/dev/zero"));
 }
 
+std::string repeated(std::string_view text, size_t times) {
+  std::string result;
+  for (size_t i = 0; i < times; ++i) result += text;
+  return result;
+}
+
+/// What a parser would recurse over is bounded before one sees it, wherever it stands; what only looks so is
+/// read.
+TEST_F(NodeConfigTest, RefusesWhatIsTooDeepToParse) {
+  const std::string parts = "a" + repeated(".a", 17'000);
+  EXPECT_EQ(error_of(parts + " = 1"), "linimo.toml:1:16: a key of too many parts; expected at most 8");
+  EXPECT_EQ(error_of("[" + parts + "]"), "linimo.toml:1:17: a key of too many parts; expected at most 8");
+  EXPECT_EQ(error_of("[[" + parts + "]]"), "linimo.toml:1:18: a key of too many parts; expected at most 8");
+  EXPECT_EQ(error_of("x = 1\ny = { \"\u00e4.\"" + repeated(" . 'a'", 17'000) + " = 1 }"),
+            "linimo.toml:2:54: a key of too many parts; expected at most 8");
+  EXPECT_EQ(error_of("x = " + repeated("[", 100'000)),
+            "linimo.toml:1:13: values nested too deep; expected at most 8 levels");
+  EXPECT_EQ(error_of("x = " + repeated("{ a.b = ", 100'000)),
+            "linimo.toml:1:69: values nested too deep; expected at most 8 levels");
+  EXPECT_EQ(error_of("x = " + repeated("[{ a = \n", 100'000)),
+            "linimo.toml:5:1: values nested too deep; expected at most 8 levels");
+
+  const std::string deep = repeated("[", 50) + repeated(".a", 50);
+  for (const std::string& harmless :
+       {"# " + deep, "x = '" + deep + "'", "x = \"\\\"" + deep + "\"", "x = \"\"\"\n\"" + deep + "\"\"\"\"",
+        "x = '''\n'" + deep + "''''", "x = [" + repeated("1.5, ", 50) + "]",
+        "[y.z]\n" + repeated("\n[[x]]\na.b=1", 50)})
+    EXPECT_NE(error_of(harmless + "\n").find("\"node\" is missing"), std::string::npos) << error_of(harmless);
+}
+
+/// Whatever it is, a message fits into a line of the log.
+TEST_F(NodeConfigTest, QuotesLittleOfWhatItRefuses) {
+  for (const std::string quote : {"", "\""})
+    EXPECT_LT(error_of(quote + std::string(1'000'000, 'k') + " = \n").size(), 400u);
+}
+
 TEST(TomlReaderTest, SuggestsOnlyWhatIsNear) {
   EXPECT_EQ(nearest_word("intervall", {"interval", "timeout"}), "interval");
   EXPECT_EQ(nearest_word("encapsulaton", {"encapsulation", "name"}), "encapsulation");
