@@ -1,13 +1,12 @@
 // Real checks against real sockets: right verdicts with a reason for each failure, within the timeout,
 // whatever the other side does; and a check that is given up says nothing any more.
 
-#include "controlplane/health/all_probers.h"
-
 #include <thread>
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 
+#include "controlplane/health/all_probers.h"
 #include "tests/unit/fake_dataplane.h"
 
 namespace linimo {
