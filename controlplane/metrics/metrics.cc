@@ -103,16 +103,14 @@ class Page {
   }
 
   void path_mtus() {
-    MetricFamily lowered = counter("linimo_path_mtu_lowered_total",
-                                   "Times that a router's word lowered the MTU of the way to a backend.");
-    MetricFamily ignored = counter("linimo_path_mtu_ignored_total",
-                                   "Routers' words about an MTU that were about no tunnel of Linimo's.");
-    MetricFamily now =
-        gauge("linimo_path_mtu_lowered_ways", "Backends to which a router's word has lowered the MTU.");
-    add(lowered, {}, counters_->path_mtus_lowered());
-    add(ignored, {}, counters_->path_mtus_ignored());
-    add(now, {}, counters_->path_mtus_lowered_now());
-    keep(std::move(lowered), std::move(ignored), std::move(now));
+    counter("linimo_path_mtu_lowered_total",
+            "Times that a router's word lowered the MTU of the way to a backend.");
+    page_.add("", counters_->path_mtus_lowered());
+    counter("linimo_path_mtu_ignored_total",
+            "Routers' words about an MTU that were about no tunnel of Linimo's.");
+    page_.add("", counters_->path_mtus_ignored());
+    single("linimo_path_mtu_lowered_ways", "Backends to which a router's word has lowered the MTU.",
+           counters_->path_mtus_lowered_now());
   }
 
   void workers() {
