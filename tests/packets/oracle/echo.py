@@ -153,7 +153,7 @@ def _source_routes(cases: Cases) -> None:
     for number in (HOSTS_OWN, LINIMOS_ALONE):
         name = "own_" if number == HOSTS_OWN else ""
         lists = [[route] for route in routes] + [[IPOption_NOP()] * 3 + [routes[0]]]
-        lists += [[IPOption_RR(length=7, pointer=4, routers=["0.0.0.0"]), routes[4]], [IPOption_RR(length=7, pointer=8), routes[1]]]
+        lists += [[IPOption_RR(length=7, pointer=4, routers=["0.0.0.0"]), routes[4]], [IPOption_RR(length=7, pointer=8, routers=["192.0.2.9"]), routes[1]]]
         cases.add(f"echo_source_route_{name}v4", ROUTED,
                   *(unclaimed(link(ping(4, number=number, options=options)), number) for options in lists),
                   unclaimed(link(_raw_options(number, b"\x83\x02\0\0")), number),
