@@ -88,6 +88,7 @@ class Burst {
       mbufs_[i].data_off = RTE_PKTMBUF_HEADROOM;
       mbufs_[i].data_len = 54;
       mbufs_[i].pkt_len = 54;
+      mbufs_[i].nb_segs = 1;
       mbufs_[i].ol_flags = 0;
     }
     return pointers_;
