@@ -277,6 +277,9 @@ std::string kernel_and_cpu() {
 std::unique_ptr<xdp::Program> make_data_plane(uint32_t rows) {
   auto program = xdp::Program::load({.rows = rows, .flows_per_row = kFlows}, {});
   if (!program) throw std::runtime_error(program.error());
+  for (uint32_t row = 0; row < rows; ++row) {
+    if (const auto served = (*program)->serve(row); !served) throw std::runtime_error(served.error());
+  }
   if (const auto set = (*program)->set_port(0, 1, kPortMac); !set) throw std::runtime_error(set.error());
   const Address own[] = {address("10.0.0.11")};
   const SnapshotSpec spec = make_snapshot();

@@ -16,10 +16,10 @@
 
 /* Part of where maps are pinned: every change of this file changes it, and of where and how a
  * flow is stored (connections.h). */
-#define LINIMO_XDP_LAYOUT 5u
+#define LINIMO_XDP_LAYOUT 6u
 
 #define LINIMO_CELL_BYTES 64u
-#define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces */
+#define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces, and the spare row */
 #define LINIMO_MAX_PORTS 32u /* interfaces */
 #define LINIMO_TICK_SHIFT 30 /* the program's second: 2^30 ns, so that it needs no division */
 #define LINIMO_BUCKET_ENTRIES 8u

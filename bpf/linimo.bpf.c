@@ -3,7 +3,7 @@
 // The XDP engine: the life of a packet, top to bottom. The same rules, the same bytes out as the DPDK
 // engine's (dataplane/forward/pipeline.cc); tests/packets holds both to it.
 //
-// All that can differ between two installations is data in maps; `port_number`, `first_row` and the
+// All that can differ between two installations is data in maps; an interface's number, its rows and the
 // connection tables' size are set when the program is loaded for an interface.
 
 #include "connections.h"
@@ -375,7 +375,7 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   struct packet* p = &flow.packet;
   void* data = (void*)(long)ctx->data;
   void* data_end = (void*)(long)ctx->data_end;
-  flow.row = first_row + ctx->rx_queue_index;
+  flow.row = row_of_queue(ctx->rx_queue_index);
   p->frame_length = data_end - data;
 
   // Is it for a VIP? Only then may it be judged.

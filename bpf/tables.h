@@ -13,9 +13,11 @@
 #include "maglev/next_hop.h"
 #include "packet.h"
 
-/* Set before loading, one load per interface: its number among the ports, and the row of its first queue. */
+/* Set before loading, one load per interface: its number among the ports, the row of its first queue, and how
+ * many of its queues have rows. The last of all rows is spare: queues that came to be more share it. */
 const volatile __u32 port_number = 0;
 const volatile __u32 first_row = 0;
+const volatile __u32 queue_rows = 1;
 const volatile __u32 row_count = 1;
 const volatile __u32 bucket_count = 1; /* of connection tables */
 
@@ -108,6 +110,11 @@ struct {
   __type(key, __u32);
   __type(value, struct linimo_xdp_replies);
 } replies SEC(".maps");
+
+/* Never another interface's row. */
+static __always_inline __u32 row_of_queue(__u32 queue) {
+  return queue < queue_rows ? first_row + queue : row_count - 1;
+}
 
 /* One generation, as a packet sees it. */
 struct generation {

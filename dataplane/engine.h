@@ -37,11 +37,19 @@ class EngineBase {
 
   virtual NextHopTable& next_hops() = 0;
   virtual std::vector<Egress> egresses() const = 0;
+  /// Calls back when egresses() says something else than before.
+  void on_egresses_changed(std::function<void()> callback) { egresses_changed_ = std::move(callback); }
   virtual uint32_t workers() const = 0;
 
   /// What it counts, and the descriptor by which others map it.
   virtual CountersBlock& counters() = 0;
   virtual int counters_fd() const = 0;
+
+ protected:
+  void egresses_changed() const { egresses_changed_(); }
+
+ private:
+  std::function<void()> egresses_changed_ = [] {};
 };
 
 }  // namespace linimo

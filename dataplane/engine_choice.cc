@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "dataplane/netdev.h"
+#include "dataplane/xdp/native.h"
 
 namespace linimo {
 namespace {
@@ -39,6 +40,12 @@ EngineChoice choose_engine(const NodeConfig& config) {
                                           facts->driver) != std::end(kVirtualDrivers);
     if (facts->bus.empty() || virtual_driver)
       return {Engine::kXdp, fmt::format("auto: {} is a virtual NIC ({})", name, facts->driver)};
+    if (!xdp::takes_native_xdp(facts->index)) {
+      return {Engine::kXdp,
+              fmt::format("auto: {}'s driver {} has no native XDP, by which DPDK would take it; "
+                          "bound to vfio-pci, DPDK can take its PCI address",
+                          name, facts->driver)};
+    }
   }
   if (!hugepages_reserved()) return {Engine::kXdp, "auto: no hugepages are reserved for DPDK"};
   return {Engine::kDpdk, "auto: physical NICs, and hugepages"};

@@ -3,17 +3,55 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
 #include <fmt/format.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "maglev/unique_fd.h"
 
 namespace linimo {
+namespace {
+
+constexpr size_t kStatisticsToSpare = 256;
+
+/// Asks a device's driver; false: it does not know, or there is no such device.
+class Ethtool {
+ public:
+  explicit Ethtool(const std::string& name) : socket_(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+    name.copy(request_.ifr_name, sizeof request_.ifr_name - 1);
+  }
+  bool operator()(void* command) const {
+    ifreq request = request_;
+    request.ifr_data = static_cast<char*>(command);
+    return ioctl(socket_.get(), SIOCETHTOOL, &request) == 0;
+  }
+
+ private:
+  UniqueFd socket_;
+  ifreq request_{};
+};
+
+/// For drivers that ethtool(8) cannot ask for their channels. /sys may be another network namespace's: then
+/// 0.
+uint32_t queues_in_sysfs(const std::string& name, int index) {
+  const std::filesystem::path folder = "/sys/class/net/" + name;
+  int found = 0;
+  if (!(std::ifstream(folder / "ifindex") >> found) || found != index) return 0;
+  std::error_code error;
+  uint32_t queues = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "queues", error))
+    queues += entry.path().filename().string().starts_with("rx-") ? 1 : 0;
+  return queues;
+}
+
+}  // namespace
 
 tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name) {
   ifreq request{};
@@ -31,11 +69,20 @@ tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name) {
     std::memcpy(facts.mac.data(), request.ifr_hwaddr.sa_data, 6);
   if (ioctl(socket_fd.get(), SIOCGIFMTU, &request) == 0)
     facts.mtu = static_cast<uint16_t>(std::min(request.ifr_mtu, 0xffff));
+  if (ioctl(socket_fd.get(), SIOCGIFFLAGS, &request) == 0) {
+    facts.up = (request.ifr_flags & IFF_UP) != 0;
+    facts.carrier = facts.up && (request.ifr_flags & IFF_RUNNING) != 0;
+  }
   ethtool_channels channels{};
   channels.cmd = ETHTOOL_GCHANNELS;
   request.ifr_data = reinterpret_cast<char*>(&channels);
   if (ioctl(socket_fd.get(), SIOCETHTOOL, &request) == 0) {
-    facts.queues = std::max({channels.combined_count, channels.rx_count, 1U});
+    // A driver may have both kinds at once.
+    facts.queues = std::max(channels.combined_count + channels.rx_count, 1U);
+    facts.most_queues = std::max({channels.max_combined, channels.max_rx, facts.queues});
+  } else {
+    facts.queues = std::max(queues_in_sysfs(name, facts.index), 1U);
+    facts.most_queues = 0;
   }
   ethtool_drvinfo driver{};
   driver.cmd = ETHTOOL_GDRVINFO;
@@ -45,6 +92,65 @@ tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name) {
     facts.bus.assign(driver.bus_info, strnlen(driver.bus_info, sizeof driver.bus_info));
   }
   return facts;
+}
+
+void keep_vlan_tags(const std::string& name) {
+  const Ethtool ask(name);
+  const auto takes_out = [&](ethtool_value& flags) {
+    flags = {.cmd = ETHTOOL_GFLAGS, .data = 0};
+    return ask(&flags) && (flags.data & ETH_FLAG_RXVLAN) != 0;
+  };
+  ethtool_value flags{};
+  if (!takes_out(flags)) return;
+  flags = {.cmd = ETHTOOL_SFLAGS, .data = flags.data & ~uint32_t{ETH_FLAG_RXVLAN}};
+  ask(&flags);
+  if (!takes_out(flags)) return;
+  spdlog::warn(
+      "{}: its driver takes the tags of VLANs out of frames (rx-vlan-offload cannot be turned off): VLANs do "
+      "not work there",
+      name);
+}
+
+std::vector<NetdevStatistic> netdev_statistics(const std::string& name) {
+  const Ethtool ask(name);
+  alignas(ethtool_sset_info) std::byte set_memory[sizeof(ethtool_sset_info) + sizeof(uint32_t)] = {};
+  auto* set = reinterpret_cast<ethtool_sset_info*>(set_memory);
+  set->cmd = ETHTOOL_GSSET_INFO;
+  set->sset_mask = 1ULL << ETH_SS_STATS;
+  if (!ask(set) || set->sset_mask == 0) return {};
+  const uint32_t count = set->data[0];
+  // Room to spare: the number may grow between two questions, and the kernel writes what there is then.
+  const size_t room = count + kStatisticsToSpare;
+  std::vector<uint64_t> names_memory((sizeof(ethtool_gstrings) + room * ETH_GSTRING_LEN) / 8 + 1);
+  auto* names = reinterpret_cast<ethtool_gstrings*>(names_memory.data());
+  names->cmd = ETHTOOL_GSTRINGS;
+  names->string_set = ETH_SS_STATS;
+  names->len = count;
+  std::vector<uint64_t> values_memory(sizeof(ethtool_stats) / 8 + room);
+  auto* values = reinterpret_cast<ethtool_stats*>(values_memory.data());
+  values->cmd = ETHTOOL_GSTATS;
+  values->n_stats = count;
+  if (!ask(names) || !ask(values) || names->len != values->n_stats || names->len > room) return {};
+  std::vector<NetdevStatistic> statistics;
+  for (uint32_t i = 0; i < names->len; ++i) {
+    const auto* text = reinterpret_cast<const char*>(names->data + size_t{i} * ETH_GSTRING_LEN);
+    statistics.push_back({std::string(text, strnlen(text, ETH_GSTRING_LEN)), values->data[i]});
+  }
+  return statistics;
+}
+
+uint64_t xdp_transmit_losses(std::span<const NetdevStatistic> statistics) {
+  const auto has = [](const std::string& name, std::initializer_list<const char*> words) {
+    return std::any_of(words.begin(), words.end(),
+                       [&](const char* word) { return name.find(word) != std::string::npos; });
+  };
+  uint64_t sum = 0;
+  for (const auto& [name, value] : statistics) {
+    if (has(name, {"xdp"}) && has(name, {"tx", "xmit", "redirect"}) &&
+        has(name, {"err", "full", "drop", "fail"}))
+      sum += value;
+  }
+  return sum;
 }
 
 }  // namespace linimo

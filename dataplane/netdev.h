@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <vector>
 
 #include <tl/expected.hpp>
 
@@ -15,11 +17,31 @@ struct NetdevFacts {
   int index = 0;
   Mac mac{};
   uint16_t mtu = 0;
-  uint32_t queues = 1;  // for receiving
-  std::string driver;   // "veth", "ixgbe", ...
-  std::string bus;      // where the device is, such as a PCI address; empty for what is only software
+  uint32_t queues = 1;       // for receiving, now
+  uint32_t most_queues = 1;  // that the driver could have; 0: it does not say how many there are
+  bool up = false;           // as the administrator has it
+  bool carrier = false;      // up, and frames can go out
+  std::string driver;        // "veth", "ixgbe", ...
+  std::string bus;           // where the device is, such as a PCI address; empty for what is only software
 };
 
+/// As it is now; the error says that there is none. Any thread.
 tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name);
+
+/// Leaves the tags of VLANs in received frames, where the packet path looks for them: drivers like to take
+/// them out (`ethtool -K DEV rxvlan off`). A warning in the log if this one will not let be. Any thread.
+void keep_vlan_tags(const std::string& name);
+
+struct NetdevStatistic {
+  std::string name;  // the driver's own
+  uint64_t value = 0;
+};
+
+/// What the driver counts (`ethtool -S`); empty where it counts nothing. Any thread.
+std::vector<NetdevStatistic> netdev_statistics(const std::string& name);
+
+/// Frames that a driver lost after an XDP program had sent them (XDP_TX) or redirected them. Drivers have no
+/// common name for that: all that speak of XDP, of a way out and of a failure are added up.
+uint64_t xdp_transmit_losses(std::span<const NetdevStatistic> statistics);
 
 }  // namespace linimo

@@ -19,6 +19,7 @@ constexpr ConditionKind kKinds[] = {
     {"carrier", Scope::kInterface, kAtOnce, kMoment, "the interface is up and its link has a carrier"},
     {"program-attached", Scope::kInterface, kAtOnce, kMoment, "the XDP program is on the interface"},
     {"transmit-works", Scope::kInterface, kMoment, kMoment, "frames that are sent leave by the interface"},
+    {"receive-works", Scope::kAdvice, kAtOnce, kMoment, "the interface loses no frame before it is seen"},
     {"queues-served", Scope::kAdvice, kAtOnce, kMoment, "every receive queue of the interface is served"},
     {"addresses-moved", Scope::kAdvice, kAtOnce, kMoment, "the TAP has the addresses of the interface"},
     {"bpffs-shared", Scope::kAdvice, kAtOnce, kAtOnce, "what is pinned outlives the process"},

@@ -79,7 +79,15 @@ std::optional<CountersView> CountersView::map(int fd) {
 }
 
 uint64_t CountersView::path_mtus_lowered() const {
-  return __atomic_load_n(&block_->path_mtus_lowered, __ATOMIC_RELAXED);
+  return read(block_->path_mtus_lowered);
+}
+
+uint64_t CountersView::transmit_lost() const {
+  return read(block_->transmit_lost);
+}
+
+uint64_t CountersView::receive_lost() const {
+  return read(block_->receive_lost);
 }
 
 uint64_t CountersView::path_mtus_ignored() const {

@@ -170,6 +170,8 @@ json status_view(const NodeState& state) {
           {"announce", announce_view(state)},
           {"flows", flows_view(state.counters)},
           {"path_mtus_lowered", state.counters ? state.counters->path_mtus_lowered() : 0},
+          {"transmit_lost", state.counters ? state.counters->transmit_lost() : 0},
+          {"receive_lost", state.counters ? state.counters->receive_lost() : 0},
           {"config",
            {{"file", state.config->file.string()},
             {"revision", state.config->revision},

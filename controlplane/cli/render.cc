@@ -111,6 +111,13 @@ std::string render_status(const json& status) {
                        grouped(flows.at("capacity")), grouped(flows.at("unstored"))));
   if (const uint64_t lowered = status.at("path_mtus_lowered").get<uint64_t>(); lowered != 0)
     add_line(text, "path MTU", fmt::format("lowered {} times by routers' word", grouped(lowered)));
+  const auto transmit_lost = status.at("transmit_lost").get<uint64_t>();
+  const auto receive_lost = status.at("receive_lost").get<uint64_t>();
+  if (transmit_lost != 0 || receive_lost != 0) {
+    add_line(text, "LOST",
+             fmt::format("by kernel, driver or NIC: {} frames after sending, {} before receiving",
+                         grouped(transmit_lost), grouped(receive_lost)));
+  }
   add_line(text, "config",
            fmt::format("{}, revision {}, loaded {}", text_of(config.at("file")),
                        text_of(config.at("revision")), text_of(config.at("loaded_at"))));

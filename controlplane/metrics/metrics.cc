@@ -100,6 +100,10 @@ class Page {
       const auto outcome = static_cast<linimo_outcome>(i);
       page_.add(labels({{"outcome", outcome_name(outcome)}}), counters_->outcome(outcome));
     }
+    counter("linimo_lost_frames_total",
+            "Frames lost by kernel, driver or NIC: after they were sent, or before they came here.");
+    page_.add(labels({{"direction", "transmit"}}), counters_->transmit_lost());
+    page_.add(labels({{"direction", "receive"}}), counters_->receive_lost());
   }
 
   void path_mtus() {

@@ -78,6 +78,7 @@ Resolver::Resolver(EventLoop& loop, EngineBase& engine, ConditionBoard& board, O
     }
   });
   loop.every(kTick, [this] { tick(); });
+  engine_.on_egresses_changed([this] { routes_changed_ = true; });
   read_everything();
 }
 

@@ -5,14 +5,17 @@
 #include <cstring>
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <linux/if_link.h>
 #include <spdlog/spdlog.h>
 
+#include "dataplane/xdp/queue_rows.h"
+
 namespace linimo::xdp {
 namespace {
 
-constexpr auto kSettlePeriod = std::chrono::seconds(1);
+constexpr auto kSecond = std::chrono::seconds(1);
 constexpr auto kSweepPeriod = std::chrono::milliseconds(100);  // so short that nobody waits for a sweep
 constexpr uint64_t kSweeps = 40;  // go once round the connection tables: far below a stamp's 4096 s
 constexpr uint16_t kClientMtu = 1500, kLargestOverhead = 48;
@@ -43,14 +46,54 @@ UniqueFd create_link(int program, int device, uint32_t flags) {
   return UniqueFd(bpf_link_create(program, device, BPF_XDP, &options));
 }
 
+/// The device that a link holds the program on; 0: none any more.
+int device_of_link(const UniqueFd& link) {
+  bpf_link_info info{};
+  uint32_t length = sizeof info;
+  return bpf_obj_get_info_by_fd(link.get(), &info, &length) == 0 ? static_cast<int>(info.xdp.ifindex) : 0;
+}
+
 }  // namespace
 
 tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const NodeConfig& config,
                                                                        EventLoop& loop,
                                                                        ConditionBoard& board) {
-  std::unique_ptr<XdpEngine> engine(new XdpEngine(board));
-  uint32_t rows = 0;
-  for (const std::string& name : config.interfaces) {
+  std::unique_ptr<XdpEngine> engine(new XdpEngine(config, board));
+  if (auto found = engine->find_interfaces(); !found) return tl::unexpected(found.error());
+  if (auto loaded = engine->load(); !loaded) return tl::unexpected(loaded.error());
+  for (uint32_t port = 0; port < engine->interfaces_.size(); ++port) {
+    if (auto taken = engine->take(port); !taken) return tl::unexpected(taken.error());
+  }
+  engine->pins_->remove_orphans(config.interfaces);
+  engine->fragments_ = std::make_unique<FragmentThread>(*engine->program_);
+  engine->watch_ = std::make_unique<DeviceWatch>(
+      loop, config.interfaces, board, "", [engine = engine.get()](size_t port, const NetdevFacts* now) {
+        engine->follow(static_cast<uint32_t>(port), now);
+        return std::string();
+      });
+  engine->watch_->look();
+  if (engine->live()) {
+    spdlog::info("taken over as it was: generation {} forwards, with its flows and counters",
+                 engine->live()->header().generation);
+  }
+  const auto sweep = [engine = engine.get()] {
+    engine->program_->sweep(engine->shape_.buckets() / kSweeps + 1);
+  };
+  sweep();  // counts a predecessor's flows
+  loop.every(kSweepPeriod, sweep);
+  for (Interface& interface : engine->interfaces_)
+    interface.losses = std::make_unique<LossWatch>(board, engine->counters(), interface.name);
+  loop.every(kSecond, [engine = engine.get()] {
+    engine->program_->settle();
+    engine->count_losses();
+    engine->pins_->judge(engine->board_);
+  });
+  return engine;
+}
+
+tl::expected<void, std::string> XdpEngine::find_interfaces() {
+  std::vector<QueueCount> queues;
+  for (const std::string& name : config_.interfaces) {
     auto facts = netdev_facts(name);
     if (!facts) {
       return tl::unexpected(facts.error() +
@@ -63,65 +106,79 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
           "clients are told, but a larger MTU is better",
           name, facts->mtu, kClientMtu, kLargestOverhead);
     }
-    board.announce_by(name, name);
-    engine->interfaces_.push_back({name, *facts, rows, {}, -1});
-    rows += facts->queues;
+    board_.announce_by(name, name);
+    interfaces_.push_back({.name = name, .facts = *facts});
+    queues.push_back({facts->queues, facts->most_queues});
   }
-  engine->shape_ = {.rows = rows, .flows_per_row = config.flows_per_worker};
-
-  const auto pins = Pins::open(config.runtime_dir);
-  if (!pins) return tl::unexpected(pins.error());
-  if (const std::string lost = pins->discard_other_shape(engine->shape_); !lost.empty())
-    spdlog::warn("{}", lost);
-  auto program = Program::load(engine->shape_, pins->maps());
-  if (!program) return tl::unexpected(program.error());
-  engine->program_ = std::move(*program);
-  for (uint32_t port = 0; port < engine->interfaces_.size(); ++port) {
-    if (auto attached = engine->attach(config, *pins, port); !attached)
-      return tl::unexpected(attached.error());
+  if (interfaces_.size() > LINIMO_MAX_PORTS) {
+    return tl::unexpected(
+        fmt::format("{} interfaces; at most {} can be served", interfaces_.size(), LINIMO_MAX_PORTS));
   }
-  pins->remove_orphans(config.interfaces);
-  engine->hold_fragments();
-  if (engine->live()) {
-    spdlog::info("taken over as it was: generation {} forwards, with its flows and counters",
-                 engine->live()->header().generation);
+  const std::vector<uint32_t> rows =
+      plan_rows(queues, static_cast<uint32_t>(libbpf_num_possible_cpus()), LINIMO_MAX_ROWS - 1);
+  shape_ = {.rows = 0, .flows_per_row = config_.flows_per_worker};
+  for (size_t port = 0; port < interfaces_.size(); ++port) {
+    interfaces_[port].first_row = shape_.rows;
+    interfaces_[port].rows = rows[port];
+    shape_.rows += rows[port];
   }
-  const auto sweep = [engine = engine.get()] {
-    engine->program_->sweep(engine->shape_.buckets() / kSweeps + 1);
-  };
-  sweep();  // counts a predecessor's flows
-  loop.every(kSweepPeriod, sweep);
-  loop.every(kSettlePeriod, [engine = engine.get()] { engine->program_->settle(); });
-  return engine;
+  return {};
 }
 
-/// In the place of a predecessor's program between two packets, or anew.
-tl::expected<void, std::string> XdpEngine::attach(const NodeConfig& config, const Pins& pins, uint32_t port) {
-  Interface& interface = interfaces_[port];
-  const NetdevFacts& facts = interface.facts;
-  if (auto set = program_->set_port(port, facts.index, facts.mac); !set) return set;
-  const auto program = program_->program_for(port, interface.first_row);
+tl::expected<void, std::string> XdpEngine::load() {
+  const auto pins = Pins::open(config_.runtime_dir);
+  if (!pins) return tl::unexpected(pins.error());
+  pins_ = *pins;
+  if (const std::string lost = pins_->discard_other_shape(shape_); !lost.empty()) spdlog::warn("{}", lost);
+  auto program = Program::load(shape_, pins_->maps());
   if (!program) return tl::unexpected(program.error());
-  interface.program_fd = *program;
+  program_ = std::move(*program);
+  return {};
+}
 
-  const std::filesystem::path pin = pins.link(interface.name);
+/// The first time.
+tl::expected<void, std::string> XdpEngine::take(uint32_t port) {
+  Interface& interface = interfaces_[port];
+  if (auto set = program_->set_port(port, interface.facts.index, interface.facts.mac); !set) return set;
+  if (auto loaded = load_program(port); !loaded) return loaded;
+  // Before its packets come: a flow that begins now is to be tracked.
+  for (uint32_t queue = 0; queue < std::min(interface.facts.queues, interface.rows); ++queue) {
+    if (auto served = program_->serve(interface.first_row + queue); !served) return served;
+  }
+  return attach(interface);
+}
+
+tl::expected<void, std::string> XdpEngine::load_program(uint32_t port) {
+  Interface& interface = interfaces_[port];
+  const auto program = program_->program_for(port, interface.first_row, interface.rows);
+  if (!program) return tl::unexpected(program.error());
+  *interface.program = *program;
+  return {};
+}
+
+/// In the place of another program of ours between two packets, or anew.
+tl::expected<void, std::string> XdpEngine::attach(Interface& interface) {
+  const NetdevFacts& facts = interface.facts;
+  const std::filesystem::path pin = pins_->link(interface.name);
   UniqueFd link(bpf_obj_get(pin.c_str()));
-  if (link && bpf_link_update(link.get(), *program, nullptr) == 0) {
+  if (link && device_of_link(link) == facts.index &&
+      bpf_link_update(link.get(), *interface.program, nullptr) == 0) {
     interface.link = std::move(link);
-    spdlog::info("{}: program replaced, {} queue(s)", interface.name, facts.queues);
+    spdlog::info("{}: program replaced", interface.name);
     return {};
   }
-  std::error_code error;
-  std::filesystem::remove(pin, error);  // of a device that is gone
+  prepare(interface);
+  release(interface);  // what is pinned is of a device that is gone
 
-  const bool generic_only = config.xdp_mode == XdpMode::kGeneric;
-  if (!generic_only) link = create_link(*program, facts.index, XDP_FLAGS_DRV_MODE);
-  if (!link && (generic_only || config.xdp_mode == XdpMode::kAuto)) {
-    if (!generic_only) {
+  const bool generic_only = config_.xdp_mode == XdpMode::kGeneric;
+  link = generic_only ? UniqueFd() : create_link(*interface.program, facts.index, XDP_FLAGS_DRV_MODE);
+  if (!link && (generic_only || config_.xdp_mode == XdpMode::kAuto)) {
+    const int error = errno;
+    link = create_link(*interface.program, facts.index, XDP_FLAGS_SKB_MODE);
+    if (link && !generic_only) {
       spdlog::warn("{}: no native XDP ({}); falling back to generic mode, which is several times slower",
-                   interface.name, advice(errno));
+                   interface.name, advice(error));
     }
-    link = create_link(*program, facts.index, XDP_FLAGS_SKB_MODE);
   }
   if (!link) {
     return tl::unexpected(fmt::format("{}: the XDP program cannot be attached: {}; {}", interface.name,
@@ -130,25 +187,108 @@ tl::expected<void, std::string> XdpEngine::attach(const NodeConfig& config, cons
   if (bpf_obj_pin(link.get(), pin.c_str()) != 0)
     return tl::unexpected(fmt::format("{}: {}", pin.string(), std::strerror(errno)));
   interface.link = std::move(link);
-  spdlog::info("{}: program attached, {} queue(s)", interface.name, facts.queues);
+  spdlog::info("{}: program attached", interface.name);
   return {};
+}
+
+/// The program sees frames as they lie in memory, and what is left for the NIC to do is not done to them.
+void XdpEngine::prepare(const Interface& interface) {
+  keep_vlan_tags(interface.name);
+  if (interface.facts.driver == "veth" || interface.facts.driver == "tun") {
+    spdlog::warn(
+        "{}: whoever sends at its other end must finish checksums itself (`ethtool -K PEER tx off`): frames "
+        "are forwarded as they are, and backends would drop them",
+        interface.name);
+  }
+}
+
+void XdpEngine::release(Interface& interface) {
+  interface.link = {};
+  std::error_code error;
+  std::filesystem::remove(pins_->link(interface.name), error);
+}
+
+/// What the interface is now, against what it was when it was looked at last.
+void XdpEngine::follow(uint32_t port, const NetdevFacts* now) {
+  using enum ConditionState;
+  Interface& interface = interfaces_[port];
+  if (now == nullptr) {
+    release(interface);
+    interface.facts.index = 0;
+    board_.set("program-attached", interface.name, kFails, "the interface is gone");
+    board_.set("queues-served", interface.name, kUnknown, "the interface is gone");
+    return hold_fragments();
+  }
+  const bool moved = now->index != interface.facts.index || now->mac != interface.facts.mac;
+  const bool other_queues = now->queues != interface.facts.queues;
+  interface.facts = *now;
+  tl::expected<void, std::string> attached;
+  if (moved) attached = program_->set_port(port, now->index, now->mac);
+  if (attached && (!interface.link || device_of_link(interface.link) != now->index)) {
+    attached = attach(interface);
+  } else if (attached && other_queues) {
+    // veth for one leaves queues that come without the program, until it gets another.
+    attached = load_program(port);
+    if (attached) attached = attach(interface);
+  }
+  if (attached)
+    board_.set("program-attached", interface.name, kHolds);
+  else
+    board_.set("program-attached", interface.name, kFails, attached.error());
+  serve_queues(interface);
+  hold_fragments();
+  if (moved) egresses_changed();
+}
+
+void XdpEngine::serve_queues(const Interface& interface) {
+  const auto& [now, most] = std::pair(interface.facts.queues, interface.facts.most_queues);
+  tl::expected<void, std::string> served;
+  for (uint32_t queue = 0; served && queue < std::min(now, interface.rows); ++queue)
+    served = program_->serve(interface.first_row + queue);
+  const bool shares = now > interface.rows || most == 0;
+  if (served && shares) served = program_->serve(shape_.spare());
+  std::string evidence = fmt::format("{} queue{}", now, now == 1 ? "" : "s");
+  if (now > interface.rows) {
+    evidence +=
+        fmt::format("; those from {} on share one row: counts may fall short a little", interface.rows);
+  }
+  if (served) {
+    board_.set("queues-served", interface.name, ConditionState::kHolds, evidence,
+               now > interface.rows ? "systemctl restart linimo-dataplane" : "");
+  } else {
+    board_.set("queues-served", interface.name, ConditionState::kFails,
+               fmt::format("{}: new flows of some are not tracked: {}", evidence, served.error()));
+  }
 }
 
 /// Without AF_XDP all else goes on: only fragments that arrive out of order are lost.
 void XdpEngine::hold_fragments() {
+  if (!fragments_) return;
   std::vector<FragmentThread::Queue> queues;
   for (const Interface& interface : interfaces_) {
-    for (uint32_t queue = 0; queue < interface.facts.queues; ++queue) {
+    if (interface.facts.index == 0) continue;
+    for (uint32_t queue = 0; queue < std::min(interface.facts.queues, interface.rows); ++queue) {
       queues.push_back(
-          {interface.name, interface.facts.index, queue, interface.first_row + queue, interface.program_fd});
+          {interface.name, interface.facts.index, queue, interface.first_row + queue, interface.program});
     }
   }
-  auto started = FragmentThread::start(*program_, queues);
-  if (started)
-    fragments_ = std::move(*started);
-  else
-    spdlog::warn("fragments that come before the first of their datagram will be dropped: {}",
-                 started.error());
+  std::string lost = fragments_->serve(queues);
+  if (lost == fragments_lost_) return;
+  fragments_lost_ = std::move(lost);
+  if (!fragments_lost_.empty()) {
+    spdlog::warn(
+        "fragments that come before the first of their datagram will be dropped: no AF_XDP socket: {}",
+        fragments_lost_);
+  }
+}
+
+/// What a driver loses of what the program sent shows nowhere else.
+void XdpEngine::count_losses() {
+  const uint64_t share = packets_sent(counters()) / interfaces_.size();
+  for (Interface& interface : interfaces_) {
+    interface.losses->look(
+        {.sent = share, .transmit_lost = xdp_transmit_losses(netdev_statistics(interface.name))});
+  }
 }
 
 tl::expected<void, std::string> XdpEngine::publish(std::span<const std::byte> snapshot) {
@@ -163,10 +303,17 @@ void XdpEngine::set_host_addresses(std::vector<Address> addresses) {
     spdlog::error("the live generation could not take the host's new addresses: {}", published.error());
 }
 
+uint32_t XdpEngine::workers() const {
+  uint32_t queues = 0;
+  for (const Interface& interface : interfaces_) queues += interface.facts.queues;
+  return queues;
+}
+
 std::vector<Egress> XdpEngine::egresses() const {
   std::vector<Egress> egresses;
-  for (uint8_t port = 0; port < interfaces_.size(); ++port)
-    egresses.push_back({interfaces_[port].facts.index, port});
+  for (uint8_t port = 0; port < interfaces_.size(); ++port) {
+    if (interfaces_[port].facts.index != 0) egresses.push_back({interfaces_[port].facts.index, port});
+  }
   return egresses;
 }
 

@@ -5,13 +5,16 @@
 // and counters with them. Only `linimo-dataplane --detach` ends forwarding.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "dataplane/conditions.h"
+#include "dataplane/device_watch.h"
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
+#include "dataplane/loss_watch.h"
 #include "dataplane/netdev.h"
 #include "dataplane/xdp/fragment_thread.h"
 #include "dataplane/xdp/pins.h"
@@ -22,7 +25,8 @@ namespace linimo::xdp {
 
 class XdpEngine : public EngineBase {
  public:
-  /// Attaches to every interface. The error says what to do.
+  /// Attaches to every interface. The error says what to do. From then on interfaces that are made anew, or
+  /// whose program was taken off, are taken over again within a second, and queues that come are served.
   static tl::expected<std::unique_ptr<XdpEngine>, std::string> start(const NodeConfig& config,
                                                                      EventLoop& loop, ConditionBoard& board);
 
@@ -31,7 +35,7 @@ class XdpEngine : public EngineBase {
   void set_host_addresses(std::vector<Address> addresses) override;
   NextHopTable& next_hops() override { return program_->next_hops(); }
   std::vector<Egress> egresses() const override;
-  uint32_t workers() const override { return shape_.rows; }
+  uint32_t workers() const override;  // receive queues
 
   CountersBlock& counters() override { return program_->counters(); }
   int counters_fd() const override { return program_->counters_fd(); }
@@ -39,21 +43,36 @@ class XdpEngine : public EngineBase {
  private:
   struct Interface {
     std::string name;
-    NetdevFacts facts;
-    uint32_t first_row;
-    UniqueFd link;
-    int program_fd = -1;
+    NetdevFacts facts;  // index 0: it is gone
+    uint32_t first_row = 0;
+    uint32_t rows = 1;
+    std::shared_ptr<std::atomic<int>> program = std::make_shared<std::atomic<int>>(-1);  // descriptor
+    UniqueFd link = {};
+    std::unique_ptr<LossWatch> losses = {};
   };
 
-  explicit XdpEngine(ConditionBoard& board) : board_(board) {}
+  XdpEngine(const NodeConfig& config, ConditionBoard& board) : config_(config), board_(board) {}
+  tl::expected<void, std::string> find_interfaces();
+  tl::expected<void, std::string> load();
+  tl::expected<void, std::string> take(uint32_t port);
+  tl::expected<void, std::string> load_program(uint32_t port);
+  tl::expected<void, std::string> attach(Interface& interface);
+  void follow(uint32_t port, const NetdevFacts* now);
+  static void prepare(const Interface& interface);
+  void release(Interface& interface);
+  void serve_queues(const Interface& interface);
   void hold_fragments();
-  tl::expected<void, std::string> attach(const NodeConfig& config, const Pins& pins, uint32_t port);
+  void count_losses();
 
+  const NodeConfig config_;
   ConditionBoard& board_;
+  std::optional<Pins> pins_;
   Shape shape_;
   std::vector<Interface> interfaces_;
   std::unique_ptr<Program> program_;
   std::unique_ptr<FragmentThread> fragments_;
+  std::string fragments_lost_;  // why some cannot be held
+  std::unique_ptr<DeviceWatch> watch_;
   std::vector<Address> host_addresses_;
 };
 

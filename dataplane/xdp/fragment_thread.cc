@@ -1,5 +1,6 @@
 #include "dataplane/xdp/fragment_thread.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
@@ -36,14 +37,14 @@ uint64_t now_ns() {
 }  // namespace
 
 struct FragmentThread::Fragment {
-  const Queue* queue;
-  std::vector<uint8_t> frame;  // as it came in
+  std::shared_ptr<const Queue> queue;  // which may be gone meanwhile
+  std::vector<uint8_t> frame;          // as it came in
 };
 
 /// An AF_XDP socket that only receives.
 class FragmentThread::Socket {
  public:
-  explicit Socket(const Queue& queue) : queue_(queue) {}
+  explicit Socket(const Queue& queue) : queue_(std::make_shared<const Queue>(queue)) {}
   ~Socket() {
     if (socket_ != nullptr) xsk_socket__delete(socket_);
     if (umem_ != nullptr) xsk_umem__delete(umem_);
@@ -66,7 +67,7 @@ class FragmentThread::Socket {
     config.rx_size = kFrames;
     config.tx_size = 0;
     config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD;
-    if (int error = xsk_socket__create(&socket_, queue_.device.c_str(), queue_.queue, umem_, &receive_,
+    if (int error = xsk_socket__create(&socket_, queue_->device.c_str(), queue_->queue, umem_, &receive_,
                                        nullptr, &config);
         error != 0) {
       return -error;
@@ -77,11 +78,11 @@ class FragmentThread::Socket {
       *xsk_ring_prod__fill_addr(&fill_, at + i) = uint64_t{i} * kFrameBytes;
     xsk_ring_prod__submit(&fill_, kFrames);
     const int fd = this->fd();
-    return bpf_map_update_elem(xsks_fd, &queue_.row, &fd, BPF_ANY) == 0 ? 0 : errno;
+    return bpf_map_update_elem(xsks_fd, &queue_->row, &fd, BPF_ANY) == 0 ? 0 : errno;
   }
 
   int fd() const { return xsk_socket__fd(socket_); }
-  const Queue& queue() const { return queue_; }
+  const std::shared_ptr<const Queue>& queue() const { return queue_; }
 
   /// Calls `each(data, length)` for every frame that has come, and gives its memory back.
   template <class Each>
@@ -102,7 +103,7 @@ class FragmentThread::Socket {
  private:
   static constexpr size_t kMemory = size_t{kFrames} * kFrameBytes;
 
-  Queue queue_;
+  std::shared_ptr<const Queue> queue_;
   void* memory_ = MAP_FAILED;
   xsk_umem* umem_ = nullptr;
   xsk_socket* socket_ = nullptr;
@@ -116,23 +117,39 @@ FragmentThread::FragmentThread(Program& program)
       counters_(program.process_counters()),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       sender_(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)),
-      identification_(std::random_device()()) {}
+      identification_(std::random_device()()),
+      thread_([this] { run(); }) {
+  pthread_setname_np(thread_.native_handle(), "fragments");
+}
 
-tl::expected<std::unique_ptr<FragmentThread>, std::string> FragmentThread::start(
-    Program& program, const std::vector<Queue>& queues) {
-  std::unique_ptr<FragmentThread> thread(new FragmentThread(program));
-  if (!thread->sender_)
-    return tl::unexpected(fmt::format("no packet socket to send by: {}", std::strerror(errno)));
+std::string FragmentThread::serve(const std::vector<Queue>& queues) {
+  const Sockets before = sockets();
+  Sockets now;
+  std::string failure = sender_ ? "" : "no packet socket to send by";
   for (const Queue& queue : queues) {
-    thread->sockets_.push_back(std::make_unique<Socket>(queue));
-    if (const int error = thread->sockets_.back()->open(program.map_fd("xsks")); error != 0) {
-      return tl::unexpected(
-          fmt::format("{}, queue {}: no AF_XDP socket: {}", queue.device, queue.queue, std::strerror(error)));
+    const auto open = std::find_if(before.begin(), before.end(),
+                                   [&](const auto& socket) { return *socket->queue() == queue; });
+    if (open != before.end()) {
+      now.push_back(*open);
+      continue;
     }
+    auto socket = std::make_shared<Socket>(queue);
+    if (const int error = socket->open(program_.map_fd("xsks")); error == 0)
+      now.push_back(std::move(socket));
+    else
+      failure = fmt::format("{}, queue {}: {}", queue.device, queue.queue, std::strerror(error));
   }
-  thread->thread_ = std::thread([t = thread.get()] { t->run(); });
-  pthread_setname_np(thread->thread_.native_handle(), "fragments");
-  return thread;
+  if (now != before) {
+    const std::lock_guard lock(mutex_);
+    sockets_ = std::move(now);
+    eventfd_write(wake_.get(), 1);
+  }
+  return failure;
+}
+
+FragmentThread::Sockets FragmentThread::sockets() {
+  const std::lock_guard lock(mutex_);
+  return sockets_;
 }
 
 FragmentThread::~FragmentThread() {
@@ -146,12 +163,17 @@ FragmentThread::~FragmentThread() {
 }
 
 void FragmentThread::run() {
+  Sockets sockets;
   std::vector<pollfd> polled{{wake_.get(), POLLIN, 0}};
-  for (const auto& socket : sockets_) polled.push_back({socket->fd(), POLLIN, 0});
   while (running_) {
     poll(polled.data(), polled.size(), held_.count() != 0 ? kSettlePeriod_ms : -1);
+    if (eventfd_t ignored = 0; eventfd_read(wake_.get(), &ignored) == 0) {
+      sockets = this->sockets();
+      polled.resize(1);
+      for (const auto& socket : sockets) polled.push_back({socket->fd(), POLLIN, 0});
+    }
     const uint64_t now = now_ns();
-    for (const auto& socket : sockets_) take(*socket, now / 1'000'000);
+    for (const auto& socket : sockets) take(*socket, now / 1'000'000);
     settle(now);
   }
 }
@@ -166,7 +188,7 @@ void FragmentThread::take(Socket& socket, uint64_t now_ms) {
       count(send_in_fragments(handed, frame));
       return;
     }
-    auto fragment = std::make_unique<Fragment>(Fragment{&socket.queue(), {frame.begin(), frame.end()}});
+    auto fragment = std::make_unique<Fragment>(Fragment{socket.queue(), {frame.begin(), frame.end()}});
     if (held_.hold(handed.datagram, fragment.get(), now_ms))
       fragment.release();
     else
@@ -207,7 +229,7 @@ void FragmentThread::settle(uint64_t now) {
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = fragment->frame.data(),
                 .data_size_in = context.data_end, .ctx_in = &context, .ctx_size_in = sizeof context,
                 .repeat = 1, .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 1);
-    if (bpf_prog_test_run_opts(fragment->queue->program_fd, &options) != 0) {
+    if (bpf_prog_test_run_opts(*fragment->queue->program, &options) != 0) {
       if (const auto kept_out = log_.pass(LogLimit::Clock::now()))
         spdlog::debug("a held fragment could not be sent: {} (and {} before)", std::strerror(errno),
                       *kept_out);

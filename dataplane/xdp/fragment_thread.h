@@ -12,12 +12,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <tl/expected.hpp>
 
 #include "dataplane/forward/held_fragments.h"
 #include "dataplane/link/log_limit.h"
@@ -33,21 +32,28 @@ class FragmentThread {
     int device_index;
     uint32_t queue;
     uint32_t row;
-    int program_fd;
+    std::shared_ptr<const std::atomic<int>> program;  // descriptor; another may take its place
+
+    bool operator==(const Queue&) const = default;
   };
 
-  /// `program` must outlive it. The error says which queue has no AF_XDP, and why.
-  static tl::expected<std::unique_ptr<FragmentThread>, std::string> start(Program& program,
-                                                                          const std::vector<Queue>& queues);
+  /// `program` must outlive it.
+  explicit FragmentThread(Program& program);
   ~FragmentThread();
   FragmentThread(const FragmentThread&) = delete;
+
+  /// Takes fragments from these queues from now on, and from no others. To be said again as often as one
+  /// likes: what is open already stays, what could not be opened is tried again. Returns which queue has no
+  /// AF_XDP and why, in words; empty: all have. Control thread.
+  std::string serve(const std::vector<Queue>& queues);
 
  private:
   class Socket;
   struct Fragment;
+  using Sockets = std::vector<std::shared_ptr<Socket>>;
 
-  explicit FragmentThread(Program& program);
   void run();
+  Sockets sockets();
   void take(Socket& socket, uint64_t now_ms);
   void settle(uint64_t now_ns);
   linimo_outcome send_in_fragments(const linimo_xdp_handed& handed, std::span<const uint8_t> frame);
@@ -55,7 +61,8 @@ class FragmentThread {
 
   Program& program_;
   WorkerCounters& counters_;
-  std::vector<std::unique_ptr<Socket>> sockets_;
+  std::mutex mutex_;
+  Sockets sockets_;  // under the mutex
   HeldFragments held_;
   UniqueFd wake_;
   UniqueFd sender_;          // a packet socket

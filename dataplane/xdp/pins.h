@@ -8,18 +8,23 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <tl/expected.hpp>
 
+#include "dataplane/conditions.h"
 #include "dataplane/xdp/program.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo::xdp {
 
 class Pins {
  public:
-  /// Mounts the bpffs if it is not there. The error says what to do.
+  /// Mounts the bpffs if it is not there, among the system's mounts even if this process has its own. Before
+  /// there are threads. The error says what to do.
   static tl::expected<Pins, std::string> open(const std::filesystem::path& runtime_dir);
 
   std::filesystem::path maps() const;
@@ -29,14 +34,19 @@ class Pins {
   /// words; empty: nothing was.
   std::string discard_other_shape(const Shape& shape) const;
 
+  /// Keeps the condition `bpffs-shared`: what is pinned outlives this process. Control thread.
+  void judge(ConditionBoard& board) const;
+
   /// Maps of other ABI versions, once the new program is attached; links of interfaces that are not in
   /// `devices`.
   void remove_orphans(const std::vector<std::string>& devices) const;
 
  private:
-  explicit Pins(std::filesystem::path root) : root_(std::move(root)) {}
+  Pins(std::filesystem::path root, std::optional<bool> own_mounts);
 
   std::filesystem::path root_;
+  std::optional<bool> own_mounts_;  // has the process mounts that end with it? Nothing: it cannot know
+  std::shared_ptr<const UniqueFd> folder_;
 };
 
 /// Takes the program off every interface and removes what is pinned, and the bpffs. Says what it did, a line

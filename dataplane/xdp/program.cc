@@ -60,13 +60,15 @@ Program::~Program() {
 
 tl::expected<std::unique_ptr<Program>, std::string> Program::load(const Shape& shape,
                                                                   const std::filesystem::path& pins) {
-  if (shape.rows == 0 || shape.rows > LINIMO_MAX_ROWS)
-    return tl::unexpected(fmt::format("{} receive queues; XDP takes 1 to {}", shape.rows, LINIMO_MAX_ROWS));
+  if (shape.rows == 0 || shape.all_rows() > LINIMO_MAX_ROWS) {
+    return tl::unexpected(
+        fmt::format("{} receive queues; XDP takes 1 to {}", shape.rows, LINIMO_MAX_ROWS - 1));
+  }
   libbpf_set_print(log_libbpf);
   std::unique_ptr<Program> program(new Program(shape, pins));
   if (auto made = program->make_maps(); !made) return tl::unexpected(made.error());
-  if (auto made = program->make_rows(); !made) return tl::unexpected(made.error());
   if (auto mapped = program->map_memory(); !mapped) return tl::unexpected(mapped.error());
+  if (auto found = program->find_rows(); !found) return tl::unexpected(found.error());
   program->find_live();
   return program;
 }
@@ -74,12 +76,13 @@ tl::expected<std::unique_ptr<Program>, std::string> Program::load(const Shape& s
 tl::expected<void, std::string> Program::make_maps() {
   maps_ = linimo_bpf__open();
   if (maps_ == nullptr) return failed("the XDP program's object");
-  bpf_map__set_max_entries(maps_->maps.flows, shape_.rows);
-  bpf_map__set_max_entries(maps_->maps.replies, shape_.rows);
-  bpf_map__set_max_entries(maps_->maps.open_connections, shape_.rows * LINIMO_CONNECTION_CELLS);
-  bpf_map__set_max_entries(maps_->maps.fragments, shape_.rows * LINIMO_FRAGMENT_BUCKETS);
+  const uint32_t rows = shape_.all_rows();
+  bpf_map__set_max_entries(maps_->maps.flows, rows);
+  bpf_map__set_max_entries(maps_->maps.replies, rows);
+  bpf_map__set_max_entries(maps_->maps.open_connections, rows * LINIMO_CONNECTION_CELLS);
+  bpf_map__set_max_entries(maps_->maps.fragments, rows * LINIMO_FRAGMENT_BUCKETS);
   bpf_map__set_max_entries(maps_->maps.counters,
-                           static_cast<uint32_t>(counters_size(shape_.rows + 1) / sizeof(TrafficCount)));
+                           static_cast<uint32_t>(counters_size(rows) / sizeof(TrafficCount)));
   const UniqueFd table =
       create_array("connections", shape_.buckets(), 0);  // only to say of which size all are
   if (!table || bpf_map__set_inner_map_fd(maps_->maps.connections, table.get()) != 0)
@@ -115,33 +118,51 @@ tl::unexpected<std::string> Program::no_room_for_flows() const {
                             shape_.flows_per_row));
 }
 
-tl::expected<void, std::string> Program::make_rows() {
-  const int outer = bpf_map__fd(maps_->maps.connections);
-  for (uint32_t row = 0; row < shape_.rows; ++row) {
+/// The tables that an earlier process made.
+tl::expected<void, std::string> Program::find_rows() {
+  rows_.resize(shape_.all_rows());
+  for (uint32_t row = 0; row < shape_.all_rows(); ++row) {
     uint64_t cells = 0;
-    UniqueFd table = inner_map(outer, row, cells);
-    if (!table) {
-      table = create_array("connections", shape_.buckets(), 0);
-      cells = shape_.buckets();
-      const int fd = table.get();
-      if (!table || bpf_map_update_elem(outer, &row, &fd, BPF_ANY) != 0) return no_room_for_flows();
-    }
+    const UniqueFd table = inner_map(bpf_map__fd(maps_->maps.connections), row, cells);
+    if (!table) continue;
     if (cells != shape_.buckets())
       return tl::unexpected<std::string>("the pinned connection tables have another size");
-    rows_.push_back(Mapping::of(table.get(), cells * sizeof(linimo_cell)));
-    if (!rows_.back()) return failed("connection table's memory");
+    if (auto taken = take_table(row, table); !taken) return taken;
   }
   return {};
 }
 
+tl::expected<void, std::string> Program::serve(uint32_t row) {
+  if (rows_[row].table) return {};
+  const UniqueFd table = create_array("connections", shape_.buckets(), 0);
+  if (!table) return no_room_for_flows();
+  const int fd = table.get();
+  if (bpf_map_update_elem(bpf_map__fd(maps_->maps.connections), &row, &fd, BPF_ANY) != 0)
+    return no_room_for_flows();
+  return take_table(row, table);
+}
+
+tl::expected<void, std::string> Program::take_table(uint32_t row, const UniqueFd& table) {
+  Mapping mapping = Mapping::of(table.get(), shape_.buckets() * sizeof(linimo_cell));
+  if (!mapping) return failed("connection table's memory");
+  WorkerCounters& counts = counters(row);
+  // Rows are swept together, so that one that joins is as far as the others.
+  counts.census_rounds = std::max(counts.census_rounds, sweeps_);
+  counts.flows_capacity = shape_.buckets() * LINIMO_BUCKET_ENTRIES;
+  sweeps_ = counts.census_rounds;
+  rows_[row].table = std::move(mapping);
+  rows_[row].census.emplace(counts, inherited_);
+  return {};
+}
+
 tl::expected<void, std::string> Program::map_memory() {
-  counters_ = Mapping::of(counters_fd(), counters_size(shape_.rows + 1));
+  counters_ = Mapping::of(counters_fd(), counters_size(shape_.all_rows()));
   generations_ = Mapping::of(bpf_map__fd(maps_->maps.generations), sizeof(linimo_xdp_generations));
-  flows_ = Mapping::of(bpf_map__fd(maps_->maps.flows), shape_.rows * sizeof(linimo_xdp_flows));
+  flows_ = Mapping::of(bpf_map__fd(maps_->maps.flows), shape_.all_rows() * sizeof(linimo_xdp_flows));
   connections_ = Mapping::of(map_fd("open_connections"),
-                             uint64_t{shape_.rows} * LINIMO_CONNECTION_CELLS * sizeof(linimo_cell));
-  fragments_ =
-      Mapping::of(map_fd("fragments"), uint64_t{shape_.rows} * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
+                             uint64_t{shape_.all_rows()} * LINIMO_CONNECTION_CELLS * sizeof(linimo_cell));
+  fragments_ = Mapping::of(map_fd("fragments"),
+                           uint64_t{shape_.all_rows()} * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
   auto hops = std::make_shared<Mapping>(
       Mapping::of(bpf_map__fd(maps_->maps.next_hops), LINIMO_MAX_BACKEND_IDS * sizeof(linimo_next_hop)));
   if (!counters_ || !generations_ || !flows_ || !connections_ || !fragments_ || !*hops)
@@ -150,11 +171,7 @@ tl::expected<void, std::string> Program::map_memory() {
   auto* block = counters_.as<CountersBlock>();
   block->magic = kCountersMagic;
   block->abi_version = LINIMO_ABI_VERSION;
-  block->workers = shape_.rows + 1;
-  for (uint32_t row = 0; row < shape_.rows; ++row) {
-    block->worker(row).flows_capacity = shape_.buckets() * LINIMO_BUCKET_ENTRIES;
-    censuses_.emplace_back(block->worker(row), inherited_);
-  }
+  block->workers = shape_.all_rows();
   return {};
 }
 
@@ -171,7 +188,7 @@ void Program::find_live() {
   const auto view = SnapshotView::validate({generation_.memory.as<std::byte>(), head.size});
   if (!view) return;
   UniqueFd unsettled = inner_map(bpf_map__fd(maps_->maps.unsettled), which, cells);
-  generation_.unsettled = UnsettledBlocks::found(std::move(unsettled), cells, *view, shape_.rows,
+  generation_.unsettled = UnsettledBlocks::found(std::move(unsettled), cells, *view, shape_.all_rows(),
                                                  generation_.services(head, *view));
   follow(*view);
 }
@@ -203,19 +220,26 @@ int Program::map_fd(const char* name) const {
 uint64_t Program::recall_datagram(uint64_t hash, uint64_t now_ns) const {
   const auto* bucket = fragments_.as<const linimo_cell>() + linimo_fragment_bucket(hash);
   uint64_t word = 0;
-  for (uint32_t row = 0; row < shape_.rows && word == 0; ++row, bucket += LINIMO_FRAGMENT_BUCKETS)
+  for (uint32_t row = 0; row < shape_.all_rows() && word == 0; ++row, bucket += LINIMO_FRAGMENT_BUCKETS)
     word = linimo_fragment_in(bucket->words, hash, now_ns);
   return word;
 }
 
-tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t first_row) {
+tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t first_row, uint32_t queues) {
   linimo_bpf* object = linimo_bpf__open();
   if (object == nullptr) return failed("the XDP program's object");
+  const auto of_port = [port](const linimo_bpf* loaded) { return loaded->rodata->port_number == port; };
+  if (std::count_if(programs_.begin(), programs_.end(), of_port) > 1) {
+    const auto oldest = std::find_if(programs_.begin(), programs_.end(), of_port);
+    linimo_bpf__destroy(*oldest);
+    programs_.erase(oldest);
+  }
   programs_.push_back(object);
   object->rodata->port_number = port;
   object->bss->port_mac = macs_.at(port);
   object->rodata->first_row = first_row;
-  object->rodata->row_count = shape_.rows;
+  object->rodata->queue_rows = queues;
+  object->rodata->row_count = shape_.all_rows();
   object->rodata->bucket_count = static_cast<uint32_t>(shape_.buckets());
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object->obj) {
@@ -271,7 +295,7 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
 
   const SnapshotView view = SnapshotView::of_valid({next->memory.as<std::byte>(), head.size});
   auto unsettled =
-      UnsettledBlocks::make(view, shape_.rows, generation_.unsettled, next->services(head, view));
+      UnsettledBlocks::make(view, shape_.all_rows(), generation_.unsettled, next->services(head, view));
   if (!unsettled) return tl::unexpected(unsettled.error());
   next->unsettled = std::move(*unsettled);
 

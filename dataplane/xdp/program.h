@@ -1,8 +1,8 @@
 // The XDP program and its maps: loaded, filled from snapshots, pinned so that they outlive this process.
 //
 //   auto program = Program::load({.rows = 2, .flows_per_row = 1 << 20}, "/sys/fs/bpf/linimo/lb1/v4-4");
-//   int fd = *(*program)->program_for(0, 0);   // for the interface with number 0, whose queues have rows
-//   from 0
+//   int fd = *(*program)->program_for(0, 0, 2);   // for the interface with number 0: rows 0 and 1 are its
+//   (*program)->serve(0);                         // its first queue is there
 //   (*program)->set_port(0, ifindex, mac);
 //   (*program)->publish(snapshot, host_addresses);
 //
@@ -34,10 +34,15 @@ struct linimo_bpf;
 
 namespace linimo::xdp {
 
-/// What the maps are made for. A row is a receive queue: the interface's first row + rx_queue_index.
+/// What the maps are made for. A row is a receive queue: the interface's first row + rx_queue_index. Behind
+/// them is one spare row, for queues beyond those that an interface has rows for, and for what the process
+/// counts. Several queues may share it: no packet is treated otherwise, but counts may fall short a little.
 struct Shape {
-  uint32_t rows = 1;  // at most LINIMO_MAX_ROWS
+  uint32_t rows = 1;  // at most LINIMO_MAX_ROWS - 1
   uint64_t flows_per_row = 1'048'576;
+
+  uint32_t spare() const { return rows; }
+  uint32_t all_rows() const { return rows + 1; }
 
   uint64_t buckets() const;  // of a row's connection table
 
@@ -56,8 +61,13 @@ class Program {
   /// Were maps taken over?
   bool inherited() const { return inherited_; }
 
-  /// Loads the program for one interface; the descriptor stays this object's.
-  tl::expected<int, std::string> program_for(uint32_t port, uint32_t first_row);
+  /// Loads the program for one interface, whose first `queues` queues have rows. The descriptor stays this
+  /// object's, until the second time that the program is loaded for the same interface again.
+  tl::expected<int, std::string> program_for(uint32_t port, uint32_t first_row, uint32_t queues);
+
+  /// Gives a row its connection table, if it has none: before that its flows are not tracked. A table takes
+  /// memory, so only rows whose queues exist get one. The error says what to do.
+  tl::expected<void, std::string> serve(uint32_t row);
 
   /// By which device a port's packets leave, and its own MAC address: what frames must be addressed to, and
   /// carry as their source. At any time: a device's may change.
@@ -73,9 +83,9 @@ class Program {
 
   NextHopTable& next_hops() { return next_hops_; }
   int counters_fd() const;
-  /// What the process counts, in a row of its own: the program's additions are not atomic.
+  /// What the process counts, in the spare row.
   CountersBlock& counters() { return *counters_.as<CountersBlock>(); }
-  WorkerCounters& process_counters() { return counters(shape_.rows); }
+  WorkerCounters& process_counters() { return counters(shape_.spare()); }
   WorkerCounters& counters(uint32_t row) { return counters_.as<CountersBlock>()->worker(row); }
   int map_fd(const char* name) const;  // of the program's own map of that name
 
@@ -97,12 +107,17 @@ class Program {
  private:
   Program(const Shape& shape, std::filesystem::path pins);
   tl::expected<void, std::string> make_maps();
-  tl::expected<void, std::string> make_rows();
+  tl::expected<void, std::string> find_rows();
+  tl::expected<void, std::string> take_table(uint32_t row, const UniqueFd& table);
   tl::unexpected<std::string> no_room_for_flows() const;
   tl::expected<void, std::string> map_memory();
   void find_live();
   void follow(const SnapshotView& live);
 
+  struct Row {
+    Mapping table;  // empty until it is served
+    std::optional<FlowCensus> census;
+  };
   struct Generation {
     UniqueFd fd;
     Mapping memory;
@@ -121,13 +136,13 @@ class Program {
   std::vector<linimo_bpf*> programs_;              // one for each interface
   std::array<uint64_t, LINIMO_MAX_PORTS> macs_{};  // of the ports, as in the programs
   Mapping generations_, counters_, flows_, connections_, fragments_;
-  std::vector<Mapping> rows_;  // connection tables
+  std::vector<Row> rows_;
   NextHopTable next_hops_;
   Generation generation_;
   std::optional<SnapshotView> live_;
   std::vector<SweptService> swept_services_;  // by id; timeouts in ticks
-  std::vector<FlowCensus> censuses_;          // of rows
   uint64_t sweep_next_ = 0;
+  uint64_t sweeps_ = 0;  // rounds, of all processes
 };
 
 }  // namespace linimo::xdp

@@ -27,10 +27,12 @@ void Program::sweep(uint64_t buckets) {
   const uint64_t now = ticks_now();
   const uint64_t all = shape_.buckets();
   const uint64_t end = std::min(sweep_next_ + buckets, all);
-  for (uint32_t row = 0; row < shape_.rows; ++row) {
+  for (uint32_t row = 0; row < shape_.all_rows(); ++row) {
+    if (!rows_[row].table) continue;
+    FlowCensus& census = *rows_[row].census;
     auto& counts = flows_.as<linimo_xdp_flows>()[row];
     auto* connections = connections_.as<uint32_t>() + uint64_t{row} * LINIMO_MAX_BACKEND_IDS;
-    auto* table = rows_[row].as<linimo_cell>();
+    auto* table = rows_[row].table.as<linimo_cell>();
     for (uint64_t i = sweep_next_; i < end; ++i) {
       for (__u64& place : table[i].words) {
         std::atomic_ref entry(place);
@@ -39,7 +41,7 @@ void Program::sweep(uint64_t buckets) {
         const uint64_t service = word >> kServiceShift & kServiceMask;
         const SweptService& swept = swept_services_[service];
         if (!expired(word, swept.idle_timeout, now)) {
-          censuses_[row].saw(word >> kBackendShift & kBackendMask, swept.tcp);
+          census.saw(word >> kBackendShift & kBackendMask, swept.tcp);
           continue;
         }
         if (!entry.compare_exchange_strong(word, 0)) continue;
@@ -53,7 +55,10 @@ void Program::sweep(uint64_t buckets) {
       }
     }
     counters(row).flows = std::atomic_ref(counts.entries).load(std::memory_order_relaxed);
-    if (end == all) censuses_[row].end_round();
+    if (end == all) {
+      census.end_round();
+      sweeps_ = std::max(sweeps_, counters(row).census_rounds);
+    }
   }
   sweep_next_ = end == all ? 0 : end;
 }
@@ -64,8 +69,9 @@ void Program::settle() {
 
 void Program::grow_older(uint32_t ticks) {
   const uint64_t units = uint64_t{ticks} << kStampShift;
-  for (const Mapping& row : rows_) {
-    auto* table = row.as<linimo_cell>();
+  for (const Row& row : rows_) {
+    if (!row.table) continue;
+    auto* table = row.table.as<linimo_cell>();
     for (linimo_cell& bucket : std::span(table, shape_.buckets())) {
       for (__u64& word : bucket.words) {
         const uint64_t stamp = (word - units) & kStampMask << kStampShift;
@@ -77,7 +83,9 @@ void Program::grow_older(uint32_t ticks) {
 }
 
 void Program::forget_flows() {
-  for (const Mapping& row : rows_) std::memset(row.as<void>(), 0, row.size());
+  for (const Row& row : rows_) {
+    if (row.table) std::memset(row.table.as<void>(), 0, row.table.size());
+  }
   std::memset(flows_.as<void>(), 0, flows_.size());
   std::memset(connections_.as<void>(), 0, connections_.size());
   std::memset(fragments_.as<void>(), 0, fragments_.size());

@@ -15,6 +15,7 @@ TEST(Sweep, GoesRoundTablesOfAnySize) {
     const xdp::Shape shape{.rows = 1, .flows_per_row = flows};
     auto program = xdp::Program::load(shape, {});
     ASSERT_TRUE(program) << program.error();
+    ASSERT_TRUE((*program)->serve(0));
     const WorkerCounters& counters = (*program)->counters(0);
     const uint64_t before = counters.census_rounds;
     const uint64_t part = shape.buckets() / 40 + 1, parts = (shape.buckets() + part - 1) / part;

@@ -40,7 +40,8 @@ void XdpEngine::load(uint64_t flows) {
   auto program = xdp::Program::load(shape_, {});
   if (!program) throw std::runtime_error(program.error());
   program_ = std::move(*program);
-  const auto fd = program_->program_for(0, 0);
+  if (auto served = program_->serve(0); !served) throw std::runtime_error(served.error());
+  const auto fd = program_->program_for(0, 0, 1);
   if (!fd) throw std::runtime_error(fd.error());
   fd_ = *fd;
   socket_ = UniqueFd(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
