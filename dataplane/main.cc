@@ -12,11 +12,13 @@
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
 
 #include "dataplane/dpdk/engine.h"
+#include "dataplane/dpdk/start_watch.h"
 #include "dataplane/engine_choice.h"
 #include "dataplane/link/orphan_watch.h"
 #include "dataplane/link/server.h"
@@ -103,8 +105,11 @@ int run(const std::string& config_file) {
   const bool xdp = choice.engine == Engine::kXdp;
   spdlog::info("node {}: engine {} ({})", config->name, xdp ? "xdp" : "dpdk", choice.reason);
 
+  // Of a predecessor that was killed together with its guardian.
+  const auto journal = dpdk::journal_in(config->runtime_dir);
+  for (const std::string& line : dpdk::give_back_orphaned(journal)) spdlog::warn("{}", line);
   std::optional<dpdk::Guardian> guardian;
-  if (!xdp) guardian.emplace();  // before DPDK and its threads: it forks
+  if (!xdp) guardian.emplace(journal);  // before DPDK and its threads: it forks
   EventLoop loop;
   loop.on_signals({SIGINT, SIGTERM}, [&](int signal) {
     spdlog::info("{}: ending{}", strsignal(signal),
@@ -113,10 +118,12 @@ int run(const std::string& config_file) {
   });
   ConditionBoard board;
   tl::expected<std::unique_ptr<EngineBase>, std::string> started;
-  if (xdp)
+  if (xdp) {
     started = xdp::XdpEngine::start(*config, loop, board);
-  else
+  } else {
+    const dpdk::StartWatch start_watch(fmt::format("{}", fmt::join(config->interfaces, ", ")));
     started = dpdk::DpdkEngine::start(*config, *guardian, loop, board);
+  }
   if (!started) {
     spdlog::error("{}", started.error());
     return 1;
@@ -179,9 +186,9 @@ int detach(const std::string& config_file) {
     spdlog::error("{}", config.error());
     return 2;
   }
-  if (const UniqueFd lock(
-          open((config->runtime_dir / "dataplane.lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-      lock) {
+  const UniqueFd lock(
+      open((config->runtime_dir / "dataplane.lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (lock) {
     const pid_t pid = flock(lock.get(), LOCK_EX | LOCK_NB) != 0 ? holder_of(lock.get()) : 0;
     if (pid > 0) {
       spdlog::info("ending the data plane (pid {})", pid);
@@ -198,11 +205,13 @@ int detach(const std::string& config_file) {
   }
   withdraw(config_file);
   remove_orphaned_probe_rules();
-  const auto done = xdp::detach_all(config->runtime_dir);
+  const auto given_back = dpdk::give_back_orphaned(dpdk::journal_in(config->runtime_dir));
+  auto done = xdp::detach_all(config->runtime_dir);
   if (!done) {
     spdlog::error("{}", done.error());
     return 1;
   }
+  done->insert(done->begin(), given_back.begin(), given_back.end());
   for (const std::string& line : *done) spdlog::info("{}", line);
   if (done->empty()) spdlog::info("nothing was attached");
   return 0;
@@ -222,7 +231,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   bool detaching = false;
   app.add_flag("--detach", detaching,
-               "end the data plane, take the XDP program off the interfaces and remove what it left");
+               "end the data plane, take the XDP program off the interfaces, give them back what was moved, "
+               "and remove what it left");
   app.set_version_flag("--version", LINIMO_VERSION);
   CLI11_PARSE(app, argc, argv);
   spdlog::set_default_logger(spdlog::stderr_color_mt("dataplane"));

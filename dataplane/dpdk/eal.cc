@@ -10,20 +10,14 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
-#include <rte_pci.h>
 #include <sched.h>
 #include <spdlog/spdlog.h>
 
+#include "dataplane/dpdk/pci.h"
 #include "dataplane/netdev.h"
 
 namespace linimo::dpdk {
 namespace {
-
-/// [domain:]bus:device.function, as DPDK parses it.
-bool is_pci(const std::string& name) {
-  rte_pci_addr ignored;
-  return rte_pci_addr_parse(name.c_str(), &ignored) == 0;
-}
 
 bool is_virtual_device(const std::string& name) {
   return name.starts_with("net_");
@@ -54,6 +48,7 @@ struct PortPlan {
 
 struct Plan {
   std::vector<std::string> arguments;
+  bool any_pci = false;
   std::vector<std::vector<PortPlan>> ports;  // of each interface
 };
 
@@ -82,13 +77,12 @@ tl::expected<void, std::string> plan_netdev(const std::string& name, uint32_t wo
 
 tl::expected<Plan, std::string> plan_ports(const NodeConfig& config) {
   Plan plan;
-  bool any_pci = false;
   for (const std::string& name : config.interfaces) {
     const auto queues = static_cast<uint16_t>(config.workers);
-    if (is_pci(name)) {
-      any_pci = true;
-      plan.arguments.insert(plan.arguments.end(), {"-a", name});
-      plan.ports.push_back({{name, queues}});
+    if (const auto pci = pci_name(name)) {
+      plan.any_pci = true;
+      plan.arguments.insert(plan.arguments.end(), {"-a", *pci});
+      plan.ports.push_back({{*pci, queues}});
     } else if (is_virtual_device(name)) {
       plan.arguments.insert(plan.arguments.end(), {"--vdev", name});
       plan.ports.push_back({{name.substr(0, name.find(',')), queues}});
@@ -96,7 +90,7 @@ tl::expected<Plan, std::string> plan_ports(const NodeConfig& config) {
       return tl::unexpected(planned.error());
     }
   }
-  if (!any_pci) plan.arguments.push_back("--no-pci");
+  if (!plan.any_pci) plan.arguments.push_back("--no-pci");
   return plan;
 }
 
@@ -127,9 +121,10 @@ tl::expected<Eal, std::string> start_eal(const NodeConfig& config) {
   // The first lcore is the control thread, which may run wherever it finds room; workers are pinned.
   std::string lcores = fmt::format("0@({})", fmt::join(allowed, ","));
   for (uint32_t i = 0; i < config.workers; ++i) lcores += fmt::format(",{}@{}", i + 1, cpus[i]);
-  std::vector<std::string> arguments = {"linimo-dataplane", "--lcores",    lcores,
-                                        "--iova-mode=va",   "--log-level", "lib.eal:error",
-                                        "--no-telemetry"};
+  std::vector<std::string> arguments = {"linimo-dataplane", "--lcores",      lcores,
+                                        "--log-level",      "lib.eal:error", "--no-telemetry"};
+  // A NIC without an IOMMU takes physical addresses alone, which DPDK finds out, and which need hugepages.
+  if (!plan->any_pci || !eal.hugepages) arguments.push_back("--iova-mode=va");
   if (eal.hugepages) {
     arguments.push_back("--in-memory");
   } else {
@@ -150,12 +145,14 @@ tl::expected<Eal, std::string> start_eal(const NodeConfig& config) {
     Interface interface {
       .name = config.interfaces[i], .netdev = {}, .lanes = {}
     };
-    if (!is_pci(interface.name) && !is_virtual_device(interface.name)) interface.netdev = interface.name;
+    const auto pci = pci_name(interface.name);
+    if (!pci && !is_virtual_device(interface.name)) interface.netdev = interface.name;
     for (const PortPlan& port : plan->ports[i]) {
       Lane lane;
       if (rte_eth_dev_get_port_by_name(port.device.c_str(), &lane.port_id) != 0) {
-        return tl::unexpected(fmt::format(
-            "DPDK has no port {}: is a driver bound to it (dpdk-devbind.py --status)?", port.device));
+        return tl::unexpected(
+            pci ? pci_problem(*pci)
+                : fmt::format("DPDK made no port {}; its own words are above", port.device));
       }
       for (lane.queue = 0; lane.queue < port.queues; ++lane.queue) interface.lanes.push_back(lane);
     }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_launch.h>
@@ -34,6 +35,19 @@ bool polls_busily(const NodeConfig& config) {
 
 constexpr auto kSettlePeriod = std::chrono::seconds(1);
 
+/// Linimo forwards by the NIC itself: what the kernel has put on it would fall silent.
+tl::expected<void, std::string> stands_alone(Netlink& netlink, const Interface& interface) {
+  if (interface.netdev.empty()) return {};
+  const auto facts = netdev_facts(interface.netdev);
+  if (!facts) return tl::unexpected(facts.error());
+  const auto others = devices_that_need(netlink, facts->index);
+  if (others.empty()) return {};
+  return tl::unexpected(fmt::format(
+      "{}: {} would get no packets while DPDK has {}; remove it (VLANs may be made anew on linimo0), "
+      "or take engine \"xdp\"",
+      interface.netdev, fmt::join(others, ", "), interface.netdev));
+}
+
 uint32_t now_s() {
   return static_cast<uint32_t>(worker_clock_ms(rte_rdtsc(), rte_get_tsc_hz()) / 1000);
 }
@@ -59,14 +73,19 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
   std::unique_ptr<DpdkEngine> engine(new DpdkEngine(config, std::move(*eal), board));
   if (auto taken = engine->take_interfaces(guardian); !taken) return tl::unexpected(taken.error());
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
+  engine->watch_ = std::make_unique<PortWatch>(loop, board, engine->counters(), engine->eal_.interfaces,
+                                               engine->netdev_indexes_, *engine->exception_);
   loop.every(kSettlePeriod, [engine = engine.get()] { engine->publication_->settle(now_s()); });
   loop.every(StallWatch::kPeriod, [engine = engine.get()] { engine->stalls_.look(); });
   return engine;
 }
 
 tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) {
-  exception_ = std::make_unique<KernelPath>(counters_.row(static_cast<uint32_t>(eal_.worker_lcores.size())));
   Netlink netlink;
+  for (const Interface& interface : eal_.interfaces) {
+    if (auto alone = stands_alone(netlink, interface); !alone) return alone;
+  }
+  exception_ = std::make_unique<KernelPath>(counters_.row(static_cast<uint32_t>(eal_.worker_lcores.size())));
   std::vector<DeviceState> devices;
   std::vector<int> taps_of_devices;
   for (size_t i = 0; i < eal_.interfaces.size(); ++i) {
@@ -78,6 +97,7 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) 
       if (!facts) return tl::unexpected(facts.error());
       netdev = *facts;
       mtu = netdev.mtu;
+      keep_vlan_tags(interface.netdev);
     }
     PortFacts port;
     const bool one_port = interface.lanes.front().port_id == interface.lanes.back().port_id;
@@ -89,12 +109,13 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) 
       port = *configured;
     }
     shared_.macs.store(static_cast<uint32_t>(i), port.mac);
+    netdev_indexes_.push_back(netdev.index);
 
     auto tap = create_tap(fmt::format("linimo{}", i), port.mac, port.mtu, !interface.netdev.empty());
     if (!tap) return tl::unexpected(tap.error());
     board_.announce_by(interface.name, tap->name);
     if (!interface.netdev.empty()) {
-      devices.push_back(read_device(netlink, netdev.index));
+      devices.push_back(read_device(netlink, interface.netdev, netdev.index));
       devices.back().tap = tap->name;
       taps_of_devices.push_back(tap->index);
     }

@@ -8,6 +8,7 @@
 #include "dataplane/dpdk/eal.h"
 #include "dataplane/dpdk/guardian.h"
 #include "dataplane/dpdk/kernel_path.h"
+#include "dataplane/dpdk/port_watch.h"
 #include "dataplane/dpdk/stall_watch.h"
 #include "dataplane/dpdk/worker.h"
 #include "dataplane/engine.h"
@@ -47,6 +48,8 @@ class DpdkEngine final : public EngineBase {
   StallWatch stalls_;
   Shared shared_;
   std::unique_ptr<KernelPath> exception_;
+  std::vector<int> netdev_indexes_;  // of interfaces; 0: no netdev
+  std::unique_ptr<PortWatch> watch_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Generation::Memory> table_memory_;
   std::unique_ptr<Publication> publication_;

@@ -1,6 +1,5 @@
 #include "dataplane/dpdk/guardian.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <ctime>
@@ -8,10 +7,10 @@
 
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <spdlog/spdlog.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -21,13 +20,14 @@ namespace {
 
 constexpr int kTapGoneTries = 300;  // of 10 ms: the kernel may take a moment to end a killed process
 
-std::vector<uint8_t> read_all(int fd) {
+std::vector<uint8_t> read_all(const std::filesystem::path& file) {
+  const UniqueFd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   struct stat status {};
-  fstat(fd, &status);
+  if (!fd || fstat(fd.get(), &status) != 0) return {};
   std::vector<uint8_t> bytes(static_cast<size_t>(status.st_size));
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t count = pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
+    const ssize_t count = read(fd.get(), bytes.data() + done, bytes.size() - done);
     if (count <= 0) break;
     done += static_cast<size_t>(count);
   }
@@ -35,31 +35,51 @@ std::vector<uint8_t> read_all(int fd) {
   return bytes;
 }
 
+/// Whole or not at all: it may be read after a crash at any moment.
+void write_all(const std::filesystem::path& file, std::span<const uint8_t> bytes) {
+  std::filesystem::path fresh = file;
+  fresh += ".new";
+  unlink(fresh.c_str());
+  const UniqueFd fd(open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd || write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) ||
+      rename(fresh.c_str(), file.c_str()) != 0) {
+    throw std::system_error(errno, std::generic_category(), file.string());
+  }
+}
+
 void wait_until_gone(const std::string& device) {
   const timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
   for (int i = 0; i < kTapGoneTries && if_nametoindex(device.c_str()) != 0; ++i) nanosleep(&pause, nullptr);
 }
 
-void restore(const std::vector<DeviceState>& states) {
+std::vector<std::string> restore(const std::vector<DeviceState>& states) {
+  std::vector<std::string> done;
   Netlink netlink;
   for (const DeviceState& state : states) {
     wait_until_gone(state.tap);
+    char name[IF_NAMESIZE] = "";
+    if (if_indextoname(static_cast<unsigned>(state.index), name) == nullptr || state.name != name) {
+      done.push_back(fmt::format("{} is another device now; its addresses and routes are lost", state.name));
+      continue;
+    }
     for (const uint32_t mode : {XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE})
       bpf_xdp_detach(state.index, mode, nullptr);
-    for (const std::string& failure : give_back(netlink, state)) {
-      spdlog::error("guardian: interface {} does not take back {}", state.index, failure);
-    }
+    for (const std::string& failure : give_back(netlink, state))
+      done.push_back(fmt::format("{} does not take back {}", state.name, failure));
+    done.push_back(fmt::format("{} has its {} addresses and {} routes back", state.name,
+                               state.addresses.size(), state.routes.size()));
   }
+  return done;
 }
 
-[[noreturn]] void guard(int journal, int alive) {
+[[noreturn]] void guard(const std::filesystem::path& journal, int alive) {
   setsid();  // the terminal's Ctrl-C is for the data plane alone
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) std::signal(signal, SIG_IGN);
   prctl(PR_SET_NAME, "linimo-guardian");
   char unused;
   while (read(alive, &unused, 1) < 0 && errno == EINTR) continue;
   try {
-    restore(deserialize(read_all(journal)));
+    for (const std::string& line : give_back_orphaned(journal)) spdlog::info("guardian: {}", line);
   } catch (const std::exception& error) {
     spdlog::error("guardian: {}", error.what());
     _exit(1);
@@ -69,32 +89,36 @@ void restore(const std::vector<DeviceState>& states) {
 
 }  // namespace
 
-Guardian::Guardian() : journal_(memfd_create("linimo-guardian", MFD_CLOEXEC)) {
+std::vector<std::string> give_back_orphaned(const std::filesystem::path& journal) {
+  std::error_code error;
+  if (!std::filesystem::exists(journal, error)) return {};
+  auto done = restore(deserialize(read_all(journal)));
+  std::filesystem::remove(journal, error);
+  return done;
+}
+
+Guardian::Guardian(std::filesystem::path journal) : journal_(std::move(journal)) {
   int ends[2];
-  if (!journal_ || pipe2(ends, O_CLOEXEC) != 0) {
-    throw std::system_error(errno, std::generic_category(), "guardian");
-  }
+  if (pipe2(ends, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "guardian");
   UniqueFd read_end(ends[0]);
   alive_ = UniqueFd(ends[1]);
   child_ = fork();
   if (child_ < 0) throw std::system_error(errno, std::generic_category(), "guardian: fork");
   if (child_ == 0) {
     alive_.reset();
-    guard(journal_.get(), read_end.get());
+    guard(journal_, read_end.get());
   }
 }
 
 void Guardian::protect(const std::vector<DeviceState>& states) {
-  const std::vector<uint8_t> bytes = serialize(states);
-  if (ftruncate(journal_.get(), 0) != 0 ||
-      pwrite(journal_.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    throw std::system_error(errno, std::generic_category(), "guardian: journal");
-  }
+  write_all(journal_, serialize(states));
 }
 
 void Guardian::release() {
   alive_.reset();
-  if (child_ > 0) waitpid(std::exchange(child_, -1), nullptr, 0);
+  if (child_ <= 0) return;
+  waitpid(std::exchange(child_, -1), nullptr, 0);
+  for (const std::string& line : give_back_orphaned(journal_)) spdlog::warn("{}", line);  // it was killed
 }
 
 }  // namespace linimo::dpdk

@@ -1,12 +1,17 @@
 // The guardian: a child process that gives the netdevs their addresses and routes back when the data plane
 // ends, however it ends. It does nothing else, so that there is one way back and every exit takes it.
 //
-//   Guardian guardian;                     // before threads, ports and DPDK: it forks
+//   Guardian guardian(journal);            // before threads, ports and DPDK: it forks
 //   guardian.protect(states);              // from now on the way back is known
 //   ...
 //   guardian.release();                    // on a clean end: waits until all is back
+//
+// What was moved stands in a file. Should the guardian be killed too, the next start or `--detach` finds the
+// file and gives back.
 #pragma once
 
+#include <filesystem>
+#include <string>
 #include <vector>
 
 #include <sys/types.h>
@@ -18,7 +23,8 @@ namespace linimo::dpdk {
 
 class Guardian {
  public:
-  Guardian();
+  /// `journal`: a file in a folder that outlives the process and not the machine.
+  explicit Guardian(std::filesystem::path journal);
   ~Guardian() { release(); }
   Guardian(const Guardian&) = delete;
 
@@ -26,9 +32,19 @@ class Guardian {
   void release();
 
  private:
-  UniqueFd journal_;  // a memfd that both processes hold
-  UniqueFd alive_;    // its end of file tells the guardian that this process is gone
+  std::filesystem::path journal_;
+  UniqueFd alive_;  // its end of file tells the guardian that this process is gone
   pid_t child_ = -1;
 };
+
+/// In the runtime folder.
+inline std::filesystem::path journal_in(const std::filesystem::path& runtime_dir) {
+  return runtime_dir / "moved-addresses";
+}
+
+/// Gives back what a journal says was moved and nobody has given back, and removes it. Only while no data
+/// plane of that folder and no guardian lives. Returns what was done and what was not, a line each; empty:
+/// there was no journal.
+std::vector<std::string> give_back_orphaned(const std::filesystem::path& journal);
 
 }  // namespace linimo::dpdk

@@ -5,12 +5,14 @@
 #include <csignal>
 
 #include <fmt/format.h>
+#include <linux/if_tun.h>
 #include <poll.h>
 #include <pthread.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -58,6 +60,11 @@ tl::expected<void, std::string> KernelPath::add(Tap tap, rte_mempool* pool) {
   link.tap = std::move(tap);
   links_.push_back(std::move(link));
   return {};
+}
+
+void KernelPath::set_carrier(uint32_t interface, bool carrier) {
+  const int on = carrier ? 1 : 0;
+  ioctl(links_[interface].tap.fd.get(), TUNSETCARRIER, &on);
 }
 
 void KernelPath::start() {

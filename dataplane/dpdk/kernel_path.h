@@ -37,6 +37,10 @@ class KernelPath {
   void stop();  // the TAPs go
 
   int tap_index(uint32_t interface) const { return links_[interface].tap.index; }
+  const std::string& tap_name(uint32_t interface) const { return links_[interface].tap.name; }
+
+  /// What the kernel takes for the state of the wire. Control thread.
+  void set_carrier(uint32_t interface, bool carrier);
 
   /// Any worker. Returns how many were taken; the rest remain the caller's.
   uint32_t to_kernel(uint32_t interface, std::span<rte_mbuf* const> frames, bool control);

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <spdlog/spdlog.h>
 
 namespace linimo::dpdk {
 namespace {
@@ -20,9 +22,24 @@ std::string pool_name(uint16_t port_id, uint16_t queue) {
   return fmt::format("linimo_{}_{}", port_id, queue);
 }
 
-rte_mempool* make_pool(uint16_t port_id, uint16_t queue, uint16_t mtu) {
-  constexpr uint32_t kLinkHeaders = 14 + 8;
-  const uint32_t data = std::max<uint32_t>(RTE_MBUF_DEFAULT_DATAROOM, mtu + kLinkHeaders);
+constexpr uint32_t kLinkHeaders = 14 + 8;  // with two tags
+
+// A frame of an AF_XDP port lies in one page, behind the packet buffer's own headers and what the kernel
+// keeps in front of every frame (XDP_PACKET_HEADROOM). Not quite a page: DPDK gives packet buffers an odd
+// number of cache lines, to spread them over memory channels.
+constexpr uint32_t kXdpHeadroom = 256, kPage = 4096 - RTE_CACHE_LINE_SIZE;
+constexpr uint32_t kBufferHeaders = RTE_CACHE_LINE_SIZE + sizeof(rte_mbuf) + RTE_PKTMBUF_HEADROOM;
+constexpr uint16_t kLargestAfXdpMtu = kPage - kBufferHeaders - kXdpHeadroom - kLinkHeaders;
+
+/// Room for a whole frame. NICs tell sizes apart in steps of 1 KiB and round down.
+uint32_t bytes_for_frame(uint16_t mtu, bool af_xdp) {
+  constexpr uint32_t kChecksum = 4, kStep = 1024;
+  const uint32_t frame = af_xdp ? mtu + kLinkHeaders + kXdpHeadroom
+                                : (mtu + kLinkHeaders + kChecksum + kStep - 1) / kStep * kStep;
+  return std::max<uint32_t>(RTE_MBUF_DEFAULT_DATAROOM, frame);
+}
+
+rte_mempool* make_pool(uint16_t port_id, uint16_t queue, uint32_t data) {
   const int socket = rte_eth_dev_socket_id(port_id);
   return rte_pktmbuf_pool_create(pool_name(port_id, queue).c_str(), kMbufsPerQueue, kMbufCache, 0,
                                  static_cast<uint16_t>(RTE_PKTMBUF_HEADROOM + data),
@@ -45,6 +62,7 @@ tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t q
                     "[node] workers",
                     name, info.max_rx_queues, info.max_tx_queues, queues));
   }
+  const bool af_xdp = info.driver_name != nullptr && std::string_view(info.driver_name) == "net_af_xdp";
   PortFacts facts;
   if (mtu != 0) {
     facts.mtu = mtu;
@@ -52,13 +70,26 @@ tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t q
     rte_eth_dev_get_mtu(port_id, &facts.mtu);
   }
 
+  const uint16_t largest =
+      std::min<uint16_t>(info.max_mtu == 0 ? 0xffff : info.max_mtu, af_xdp ? kLargestAfXdpMtu : 0xffff);
+  if (facts.mtu > largest) {
+    return tl::unexpected(fmt::format(
+        "port {}: an MTU of {} is too large, DPDK can take {} there; lower it (`ip link set DEV mtu "
+        "{}`){}",
+        name, facts.mtu, largest, largest,
+        af_xdp ? ", take engine \"xdp\", or bind the NIC to vfio-pci and configure its PCI address" : ""));
+  }
+
   rte_eth_conf conf{};
-  conf.rxmode.mtu = std::clamp<uint32_t>(facts.mtu, info.min_mtu, info.max_mtu == 0 ? 0xffff : info.max_mtu);
+  conf.rxmode.mtu = std::max<uint32_t>(facts.mtu, info.min_mtu);
   conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
-  if (queues > 1) {
+  const uint64_t rss = info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+  if (queues > 1 && rss != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    conf.rx_adv_conf.rss_conf.rss_hf =
-        info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+    conf.rx_adv_conf.rss_conf.rss_hf = rss;
+  } else if (queues > 1) {
+    spdlog::warn("port {} has no RSS: how packets are spread over its {} queues is up to the device", name,
+                 queues);
   }
   if (const int error = rte_eth_dev_configure(port_id, queues, queues, &conf))
     return failed("configure", error);
@@ -68,7 +99,7 @@ tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t q
     return failed("size its rings", error);
   const auto socket = static_cast<unsigned>(rte_eth_dev_socket_id(port_id));
   for (uint16_t queue = 0; queue < queues; ++queue) {
-    rte_mempool* pool = make_pool(port_id, queue, facts.mtu);
+    rte_mempool* pool = make_pool(port_id, queue, bytes_for_frame(facts.mtu, af_xdp));
     if (pool == nullptr) {
       return tl::unexpected(fmt::format("port {}: no memory for its packets ({}); reserve more hugepages",
                                         name, rte_strerror(rte_errno)));

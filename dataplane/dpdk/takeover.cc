@@ -1,15 +1,22 @@
 #include "dataplane/dpdk/takeover.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <linux/if_addr.h>
+#include <linux/if_link.h>
 
 #include "maglev/config/announce.h"
 
 namespace linimo::dpdk {
 namespace {
+
+// Other kinds have a link of another meaning: a veth's is its peer.
+constexpr std::string_view kStacked[] = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"};
 
 NetlinkMessage copy_of(const nlmsghdr& message) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(&message);
@@ -119,9 +126,10 @@ void put_on(Netlink& netlink, const DeviceState& state, int index, std::vector<s
 
 }  // namespace
 
-DeviceState read_device(Netlink& netlink, int index) {
+DeviceState read_device(Netlink& netlink, const std::string& name, int index) {
   DeviceState state;
   state.index = index;
+  state.name = name;
   netlink.dump(RTM_GETADDR, AF_UNSPEC, sizeof(ifaddrmsg), [&](const nlmsghdr& message) {
     const auto* fixed = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(&message));
     if (static_cast<int>(fixed->ifa_index) == index) state.addresses.push_back(copy_of(message));
@@ -138,6 +146,57 @@ DeviceState read_device(Netlink& netlink, int index) {
   return state;
 }
 
+std::vector<std::string> devices_that_need(Netlink& netlink, int index) {
+  struct Device {
+    std::string name, kind;
+    int below = 0, master = 0;
+  };
+  std::map<int, Device> devices;
+  netlink.dump(RTM_GETLINK, AF_UNSPEC, sizeof(ifinfomsg), [&](const nlmsghdr& message) {
+    const auto* fixed = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
+    Device& device = devices[fixed->ifi_index];
+    for_each_attribute(message, sizeof *fixed, [&](const nlattr* attribute) {
+      const auto number = [&] { return static_cast<int>(mnl_attr_get_u32(attribute)); };
+      switch (mnl_attr_get_type(attribute)) {
+        case IFLA_IFNAME:
+          device.name = mnl_attr_get_str(attribute);
+          break;
+        case IFLA_LINK:
+          device.below = number();
+          break;
+        case IFLA_MASTER:
+          device.master = number();
+          break;
+        case IFLA_LINKINFO:
+          for_each_nested(attribute, [&](const nlattr* info) {
+            if (mnl_attr_get_type(info) == IFLA_INFO_KIND) device.kind = mnl_attr_get_str(info);
+          });
+          break;
+        default:
+          break;
+      }
+    });
+  });
+  const int master = devices[index].master;
+  std::vector<std::string> found;
+  for (const auto& [other, device] : devices) {
+    const bool stands_on =
+        device.below == index && std::ranges::find(kStacked, device.kind) != std::end(kStacked);
+    if (stands_on || (other == master && other != 0))
+      found.push_back(fmt::format("{} ({})", device.name, device.kind));
+  }
+  return found;
+}
+
+bool has_addresses(Netlink& netlink, int index) {
+  bool found = false;
+  netlink.dump(RTM_GETADDR, AF_UNSPEC, sizeof(ifaddrmsg), [&](const nlmsghdr& message) {
+    const auto* fixed = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(&message));
+    found |= static_cast<int>(fixed->ifa_index) == index && fixed->ifa_scope < RT_SCOPE_LINK;
+  });
+  return found;
+}
+
 std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int tap_index) {
   std::vector<std::string> failures;
   for (const NetlinkMessage& route : state.routes) netlink.request(deletion(route, RTM_DELROUTE));
@@ -152,8 +211,8 @@ std::vector<std::string> give_back(Netlink& netlink, const DeviceState& state) {
   return failures;
 }
 
-// The journal: for each device its index, the TAP's name, then both lists, each as a count and (length,
-// bytes).
+// The journal: for each device its index, its name, the TAP's name, then both lists, each as a count and
+// (length, bytes).
 
 std::vector<uint8_t> serialize(const std::vector<DeviceState>& states) {
   std::vector<uint8_t> bytes;
@@ -166,6 +225,7 @@ std::vector<uint8_t> serialize(const std::vector<DeviceState>& states) {
   };
   for (const DeviceState& state : states) {
     put(&state.index, sizeof state.index);
+    put(state.name.data(), state.name.size());
     put(state.tap.data(), state.tap.size());
     for (const auto* list : {&state.addresses, &state.routes}) {
       const auto count = static_cast<uint32_t>(list->size());
@@ -196,8 +256,10 @@ std::vector<DeviceState> deserialize(std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
     DeviceState state;
     state.index = static_cast<int>(take_number());
-    const auto name = take();
-    state.tap.assign(name.begin(), name.end());
+    for (auto* text : {&state.name, &state.tap}) {
+      const auto item = take();
+      text->assign(item.begin(), item.end());
+    }
     for (auto* list : {&state.addresses, &state.routes}) {
       for (uint32_t left = take_number(); left > 0 && !bytes.empty(); --left) {
         const auto item = take();

@@ -13,14 +13,22 @@
 namespace linimo::dpdk {
 
 struct DeviceState {
-  int index = 0;                          // the netdev's
+  int index = 0;  // the netdev's
+  std::string name;
   std::string tap;                        // the TAP that stands for it
   std::vector<NetlinkMessage> addresses;  // RTM_NEWADDR
   std::vector<NetlinkMessage> routes;     // RTM_NEWROUTE, without those that the kernel makes itself
 };
 
 /// Reads what the device has now; changes nothing.
-DeviceState read_device(Netlink& netlink, int index);
+DeviceState read_device(Netlink& netlink, const std::string& name, int index);
+
+/// The kernel's devices that live on this one's frames, and would get none while DPDK has it: VLANs and the
+/// like that stand on it, a bridge or bond that it belongs to. By name, with the kind.
+std::vector<std::string> devices_that_need(Netlink& netlink, int index);
+
+/// Does the device have addresses that a program gave it, not the kernel (link-local ones)?
+bool has_addresses(Netlink& netlink, int index);
 
 /// Takes addresses and routes off the device and puts them on another. Returns what could not be moved, in
 /// words.

@@ -1,0 +1,104 @@
+#include "dataplane/dpdk/port_watch.h"
+
+#include <fmt/format.h>
+#include <net/if.h>
+#include <rte_ethdev.h>
+
+#include "dataplane/dpdk/takeover.h"
+
+namespace linimo::dpdk {
+namespace {
+
+constexpr auto kPeriod = std::chrono::seconds(1);
+constexpr const char* kRestart = "systemctl restart linimo-dataplane";
+
+FrameCounts counts_of(const Interface& interface) {
+  FrameCounts sum{.receive_lost = 0};
+  for (const Lane& lane : interface.lanes) {
+    rte_eth_stats stats{};
+    if (lane.queue != 0 || rte_eth_stats_get(lane.port_id, &stats) != 0) continue;  // each port once
+    sum.sent += stats.opackets;
+    sum.transmit_lost += stats.oerrors;
+    *sum.receive_lost += stats.imissed + stats.ierrors + stats.rx_nombuf;
+  }
+  return sum;
+}
+
+}  // namespace
+
+PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& counters,
+                     const std::vector<Interface>& interfaces, const std::vector<int>& netdev_indexes,
+                     KernelPath& kernel)
+    : board_(board), counters_(counters), kernel_(kernel) {
+  std::vector<std::string> names;
+  for (uint32_t i = 0; i < interfaces.size(); ++i) {
+    watched_.push_back({interfaces[i], netdev_indexes[i], LossWatch(board, counters, interfaces[i].name)});
+    if (interfaces[i].netdev.empty()) continue;
+    netdevs_.push_back(i);
+    names.push_back(interfaces[i].netdev);
+  }
+  devices_ = std::make_unique<DeviceWatch>(loop, names, board, kRestart,
+                                           [this](size_t which, const NetdevFacts* now) {
+                                             const uint32_t number = netdevs_[which];
+                                             return look_at_netdev(watched_[number], number, now);
+                                           });
+  const auto look = [this] {
+    for (uint32_t i = 0; i < watched_.size(); ++i) {
+      if (watched_[i].netdev_index == 0) look_at_port(watched_[i], i);
+      look_at_addresses(watched_[i], i);
+      watched_[i].losses.look(counts_of(watched_[i].interface));
+    }
+  };
+  devices_->look();
+  look();
+  loop.every(kPeriod, look);
+}
+
+/// AF_XDP sockets belong to a device, not to its name: they do not move to another of that name.
+std::string PortWatch::look_at_netdev(Watched& watched, uint32_t number, const NetdevFacts* now) {
+  const bool same = now != nullptr && now->index == watched.netdev_index;
+  set_carrier(watched, number, same && now->carrier);
+  if (now == nullptr || same) return {};
+  return fmt::format("{} was made anew; DPDK has the one before", watched.interface.netdev);
+}
+
+void PortWatch::look_at_port(Watched& watched, uint32_t number) {
+  using enum ConditionState;
+  const std::string& name = watched.interface.name;
+  rte_eth_link link{};
+  const uint16_t port = watched.interface.lanes.front().port_id;
+  if (rte_eth_dev_is_valid_port(port) == 0) {
+    board_.set("interface-present", name, kFails, "the device was removed", kRestart);
+    return set_carrier(watched, number, false);
+  }
+  board_.set("interface-present", name, kHolds);
+  if (rte_eth_link_get_nowait(port, &link) != 0)
+    return board_.set("carrier", name, kUnknown, "the driver does not say");
+  const bool carrier = link.link_status == RTE_ETH_LINK_UP;
+  board_.set("carrier", name, carrier ? kHolds : kFails, carrier ? "" : "no link",
+             carrier ? "" : "check the cable, or the port at its other end");
+  set_carrier(watched, number, carrier);
+}
+
+/// While DPDK has a netdev, an address on it answers nobody: some program that manages addresses (a DHCP
+/// client) has not heard of the TAP.
+void PortWatch::look_at_addresses(const Watched& watched, uint32_t number) {
+  using enum ConditionState;
+  const std::string& name = watched.interface.name;
+  const std::string tap = kernel_.tap_name(number);
+  if (static_cast<int>(if_nametoindex(tap.c_str())) != kernel_.tap_index(number)) {
+    board_.set("addresses-moved", name, kFails, fmt::format("somebody deleted {}", tap), kRestart);
+  } else if (watched.netdev_index != 0 && has_addresses(netlink_, watched.netdev_index)) {
+    board_.set("addresses-moved", name, kFails,
+               fmt::format("{} has addresses, which do not answer while DPDK has it", name),
+               fmt::format("let whoever gives it addresses do so to {}", tap));
+  } else {
+    board_.set("addresses-moved", name, kHolds);
+  }
+}
+
+void PortWatch::set_carrier(Watched& watched, uint32_t number, bool carrier) {
+  if (std::exchange(watched.carrier, carrier) != carrier) kernel_.set_carrier(number, carrier);
+}
+
+}  // namespace linimo::dpdk

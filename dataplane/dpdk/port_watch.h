@@ -1,0 +1,52 @@
+// The ports while they run: whether they still are there and have a link, and what their NIC loses. The TAP
+// of an interface has a carrier while its port has one, so that the kernel knows too.
+//
+// Looks once a second, and at netdevs whenever the kernel reports a change of one. Keeps the conditions
+// `interface-present`, `carrier`, `addresses-moved`, `transmit-works` and `receive-works`. Control thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/conditions.h"
+#include "dataplane/device_watch.h"
+#include "dataplane/dpdk/eal.h"
+#include "dataplane/dpdk/kernel_path.h"
+#include "dataplane/event_loop.h"
+#include "dataplane/loss_watch.h"
+#include "dataplane/netlink/netlink.h"
+
+namespace linimo::dpdk {
+
+class PortWatch {
+ public:
+  /// All must outlive the loop's run. `netdev_indexes`: of interfaces that are netdevs, as they were taken; 0
+  /// for others.
+  PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& counters,
+            const std::vector<Interface>& interfaces, const std::vector<int>& netdev_indexes,
+            KernelPath& kernel);
+
+ private:
+  struct Watched {
+    const Interface& interface;
+    int netdev_index;
+    LossWatch losses;
+    bool carrier = true;
+  };
+
+  std::string look_at_netdev(Watched& watched, uint32_t number, const NetdevFacts* now);
+  void look_at_port(Watched& watched, uint32_t number);
+  void look_at_addresses(const Watched& watched, uint32_t number);
+  void set_carrier(Watched& watched, uint32_t number, bool carrier);
+
+  ConditionBoard& board_;
+  CountersBlock& counters_;
+  KernelPath& kernel_;
+  Netlink netlink_;
+  std::vector<Watched> watched_;
+  std::vector<uint32_t> netdevs_;  // numbers of interfaces
+  std::unique_ptr<DeviceWatch> devices_;
+};
+
+}  // namespace linimo::dpdk
