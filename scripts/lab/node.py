@@ -25,6 +25,7 @@ class Node:
         self.dataplane_program = build / "dataplane/linimo-dataplane"
         self._controlplane_program = build / "controlplane/linimo-controlplane"
         self.cli_program = build / "controlplane/linimo"
+        self.dataplane_wrapper: list[str] = []  # a command that starts the data plane
         self.dataplane: subprocess.Popen[bytes] | None = None
         self.controlplane: subprocess.Popen[bytes] | None = None
 
@@ -52,7 +53,7 @@ class Node:
 
     def spawn_dataplane(self) -> None:
         """Returns at once."""
-        self.dataplane = self._start(self.dataplane_program)
+        self.dataplane = self._start(self.dataplane_program, self.dataplane_wrapper)
 
     def start_controlplane(self) -> None:
         self.controlplane = self._start(self._controlplane_program)
@@ -183,12 +184,12 @@ class Node:
             parts.append("\n".join([f"--- {path}", *tail]))
         return "\n".join(parts)
 
-    def _start(self, program: Path) -> subprocess.Popen[bytes]:
+    def _start(self, program: Path, wrapper: list[str] | None = None) -> subprocess.Popen[bytes]:
         if not program.exists():
             raise FileNotFoundError(f"{program} is not built: run scripts/build")
         with open(self.folder / f"{program.name}.log", "ab") as log:
             spawn = self.box.spawn if self.config.takes_netdev else self.box.spawn_sharing_mounts
-            return spawn([str(program), "--config", str(self.config_file)], log)
+            return spawn([*(wrapper or []), str(program), "--config", str(self.config_file)], log)
 
     def _end(self, process: subprocess.Popen[bytes], sig: signal.Signals) -> int:
         with contextlib.suppress(ProcessLookupError):

@@ -71,33 +71,39 @@ class Topology:
         self.wires = [Wire(self.node, "lb1", NODE, _ROUTER_TO_NODE)]
 
     def build(self, backends: int) -> None:
-        queues = f"numrxqueues {self.node_queues} numtxqueues {self.node_queues}"
         boxes = (self.client, self.router, self.node)
         finish(ip_batch([f"netns add {box.name}" for box in boxes]))
         for box in boxes:  # before the links are there: each takes its settings over when it is made
             box.sysctl(_SYSCTLS)
         self.router.sysctl(_FORWARDING)
-        finish(ip_batch([
-            f"link add client netns {self.router.name} type veth peer name eth0 netns {self.client.name}",
-            # AF_XDP wants as many queues as workers; a veth delivers to the queue its peer sent on.
-            f"link add lb1 netns {self.router.name} {queues} type veth peer name eth0 netns {self.node.name} {queues}",
-        ]))
+        finish(ip_batch([f"link add client netns {self.router.name} type veth peer name eth0 netns {self.client.name}"]))
         # A bridge's address is its own only if it is given one: else it takes the lowest of its ports', and every
         # backend loses its gateway when one is added. Nor must neighbour solicitations wait for multicast queries.
         router = ["link set lo up",
                   f"link add fabric address 02:00:00:00:00:fe mtu {FABRIC_MTU} type bridge mcast_snooping 0"]
-        router += ["link set client up", f"link set lb1 mtu {FABRIC_MTU} up", "link set fabric up"]
-        for link, addresses in (("client", _ROUTER_TO_CLIENT), ("lb1", _ROUTER_TO_NODE), ("fabric", _ROUTER_TO_FABRIC)):
+        router += ["link set client up", "link set fabric up"]
+        for link, addresses in (("client", _ROUTER_TO_CLIENT), ("fabric", _ROUTER_TO_FABRIC)):
             router += _addresses(addresses, link)
-        router += [f"route add {vip} via {NODE[6 if ':' in vip else 4]}" for vip in VIPS]
         for batch in [ip_batch(router, self.router.name),
-                      ip_batch(_host(CLIENT, _ROUTER_TO_CLIENT, CLIENT_MTU), self.client.name),
-                      ip_batch(_host(NODE, _ROUTER_TO_NODE, FABRIC_MTU), self.node.name)]:
+                      ip_batch(_host(CLIENT, _ROUTER_TO_CLIENT, CLIENT_MTU), self.client.name)]:
+            finish(batch)
+        self.connect_node()
+        for number in range(1, backends + 1):
+            self.add_backend(number)
+
+    def connect_node(self, mtu: int = FABRIC_MTU) -> None:
+        """The wire between router and node, with all that the kernel forgets when it is deleted. Each time it is made
+        both ends are other devices, with other MAC addresses."""
+        queues = f"numrxqueues {self.node_queues} numtxqueues {self.node_queues}"
+        # AF_XDP wants as many queues as workers; a veth delivers to the queue its peer sent on.
+        finish(ip_batch([f"link add lb1 netns {self.router.name} {queues} type veth peer name eth0 "
+                         f"netns {self.node.name} {queues}"]))
+        router = [f"link set lb1 mtu {mtu} up", *_addresses(_ROUTER_TO_NODE, "lb1"),
+                  *(f"route add {vip} via {NODE[6 if ':' in vip else 4]}" for vip in VIPS)]
+        for batch in [ip_batch(router, self.router.name), ip_batch(_host(NODE, _ROUTER_TO_NODE, mtu), self.node.name)]:
             finish(batch)
         # XDP sees frames as they are: whoever sends towards it must finish its checksums and segments first.
         _no_offloads(self.router, "lb1")
-        for number in range(1, backends + 1):
-            self.add_backend(number)
 
     def add_node(self) -> Wire:
         """Another box beside the node, on a wire of its own. No VIP is routed to it."""
