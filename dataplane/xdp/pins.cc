@@ -171,7 +171,7 @@ Pins::Pins(std::filesystem::path root, std::optional<bool> own_mounts)
     : root_(std::move(root)), own_mounts_(own_mounts) {
   if (!own_mounts_.value_or(false)) return;
   // The process by which it was reached may end; an open folder stays.
-  folder_ = std::make_shared<const UniqueFd>(open(root_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  folder_ = std::make_shared<const UniqueFd>(::open(root_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (*folder_) root_ = fmt::format("/proc/self/fd/{}", folder_->get());
 }
 
