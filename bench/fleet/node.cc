@@ -42,9 +42,7 @@ Node::Table::Table(uint64_t flows, WorkerCounters& counters)
       census(counters) {}
 
 Node::Node(const Settings& settings)
-    : table_size_(settings.table_size),
-      publication_(1, allocate),
-      counters_(untouched(sizeof(WorkerCounters))) {
+    : publication_(1, allocate), counters_(untouched(sizeof(WorkerCounters))) {
   auto& counters = *reinterpret_cast<WorkerCounters*>(counters_.get());
   for (const uint64_t flows : {uint32_t{1}, settings.flows_per_node, settings.flows_per_node})
     tables_.emplace_back(flows, counters);

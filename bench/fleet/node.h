@@ -70,7 +70,6 @@ class Node {
     Counts counts;
   };
 
-  uint32_t table_size_;
   Publication publication_;
   Generation::Memory counters_;  // that the sweep writes, and nobody reads
   ByMode<const ServiceView*> services_{};

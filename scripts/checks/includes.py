@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .tree import files, read
+from .tree import ROOT, files, read
 
 # A folder (the longest that fits a file counts) and what its sources may include of this project.
 MAY_INCLUDE = {
@@ -46,6 +46,8 @@ def check() -> list[str]:
                 ours, what = match[1] == '"', match[2]
                 if ours and "/" in what and not any(_within(what, one) for one in allowed):
                     found.append(f"{name}:{number}: may not include {what} (scripts/checks/includes.py says what it may)")
+                if ours and "/" in what and not what.endswith(".skel.h") and not (ROOT / what).exists():
+                    found.append(f"{name}:{number}: there is no {what}")
                 if not ours and any(what.startswith(one) for one in refused):
                     found.append(f"{name}:{number}: may not include <{what}> (scripts/checks/includes.py)")
     return found
