@@ -62,6 +62,7 @@ class Watch:
         self.said: dict[tuple[str, int], list[tuple[float, bool | None]]] = {key: [] for key in self.routed}
         self.answered: dict[tuple[str, int], list[float]] = {key: [] for key in self.routed}
         self.asked = 0
+        self.blind: list[Violation] = []
         self._threads = [self._repeat(self._look_at_routes, SAMPLE_S)]
         for number, (node, link) in enumerate(zip(lab.nodes, links), 1):
             self._threads.append(self._repeat(lambda node=node, link=link: self._ask_status(node, link), STATUS_S))
@@ -80,7 +81,7 @@ class Watch:
             thread.join()
 
     def violations(self) -> list[Violation]:
-        found = []
+        found = list(self.blind)
         for (link, family), routed in self.routed.items():
             found += black_holes(list(routed), list(self.answered[link, family]), LIMIT_S, f"{VIP[family]} at {link}")
             found += contradictions(list(self.said[link, family]), list(routed), LIMIT_S, f"{VIP[family]} at {link}")
@@ -90,7 +91,11 @@ class Watch:
         def work() -> None:
             while not self._ending.is_set():
                 begun = time.monotonic()
-                what()
+                try:
+                    what()
+                except Exception as error:  # noqa: BLE001  (whatever it is: who does not see cannot judge)
+                    self.blind.append(Violation(begun, begun, f"the campaign sees nothing: {type(error).__name__}: {error}"))
+                    return
                 self._ending.wait(max(0.0, begun + pause - time.monotonic()))
 
         return threading.Thread(target=work, daemon=True)
@@ -127,7 +132,7 @@ class Watch:
 
 def announced(announce: dict[str, Any], vip: str, family: int) -> bool:
     in_table = any(one["vip"].split("/")[0] == vip and one["announced"] for one in announce["vips"])
-    sessions = [session["up"] for session in announce["bird"]["sessions"] if session["name"].endswith(str(family))]
+    sessions = [session["up"] for session in announce["bird"]["sessions"] if session["protocol"].endswith(str(family))]
     return in_table and not announce["bird"]["error"] and any(sessions)
 
 
