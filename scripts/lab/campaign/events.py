@@ -222,7 +222,7 @@ KINDS = {
     "rule-deleted": Kind(rule_deleted),
     "carrier-lost": Kind(carrier_lost),
     "uplink-down": Kind(uplink_down),
-    "interface-recreated": Kind(interface_recreated),
+    "interface-recreated": Kind(interface_recreated, holds=False),
     "queues-changed": Kind(queues_changed, ("xdp",)),
     "xdp-off": Kind(xdp_off, ("xdp",)),
     "mac-changed": Kind(mac_changed),
