@@ -45,7 +45,8 @@ class Announcer {
   /// `by`: what may have changed the facts, for the log.
   void update(std::string_view by);
 
-  /// `by`: who wants it, for the log. Both are remembered in the state folder, over restarts and reboots; the error says why not, and nothing has changed then.
+  /// `by`: who wants it, for the log. Both are remembered in the state folder, over restarts and reboots; the
+  /// error says why not, and nothing has changed then.
   tl::expected<void, std::string> drain(std::string_view by);
   tl::expected<void, std::string> undrain(std::string_view by);
 

@@ -26,7 +26,7 @@ struct BackendState {
   bool drained_by_operator = false;
   double share = 0;                   // of its pool's slots
   const char* way_problem = nullptr;  // why the data plane has no way to it; a literal
-  std::string detail;  // of its last check
+  std::string detail;                 // of its last check
   CheckCounts checks;
 };
 
