@@ -188,7 +188,7 @@ TEST_F(DataplaneLinkTest, SurvivesAGreetingOfAnyKind) {
   link_.start();
   for (const auto& [greeting, reason] : cases) {
     fake_.greeting = greeting;
-    ASSERT_TRUE(wait([&] { return last_loss_has(reason); }))
+    ASSERT_TRUE(wait([&, reason = reason] { return last_loss_has(reason); }))
         << reason << ", not " << (lost_.empty() ? "" : lost_.back());
   }
   EXPECT_EQ(connected_, 0);
