@@ -36,13 +36,14 @@ NAMESPACE = "linimo-pktgen"
 CPUS = sorted(os.sched_getaffinity(0))  # the generator has the first, the data plane takes the last
 BACKENDS = 100
 PORT = 1001  # where testpmd's flowgen sends: UDP, to an address from 10.253.0.0 on for each flow
+FLOWGEN_TO = "00:01:02:03:04:01"  # the MAC address that it sends to
 
 
 def config(folder: Path, flows: int, tracking: str) -> str:
     vips = ", ".join(f'"10.253.{flow // 256}.{flow % 256}"' for flow in range(flows))
     backends = ", ".join(f'{{ address = "10.99.0.{100 + number}" }}' for number in range(BACKENDS))
-    interfaces = ", ".join(f'"net_memif{number},role=client,socket={folder}/memif{number}.sock,socket-abstract=no"'
-                           for number in range(2))
+    interfaces = ", ".join(f'"net_memif{number},role=client,mac={FLOWGEN_TO},socket={folder}/memif{number}.sock,'
+                           f'socket-abstract=no"' for number in range(2))
     return f'''[node]
 name = "pktgen"
 engine = "dpdk"
