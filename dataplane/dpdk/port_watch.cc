@@ -29,7 +29,7 @@ FrameCounts counts_of(const Interface& interface) {
 PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& counters,
                      const std::vector<Interface>& interfaces, const std::vector<int>& netdev_indexes,
                      KernelPath& kernel)
-    : board_(board), counters_(counters), kernel_(kernel) {
+    : board_(board), kernel_(kernel) {
   std::vector<std::string> names;
   for (uint32_t i = 0; i < interfaces.size(); ++i) {
     watched_.push_back({interfaces[i], netdev_indexes[i], LossWatch(board, counters, interfaces[i].name)});

@@ -41,7 +41,6 @@ class PortWatch {
   void set_carrier(Watched& watched, uint32_t number, bool carrier);
 
   ConditionBoard& board_;
-  CountersBlock& counters_;
   KernelPath& kernel_;
   Netlink netlink_;
   std::vector<Watched> watched_;
