@@ -138,7 +138,7 @@ double median(std::vector<Round> rounds, double Round::*stage) {
 int run(const Options& options) {
   const Config config = make_config(options);
   Ids ids;
-  if (auto held = ids.hold(config, {}, Ids::Time{}); !held) throw std::runtime_error(held.error());
+  ids.hold(config, {}, Ids::Time{});
   Dataplane dataplane(options);
   const UniqueFd socket = dataplane.connect();
   if (!send_packet(socket.get(), protocol::encode(protocol::Hello{}))) throw std::runtime_error("no hello");

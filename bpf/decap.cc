@@ -159,6 +159,7 @@ int main(int argc, char** argv) {
       "tunnel "
       "devices.",
       "linimo-decap");
+  app.set_version_flag("--version", LINIMO_VERSION);
   app.require_subcommand(1);
   std::string device;
   uint16_t gue_port = 6080;
@@ -176,7 +177,11 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   CLI::App* detach = app.add_subcommand("detach", "take it off again");
   detach->add_option("DEV", device, "network device")->required();
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;  // 1: it failed
+  }
 
   libbpf_set_print(linimo::keep_complaint);
   const int index = static_cast<int>(if_nametoindex(device.c_str()));

@@ -56,6 +56,7 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
             log_info("health known", {{"checks", monitor_.checks()}});
             evaluate_after(milliseconds(0), "start");
           }),
+      change_log_(io),
       publisher_(io, config_.node.dataplane_socket(), *this),
       evaluation_(io),
       drain_look_(io),
@@ -96,14 +97,16 @@ void Controller::inherit_live_states() {
   monitor_.inherit(standings_in(publisher_.live(), config_));
 }
 
-tl::expected<void, std::string> Controller::hold_ids(const Config& config) {
-  if (auto held = ids_.hold(config, publisher_.live(), Clock::now()); !held) return held;
+void Controller::hold_ids(const Config& config) {
+  if (!ids_.hold(config, publisher_.live(), Clock::now())) {
+    log_warning("ids taken over early: open flows of what went may be taken for those of what came",
+                {{"free_backend_ids", ids_.free_backends()}, {"free_service_ids", ids_.free_services()}});
+  }
   planner_.all_changed();
   // Written down before anybody relies on them.
   if (auto saved = ids_.save(id_file(config_.node)); !saved) {
     log_error("ids not saved, a restart may give other ones", {{"why", saved.error()}});
   }
-  return {};
 }
 
 tl::expected<void, std::string> Controller::reload(std::string_view by) {
@@ -116,8 +119,7 @@ tl::expected<void, std::string> Controller::reload(std::string_view by) {
   try {
     auto loaded = load_config(config_.file);
     if (!loaded) return refuse(loaded.error());
-    if (auto held = hold_ids(*loaded); !held)
-      return refuse(fmt::format("{}: {}", config_.file.string(), held.error()));
+    hold_ids(*loaded);
     Config before = config_;
     try {
       take_over(std::move(*loaded), by);
@@ -267,27 +269,32 @@ Announcer::Facts Controller::announce_facts() const {
 }
 
 void Controller::note_panics() {
-  std::set<std::string> now;
+  std::set<std::string> few;
+  std::set<std::string> none;
   for (const PoolConfig& pool : config_.pools) {
-    if (!planner_.panics(pool.name)) continue;
-    now.insert(pool.name);
-    if (!panicking_.contains(pool.name))
-      log_warning("few backends are up, so all are used", {{"pool", pool.name}});
+    if (planner_.panics(pool.name)) few.insert(pool.name);
+    if (planner_.none_up(pool.name)) none.insert(pool.name);
+  }
+  for (const std::string& pool : none) {
+    if (!without_backend_.contains(pool))
+      log_error("no backend is up: new connections fail", {{"pool", pool}});
+  }
+  for (const std::string& pool : without_backend_) {
+    if (!none.contains(pool)) log_info("a backend is up again", {{"pool", pool}});
+  }
+  for (const std::string& pool : few) {
+    if (!panicking_.contains(pool) && !none.contains(pool))
+      log_warning("few backends are up, so all are used", {{"pool", pool}});
   }
   for (const std::string& pool : panicking_) {
-    if (!now.contains(pool)) log_info("enough backends are up again", {{"pool", pool}});
+    if (!few.contains(pool)) log_info("enough backends are up again", {{"pool", pool}});
   }
-  panicking_ = std::move(now);
+  panicking_ = std::move(few);
+  without_backend_ = std::move(none);
 }
 
 void Controller::on_health_change(const HealthMonitor::Change& change) {
-  const bool state_changed = change.before.health != change.after.health;
-  log_info(state_changed ? "backend state changed" : "backend standing changed",
-           {{"pool", change.backend.pool},
-            {"backend", change.backend.address.to_string()},
-            {"from", standing_text(change.before)},
-            {"to", standing_text(change.after)},
-            {"why", change.why}});
+  change_log_.note(change);
   planner_.pool_changed(change.backend.pool);
   evaluate_after(kCoalesce, "health");
 }
@@ -320,7 +327,7 @@ void Controller::on_live(const std::string& by) {
   announcer_.update(by);
   if (ids_to_release_) {  // they begin to rest only now
     ids_to_release_ = false;
-    if (auto held = hold_ids(config_); !held) log_error("ids not released", {{"why", held.error()}});
+    hold_ids(config_);
   }
   if (changed_meanwhile_) evaluate_after(milliseconds(0), "");
 }
@@ -358,10 +365,7 @@ void Controller::plan_and_publish() {
   announcer_.update(by);
   if (!monitor_.settled()) return;
   if (!ids_held_) {
-    if (auto held = hold_ids(config_); !held) {
-      log_error("nothing published", {{"why", held.error()}});
-      return evaluate_after(kRetryAfterRefusal, "another attempt");
-    }
+    hold_ids(config_);
     ids_held_ = true;
   }
   SnapshotSpec spec = planner_.plan(

@@ -22,6 +22,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "controlplane/announce/announcer.h"
+#include "controlplane/change_log.h"
 #include "controlplane/conditions/watch.h"
 #include "controlplane/config/config.h"
 #include "controlplane/health/monitor.h"
@@ -68,7 +69,7 @@ class Controller final : private Publisher::Owner {
   /// Why the data plane has no way to a backend; nullptr: it has one, or nobody can say.
   const char* way_problem(const BackendKey& backend) const;
 
-  /// Those of which all backends are used because so few are up.
+  /// Those of which so few backends are up that all are used, or none is.
   const std::set<std::string>& pools_in_panic() const { return panicking_; }
 
   bool connected() const { return publisher_.connected(); }
@@ -109,7 +110,7 @@ class Controller final : private Publisher::Owner {
   void on_health_change(const HealthMonitor::Change& change);
   void begin_checks();
   void inherit_live_states();
-  tl::expected<void, std::string> hold_ids(const Config& config);
+  void hold_ids(const Config& config);
   void evaluate_after(std::chrono::milliseconds delay, std::string_view by);
   void evaluate();
   void plan_and_publish();
@@ -119,6 +120,7 @@ class Controller final : private Publisher::Owner {
   std::function<void(const Config&)> follow_ = [](const Config&) {};
   NodeConfig running_node_;  // as the data plane read it when it started
   HealthMonitor monitor_;
+  ChangeLog change_log_;
   Planner planner_;
   Ids ids_;
   Publisher publisher_;
@@ -130,7 +132,8 @@ class Controller final : private Publisher::Owner {
   ConditionWatch watch_;
 
   std::set<std::string> panicking_;
-  bool follows_plan_ = false;  // the data plane forwards by what was planned last
+  std::set<std::string> without_backend_;  // pools of which none is up that should take flows
+  bool follows_plan_ = false;              // the data plane forwards by what was planned last
   bool evaluation_due_ = false;
   bool changed_meanwhile_ = false;   // while something was being published, or nobody was there
   bool ids_to_release_ = false;      // names went, and what went with them is live until the next generation

@@ -25,8 +25,8 @@ struct LogField {
 };
 using LogFields = std::initializer_list<LogField>;
 
-/// "debug", "info", "warning", "error"; false when it is none of them.
-bool set_log_level(std::string_view level);
+/// One of kLogLevels (maglev/log_format.h).
+void set_log_level(std::string_view level);
 
 void log_debug(std::string_view what, LogFields fields = {});
 void log_info(std::string_view what, LogFields fields = {});

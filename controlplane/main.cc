@@ -26,12 +26,17 @@
 #include "controlplane/process_lock.h"
 #include "controlplane/state_folder.h"
 #include "maglev/harden.h"
+#include "maglev/log_format.h"
 
 namespace linimo {
 namespace {
 
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
+
+void log_warnings(const Config& config) {
+  for (const std::string& warning : config.warnings) log_warning("configuration", {{"warning", warning}});
+}
 
 void reload_on_hangup(boost::asio::signal_set& hangup, Controller& controller) {
   hangup.async_wait([&](const boost::system::error_code& error, int) {
@@ -83,7 +88,9 @@ int serve(const std::filesystem::path& file) {
   metrics.follow(controller.config().metrics);
   controller.on_loaded([&](const Config& loaded) {
     boost::asio::post(serving, [&metrics, wanted = loaded.metrics] { metrics.follow(wanted); });
+    log_warnings(loaded);
   });
+  log_warnings(controller.config());
   FileWatcher watcher(io, file, [&] { (void)controller.reload("configuration file"); });
 
   boost::asio::signal_set hangup(io, SIGHUP);
@@ -113,8 +120,8 @@ int run(int argc, char** argv) {
   CLI::App app("linimo-controlplane: decides what linimo-dataplane forwards by");
   app.set_version_flag("--version", LINIMO_VERSION);
   app.add_option("--config", file, "the configuration file")->capture_default_str();
-  app.add_option("--log-level", level, "debug, info, warning or error")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+  app.add_option("--log-level", level, kLogLevelsText)
+      ->check(CLI::IsMember(std::vector<std::string>(std::begin(kLogLevels), std::end(kLogLevels))))
       ->capture_default_str();
   try {
     app.parse(argc, argv);

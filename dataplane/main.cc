@@ -1,4 +1,6 @@
 // linimo-dataplane: forwards packets by the tables that the control plane sends.
+//
+// Exit codes: 0 asked to end, 1 it could not start or go on, 2 wrong usage.
 
 #include <chrono>
 #include <csignal>
@@ -13,7 +15,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
 
@@ -29,11 +31,14 @@
 #include "maglev/config/announce.h"
 #include "maglev/config/node.h"
 #include "maglev/harden.h"
+#include "maglev/log_format.h"
 #include "maglev/state_file.h"
 
 namespace linimo {
 namespace {
 
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
 constexpr std::chrono::seconds kGuardianLimit{5};
 constexpr std::chrono::seconds kEndLimit{10};
 constexpr std::chrono::seconds kWithdrawalHeard{1};
@@ -94,7 +99,7 @@ int run(const std::string& config_file) {
   const auto config = load_node_config(config_file);
   if (!config) {
     spdlog::error("{}", config.error());
-    return 2;
+    return kFailed;
   }
   const auto lock = lock_runtime_folder(config->runtime_dir);
   if (!lock) {
@@ -104,6 +109,12 @@ int run(const std::string& config_file) {
   const EngineChoice choice = choose_engine(*config);
   const bool xdp = choice.engine == Engine::kXdp;
   spdlog::info("node {}: engine {} ({})", config->name, xdp ? "xdp" : "dpdk", choice.reason);
+
+  if (const auto left = xdp::interfaces_left(config->runtime_dir); !xdp && !left.empty()) {
+    spdlog::error("engine xdp still forwards on {}: end that by `linimo dataplane detach --config {}` first",
+                  fmt::join(left, ", "), config_file);
+    return kFailed;
+  }
 
   // Of a predecessor that was killed together with its guardian.
   const auto journal = dpdk::journal_in(config->runtime_dir);
@@ -184,7 +195,7 @@ int detach(const std::string& config_file) {
   const auto config = load_node_config(config_file);
   if (!config) {
     spdlog::error("{}", config.error());
-    return 2;
+    return kFailed;
   }
   const UniqueFd lock(
       open((config->runtime_dir / "dataplane.lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
@@ -226,18 +237,23 @@ int main(int argc, char** argv) {
   std::string config_file = "/etc/linimo/linimo.toml";
   std::string log_level = "info";
   app.add_option("--config", config_file, "configuration file")->capture_default_str();
-  app.add_option("--log-level", log_level, "trace, debug, info, warn, error")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
+  app.add_option("--log-level", log_level, linimo::kLogLevelsText)
+      ->check(CLI::IsMember(
+          std::vector<std::string>(std::begin(linimo::kLogLevels), std::end(linimo::kLogLevels))))
       ->capture_default_str();
   bool detaching = false;
   app.add_flag("--detach", detaching,
                "end the data plane, take the XDP program off the interfaces, give them back what was moved, "
                "and remove what it left");
   app.set_version_flag("--version", LINIMO_VERSION);
-  CLI11_PARSE(app, argc, argv);
-  spdlog::set_default_logger(spdlog::stderr_color_mt("dataplane"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
-  spdlog::set_level(spdlog::level::from_str(log_level));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : linimo::kUsage;
+  }
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("dataplane"));
+  spdlog::set_formatter(linimo::make_log_formatter(linimo::LogText::kSentence));
+  spdlog::set_level(linimo::log_level(log_level));
   linimo::harden_process();
   try {
     return detaching ? linimo::detach(config_file) : linimo::run(config_file);

@@ -36,6 +36,8 @@ NodeState StateCopier::head() {
     state.pools.push_back({of.planner().panics(pool.name), of.planner().digest(pool.name)});
   for (const ServiceConfig& service : config_->services)
     state.service_ids.push_back(of.ids().find_service(service.name));
+  state.free_backend_ids = of.ids().free_backends();
+  state.free_service_ids = of.ids().free_services();
   return state;
 }
 

@@ -62,6 +62,8 @@ struct NodeState {
   std::optional<AnnounceState> announce;             // none: there is no [announce] section
   std::vector<PoolState> pools;                      // as in the configuration
   std::vector<std::optional<uint32_t>> service_ids;  // the same
+  size_t free_backend_ids = 0;
+  size_t free_service_ids = 0;
 
   /// Of the configuration's backends, pool by pool, from the `first` on; as many as were asked for.
   size_t first_backend = 0;

@@ -1,11 +1,11 @@
-// linimo: looks at and steers a running node.
+// linimo: shows and controls a running node.
 //
 //   linimo config check /etc/linimo/linimo.toml
 //   linimo backend list
 //   linimo backend drain web/10.0.1.1 --wait
 //   linimo status -o json
 //
-// Exit codes: 0 it is so, 1 it failed or was refused, 2 it was asked wrongly.
+// Exit codes: 0 done, 1 it failed or was refused, 2 wrong usage.
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -30,6 +30,7 @@ using nlohmann::json;
 
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
+constexpr const char* kConfigFile = "/etc/linimo/linimo.toml";
 
 struct Options {
   std::string socket = "/run/linimo/control.sock";
@@ -37,6 +38,7 @@ struct Options {
   std::string file;
   std::string backend;
   bool wait = false;
+  bool here = false;
 };
 
 int fail(std::string_view message) {
@@ -44,20 +46,25 @@ int fail(std::string_view message) {
   return kFailed;
 }
 
-int check_config(const Options& options) {
-  const auto config = load_config(options.file);
+int check_file(const Options& options) {
+  const ConfigReport report = check_config(options.file, options.here);
   if (options.output == "json") {
-    std::cout << json{{"file", options.file}, {"error", config ? json(nullptr) : json(config.error())}}.dump(
-                     2, ' ', false, json::error_handler_t::replace)
+    const json first = report.mistakes.empty() ? json(nullptr) : json(report.mistakes.front());
+    std::cout << json{{"file", options.file},
+                      {"error", first},
+                      {"mistakes", report.mistakes},
+                      {"warnings", report.warnings}}
+                     .dump(2, ' ', false, json::error_handler_t::replace)
               << '\n';
+    return report.config ? 0 : kFailed;
   }
-  if (!config) return options.output == "json" ? kFailed : fail(config.error());
-  if (options.output == "table") {
-    size_t backends = 0;
-    for (const PoolConfig& pool : config->pools) backends += pool.backends.size();
-    std::cout << fmt::format("{} is right: {} services, {} pools, {} backends\n", options.file,
-                             config->services.size(), config->pools.size(), backends);
-  }
+  for (const std::string& mistake : report.mistakes) fail(mistake);
+  for (const std::string& warning : report.warnings) std::cerr << "linimo: warning: " << warning << '\n';
+  if (!report.config) return kFailed;
+  size_t backends = 0;
+  for (const PoolConfig& pool : report.config->pools) backends += pool.backends.size();
+  std::cout << fmt::format("{} is valid: {} services, {} pools, {} backends\n", options.file,
+                           report.config->services.size(), report.config->pools.size(), backends);
   return 0;
 }
 
@@ -120,7 +127,7 @@ int wait_until_drained(const Options& options, const std::string& pool, const st
     if (!found) return fail(found.error());
     const json& backend = found->at(0);
     if (backend.at("drain").is_null())
-      return fail(fmt::format("{}/{} is not to drain any more", pool, address));
+      return fail(fmt::format("the drain of {}/{} was cancelled", pool, address));
     const std::string progress = drain_text(backend);
     if (progress != shown) std::cout << progress << std::endl;
     shown = progress;
@@ -142,8 +149,9 @@ int drain(const Options& options, bool wanted) {
   if (options.output == "json") {
     std::cout << content->dump(2) << '\n';
   } else {
-    std::cout << fmt::format("{} {}\n", options.backend,
-                             wanted ? "gets no new flows; those that it has go on" : "gets new flows again");
+    std::cout << fmt::format(
+        "{} {}\n", options.backend,
+        wanted ? "drains: it keeps established flows and gets no new ones" : "gets new flows again");
   }
   if (!wanted || !options.wait) return 0;
   return wait_until_drained(options, content->at("pool"), content->at("backend"));
@@ -160,29 +168,28 @@ int drain_node(const Options& options, bool wish) {
     content = fetch(options, "GET", "/v1/status");
     if (!content) return fail(content.error());
     const json& announce = content->at("announce");
-    if (announce.is_null()) return fail("[announce] went while the node drained");
+    if (announce.is_null()) return fail("[announce] was removed while the node drained");
     state = announce.at("state").get<std::string>();
   }
-  if (options.wait && wish && state != "drained") return fail("somebody has ended the drain");
+  if (options.wait && wish && state != "drained") return fail("the drain was cancelled");
   std::cout << (options.output == "json" ? json{{"state", state}}.dump(2) : "the node is " + state) << '\n';
   return 0;
 }
 
 /// The data plane's own program knows what it left: the one beside this, else the one in PATH.
 int detach(const Options& options) {
-  const std::string config = options.file.empty() ? "/etc/linimo/linimo.toml" : options.file;
   std::error_code error;
   const auto beside =
       std::filesystem::read_symlink("/proc/self/exe", error).replace_filename("linimo-dataplane");
   for (const std::string& program : {beside.string(), std::string("linimo-dataplane")}) {
-    execlp(program.c_str(), program.c_str(), "--config", config.c_str(), "--detach", nullptr);
+    execlp(program.c_str(), program.c_str(), "--config", options.file.c_str(), "--detach", nullptr);
   }
   return fail(fmt::format("linimo-dataplane: {}", std::strerror(errno)));
 }
 
 int run(int argc, char** argv) {
   Options options;
-  CLI::App app("linimo: looks at and steers a node of the Linimo load balancer");
+  CLI::App app("linimo: show and control a node of the Linimo load balancer");
   app.set_version_flag("--version", LINIMO_VERSION);
   app.require_subcommand(1);
   app.fallthrough();  // options may stand behind the command too
@@ -191,28 +198,33 @@ int run(int argc, char** argv) {
       ->envname("LINIMO_SOCKET")
       ->capture_default_str();
 
-  auto* config = app.add_subcommand("config", "look at a configuration file")->require_subcommand(1);
-  auto* check = config->add_subcommand("check", "say whether a file is right, touching nothing");
-  check->add_option("FILE", options.file, "the configuration file")->required();
+  auto* config = app.add_subcommand("config", "check a configuration file")->require_subcommand(1);
+  auto* check = config->add_subcommand("check", "list every mistake in a file; changes nothing");
+  check->add_option("FILE", options.file,
+                    "the configuration file (default: " + std::string(kConfigFile) + ")");
+  check->add_flag("--here", options.here,
+                  "also check what depends on this machine: seed, addresses, programs");
   auto* service = app.add_subcommand("service", "services")->require_subcommand(1);
-  auto* service_list = service->add_subcommand("list", "all services and what they carried");
+  auto* service_list = service->add_subcommand("list", "all services and their traffic");
   auto* backend = app.add_subcommand("backend", "backends")->require_subcommand(1);
-  auto* backend_list = backend->add_subcommand("list", "all backends, their health, share and traffic");
-  auto* backend_drain = backend->add_subcommand("drain", "no new flows for a backend; those it has go on");
-  auto* backend_undrain = backend->add_subcommand("undrain", "new flows for it again");
+  auto* backend_list = backend->add_subcommand("list", "all backends: health, share, traffic");
+  auto* backend_drain =
+      backend->add_subcommand("drain", "a backend keeps established flows and gets no new ones");
+  auto* backend_undrain = backend->add_subcommand("undrain", "cancel a drain");
   for (auto* command : {backend_drain, backend_undrain})
-    command->add_option("POOL/ADDRESS", options.backend, "which one, as in web/10.0.1.1")->required();
-  backend_drain->add_flag("--wait", options.wait, "show how many flows are left, until none is");
-  auto* status = app.add_subcommand("status", "the node: data plane, generation, counters, last error");
+    command->add_option("POOL/ADDRESS", options.backend, "the backend, such as web/10.0.1.1")->required();
+  backend_drain->add_flag("--wait", options.wait, "show how many flows are left; return when there are none");
+  auto* status = app.add_subcommand("status", "the node: data plane, tables, counters, last error");
   auto* reload_command = app.add_subcommand("reload", "read the configuration file again");
   auto* dataplane = app.add_subcommand("dataplane", "the data plane's process")->require_subcommand(1);
   auto* detach_command = dataplane->add_subcommand(
-      "detach", "end it, and end the forwarding that engine xdp leaves to the kernel");
+      "detach", "stop it, and stop the forwarding that engine xdp leaves to the kernel");
   detach_command->add_option("--config", options.file, "the node's configuration file")
       ->capture_default_str();
-  auto* node = app.add_subcommand("node", "this node as routers see it")->require_subcommand(1);
-  auto* drain_node_command = node->add_subcommand("drain", "turn routers elsewhere, then announce nothing");
-  drain_node_command->add_flag("--wait", options.wait, "return when nothing is announced any more");
+  auto* node = app.add_subcommand("node", "announce the node's VIPs or not")->require_subcommand(1);
+  auto* drain_node_command =
+      node->add_subcommand("drain", "make routers send traffic elsewhere, then announce nothing");
+  drain_node_command->add_flag("--wait", options.wait, "return when nothing is announced");
   auto* undrain_node_command = node->add_subcommand("undrain", "announce again");
   for (auto* group : {config, service, backend, dataplane, node}) group->fallthrough();
 
@@ -221,7 +233,8 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
-  if (*check) return check_config(options);
+  if (options.file.empty()) options.file = kConfigFile;
+  if (*check) return check_file(options);
   if (*service_list) return show(options, fetch(options, "GET", "/v1/services"), render_services);
   if (*backend_list) return show(options, fetch_backends(options), render_backends);
   if (*backend_drain) return drain(options, true);

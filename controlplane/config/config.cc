@@ -11,51 +11,74 @@
 namespace linimo {
 namespace {
 
-uint64_t read_hash_seed(const TomlTable& root, const NodeConfig& node) {
-  auto seed = load_hash_seed(node.hash_seed_file);
-  if (seed) return *seed;
-  const TomlValue& section = root.require("node", "");
+/// Where the seed's file is named, or else the section that might have.
+const TomlPlace& place_of_seed(const TomlValue& document) {
+  const TomlValue& section = document.table_with_any_keys().require("node", "a [node] section");
   const TomlValue* named = section.table_with_any_keys().find("hash_seed_file");
-  throw ConfigError((named != nullptr ? *named : section).place().to_string() + ": " + seed.error());
+  return (named != nullptr ? *named : section).place();
 }
 
-std::vector<const TomlValue*> sections(const TomlTable& root, std::string_view key,
-                                       std::string_view expected) {
-  std::vector<const TomlValue*> values;
-  if (const TomlValue* section = root.find(key)) {
-    for (const TomlValue& value : section->array(expected)) values.push_back(&value);
-  }
-  return values;
+uint64_t read_hash_seed(const TomlValue& document, const NodeConfig& node) {
+  auto seed = load_hash_seed(node.hash_seed_file);
+  if (seed) return *seed;
+  const TomlPlace& place = place_of_seed(document);
+  throw ConfigError(place.to_string() + ": " + seed.error(), place.line, place.column);
+}
+
+/// Reads each section of a kind. False when one of them made no sense.
+template <typename Read>
+bool each_section(const TomlTable& root, std::string_view key, std::string_view expected, Read read) {
+  bool all = root.find(key) == nullptr;
+  root.with(key, [&](const TomlValue& sections) { all = sections.each(expected, read); });
+  return all;
+}
+
+Config to_config(Sections&& sections) {
+  Config config;
+  config.warnings = warnings_about(sections);
+  config.node = std::move(sections.node);
+  config.announce = std::move(sections.announce);
+  config.metrics = sections.metrics;
+  for (PoolSection& section : sections.pools) config.pools.push_back(std::move(section.pool));
+  for (ServiceSection& section : sections.services) config.services.push_back(std::move(section.service));
+  return config;
 }
 
 Config read_config(const std::filesystem::path& file) {
   const std::string text = read_toml_text(file);
   const TomlValue document = parse_toml(text, file.string());
-  const TomlTable root = document.table({"node", "announce", "metrics", "pool", "service"});
-  Config config;
+  Sections sections = read_sections(document);
+  document.place().throw_mistakes();
+  const uint64_t seed = read_hash_seed(document, sections.node);
+  Config config = to_config(std::move(sections));
+  config.hash_seed = seed;
   config.file = file;
   config.revision = fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
-  config.node = read_node_section(root);
-  config.announce = read_announce_section(root);
-  if (const TomlValue* metrics = root.find("metrics")) config.metrics = read_metrics(*metrics);
-
-  std::vector<PoolSection> pools;
-  for (const TomlValue* value : sections(root, "pool", "[[pool]] sections"))
-    pools.push_back(read_pool(*value));
-  std::vector<ServiceSection> services;
-  for (const TomlValue* value : sections(root, "service", "[[service]] sections")) {
-    services.push_back(read_service(*value, pools));
-  }
-  check_across_sections(config.node, pools, services);
-  complete_tunnel_checks(config.node, pools, services);
-  config.hash_seed = read_hash_seed(root, config.node);
-
-  for (PoolSection& section : pools) config.pools.push_back(std::move(section.pool));
-  for (ServiceSection& section : services) config.services.push_back(std::move(section.service));
   return config;
 }
 
 }  // namespace
+
+Sections read_sections(const TomlValue& document) {
+  const TomlTable root = document.table({"node", "announce", "metrics", "pool", "service"});
+  const TomlPlace& place = document.place();
+  Sections sections;
+  sections.place = place;
+  const bool read = place.attempt([&] { sections.node = read_node_section(root); });
+  sections.node_is_right = read && place.file->mistakes.empty();
+  place.attempt([&] { sections.announce = read_announce_section(root); });
+  root.with("metrics", [&](const TomlValue& value) { sections.metrics = read_metrics(value); });
+  const bool all_pools = each_section(root, "pool", "[[pool]] sections", [&](const TomlValue& value) {
+    sections.pools.push_back(read_pool(value));
+  });
+  const bool all_services =
+      each_section(root, "service", "[[service]] sections", [&](const TomlValue& value) {
+        sections.services.push_back(read_service(value, sections.pools, all_pools));
+      });
+  check_across_sections(sections);
+  if (all_services) complete_tunnel_checks(sections);
+  return sections;
+}
 
 std::chrono::seconds Config::longest_idle_timeout() const {
   uint32_t longest = 900;
@@ -69,6 +92,32 @@ tl::expected<Config, std::string> load_config(const std::filesystem::path& file)
   } catch (const ConfigError& error) {
     return tl::unexpected(std::string(error.what()));
   }
+}
+
+ConfigReport check_config(const std::filesystem::path& file, bool here) {
+  ConfigReport report;
+  try {
+    const TomlValue document = read_toml(file);
+    try {
+      Sections sections = read_sections(document);
+      if (here) {
+        document.place().attempt([&] { (void)read_hash_seed(document, sections.node); });
+        report.warnings = warnings_here(sections);
+      }
+      report.config = to_config(std::move(sections));
+    } catch (const ConfigError& error) {  // there are too many already, or the last one ended it
+      document.place().file->mistakes.push_back(error);
+    }
+    for (const ConfigError& mistake : document.place().mistakes())
+      report.mistakes.emplace_back(mistake.what());
+  } catch (const ConfigError& error) {  // not TOML at all
+    report.mistakes.emplace_back(error.what());
+  }
+  if (!report.mistakes.empty()) report.config.reset();
+  if (report.config)
+    report.warnings.insert(report.warnings.begin(), report.config->warnings.begin(),
+                           report.config->warnings.end());
+  return report;
 }
 
 }  // namespace linimo

@@ -83,12 +83,22 @@ struct Config {
   uint64_t hash_seed = 0;
   std::vector<PoolConfig> pools;
   std::vector<ServiceConfig> services;
+  std::vector<std::string> warnings;  // what is hardly meant, "FILE:LINE:COLUMN: ..."
 
   /// How long a data plane may remember a flow: an id that was given back rests that long.
   std::chrono::seconds longest_idle_timeout() const;
 };
 
-/// The error is ready to be shown: "FILE:LINE:COLUMN: problem; expected ...".
+/// The error is ready to be shown: "FILE:LINE:COLUMN: problem; expected ...", and how many more there are.
 tl::expected<Config, std::string> load_config(const std::filesystem::path& file);
+
+/// All that is wrong with a file, and what is hardly meant. Needs neither the hash seed nor rights.
+struct ConfigReport {
+  std::vector<std::string> mistakes;  // in the order of their places
+  std::vector<std::string> warnings;
+  std::optional<Config> config;  // where there is no mistake; without its seed
+};
+/// `here`: also what is wrong on this machine: its seed, addresses, programs.
+ConfigReport check_config(const std::filesystem::path& file, bool here);
 
 }  // namespace linimo

@@ -14,9 +14,13 @@ void check_encap_sources(const NodeConfig& node, const PoolSection& section) {
   for (size_t i = 0; i < section.backends.size(); ++i) {
     const bool v4 = section.pool.backends[i].address.is_v4();
     if (!(v4 ? node.encap_source4 : node.encap_source6).is_zero()) continue;
-    section.backends[i]->fail(
-        fmt::format("[node] encap_source has no {} address to tunnel from", v4 ? "IPv4" : "IPv6"),
-        "one of each family that backends have");
+    // Once for a pool: there may be thousands, and one mend for all.
+    section.place->place().attempt([&] {
+      section.backends[i]->fail(
+          fmt::format("[node] encap_source has no {} address to tunnel from", v4 ? "IPv4" : "IPv6"),
+          "one of each family that backends have");
+    });
+    return;
   }
 }
 
@@ -46,10 +50,11 @@ void check_backends_are_no_vips(const std::vector<PoolSection>& pools,
   for (const PoolSection& section : pools) {
     for (size_t i = 0; i < section.backends.size(); ++i) {
       const Address& address = section.pool.backends[i].address;
-      if (vips.covers(address)) {
+      if (!vips.covers(address)) continue;
+      section.place->place().attempt([&] {
         section.backends[i]->fail(fmt::format("backend {} lies inside a VIP", address.to_string()),
                                   "an address of its own: packets to it would come back here");
-      }
+      });
     }
   }
 }
@@ -70,11 +75,13 @@ void check_contending_services(const std::vector<ServiceSection>& services) {
         const auto after = claims.upper_bound(ports.last);
         if (after != claims.begin() && std::prev(after)->second.ports.last >= ports.first) {
           const ServiceSection& other = *std::prev(after)->second.section;
-          section.vips->array("")[i].fail(
-              fmt::format("service \"{}\" claims {} port {}, which service \"{}\" has (line {})",
-                          service.name, service.vips[i].to_string(), ports_text(ports), other.service.name,
-                          other.place->place().line),
-              "each VIP and port in one service");
+          section.place->place().attempt([&] {
+            section.vips[i]->fail(
+                fmt::format("service \"{}\" claims {} port {}, which service \"{}\" has (line {})",
+                            service.name, service.vips[i].to_string(), ports_text(ports), other.service.name,
+                            other.place->place().line),
+                "each VIP and port in one service");
+          });
         }
         claims[ports.first] = {ports, &section};
       }
@@ -89,9 +96,11 @@ void check_unique_names(const std::vector<Section>& sections, std::string_view k
   for (const Section& section : sections) {
     const auto [other, fresh] = seen.emplace(name_of(section), &section);
     if (fresh) continue;
-    section.place->fail(fmt::format("a second {} named \"{}\" (the first is in line {})", kind,
-                                    name_of(section), other->second->place->place().line),
-                        "each name once");
+    section.place->place().attempt([&] {
+      section.place->fail(fmt::format("a second {} named \"{}\" (the first is in line {})", kind,
+                                      name_of(section), other->second->place->place().line),
+                          "each name once");
+    });
   }
 }
 
@@ -124,16 +133,18 @@ void check_limits(const std::vector<PoolSection>& pools, const std::vector<Servi
 
 }  // namespace
 
-void check_across_sections(const NodeConfig& node, const std::vector<PoolSection>& pools,
-                           const std::vector<ServiceSection>& services) {
-  check_unique_names<PoolSection>(pools, "pool",
+void check_across_sections(const Sections& sections) {
+  check_unique_names<PoolSection>(sections.pools, "pool",
                                   [](const PoolSection& s) -> const std::string& { return s.pool.name; });
   check_unique_names<ServiceSection>(
-      services, "service", [](const ServiceSection& s) -> const std::string& { return s.service.name; });
-  check_limits(pools, services);
-  for (const PoolSection& section : pools) check_encap_sources(node, section);
-  check_backends_are_no_vips(pools, services);
-  check_contending_services(services);
+      sections.services, "service",
+      [](const ServiceSection& s) -> const std::string& { return s.service.name; });
+  sections.place.attempt([&] { check_limits(sections.pools, sections.services); });
+  if (sections.node_is_right) {
+    for (const PoolSection& section : sections.pools) check_encap_sources(sections.node, section);
+  }
+  check_backends_are_no_vips(sections.pools, sections.services);
+  check_contending_services(sections.services);
 }
 
 }  // namespace linimo

@@ -13,6 +13,8 @@ namespace linimo {
 namespace {
 
 constexpr std::chrono::milliseconds kSettleTime{50};
+constexpr int kLooksForGone = 20;
+constexpr uint64_t kGone = 0;  // a fingerprint
 
 }  // namespace
 
@@ -51,12 +53,22 @@ void FileWatcher::wait_for_events() {
 
 void FileWatcher::settle() {
   settling_ = true;
+  candidate_ = last_;
+  looks_ = 0;
+  look();
+}
+
+void FileWatcher::look() {
   timer_.expires_after(kSettleTime);
   timer_.async_wait([this](const boost::system::error_code& error) {
-    settling_ = false;
     if (error) return;
     watch_folders();  // a link may lead elsewhere now; watching a folder twice is watching it once
     const uint64_t now = fingerprint();
+    looks_ = now == candidate_ ? looks_ + 1 : 0;
+    candidate_ = now;
+    const bool settled = now == last_ || looks_ >= (now == kGone ? kLooksForGone : 1);
+    if (!settled) return look();
+    settling_ = false;
     if (now == last_) return;
     last_ = now;
     on_change_();
@@ -65,7 +77,7 @@ void FileWatcher::settle() {
 
 uint64_t FileWatcher::fingerprint() const {
   std::ifstream stream(file_, std::ios::binary);
-  if (!stream) return 0;
+  if (!stream) return kGone;
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   return XXH3_64bits(text.data(), text.size());
 }

@@ -13,9 +13,10 @@
 
 namespace linimo {
 
-/// Watches the folder rather than the file: a rename puts another file in the old one's place. Calls back at
-/// most once in 50 ms, and only when the file's content differs from that of the last call (or of the
-/// beginning).
+/// Watches the folder rather than the file: a rename puts another file in the old one's place. Calls back
+/// only when the file's content differs from that of the last call (or of the beginning) and has not changed
+/// for 50 ms. Editors move the old file away before they write the new one, so a file that is gone counts as
+/// changed only after a second.
 class FileWatcher {
  public:
   FileWatcher(boost::asio::io_context& io, std::filesystem::path file, std::function<void()> on_change);
@@ -24,6 +25,7 @@ class FileWatcher {
   void watch_folders();
   void wait_for_events();
   void settle();
+  void look();
   uint64_t fingerprint() const;
 
   std::filesystem::path file_;
@@ -32,6 +34,8 @@ class FileWatcher {
   boost::asio::steady_timer timer_;
   bool settling_ = false;
   uint64_t last_;
+  uint64_t candidate_ = 0;  // what the file was at the last look
+  int looks_ = 0;           // that have found that
   std::array<std::byte, 4096> events_;
 };
 

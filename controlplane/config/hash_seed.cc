@@ -24,25 +24,33 @@ tl::expected<uint64_t, std::string> load_hash_seed(const std::filesystem::path& 
   const auto refuse = [&](std::string_view problem, std::string_view remedy) {
     return tl::unexpected(fmt::format("hash seed file {} {}; expected {}", name, problem, remedy));
   };
-  const std::string recipe =
-      fmt::format("a secret file, made by: head -c 32 /dev/urandom > {0}; chmod 600 {0}", name);
-
+  constexpr std::string_view kFleets = "the fleet's seed, the same file as on the other nodes";
   const int fd = open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return refuse(fmt::format("cannot be read: {}", std::strerror(errno)), recipe);
+  if (fd < 0 && errno == ENOENT) {
+    return refuse(
+        "does not exist",
+        fmt::format("{}; for a first node: mkdir -p {} && head -c 32 /dev/urandom > {} && chmod 600 {}",
+                    kFleets, file.parent_path().string(), name, name));
+  }
+  if (fd < 0) {
+    const int error = errno;
+    return refuse(fmt::format("cannot be read: {}", std::strerror(error)),
+                  fmt::format("a file that this user (uid {}) may read; leave the seed as it is", geteuid()));
+  }
   struct stat status {};
   std::vector<char> bytes(kMostBytes + 1);
   const bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
   const ssize_t length = regular ? read(fd, bytes.data(), bytes.size()) : -1;
   close(fd);
 
-  if (!regular || length < 0) return refuse("is not a readable file", recipe);
+  if (!regular || length < 0) return refuse("is not a file that can be read", kFleets);
   if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
     return refuse("can be read by others than its owner", fmt::format("it to be secret: chmod 600 {}", name));
   }
   if (static_cast<size_t>(length) < kLeastBytes) {
-    return refuse(fmt::format("has {} bytes, fewer than {}", length, kLeastBytes), recipe);
+    return refuse(fmt::format("has {} bytes, fewer than {}", length, kLeastBytes), kFleets);
   }
-  if (static_cast<size_t>(length) > kMostBytes) return refuse("is larger than 4096 bytes", recipe);
+  if (static_cast<size_t>(length) > kMostBytes) return refuse("is larger than 4096 bytes", kFleets);
   return XXH3_64bits(bytes.data(), static_cast<size_t>(length));
 }
 

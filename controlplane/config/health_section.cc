@@ -52,9 +52,11 @@ void refuse_keys_of_other_checks(const TomlTable& table, CheckType type) {
     for (const CheckType check : use.checks) {
       types += fmt::format("{}\"{}\"", types.empty() ? "" : " or ", kCheckTypeNames[static_cast<int>(check)]);
     }
-    given->fail(fmt::format("\"{}\" means nothing to a check of type {}", use.key,
-                            kCheckTypeNames[static_cast<int>(type)]),
-                fmt::format("it with type = {} only", types));
+    given->place().attempt([&] {
+      given->fail(fmt::format("\"{}\" means nothing to a check of type {}", use.key,
+                              kCheckTypeNames[static_cast<int>(type)]),
+                  fmt::format("it with type = {} only", types));
+    });
   }
 }
 
@@ -148,60 +150,64 @@ std::string read_bytes(const TomlTable& table, const char* key, const char* hex_
 }
 
 void read_http(const TomlTable& table, HealthCheckConfig& health) {
-  if (const auto* path = table.find("path")) health.path = read_path(*path);
-  if (const auto* status = table.find("status")) health.statuses = read_statuses(*status);
-  if (const auto* body = table.find("body")) health.body = read_text(*body, 1024);
-  if (const auto* header = table.find("drain_header"))
-    health.drain_header = read_host(*header, "-_", "the name of a header, such as \"X-Drain\"");
+  table.with("path", [&](const TomlValue& value) { health.path = read_path(value); });
+  table.with("status", [&](const TomlValue& value) { health.statuses = read_statuses(value); });
+  table.with("body", [&](const TomlValue& value) { health.body = read_text(value, 1024); });
+  table.with("drain_header", [&](const TomlValue& value) {
+    health.drain_header = read_host(value, "-_", "the name of a header, such as \"X-Drain\"");
+  });
 }
 
 void read_tls(const TomlTable& table, HealthCheckConfig& health) {
-  const TomlValue* verify = table.find("verify");
-  if (verify != nullptr) health.verify = verify->boolean();
-  if (health.verify && health.host.empty()) verify->fail("there is no name to verify", "host = \"...\" too");
-  if (const auto* ca_file = table.find("ca_file")) {
+  table.with("verify", [&](const TomlValue& value) {
+    health.verify = value.boolean();
+    if (health.verify && table.find("host") == nullptr)
+      value.fail("there is no name to verify", "host = \"...\" too");
+  });
+  table.with("ca_file", [&](const TomlValue& value) {
     constexpr std::string_view kExpected = "the absolute path of a file of certificates (PEM)";
-    health.ca_file = ca_file->string(kExpected);
+    health.ca_file = value.string(kExpected);
     if (!health.ca_file.starts_with('/') || health.ca_file.find('\0') != std::string::npos)
-      ca_file->fail("not an absolute path", kExpected);
-    if (!health.verify) ca_file->fail("nothing is verified", "verify = true too");
-    if (!std::ifstream(health.ca_file)) ca_file->fail("not a file that can be read", kExpected);
-  }
+      value.fail("not an absolute path", kExpected);
+    if (!health.verify) value.fail("nothing is verified", "verify = true too");
+    if (!std::ifstream(health.ca_file)) value.fail("not a file that can be read", kExpected);
+  });
 }
 
 void read_grpc(const TomlTable& table, HealthCheckConfig& health) {
-  if (const auto* tls = table.find("tls")) health.tls = tls->boolean();
+  table.with("tls", [&](const TomlValue& value) { health.tls = value.boolean(); });
   // The length of such a name is one byte in the request (grpc_health.h).
-  if (const auto* service = table.find("service")) health.service = service->name(127);
+  table.with("service", [&](const TomlValue& value) { health.service = value.name(127); });
   for (const char* key : {"verify", "ca_file"}) {
-    const TomlValue* given = table.find(key);
-    if (given != nullptr && !health.tls)
-      given->fail(fmt::format("\"{}\" without TLS", key), "tls = true too");
+    table.with(key, [&](const TomlValue& value) {
+      if (!health.tls) value.fail(fmt::format("\"{}\" without TLS", key), "tls = true too");
+    });
   }
 }
 
 void read_udp(const TomlTable& table, HealthCheckConfig& health) {
-  health.send = read_bytes(table, "send", "send_hex");
-  health.expect = read_bytes(table, "expect", "expect_hex");
-  if (health.send.empty()) {
+  table.place().attempt([&] { health.send = read_bytes(table, "send", "send_hex"); });
+  table.place().attempt([&] { health.expect = read_bytes(table, "expect", "expect_hex"); });
+  if (table.find("send") == nullptr && table.find("send_hex") == nullptr) {
     table.place().fail("\"send\" is missing", "send = \"...\" (or send_hex), what the backend is asked");
   }
 }
 
 void read_dns(const TomlTable& table, HealthCheckConfig& health) {
   constexpr std::string_view kQuery = "query = \"...\", a name such as \"example.org\"";
-  const TomlValue& query = table.require("query", kQuery);
-  health.query = read_host(query, "-._", kQuery);
+  table.with_required("query", kQuery,
+                      [&](const TomlValue& value) { health.query = read_host(value, "-._", kQuery); });
   constexpr uint16_t kRecords[] = {ns_t_a, ns_t_aaaa, ns_t_ns, ns_t_soa, ns_t_txt};
-  if (const auto* record = table.find("record"))
-    health.record = kRecords[record->one_of({"A", "AAAA", "NS", "SOA", "TXT"})];
-  if (const auto* expect = table.find("expect")) {
+  table.with("record", [&](const TomlValue& value) {
+    health.record = kRecords[value.one_of({"A", "AAAA", "NS", "SOA", "TXT"})];
+  });
+  table.with("expect", [&](const TomlValue& value) {
     constexpr std::string_view kExpected = "an address of the record's family, A or AAAA";
-    const auto address = Address::parse(expect->string(kExpected));
+    const auto address = Address::parse(value.string(kExpected));
     if (!address || health.record != (address->is_v4() ? ns_t_a : ns_t_aaaa))
-      expect->fail("not an address that the answer may have", kExpected);
+      value.fail("not an address that the answer may have", kExpected);
     health.expect_address = address;
-  }
+  });
 }
 
 void read_exec(const TomlTable& table, HealthCheckConfig& health) {
@@ -213,67 +219,56 @@ void read_exec(const TomlTable& table, HealthCheckConfig& health) {
 }
 
 void read_times(const TomlTable& table, HealthCheckConfig& health) {
-  if (const auto* interval = table.find("interval")) {
-    health.interval = read_duration(*interval, milliseconds(50), std::chrono::hours(1));
+  table.with("interval", [&](const TomlValue& value) {
+    health.interval = read_duration(value, milliseconds(50), std::chrono::hours(1));
     health.timeout = std::min(health.timeout, health.interval);
-  }
-  if (const auto* timeout = table.find("timeout")) {
+  });
+  table.with("timeout", [&](const TomlValue& value) {
     // One check must end before the next begins: only then is the time to notice a failure bounded.
-    health.timeout = read_duration(*timeout, milliseconds(10), health.interval);
-  }
+    health.timeout = read_duration(value, milliseconds(10), health.interval);
+  });
   health.rise = static_cast<uint32_t>(table.integer_or("rise", health.rise, 1, 100));
   health.fall = static_cast<uint32_t>(table.integer_or("fall", health.fall, 1, 100));
   health.down_interval = 2 * health.interval;
-  if (const auto* retry = table.find("fast_retry"))
-    health.fast_retry = read_duration(*retry, milliseconds(50), health.interval);
-  if (const auto* down = table.find("down_interval"))
-    health.down_interval = read_duration(*down, health.interval, std::chrono::hours(1));
+  table.with("fast_retry", [&](const TomlValue& value) {
+    health.fast_retry = read_duration(value, milliseconds(50), health.interval);
+  });
+  table.with("down_interval", [&](const TomlValue& value) {
+    health.down_interval = read_duration(value, health.interval, std::chrono::hours(1));
+  });
 }
 
 void read_conclusions(const TomlTable& table, HealthCheckConfig& health) {
-  if (const auto* detector = table.find("detector"))
-    health.detector = static_cast<Detector>(detector->one_of({"count", "phi"}));
-  if (const auto* threshold = table.find("phi_threshold")) {
+  table.with("detector", [&](const TomlValue& value) {
+    health.detector = static_cast<Detector>(value.one_of({"count", "phi"}));
+  });
+  table.with("phi_threshold", [&](const TomlValue& value) {
     if (health.detector != Detector::kPhi)
-      threshold->fail("phi_threshold means nothing here", "it with detector = \"phi\" only");
-    health.phi_threshold = static_cast<double>(threshold->integer(1, 16));
-  }
+      value.fail("phi_threshold means nothing here", "it with detector = \"phi\" only");
+    health.phi_threshold = static_cast<double>(value.integer(1, 16));
+  });
   health.panic = static_cast<uint32_t>(table.integer_or("panic", health.panic, 0, 100));
-  if (const auto* slow_start = table.find("slow_start"))
-    health.slow_start = read_duration(*slow_start, milliseconds(0), std::chrono::hours(1));
-  if (const auto* half_life = table.find("flap_half_life"))
-    health.flap_half_life = read_duration(*half_life, milliseconds(0), std::chrono::hours(1));
+  table.with("slow_start", [&](const TomlValue& value) {
+    health.slow_start = read_duration(value, milliseconds(0), std::chrono::hours(1));
+  });
+  table.with("flap_half_life", [&](const TomlValue& value) {
+    health.flap_half_life = read_duration(value, milliseconds(0), std::chrono::hours(1));
+  });
 }
 
 void read_port(const TomlTable& table, HealthCheckConfig& health) {
   if (health.type == CheckType::kDns) health.port = NS_DEFAULTPORT;
   const bool needed =
       health.type != CheckType::kDns && health.type != CheckType::kIcmp && health.type != CheckType::kExec;
-  const TomlValue* port = needed ? &table.require("port", "the port to check") : table.find("port");
-  if (port != nullptr) health.port = static_cast<uint16_t>(port->integer(1, 65535));
+  if (needed || table.find("port") != nullptr) {
+    table.with_required("port", "the port to check", [&](const TomlValue& value) {
+      health.port = static_cast<uint16_t>(value.integer(1, 65535));
+    });
+  }
 }
 
-}  // namespace
-
-HealthCheckConfig read_health(const TomlValue& value) {
-  const TomlTable table =
-      value.table({"type",          "port",         "interval",   "timeout",        "rise",
-                   "fall",          "path",         "status",     "body",           "host",
-                   "tls",           "verify",       "ca_file",    "service",        "send",
-                   "send_hex",      "expect",       "expect_hex", "query",          "record",
-                   "program",       "drain_header", "fast_retry", "down_interval",  "detector",
-                   "phi_threshold", "panic",        "slow_start", "flap_half_life", "through_tunnel"});
-  HealthCheckConfig health;
-  health.type = static_cast<CheckType>(
-      table.require("type", "type = \"tcp\", \"http\" or another in health")
-          .one_of({"tcp", "http", "tls", "https", "grpc", "udp", "dns", "icmp", "exec"}));
-  refuse_keys_of_other_checks(table, health.type);
-  read_port(table, health);
-  if (const auto* host = table.find("host")) {
-    health.host = health.type == CheckType::kHttp
-                      ? read_host(*host, "-._:[]", "the value of a Host header, such as \"www.example.org\"")
-                      : read_host(*host, "-._", "a host name such as \"www.example.org\"");
-  }
+/// What is of one type's own.
+void read_type(const TomlTable& table, HealthCheckConfig& health) {
   switch (health.type) {
     case CheckType::kHttps:
     case CheckType::kHttp:
@@ -296,9 +291,34 @@ HealthCheckConfig read_health(const TomlValue& value) {
     case CheckType::kIcmp:
       break;
   }
+}
+
+}  // namespace
+
+HealthCheckConfig read_health(const TomlValue& value) {
+  const TomlTable table =
+      value.table({"type",          "port",         "interval",   "timeout",        "rise",
+                   "fall",          "path",         "status",     "body",           "host",
+                   "tls",           "verify",       "ca_file",    "service",        "send",
+                   "send_hex",      "expect",       "expect_hex", "query",          "record",
+                   "program",       "drain_header", "fast_retry", "down_interval",  "detector",
+                   "phi_threshold", "panic",        "slow_start", "flap_half_life", "through_tunnel"});
+  HealthCheckConfig health;
+  health.type = static_cast<CheckType>(
+      table.require("type", "type = \"tcp\", \"http\" or another in health")
+          .one_of({"tcp", "http", "tls", "https", "grpc", "udp", "dns", "icmp", "exec"}));
+  refuse_keys_of_other_checks(table, health.type);
+  read_port(table, health);
+  table.with("host", [&](const TomlValue& value) {
+    health.host = health.type == CheckType::kHttp
+                      ? read_host(value, "-._:[]", "the value of a Host header, such as \"www.example.org\"")
+                      : read_host(value, "-._", "a host name such as \"www.example.org\"");
+  });
+  table.place().attempt([&] { read_type(table, health); });
   read_tls(table, health);
-  if (const auto* tunnel = table.find("through_tunnel"); tunnel != nullptr && tunnel->boolean())
-    health.tunnel.emplace();  // the rest is for who knows the whole
+  table.with("through_tunnel", [&](const TomlValue& value) {
+    if (value.boolean()) health.tunnel.emplace();  // the rest is for who knows the whole
+  });
   read_times(table, health);
   read_conclusions(table, health);
   return health;

@@ -6,7 +6,7 @@ namespace linimo {
 MetricsConfig read_metrics(const TomlValue& value) {
   const TomlTable table = value.table({"listen"});
   MetricsConfig metrics;
-  if (const TomlValue* listen = table.find("listen")) metrics.listen = read_tcp_endpoint(*listen);
+  table.with("listen", [&](const TomlValue& listen) { metrics.listen = read_tcp_endpoint(listen); });
   return metrics;
 }
 

@@ -1,9 +1,12 @@
-// The readers of the configuration's sections. All throw ConfigError.
+// The readers of the configuration's sections. They note mistakes and go on; a ConfigError is thrown for what
+// makes no sense at all, such as a section without a name.
 //
 // A section is kept together with the values that it was read from until the checks across sections are done,
 // so that those can point at the line too.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "controlplane/config/config.h"
@@ -21,21 +24,38 @@ struct PoolSection {
 struct ServiceSection {
   ServiceConfig service;
   const TomlValue* place = nullptr;
-  const TomlValue* vips = nullptr;  // an array, in the order of service.vips
+  std::vector<const TomlValue*> vips;  // in the order of service.vips
 };
+
+/// A whole document, as far as it could be read: whether there were mistakes, its place knows.
+struct Sections {
+  TomlPlace place;
+  NodeConfig node;
+  bool node_is_right = false;
+  std::optional<AnnounceConfig> announce;
+  MetricsConfig metrics;
+  std::vector<PoolSection> pools;
+  std::vector<ServiceSection> services;
+};
+/// The document must outlive what this returns.
+Sections read_sections(const TomlValue& document);
 
 MetricsConfig read_metrics(const TomlValue& value);
 HealthCheckConfig read_health(const TomlValue& value);
 PoolSection read_pool(const TomlValue& value);
-ServiceSection read_service(const TomlValue& value, const std::vector<PoolSection>& pools);
+/// `all_pools`: there is no pool besides those.
+ServiceSection read_service(const TomlValue& value, const std::vector<PoolSection>& pools, bool all_pools);
 
 /// Where checks through the tunnel go; a pool that no service uses has no VIP for them.
-void complete_tunnel_checks(const NodeConfig& node, std::vector<PoolSection>& pools,
-                            const std::vector<ServiceSection>& services);
+void complete_tunnel_checks(Sections& sections);
 
 /// What only the whole can show: contending services, backends inside a VIP, sources that tunnels lack,
 /// limits.
-void check_across_sections(const NodeConfig& node, const std::vector<PoolSection>& pools,
-                           const std::vector<ServiceSection>& services);
+void check_across_sections(const Sections& sections);
+
+/// What is accepted and hardly meant, each as "FILE:LINE:COLUMN: ...".
+std::vector<std::string> warnings_about(const Sections& sections);
+/// The same of what this machine is or lacks.
+std::vector<std::string> warnings_here(const Sections& sections);
 
 }  // namespace linimo

@@ -14,28 +14,31 @@ Address source_of(const NodeConfig& node, bool v4) {
 
 }  // namespace
 
-void complete_tunnel_checks(const NodeConfig& node, std::vector<PoolSection>& pools,
-                            const std::vector<ServiceSection>& services) {
-  for (uint32_t p = 0; p < pools.size(); ++p) {
-    PoolConfig& pool = pools[p].pool;
+void complete_tunnel_checks(Sections& sections) {
+  for (uint32_t p = 0; p < sections.pools.size(); ++p) {
+    const PoolSection& section = sections.pools[p];
+    PoolConfig& pool = sections.pools[p].pool;
     if (!pool.health || !pool.health->tunnel) continue;
     const ServiceSection* asked = nullptr;
-    for (const ServiceSection& section : services) {
-      if (section.service.pool != p) continue;
-      const bool better = asked == nullptr || (asked->service.protocol != 6 && section.service.protocol == 6);
-      if (better) asked = &section;
+    for (const ServiceSection& service : sections.services) {
+      if (service.service.pool != p || service.service.vips.empty()) continue;
+      const bool better = asked == nullptr || (asked->service.protocol != 6 && service.service.protocol == 6);
+      if (better) asked = &service;
     }
     if (asked == nullptr) {
-      pools[p].place->fail(
-          fmt::format("pool \"{}\" is checked through the tunnel and no service uses it", pool.name),
-          "a service with this pool, whose VIP the check can ask");
+      section.place->place().attempt([&] {
+        section.place->fail(
+            fmt::format("pool \"{}\" is checked through the tunnel and no service uses it", pool.name),
+            "a service with this pool, whose VIP the check can ask");
+      });
+      continue;
     }
     const Address vip = asked->service.vips.front().address;
     *pool.health->tunnel = {.vip = vip,
-                            .source = source_of(node, vip.is_v4()),
+                            .source = source_of(sections.node, vip.is_v4()),
                             .encapsulation = pool.encapsulation,
                             .gue_port = pool.gue_port,
-                            .routes = probe_file(node.runtime_dir)};
+                            .routes = probe_file(sections.node.runtime_dir)};
   }
 }
 

@@ -15,6 +15,7 @@ std::optional<uint16_t> parse_port(std::string_view text) {
   return port;
 }
 
+constexpr size_t kMaxPorts = 1024;
 constexpr std::string_view kPortsExpected =
     "\"any\", or a list of ports from 1 to 65535 and ranges such as \"8000-8100\"";
 
@@ -68,12 +69,12 @@ TcpEndpoint read_tcp_endpoint(const TomlValue& value) {
   return {*address, *port};
 }
 
-std::vector<Prefix> read_prefixes(const TomlValue& value) {
+std::vector<Prefix> read_prefixes(const TomlValue& value, std::vector<const TomlValue*>* places) {
   constexpr std::string_view kExpected =
       "a list of addresses or prefixes without host bits, such as [\"203.0.113.10\", \"2001:db8:f::/64\"]";
   std::vector<Prefix> prefixes;
   std::set<Prefix> seen;
-  for (const TomlValue& entry : value.array(kExpected)) {
+  const bool all = value.each(kExpected, [&](const TomlValue& entry) {
     const std::string& text = entry.string("an address or a prefix");
     const auto prefix = Prefix::parse(text);
     if (!prefix) entry.fail("not an address or prefix", "an address, or a prefix whose host bits are zero");
@@ -81,8 +82,9 @@ std::vector<Prefix> read_prefixes(const TomlValue& value) {
       entry.fail(fmt::format("{} is listed twice", prefix->to_string()), "each prefix once");
     }
     prefixes.push_back(*prefix);
-  }
-  if (prefixes.empty()) value.fail("an empty list", kExpected);
+    if (places != nullptr) places->push_back(&entry);
+  });
+  if (all && prefixes.empty()) value.fail("an empty list", kExpected);
   return prefixes;
 }
 
@@ -93,11 +95,12 @@ PortKind kind_of(const PortRange& range) {
 
 std::vector<PortRange> read_ports(const TomlValue& value) {
   if (value.is_string() && value.string(kPortsExpected) == "any") return {PortRange{}};
-  const auto& entries = value.array(kPortsExpected);
-  if (entries.size() > 1024)  // before each is compared with all others
-    value.fail("too many ports", "at most 1024 ports and ranges; use ranges or \"any\"");
+  if (value.array(kPortsExpected).size() > kMaxPorts) {
+    value.fail("too many ports",
+               fmt::format("at most {} ports and ranges; use ranges or \"any\"", kMaxPorts));
+  }
   std::vector<PortRange> ports;
-  for (const TomlValue& entry : entries) {
+  const bool all = value.each(kPortsExpected, [&](const TomlValue& entry) {
     const PortRange range = read_port_entry(entry);
     for (const PortRange& other : ports) {
       if (overlap(range, other)) {
@@ -105,8 +108,8 @@ std::vector<PortRange> read_ports(const TomlValue& value) {
       }
     }
     ports.push_back(range);
-  }
-  if (ports.empty()) value.fail("an empty list", kPortsExpected);
+  });
+  if (all && ports.empty()) value.fail("an empty list", kPortsExpected);
   return ports;
 }
 

@@ -1,4 +1,5 @@
-// Values that TOML has no type for: durations, ports, prefixes. All throw ConfigError at the value's place.
+// Values that TOML has no type for: durations, ports, prefixes. All throw ConfigError at the value's place;
+// of a list they note what is wrong with an entry, and go on with the next.
 #pragma once
 
 #include <string>
@@ -18,8 +19,9 @@ Address read_unicast_address(const TomlValue& value);
 /// An address of this machine and a port: "127.0.0.1:9310", "[::1]:9310".
 TcpEndpoint read_tcp_endpoint(const TomlValue& value);
 
-/// A non-empty list of addresses and prefixes, none of them twice.
-std::vector<Prefix> read_prefixes(const TomlValue& value);
+/// A non-empty list of addresses and prefixes, none of them twice; where each of them stands goes to
+/// `places`.
+std::vector<Prefix> read_prefixes(const TomlValue& value, std::vector<const TomlValue*>* places = nullptr);
 
 /// "any", or a list of ports and ranges ("8000-8100") that do not overlap, except that a single port may lie
 /// within a range: the more exact one wins.

@@ -217,6 +217,10 @@ class Page {
     each([](const PoolConfig&, const PoolState& now) { return now.panics ? 1 : 0; });
     gauge("linimo_pool_digest", "The upper 48 bits of the digest of a pool's table.");
     each([](const PoolConfig&, const PoolState& now) { return now.digest >> 16; });
+    gauge("linimo_ids_free",
+          "Numbers that no backend or service holds; at 0, new names take those of old ones early.");
+    page_.add(labels({{"of", "backends"}}), state_.free_backend_ids);
+    page_.add(labels({{"of", "services"}}), state_.free_service_ids);
   }
 
   void conditions() {

@@ -17,6 +17,7 @@ FlowEnds flow_ends(const Config& config, uint32_t pool) {
   for (const ServiceConfig& service : config.services) {
     if (service.pool != pool) continue;
     const seconds timeout(service.idle_timeout_s);
+    ends.idle = std::max(ends.idle, timeout);
     if (service.tracking == LINIMO_TRACKING_OFF || service.quic)
       ends.silence = std::max(ends.silence, timeout);
     if (service.tracking == LINIMO_TRACKING_ADAPTIVE) ends.heard_of = std::max(ends.heard_of, timeout);
@@ -64,16 +65,17 @@ void DrainWatch::update(Drain& drain, const FlowEnds& ends, uint64_t rounds, con
   if (counted < kRounds) left = std::max(left, kRound * static_cast<int64_t>(kRounds - counted));
   drain.progress = {.flows = seen.flows, .done = flows == 0 && left.count() == 0, .left = left};
   if (flows == 0) return;
-  // As many end in the time to come as in the time that has passed.
-  const uint64_t ended = drain.most_flows - flows;
-  if (ended == 0) {
-    drain.progress.left.reset();
-    return;
+  // As many end in the time to come as in the time that has passed; whatever happens, all have when nothing
+  // has come for as long as a flow is remembered, and has then been counted.
+  std::optional<seconds> rest;
+  if (ends.idle.count() != 0) rest = std::chrono::ceil<seconds>(drain.last_packet + ends.idle - now) + kRound;
+  if (const uint64_t ended = drain.most_flows - flows; ended != 0) {
+    const double per_second =
+        static_cast<double>(ended) / std::chrono::duration<double>(now - drain.most_at).count();
+    const seconds at_this_rate(static_cast<int64_t>(static_cast<double>(flows) / per_second) + 1);
+    rest = std::min(rest.value_or(at_this_rate), at_this_rate);
   }
-  const double per_second =
-      static_cast<double>(ended) / std::chrono::duration<double>(now - drain.most_at).count();
-  const seconds rest(static_cast<int64_t>(static_cast<double>(flows) / per_second) + 1);
-  drain.progress.left = std::max(left, rest);
+  drain.progress.left = rest ? std::optional(std::max(left, *rest)) : std::nullopt;
 }
 
 const DrainWatch::Progress* DrainWatch::find(const BackendKey& backend) const {

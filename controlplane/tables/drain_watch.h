@@ -28,6 +28,7 @@ namespace linimo {
 struct FlowEnds {
   std::chrono::seconds heard_of{0};  // that long after the beginning every flow that lives was heard of
   std::chrono::seconds silence{0};   // after so long without any packet none lives
+  std::chrono::seconds idle{0};      // after so long without any packet none is counted any more
 };
 FlowEnds flow_ends(const Config& config, uint32_t pool);
 
@@ -44,7 +45,8 @@ class DrainWatch {
   struct Progress {
     FlowCount flows;
     bool done = false;
-    std::optional<std::chrono::seconds> left;  // an estimate; none while no flow has ended yet
+    // An estimate: as many flows end as did before, and none outlives a silence. Nothing: who knows.
+    std::optional<std::chrono::seconds> left;
   };
 
   /// To be called now and then with all backends that drain by the live tables. `rounds`: how often the data

@@ -43,6 +43,9 @@ class IdRegistry {
   /// Rises with every change.
   uint64_t version() const { return version_; }
 
+  /// Numbers that no name holds.
+  size_t free() const { return limit_ - (entries_.size() - resting_.size()); }
+
   std::optional<uint32_t> find(std::string_view name) const;
   const std::map<std::string, Entry, std::less<>>& entries() const { return entries_; }
 

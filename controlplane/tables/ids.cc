@@ -42,33 +42,40 @@ bool from_json(const json& document, const char* key, IdRegistry& registry, IdRe
   return true;
 }
 
+/// Numbers that rest, and then those that are live and not needed any more, are taken before their time only
+/// where there are no others. There are always enough: a configuration has at most as many names as there are
+/// numbers. False if it came to that.
+bool hold_at_any_price(IdRegistry& registry, const std::set<std::string>& names, std::set<std::string> live,
+                       IdRegistry::Time now, std::chrono::seconds rest) {
+  live.insert(names.begin(), names.end());
+  if (registry.hold(live, now, rest)) return true;
+  if (!registry.hold(live, now, std::chrono::seconds(0))) registry.hold(names, now, std::chrono::seconds(0));
+  return false;
+}
+
 }  // namespace
 
-tl::expected<void, std::string> Ids::hold(const Config& config, const LiveTables& live, Time now) {
+bool Ids::hold(const Config& config, const LiveTables& live, Time now) {
   std::set<std::string> backends;
   std::set<std::string> services;
   for (const PoolConfig& pool : config.pools) {
     for (const BackendConfig& backend : pool.backends) backends.insert(name_of({pool.name, backend.address}));
   }
   for (const ServiceConfig& service : config.services) services.insert(service.name);
-  // What the data plane still forwards by must not lose its number, however long it takes to replace it.
+  // What the data plane still forwards by keeps its number, however long it takes to replace it.
+  std::set<std::string> live_backends;
+  std::set<std::string> live_services;
   for (const auto& [key, backend] : live.backends) {
-    if (std::string name = name_of(key); backends_.find(name) == backend.id) backends.insert(std::move(name));
+    if (std::string name = name_of(key); backends_.find(name) == backend.id)
+      live_backends.insert(std::move(name));
   }
   for (const auto& [name, id] : live.services) {
-    if (services_.find(name) == id) services.insert(name);
+    if (services_.find(name) == id) live_services.insert(name);
   }
-
   const std::chrono::seconds rest = config.longest_idle_timeout();
-  const IdRegistry before = backends_;
-  std::string_view what = "backend";
-  if (backends_.hold(backends, now, rest)) {
-    if (services_.hold(services, now, rest)) return {};
-    what = "service";
-    backends_ = before;
-  }
-  return tl::unexpected(
-      fmt::format("no {} id is free: those given up rest for {} s; try again then", what, rest.count()));
+  const bool backends_rested = hold_at_any_price(backends_, backends, std::move(live_backends), now, rest);
+  const bool services_rested = hold_at_any_price(services_, services, std::move(live_services), now, rest);
+  return backends_rested && services_rested;
 }
 
 void Ids::learn(const LiveTables& live, Time now) {

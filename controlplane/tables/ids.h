@@ -3,7 +3,7 @@
 //   Ids ids;
 //   ids.load(file);                            // what an earlier run noted
 //   ids.learn(live);                           // what the data plane knows better
-//   if (!ids.hold(config, live)) refuse();     // every name of both has a number of its own
+//   if (!ids.hold(config, live)) warn();       // every name has a number of its own
 //   ids.save(file);                            // before anybody relies on them
 //   uint32_t id = ids.backend({"web", address});
 #pragma once
@@ -24,9 +24,14 @@ class Ids {
  public:
   using Time = IdRegistry::Time;
 
-  /// Names of the configuration and of the live tables hold their numbers; the rest give theirs back. The
-  /// error, after which nothing has changed, says which numbers ran out.
-  tl::expected<void, std::string> hold(const Config& config, const LiveTables& live, Time now);
+  /// Names of the configuration and of the live tables hold their numbers; the rest give theirs back. False
+  /// when there were not enough: then numbers were taken that connection tables may still remember for
+  /// others, and names that are only live may have lost theirs.
+  bool hold(const Config& config, const LiveTables& live, Time now);
+
+  /// Numbers that no name holds.
+  size_t free_backends() const { return backends_.free(); }
+  size_t free_services() const { return services_.free(); }
 
   /// A live snapshot is right where it contradicts what was noted.
   void learn(const LiveTables& live, Time now);

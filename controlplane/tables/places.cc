@@ -49,7 +49,9 @@ PoolPlaces places_of(const PoolConfig& pool, const StandingOf& standing_of) {
 
   PoolPlaces places;
   const uint32_t panic = pool.health ? pool.health->panic : 0;
-  places.panic = up != 0 && usable * 100 < panic * wanted;
+  places.few = usable * 100 < panic * wanted;
+  places.panic = places.few && up != 0;
+  places.none = wanted != 0 && up == 0;
   const bool all_that_are_up = places.panic || usable == 0;
   const bool in_eighths = slow && !all_that_are_up;
   places.of.reserve(pool.backends.size());

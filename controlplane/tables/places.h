@@ -30,7 +30,9 @@ struct Place {
 
 struct PoolPlaces {
   std::vector<Place> of;
-  bool panic = false;
+  bool few = false;    // fewer than `panic` percent can take flows; lasts while none is up
+  bool panic = false;  // so all do
+  bool none = false;   // that should take flows is up
 };
 
 /// Weights are relative. Where a backend starts slowly they are in eighths, so that a weight of 1 has them

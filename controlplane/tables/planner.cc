@@ -67,7 +67,8 @@ void Planner::plan_pool(const PoolConfig& pool, const StandingOf& standing_of, c
                              .state = *place.state,
                              .server_id = backend.server_id});
   }
-  planned.panic = places.panic;
+  planned.few = places.few;
+  planned.none = places.none;
   // Once here, and not for each snapshot that has this pool.
   std::sort(spec.backends.begin(), spec.backends.end(),
             [](const BackendSpec& a, const BackendSpec& b) { return a.stands_before(b); });
@@ -93,7 +94,12 @@ void Planner::all_changed() {
 
 bool Planner::panics(const std::string& pool) const {
   const auto found = pools_.find(pool);
-  return found != pools_.end() && found->second.panic;
+  return found != pools_.end() && found->second.few;
+}
+
+bool Planner::none_up(const std::string& pool) const {
+  const auto found = pools_.find(pool);
+  return found != pools_.end() && found->second.none;
 }
 
 uint64_t Planner::digest(const std::string& pool) const {

@@ -28,8 +28,10 @@ class Planner {
   /// The fraction of its pool's slots that a backend has in the last plan; 0 when it has none.
   double share(const BackendKey& backend) const;
 
-  /// Whether the last plan uses all backends of the pool because so few are up.
+  /// Whether by the last plan so few backends of the pool are up that all are used, or none is.
   bool panics(const std::string& pool) const;
+  /// Whether by the last plan none is up that should take flows.
+  bool none_up(const std::string& pool) const;
 
   /// Of the pool's table in the last plan; 0 when it has none.
   uint64_t digest(const std::string& pool) const;
@@ -38,7 +40,8 @@ class Planner {
   struct Planned {
     PoolSpec spec;
     std::vector<uint32_t> slots_of_member;
-    bool panic = false;
+    bool few = false;
+    bool none = false;
     bool current = false;
   };
 

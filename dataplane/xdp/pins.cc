@@ -203,6 +203,17 @@ void Pins::remove_orphans(const std::vector<std::string>& devices) const {
   }
 }
 
+std::vector<std::string> interfaces_left(const std::filesystem::path& runtime_dir) {
+  std::vector<std::string> left;
+  const std::filesystem::path root = root_of(runtime_dir);
+  if (!is_bpffs(root)) return left;
+  for (const auto& entry : entries(root)) {
+    const std::string name = entry.filename();
+    if (name.starts_with(kLink)) left.push_back(name.substr(kLink.size()));
+  }
+  return left;
+}
+
 tl::expected<std::vector<std::string>, std::string> detach_all(const std::filesystem::path& runtime_dir) {
   const std::filesystem::path root = root_of(runtime_dir);
   std::vector<std::string> done;

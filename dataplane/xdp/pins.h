@@ -49,6 +49,9 @@ class Pins {
   std::shared_ptr<const UniqueFd> folder_;
 };
 
+/// On which an earlier process of engine xdp has left the program.
+std::vector<std::string> interfaces_left(const std::filesystem::path& runtime_dir);
+
 /// Takes the program off every interface and removes what is pinned, and the bpffs. Says what it did, a line
 /// each.
 tl::expected<std::vector<std::string>, std::string> detach_all(const std::filesystem::path& runtime_dir);

@@ -32,12 +32,16 @@ std::filesystem::path read_socket(const TomlValue& value) {
 
 void read_metrics(const TomlTable& table, AnnounceConfig& announce) {
   announce.metric = static_cast<uint32_t>(table.integer_or("metric", announce.metric, 1, kMaxMetric));
-  const TomlValue* drain = table.find("drain_metric");
-  if (drain != nullptr) announce.drain_metric = static_cast<uint32_t>(drain->integer(1, kMaxMetric));
+  announce.drain_metric =
+      static_cast<uint32_t>(table.integer_or("drain_metric", announce.drain_metric, 1, kMaxMetric));
   if (announce.drain_metric > announce.metric) return;
-  const TomlValue& wrong = drain != nullptr ? *drain : *table.find("metric");
-  wrong.fail(fmt::format("drain_metric {} is not above metric {}", announce.drain_metric, announce.metric),
-             "routes that rank behind while the node drains");
+  const TomlValue* drain = table.find("drain_metric");
+  const TomlValue* wrong = drain != nullptr ? drain : table.find("metric");
+  table.place().attempt([&] {
+    (wrong != nullptr ? wrong->place() : table.place())
+        .fail(fmt::format("drain_metric {} is not above metric {}", announce.drain_metric, announce.metric),
+              "routes that rank behind while the node drains");
+  });
 }
 
 }  // namespace
@@ -49,20 +53,21 @@ std::optional<AnnounceConfig> read_announce_section(const TomlTable& root) {
       section->table({"via", "table", "metric", "drain_metric", "min_backends", "services",
                       "startup_deadline", "drain_wait", "orphan_timeout", "bird_socket"});
   AnnounceConfig announce;
-  (void)table.require("via", "via = \"bird\"").one_of({"bird"});
-  if (const TomlValue* number = table.find("table")) announce.table = read_table(*number);
+  const auto duration = [&](std::string_view key, milliseconds& into, milliseconds most) {
+    table.with(key, [&](const TomlValue& value) { into = read_duration(value, milliseconds(0), most); });
+  };
+  table.with_required("via", "via = \"bird\"", [](const TomlValue& value) { (void)value.one_of({"bird"}); });
+  table.with("table", [&](const TomlValue& value) { announce.table = read_table(value); });
   read_metrics(table, announce);
   announce.min_backends =
       static_cast<uint32_t>(table.integer_or("min_backends", announce.min_backends, 1, 65535));
-  if (const TomlValue* services = table.find("services"))
-    announce.every_service = services->one_of({"any", "all"}) == 1;
-  if (const TomlValue* deadline = table.find("startup_deadline"))
-    announce.startup_deadline = read_duration(*deadline, milliseconds(0), hours(1));
-  if (const TomlValue* wait = table.find("drain_wait"))
-    announce.drain_wait = read_duration(*wait, milliseconds(0), hours(1));
-  if (const TomlValue* orphan = table.find("orphan_timeout"))
-    announce.orphan_timeout = read_duration(*orphan, milliseconds(0), hours(24 * 7));
-  if (const TomlValue* socket = table.find("bird_socket")) announce.bird_socket = read_socket(*socket);
+  table.with("services", [&](const TomlValue& value) {
+    announce.every_service = value.one_of({"any", "all"}) == 1;
+  });
+  duration("startup_deadline", announce.startup_deadline, hours(1));
+  duration("drain_wait", announce.drain_wait, hours(1));
+  duration("orphan_timeout", announce.orphan_timeout, hours(24 * 7));
+  table.with("bird_socket", [&](const TomlValue& value) { announce.bird_socket = read_socket(value); });
   return announce;
 }
 
@@ -70,7 +75,9 @@ tl::expected<std::optional<AnnounceConfig>, std::string> load_announce_config(
     const std::filesystem::path& file) {
   try {
     const TomlValue document = read_toml(file);
-    return read_announce_section(document.table_with_any_keys());
+    auto announce = read_announce_section(document.table_with_any_keys());
+    document.place().throw_mistakes();
+    return announce;
   } catch (const ConfigError& error) {
     return tl::unexpected(std::string(error.what()));
   }

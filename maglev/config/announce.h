@@ -31,7 +31,7 @@ struct AnnounceConfig {
   bool operator==(const AnnounceConfig&) const = default;
 };
 
-/// `root` is the whole document; none when it has no such section. Throws ConfigError.
+/// `root` is the whole document; none when it has no such section. Notes mistakes.
 std::optional<AnnounceConfig> read_announce_section(const TomlTable& root);
 
 /// Reads the section out of a configuration file, ignoring the others. The error is ready to be shown.

@@ -20,7 +20,7 @@ std::vector<std::string> read_interfaces(const TomlValue& value) {
   constexpr std::string_view kExpected =
       "a list of netdev names or PCI addresses, such as [\"eth0\"] or [\"0000:01:00.0\"]";
   std::vector<std::string> interfaces;
-  for (const TomlValue& entry : value.array(kExpected)) {
+  const bool all = value.each(kExpected, [&](const TomlValue& entry) {
     const std::string& text = entry.string("a netdev name or PCI address");
     const auto printable = [](char c) { return c > ' ' && c < 0x7f; };
     if (text.empty() || text.size() > 256 || !std::all_of(text.begin(), text.end(), printable)) {
@@ -30,8 +30,8 @@ std::vector<std::string> read_interfaces(const TomlValue& value) {
       entry.fail(fmt::format("\"{}\" is listed twice", text), "each interface once");
     }
     interfaces.push_back(text);
-  }
-  if (interfaces.empty()) value.fail("no interface", kExpected);
+  });
+  if (all && interfaces.empty()) value.fail("no interface", kExpected);
   if (interfaces.size() > kMaxInterfaces) {
     value.fail("too many interfaces", fmt::format("at most {}", kMaxInterfaces));
   }
@@ -41,12 +41,12 @@ std::vector<std::string> read_interfaces(const TomlValue& value) {
 std::vector<uint32_t> read_cores(const TomlValue& value, uint32_t workers) {
   std::set<uint32_t> cores;
   std::vector<uint32_t> result;
-  for (const TomlValue& entry : value.array("a list of CPU numbers, one for each worker")) {
+  const bool all = value.each("a list of CPU numbers, one for each worker", [&](const TomlValue& entry) {
     const auto core = static_cast<uint32_t>(entry.integer(0, kMaxCpu));
     if (!cores.insert(core).second) entry.fail(fmt::format("CPU {} is listed twice", core), "each CPU once");
     result.push_back(core);
-  }
-  if (result.size() != workers) {
+  });
+  if (all && result.size() != workers) {
     value.fail(fmt::format("{} cores for {} workers", result.size(), workers), "one core for each worker");
   }
   return result;
@@ -61,7 +61,7 @@ bool is_usable_source(const Address& address) {
 
 void read_encap_source(const TomlValue& value, NodeConfig& node) {
   constexpr std::string_view kExpected = "a list of at most one IPv4 and one IPv6 address of this node";
-  for (const TomlValue& entry : value.array(kExpected)) {
+  value.each(kExpected, [&](const TomlValue& entry) {
     const std::string& text = entry.string("an IP address");
     const auto address = Address::parse(text);
     if (!address || !is_usable_source(*address))
@@ -69,14 +69,14 @@ void read_encap_source(const TomlValue& value, NodeConfig& node) {
     Address& place = address->is_v4() ? node.encap_source4 : node.encap_source6;
     if (!place.is_zero()) entry.fail("a second address of the same family", kExpected);
     place = *address;
-  }
+  });
 }
 
 /// Instead of a source address: one of each flow's own, so that the backends' RSS spreads.
 void read_encap_source_prefix(const TomlValue& value, NodeConfig& node) {
   constexpr std::string_view kExpected =
       "a list of at most one IPv4 and one IPv6 prefix, such as [\"100.64.0.0/10\"]";
-  for (const TomlValue& entry : value.array(kExpected)) {
+  value.each(kExpected, [&](const TomlValue& entry) {
     const auto prefix = Prefix::parse(entry.string(kExpected));
     if (!prefix || !is_usable_source(prefix->address))
       entry.fail("not a unicast prefix", "a prefix whose host bits are zero");
@@ -90,7 +90,7 @@ void read_encap_source_prefix(const TomlValue& value, NodeConfig& node) {
     }
     place = prefix->address;
     (v4 ? node.encap_prefix4 : node.encap_prefix6) = prefix->length;
-  }
+  });
 }
 
 std::filesystem::path read_absolute_path(const TomlValue& value, size_t longest) {
@@ -110,30 +110,33 @@ NodeConfig read_node_section(const TomlTable& root) {
                                       "flows_per_worker", "encap_source", "encap_source_prefix", "reply_rate",
                                       "xdp_mode", "hash_seed_file", "runtime_dir", "state_dir"});
   NodeConfig node;
-  node.name = table.require("name", "name = \"...\" in [node]").name(LINIMO_NAME_SIZE - 1);
-  node.interfaces = read_interfaces(table.require("interfaces", "interfaces = [...] in [node]"));
-  if (const auto* value = table.find("engine")) {
-    node.engine = static_cast<Engine>(value->one_of({"auto", "dpdk", "xdp"}));
-  }
+  table.with_required("name", "name = \"...\" in [node]",
+                      [&](const TomlValue& value) { node.name = value.name(LINIMO_NAME_SIZE - 1); });
+  table.with_required("interfaces", "interfaces = [...] in [node]",
+                      [&](const TomlValue& value) { node.interfaces = read_interfaces(value); });
+  table.with("engine", [&](const TomlValue& value) {
+    node.engine = static_cast<Engine>(value.one_of({"auto", "dpdk", "xdp"}));
+  });
   node.workers = static_cast<uint32_t>(table.integer_or("workers", 1, 1, kMaxWorkers));
-  if (const auto* value = table.find("cores")) node.cores = read_cores(*value, node.workers);
-  if (const auto* value = table.find("idle")) {
-    node.idle = static_cast<IdlePolicy>(value->one_of({"auto", "busy", "adaptive"}));
-  }
+  table.with("cores", [&](const TomlValue& value) { node.cores = read_cores(value, node.workers); });
+  table.with("idle", [&](const TomlValue& value) {
+    node.idle = static_cast<IdlePolicy>(value.one_of({"auto", "busy", "adaptive"}));
+  });
   node.flows_per_worker = static_cast<uint64_t>(
       table.integer_or("flows_per_worker", static_cast<int64_t>(node.flows_per_worker), 1024, 1 << 30));
-  if (const auto* value = table.find("encap_source")) read_encap_source(*value, node);
-  if (const auto* value = table.find("encap_source_prefix")) read_encap_source_prefix(*value, node);
+  table.with("encap_source", [&](const TomlValue& value) { read_encap_source(value, node); });
+  table.with("encap_source_prefix", [&](const TomlValue& value) { read_encap_source_prefix(value, node); });
   node.reply_rate = static_cast<uint32_t>(table.integer_or("reply_rate", node.reply_rate, 0, 10'000'000));
-  if (const auto* value = table.find("xdp_mode"))
-    node.xdp_mode = static_cast<XdpMode>(value->one_of({"auto", "native", "generic"}));
-  if (const auto* value = table.find("hash_seed_file"))
-    node.hash_seed_file = read_absolute_path(*value, 4000);
-  if (const auto* value = table.find("runtime_dir")) {
-    node.runtime_dir = read_absolute_path(*value, kMaxRuntimeDirLength);
-  }
+  table.with("xdp_mode", [&](const TomlValue& value) {
+    node.xdp_mode = static_cast<XdpMode>(value.one_of({"auto", "native", "generic"}));
+  });
+  table.with("hash_seed_file",
+             [&](const TomlValue& value) { node.hash_seed_file = read_absolute_path(value, 4000); });
+  table.with("runtime_dir", [&](const TomlValue& value) {
+    node.runtime_dir = read_absolute_path(value, kMaxRuntimeDirLength);
+  });
   node.state_dir = usual_state_dir(node.runtime_dir);
-  if (const auto* value = table.find("state_dir")) node.state_dir = read_absolute_path(*value, 4000);
+  table.with("state_dir", [&](const TomlValue& value) { node.state_dir = read_absolute_path(value, 4000); });
   return node;
 }
 
@@ -146,7 +149,9 @@ std::filesystem::path usual_state_dir(const std::filesystem::path& runtime_dir) 
 tl::expected<NodeConfig, std::string> load_node_config(const std::filesystem::path& file) {
   try {
     const TomlValue document = read_toml(file);
-    return read_node_section(document.table_with_any_keys());
+    NodeConfig node = read_node_section(document.table_with_any_keys());
+    document.place().throw_mistakes();
+    return node;
   } catch (const ConfigError& error) {
     return tl::unexpected(std::string(error.what()));
   }

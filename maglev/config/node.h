@@ -55,7 +55,8 @@ std::filesystem::path usual_state_dir(const std::filesystem::path& runtime_dir);
 /// "FILE:LINE:COLUMN: what is wrong; what was expected".
 tl::expected<NodeConfig, std::string> load_node_config(const std::filesystem::path& file);
 
-/// The same out of a document that is already parsed. `root` is the whole document; throws ConfigError.
+/// The same out of a document that is already parsed. `root` is the whole document. Notes mistakes; throws a
+/// ConfigError when there is no such section.
 NodeConfig read_node_section(const TomlTable& root);
 
 }  // namespace linimo

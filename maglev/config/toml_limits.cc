@@ -37,8 +37,8 @@ size_t end_of_string(std::string_view text, size_t begin) {
   const std::string_view line = before.substr(before.rfind('\n') + 1);  // npos + 1 is 0
   const auto lines = std::count(before.begin(), before.end(), '\n');
   const auto characters = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
-  const TomlPlace place{std::make_shared<const std::string>(name), static_cast<uint32_t>(lines + 1),
-                        static_cast<uint32_t>(characters + 1)};
+  const TomlPlace place{std::make_shared<TomlFile>(TomlFile{std::string(name), {}}),
+                        static_cast<uint32_t>(lines + 1), static_cast<uint32_t>(characters + 1)};
   place.fail(problem, expected);
 }
 

@@ -14,14 +14,14 @@ namespace {
 
 constexpr size_t kMaxFileSize = 16 << 20;
 
-using FileName = std::shared_ptr<const std::string>;
+using FilePtr = std::shared_ptr<TomlFile>;
 
-TomlPlace place_of(const FileName& file, const toml::source_region& region) {
+TomlPlace place_of(const FilePtr& file, const toml::source_region& region) {
   // Tables that exist only because another's name contains theirs have no place of their own.
   return {file, std::max<uint32_t>(region.begin.line, 1), std::max<uint32_t>(region.begin.column, 1)};
 }
 
-TomlValue convert(const FileName& file, const toml::node& node) {
+TomlValue convert(const FilePtr& file, const toml::node& node) {
   const TomlPlace place = place_of(file, node.source());
   if (const auto* table = node.as_table()) {
     TomlValue::Members members;
@@ -47,7 +47,7 @@ TomlValue convert(const FileName& file, const toml::node& node) {
 }  // namespace
 
 TomlValue parse_toml(std::string_view text, std::string_view name) {
-  const auto file = std::make_shared<const std::string>(name);
+  const auto file = std::make_shared<TomlFile>(TomlFile{std::string(name), {}});
   check_toml_limits(text, name);
   try {
     return convert(file, toml::parse(text, name));
@@ -59,7 +59,7 @@ TomlValue parse_toml(std::string_view text, std::string_view name) {
 
 std::string read_toml_text(const std::filesystem::path& file) {
   const auto refuse = [&](std::string_view problem) {
-    TomlPlace{std::make_shared<const std::string>(file.string())}.fail(problem, "a readable TOML file");
+    TomlPlace{std::make_shared<TomlFile>(TomlFile{file.string(), {}})}.fail(problem, "a readable TOML file");
   };
   std::error_code error;
   if (!std::filesystem::is_regular_file(file, error)) {

@@ -8,6 +8,8 @@
 namespace linimo {
 namespace {
 
+constexpr size_t kMaxMistakes = 100;
+
 std::string quoted_list(std::initializer_list<std::string_view> words) {
   std::string list;
   for (const std::string_view word : words) list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", word);
@@ -46,11 +48,33 @@ std::string shown(std::string_view text, size_t longest) {
 }
 
 std::string TomlPlace::to_string() const {
-  return fmt::format("{}:{}:{}", file ? *file : "", line, column);
+  return fmt::format("{}:{}:{}", file ? file->name : "", line, column);
 }
 
 void TomlPlace::fail(std::string_view problem, std::string_view expected) const {
-  throw ConfigError(fmt::format("{}: {}; expected {}", to_string(), problem, expected));
+  throw ConfigError(fmt::format("{}: {}; expected {}", to_string(), problem, expected), line, column);
+}
+
+void TomlPlace::note(const ConfigError& mistake) const {
+  if (!file || file->mistakes.size() >= kMaxMistakes) throw mistake;
+  file->mistakes.push_back(mistake);
+}
+
+std::vector<ConfigError> TomlPlace::mistakes() const {
+  std::vector<ConfigError> sorted = file->mistakes;
+  std::stable_sort(sorted.begin(), sorted.end(), [](const ConfigError& a, const ConfigError& b) {
+    return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+  });
+  return sorted;
+}
+
+void TomlPlace::throw_mistakes() const {
+  const std::vector<ConfigError> all = mistakes();
+  if (all.empty()) return;
+  if (all.size() == 1) throw all.front();
+  throw ConfigError(fmt::format("{} (and {} more: `linimo config check {}` shows all)", all.front().what(),
+                                all.size() - 1, file->name),
+                    all.front().line, all.front().column);
 }
 
 std::string_view nearest_word(std::string_view word, std::initializer_list<std::string_view> candidates) {
@@ -100,17 +124,14 @@ const TomlValue::Array& TomlValue::array(std::string_view expected) const {
 TomlTable TomlValue::table(std::initializer_list<std::string_view> known_keys) const {
   const auto* members = std::get_if<Members>(&content_);
   if (members == nullptr) wrong_type(fmt::format("a table with {}", quoted_list(known_keys)));
-  const Member* first_unknown = nullptr;
   for (const Member& member : *members) {
     if (std::find(known_keys.begin(), known_keys.end(), member.key) != known_keys.end()) continue;
-    const auto position = [](const Member& m) { return std::pair(m.place.line, m.place.column); };
-    if (first_unknown == nullptr || position(member) < position(*first_unknown)) first_unknown = &member;
-  }
-  if (first_unknown != nullptr) {
-    const std::string_view nearest = nearest_word(first_unknown->key, known_keys);
-    first_unknown->place.fail(fmt::format("unknown key \"{}\"", shown(first_unknown->key)),
-                              nearest.empty() ? fmt::format("one of {}", quoted_list(known_keys))
-                                              : fmt::format("\"{}\", perhaps", nearest));
+    place_.attempt([&] {
+      const std::string_view nearest = nearest_word(member.key, known_keys);
+      member.place.fail(fmt::format("unknown key \"{}\"", shown(member.key)),
+                        nearest.empty() ? fmt::format("one of {}", quoted_list(known_keys))
+                                        : fmt::format("\"{}\", perhaps", nearest));
+    });
   }
   return {place_, *members};
 }
@@ -156,8 +177,8 @@ const TomlValue& TomlTable::require(std::string_view key, std::string_view expec
 }
 
 int64_t TomlTable::integer_or(std::string_view key, int64_t fallback, int64_t least, int64_t most) const {
-  const TomlValue* value = find(key);
-  return value != nullptr ? value->integer(least, most) : fallback;
+  with(key, [&](const TomlValue& value) { fallback = value.integer(least, most); });
+  return fallback;
 }
 
 }  // namespace linimo

@@ -7,8 +7,9 @@
 //   int64_t workers = node.integer_or("workers", 1, 1, 64);
 //
 // The parser's own headers stay in the .cc file: they are among the slowest to compile that there are.
-// Within the readers a mistake is an exception, because reading ends at the first one wherever it is;
-// the functions that load a whole configuration turn it into a value.
+// Within the readers a mistake is an exception. It ends the reading of the smallest part that makes sense
+// without it (a key, a backend) and is noted there by `attempt`; so all mistakes of a document are found. A
+// reader may thus return what lacks something: whoever loads the whole asks `mistakes` before using it.
 #pragma once
 
 #include <cstdint>
@@ -28,16 +29,44 @@ namespace linimo {
 /// what() is "FILE:LINE:COLUMN: problem; expected ...".
 class ConfigError : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  ConfigError(const std::string& text, uint32_t line, uint32_t column)
+      : std::runtime_error(text), line(line), column(column) {}
+
+  uint32_t line;
+  uint32_t column;
+};
+
+/// A document that is being read, and the mistakes that were found in it.
+struct TomlFile {
+  std::string name;
+  std::vector<ConfigError> mistakes;
 };
 
 struct TomlPlace {
-  std::shared_ptr<const std::string> file;
+  std::shared_ptr<TomlFile> file;
   uint32_t line = 1;  // from 1, as editors count
   uint32_t column = 1;
 
   std::string to_string() const;
   [[noreturn]] void fail(std::string_view problem, std::string_view expected) const;
+
+  /// Notes a mistake; throws it when there are so many that more would help nobody.
+  void note(const ConfigError& mistake) const;
+  /// Calls `read`, and notes the mistake by which it ends. False if there was one.
+  template <typename Read>
+  bool attempt(Read read) const {
+    try {
+      read();
+      return true;
+    } catch (const ConfigError& mistake) {
+      note(mistake);
+      return false;
+    }
+  }
+  /// All that were noted, in the order of their places.
+  std::vector<ConfigError> mistakes() const;
+  /// Throws the first one of them, if there is any; what() says how many more there are.
+  void throw_mistakes() const;
 };
 
 class TomlTable;
@@ -63,6 +92,13 @@ class TomlValue {
   int64_t integer(int64_t least, int64_t most) const;
   bool boolean() const;
   const Array& array(std::string_view expected) const;
+  /// Calls read(entry) with each of an array; attempts, as TomlPlace does. True if all were read.
+  template <typename Read>
+  bool each(std::string_view expected, Read read) const {
+    bool all = true;
+    for (const TomlValue& entry : array(expected)) all &= entry.place().attempt([&] { read(entry); });
+    return all;
+  }
   TomlTable table(std::initializer_list<std::string_view> known_keys) const;
   TomlTable table_with_any_keys() const;
 
@@ -101,6 +137,19 @@ class TomlTable {
   const TomlPlace& place() const { return *place_; }
   const TomlValue* find(std::string_view key) const;
   const TomlValue& require(std::string_view key, std::string_view expected) const;
+
+  /// Calls read(value) if the key is there; attempts, as TomlPlace does. True if it was read.
+  template <typename Read>
+  bool with(std::string_view key, Read read) const {
+    const TomlValue* value = find(key);
+    return value != nullptr && place_->attempt([&] { read(*value); });
+  }
+  /// The same of a key that must be there.
+  template <typename Read>
+  bool with_required(std::string_view key, std::string_view expected, Read read) const {
+    return place_->attempt([&] { read(require(key, expected)); });
+  }
+  /// The fallback also where the value is a mistake, which is noted.
   int64_t integer_or(std::string_view key, int64_t fallback, int64_t least, int64_t most) const;
 
  private:

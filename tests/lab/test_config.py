@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 
 from case import LabCase
@@ -115,6 +116,55 @@ class WrongConfiguration(LabCase):
         node.write_config()  # and no signal
         node.wait_settled(after_generation=generation)
         self.assertEqual({100}, {backend["weight"] for backend in node.backend_list()})
+
+    def test_editor_that_moves_the_old_file_away_first(self) -> None:
+        """No error about a file that is gone for a moment or half written; what is saved in the end is taken."""
+        node = self.lab.node
+        file, refusals, generation = node.config_file, self._refusals(), node.status()["generation"]
+        node.config.backends[1] = 51
+        text = node.config.render()
+        file.rename(file.with_suffix(".toml~"))
+        time.sleep(0.3)  # an editor that takes its time
+        with file.open("w") as half:
+            half.write(text[:len(text) // 2])
+            half.flush()
+            file.with_suffix(".swp").touch()  # something happens beside it
+            half.write(text[len(text) // 2:])
+        node.wait_settled(after_generation=generation)
+        self.assertIn(51, {backend["weight"] for backend in node.backend_list()})
+        self.assertEqual(refusals, self._refusals())
+        node.config.backends[1] = 100
+        for left in (file.with_suffix(".toml~"), file.with_suffix(".swp")):
+            left.unlink()
+
+    def test_check_finds_all_mistakes_at_once(self) -> None:
+        """Each on a line of its own."""
+        good = self.lab.node.config.render()
+        done = self._check(good.replace("workers = 1", "workers = 0").replace("ports = [80]", "ports = [0]"))
+        self.assertEqual(1, done.returncode)
+        self.assertEqual(2, len(re.findall(re.escape(str(self.lab.node.config_file)) + r":\d+:\d+: ", done.stderr)), done.stderr)
+
+    def test_all_programs_end_and_speak_alike(self) -> None:
+        """0, 1 and 2 mean the same, levels have one spelling, and lines of the log one form."""
+        node, wrong = self.lab.node, str(self.lab.node.config_file)
+        node.write_config("nonsense")
+        daemons = [node.dataplane_program, node.cli_program.with_name("linimo-controlplane")]
+        version = subprocess.run([node.cli_program, "--version"], capture_output=True, text=True, check=True).stdout
+        for program in [*daemons, node.cli_program, self.lab.backends[1].decap_program]:
+            with self.subTest(program.name):
+                run = lambda *words: node.box.run([str(program), *words], check=False, timeout=10)
+                self.assertEqual((0, version), (run("--version").returncode, run("--version").stdout))
+                self.assertEqual(0, run("--help").returncode)
+                self.assertEqual(2, run("--nonsense").returncode)
+        for program in daemons:
+            with self.subTest(program.name):
+                refused = node.box.run([str(program), "--config", wrong, "--log-level", "warn"], check=False, timeout=10)
+                self.assertEqual(1, refused.returncode)
+                line = r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4} level=error msg="?.*' + re.escape(wrong) + r":1:\d+: .*\n"
+                self.assertRegex(refused.stderr, "^" + line + "$")
+                for level, code in (("trace", 1), ("debug", 1), ("warning", 2), ("err", 2)):
+                    run = node.box.run([str(program), "--config", wrong, "--log-level", level], check=False, timeout=10)
+                    self.assertEqual(code, run.returncode, level)
 
     def _check(self, text: str) -> subprocess.CompletedProcess[str]:
         self.lab.node.write_config(text)

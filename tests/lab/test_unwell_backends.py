@@ -138,8 +138,15 @@ class Panic(UnwellBackends):
         wait_until(lambda: lab.node.status()["pools_in_panic"] == ["web"], "the panic is said")
         self.assertIn("PANIC", lab.node.cli("status").stdout)
         self.assertEqual({backend.address() for backend in lab.backends.values()}, self.served())
-        for backend in liars:
+        # The last one's death is an error, and not the end of the panic.
+        log = lab.node.folder / "linimo-controlplane.log"
+        lab.backends[3].ask_to_drain()
+        self.wait_state(lab.backends[3], "down")
+        wait_until(lambda: 'level=error msg="no backend is up: new connections fail" pool=web' in log.read_text(), "it is said")
+        self.assertEqual(["web"], lab.node.status()["pools_in_panic"])
+        for backend in lab.backends.values():
             backend.ask_to_drain(False)
-        for backend in liars:
+        for backend in lab.backends.values():
             self.wait_state(backend, "up")
         wait_until(lambda: lab.node.status()["pools_in_panic"] == [], "the panic is over")
+        self.assertEqual(1, log.read_text().count('msg="enough backends are up again"'))

@@ -187,6 +187,21 @@ class Start(XdpCase):
         node.config.interface = "eth0"
         node.write_config()
 
+    def test_engine_dpdk_is_told_to_detach_first(self) -> None:
+        """The program that was left would take the frames away from it: one line says so, and how to end that."""
+        node = self.lab.node
+        node.stop_dataplane()
+        node.config.engine = "dpdk"
+        self.addCleanup(setattr, node.config, "engine", "xdp")
+        node.write_config()
+        refused = self._run_another()
+        self.assertEqual(1, refused.returncode)
+        self.assertEqual(1, refused.stderr.count("level=error"), refused.stderr)
+        self.assertIn("linimo dataplane detach", refused.stderr)
+        self.assertEqual(["eth0"], self._programs())
+        node.config.engine = "xdp"
+        node.write_config()
+
     def test_another_program_on_the_interface_is_left_alone(self) -> None:
         """Refused, and it says how to take it off."""
         node = self.lab.node

@@ -115,6 +115,17 @@ TEST_F(DrainWatchTest, EndsWithTheLastTrackedFlow) {
   EXPECT_EQ(watch_.find(key(2)), nullptr);
 }
 
+/// Connections that have ended are counted until they are forgotten: the estimate says when, and falls.
+TEST_F(DrainWatchTest, EstimatesTheEndOfWhatHasEndedAlready) {
+  const FlowEnds ends{.heard_of = {}, .silence = {}, .idle = seconds(900)};
+  look(10, 0, 5, ends);
+  EXPECT_EQ(look(10, 9, 6, ends).left, seconds(916)) << "a packet, and at the latest a count after it";
+  EXPECT_EQ(look(10, 9, 6, ends).left, seconds(915));
+  EXPECT_EQ(look(10, 9, 6, ends).left, seconds(914));
+  EXPECT_EQ(look(10, 9, 7, ends).left, seconds(916)) << "somebody lives";
+  EXPECT_EQ(look(5, 9, 7, ends).left, seconds(2)) << "half have ended since";
+}
+
 TEST_F(DrainWatchTest, WaitsForTwoWholeCounts) {
   EXPECT_FALSE(look(0, 7).done) << "the last count may be from before the drain";
   EXPECT_EQ(look(0, 7).left, seconds(32));

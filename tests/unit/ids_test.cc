@@ -140,6 +140,56 @@ TEST_F(IdsTest, HoldWhatTheDataPlaneStillForwardsBy) {
   EXPECT_NE(text.find("\"held\": false"), std::string::npos);
 }
 
+/// A configuration has at most as many names as there are numbers. Whatever was before it, it gets them: at
+/// once, if there is no other way, and also in a process that starts with it.
+TEST_F(IdsTest, GiveEveryNameANumberThoughAllAreOthers) {
+  const auto named = [](char kind, int count) {
+    std::vector<std::string> names;
+    for (int i = 0; i < count; ++i) names.push_back(kind + std::to_string(i));
+    return config_of({"10.0.0.1"}, names);
+  };
+  const auto live_of = [](const Config& config, const Ids& ids) {
+    LiveTables live;
+    for (const ServiceConfig& service : config.services)
+      live.services[service.name] = ids.service(service.name);
+    return live;
+  };
+  const auto numbers = [](const Config& config, const Ids& ids) {
+    std::set<uint32_t> all;
+    for (const ServiceConfig& service : config.services) all.insert(ids.service(service.name));
+    return all.size();
+  };
+  const Config first = named('a', 2100);
+  const Config second = named('b', 2100);
+  const Config third = named('c', LINIMO_MAX_SERVICES);
+  Ids ids;
+  EXPECT_TRUE(ids.hold(first, {}, kStart));
+  EXPECT_EQ(ids.free_services(), LINIMO_MAX_SERVICES - 2100);
+  const LiveTables live = live_of(first, ids);
+  ASSERT_TRUE(ids.save(file_));
+
+  EXPECT_FALSE(ids.hold(second, live, kStart)) << "there is no other way, and that is said";
+  EXPECT_EQ(numbers(second, ids), 2100U);
+  EXPECT_TRUE(ids.hold(second, live_of(second, ids), kStart)) << "the second ask changes nothing";
+
+  Ids anew;
+  ASSERT_TRUE(anew.load(file_, kStart));
+  anew.learn(live, kStart);
+  EXPECT_FALSE(anew.hold(second, live, kStart));
+  EXPECT_EQ(numbers(second, anew), 2100U);
+  // Those that rest go before those that are live.
+  Ids resting;
+  ASSERT_TRUE(resting.hold(first, {}, kStart));
+  ASSERT_TRUE(resting.hold(named('d', 1900), {}, kStart));  // 96 were never given, 2100 rest
+  const Config kept = named('d', 1900);
+  EXPECT_FALSE(resting.hold(second, live_of(kept, resting), kStart));
+  for (const ServiceConfig& service : kept.services) EXPECT_TRUE(resting.find_service(service.name));
+
+  EXPECT_FALSE(anew.hold(third, live_of(second, anew), kStart));
+  EXPECT_EQ(numbers(third, anew), LINIMO_MAX_SERVICES);
+  EXPECT_EQ(anew.free_services(), 0U);
+}
+
 TEST_F(IdsTest, SayWhenAFileCannotBeWritten) {
   Ids ids;
   ASSERT_TRUE(ids.hold(config_of({"10.0.0.1"}), {}, kStart));

@@ -119,6 +119,8 @@ TEST_F(MetricsTest, ShowsWhatWasCounted) {
   expect_line("linimo_service_new_flows_total{service=\"s\"} 2");
   expect_line("linimo_backend_bytes_total{pool=\"web\",backend=\"10.0.1.2\"} 1000");
   expect_line("linimo_generation 1");
+  expect_line("linimo_ids_free{of=\"backends\"} 262142");
+  expect_line("linimo_ids_free{of=\"services\"} 4095");
   expect_line("linimo_digest " + std::to_string(controller_->live_digest() >> 16));
 }
 

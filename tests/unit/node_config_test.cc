@@ -83,9 +83,9 @@ TEST_F(NodeConfigTest, NamesEveryMistakeWithItsPlace) {
   const Case cases[] = {
       {"", "linimo.toml:1:1: \"node\" is missing; expected a [node] section"},
       {"[node]\nname = \"a\"\n", "linimo.toml:1:1: \"interfaces\" is missing"},
-      {"[node]\nname = \"a b\"\n",
+      {"[node]\nname = \"a b\"\ninterfaces = [\"e\"]\n",
        "linimo.toml:2:8: \"a b\" is not a valid name; expected a name of 1 to 63"},
-      {"[node]\nname = 7\n", "linimo.toml:2:8: this is an integer; expected a name"},
+      {"[node]\nname = 7\ninterfaces = [\"e\"]\n", "linimo.toml:2:8: this is an integer; expected a name"},
       {"[node]\nname = \"a\"\ninterfaces = []\n", "linimo.toml:3:14: no interface"},
       {"[node]\nname = \"a\"\ninterfaces = [\"e\", \"e\"]\n", "linimo.toml:3:20: \"e\" is listed twice"},
       {"[node]\nname = \"a\"\ninterfaces = \"eth0\"\n",

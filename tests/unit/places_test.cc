@@ -27,7 +27,7 @@ Standing starting(uint32_t eighths) {
 }
 
 /// A letter for each backend of a pool: U takes flows, d drains, - is down, o is out of the tables. A !
-/// behind them: panic.
+/// behind them: panic. A 0: none is up that should take flows.
 std::string places(const std::vector<Standing>& standings, uint32_t panic = 50,
                    const std::vector<uint32_t>& weights = {}) {
   PoolConfig pool;
@@ -43,7 +43,7 @@ std::string places(const std::vector<Standing>& standings, uint32_t panic = 50,
   const PoolPlaces found = places_of(pool, [&](const BackendKey& key) { return known.at(key); });
   std::string text;
   for (const Place& place : found.of) text += place.state ? "Ud-"[*place.state] : 'o';
-  return text + (found.panic ? "!" : "");
+  return text + (found.panic ? "!" : "") + (found.none ? "0" : "");
 }
 
 std::vector<uint32_t> weights(const std::vector<std::pair<uint32_t, Standing>>& backends) {
@@ -83,7 +83,7 @@ TEST(PlacesTest, UsesAllWhereFewAreUp) {
   EXPECT_EQ(places({kUp, kDown, kDown}), "UUU!");
   EXPECT_EQ(places({kUp, kDown, kDown}, 0), "U--");
   EXPECT_EQ(places({kUp, kUp, kDown}, 100), "UUU!");
-  EXPECT_EQ(places({kDown, kDown, kDown}), "---") << "nobody is up: there is nothing to rescue";
+  EXPECT_EQ(places({kDown, kDown, kDown}), "---0") << "nobody is up: there is nothing to rescue";
   EXPECT_EQ(places({kUp, kDown, kDown, HealthState::kUnknown, HealthState::kUnknown}, 34), "UUUoo!")
       << "unknown counts neither way";
 }
