@@ -108,9 +108,10 @@ class XdpDevices(DeviceCase):
         self._assert_all_tracked()
 
     def test_3_another_mac_address_and_mtu(self) -> None:
-        """Frames to backends leave with the interface's own address, the new one. Their way back does not show it: the
-        router's neighbour entry is what is asked."""
+        """Once its neighbours know the new address, frames to it are taken: those to any other address are not."""
         self._node("ip", "link", "set", "eth0", "address", "02:00:00:00:77:01")
+        self._router("ip", "neigh", "flush", "dev", "lb1")
+        self._wait_answered("the address changed")
         self._node("ip", "link", "set", "eth0", "mtu", "1650")
         self._wait_answered("the address changed")
         self._node("ip", "link", "set", "eth0", "mtu", "1600")
