@@ -1,4 +1,5 @@
-// A program run with as few rights as can be. Only for a process with one thread: it forks.
+// A program run with as few rights as can be. It forks: between that and exec nothing is called that threads
+// could hold.
 #pragma once
 
 #include <string>

@@ -149,8 +149,7 @@ void CurlProbe::set_tls() {
   set(CURLOPT_SSL_VERIFYPEER, config_.verify ? 1L : 0L);
   set(CURLOPT_SSL_VERIFYHOST, config_.verify ? 2L : 0L);
   set(CURLOPT_SSL_SESSIONID_CACHE, 0L);  // a resumed session would not test the certificate's key
-  // libcurl reads the system's authorities anew for every connection, for long whoever asks, unless they are
-  // in one file: that it keeps.
+  // libcurl reads authorities anew for every connection, unless they are in one file: that it keeps.
   set(CURLOPT_CAPATH, nullptr);
   if (!config_.verify) set(CURLOPT_CAINFO, nullptr);
   if (!config_.ca_file.empty()) set(CURLOPT_CAINFO, config_.ca_file.c_str());

@@ -17,7 +17,9 @@ class OwnTime {
  public:
   using Time = std::chrono::steady_clock::time_point;
   using Duration = Time::duration;
-  static constexpr std::chrono::milliseconds kPulse{100};
+  // Short: while there is too much to do, this process goes round about once in kPulse / (what it can do of
+  // what is wished), and a check needs some rounds before its timeout.
+  static constexpr std::chrono::milliseconds kPulse{50};
   static constexpr std::chrono::milliseconds kUsual{20};  // so late may be any timer: nothing is lost yet
 
   explicit OwnTime(Time now) : due_(now + kPulse) {}

@@ -36,7 +36,9 @@ void SocketSet::wait() {
   ready_.async_wait(boost::asio::posix::descriptor_base::wait_read,
                     [this, weak = std::weak_ptr(alive_)](const auto& error) {
                       if (error || weak.expired()) return;
-                      std::array<epoll_event, 64> events;
+                      // As many as may be: whoever waits in the set waits behind no other round of the loop,
+                      // so the loop's own delay tells theirs.
+                      std::array<epoll_event, 1024> events;
                       const int count = epoll_wait(ready_.native_handle(), events.data(), events.size(), 0);
                       for (int i = 0; i < count; ++i) on_ready_(events[i].data.fd, events[i].events);
                       wait();
