@@ -62,9 +62,9 @@ void append_log_value(std::string& line, std::string_view value) {
 
 std::unique_ptr<spdlog::formatter> make_log_formatter(LogText text) {
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
-  formatter->add_flag<LevelFlag>('1').add_flag<SentenceFlag>('2').set_pattern(
-      text == LogText::kFields ? "%Y-%m-%dT%H:%M:%S.%e%z level=%1 %v"
-                               : "%Y-%m-%dT%H:%M:%S.%e%z level=%1 msg=%2");
+  formatter->add_flag<LevelFlag>('q').add_flag<SentenceFlag>('Q').set_pattern(
+      text == LogText::kFields ? "%Y-%m-%dT%H:%M:%S.%e%z level=%q %v"
+                               : "%Y-%m-%dT%H:%M:%S.%e%z level=%q msg=%Q");
   return formatter;
 }
 

@@ -72,9 +72,14 @@ void TomlPlace::throw_mistakes() const {
   const std::vector<ConfigError> all = mistakes();
   if (all.empty()) return;
   if (all.size() == 1) throw all.front();
-  throw ConfigError(fmt::format("{} (and {} more: `linimo config check {}` shows all)", all.front().what(),
-                                all.size() - 1, file->name),
-                    all.front().line, all.front().column);
+  constexpr size_t kNamed = 3;  // one mistake often shows as two, and the second says which it was
+  std::string text;
+  for (size_t i = 0; i < std::min(kNamed, all.size()); ++i)
+    text += fmt::format("{}{}", i == 0 ? "" : "; ", all[i].what());
+  if (all.size() > kNamed) {
+    text += fmt::format(" (and {} more: `linimo config check {}` shows all)", all.size() - kNamed, file->name);
+  }
+  throw ConfigError(text, all.front().line, all.front().column);
 }
 
 std::string_view nearest_word(std::string_view word, std::initializer_list<std::string_view> candidates) {

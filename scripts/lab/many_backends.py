@@ -132,7 +132,10 @@ class ManyBackends:
         wait_until(lambda: b"health known" in self.log.read_bytes(), "health is known", timeout, alive=self.check_alive)
 
     def changes_to(self, state: str) -> int:
-        return len(re.findall(rf'msg="backend state changed".* to={state}\b', self.log.read_text(errors="replace")))
+        """Said of one backend a line, and of many at once in a line with their number."""
+        log = self.log.read_text(errors="replace")
+        many = re.findall(rf'msg="more backends changed".* count=(\d+) .*to={state}\b', log)
+        return len(re.findall(rf'msg="backend state changed".* to={state}\b', log)) + sum(map(int, many))
 
     def connections(self) -> int:
         """That the server has had so far: one for each check. So nobody asks the control plane while it is measured."""

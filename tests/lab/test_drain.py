@@ -59,7 +59,7 @@ class Drain(LabCase):
             drained = next(backend for backend in lab.backends.values() if backend.address() == kept[0].backend)
             left = sum(connection.backend == drained.address() for connection in kept)
             name = f"web/{drained.address()}"
-            self.assertIn(f"{name} gets no new flows", node.cli("backend", "drain", name).stdout)
+            self.assertIn(f"{name} drains", node.cli("backend", "drain", name).stdout)
             wait_until(lambda: self.of(drained)["share"] == 0 and node.up_to_date(), "the tables follow")
             self.assertEqual(self.others(drained), self.served())
             self.assertEqual("draining", self.of(drained)["state"])
