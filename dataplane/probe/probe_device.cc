@@ -110,7 +110,24 @@ tl::expected<std::string, std::string> mend_probe_path() {
 }
 
 uint32_t probe_path_groups() {
-  return RTMGRP_LINK | 1U << (RTNLGRP_IPV4_RULE - 1) | 1U << (RTNLGRP_IPV6_RULE - 1);
+  return RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | 1U << (RTNLGRP_IPV4_RULE - 1) |
+         1U << (RTNLGRP_IPV6_RULE - 1);
+}
+
+bool breaks_probe_path(const nlmsghdr& message) {
+  const size_t length = mnl_nlmsg_get_payload_len(&message);
+  const void* payload = mnl_nlmsg_get_payload(&message);
+  switch (message.nlmsg_type) {
+    case RTM_DELRULE:
+    case RTM_DELLINK:
+      return true;
+    case RTM_DELROUTE:
+      return length >= sizeof(rtmsg) && static_cast<const rtmsg*>(payload)->rtm_table == kProbeTable;
+    case RTM_NEWLINK:
+      return length >= sizeof(ifinfomsg) && (static_cast<const ifinfomsg*>(payload)->ifi_flags & IFF_UP) == 0;
+    default:
+      return false;
+  }
 }
 
 void remove_probe_rules() {

@@ -5,6 +5,7 @@
 
 #include <tl/expected.hpp>
 
+#include "dataplane/netlink/netlink.h"
 #include "maglev/unique_fd.h"
 
 namespace linimo {
@@ -16,8 +17,9 @@ tl::expected<UniqueFd, std::string> create_probe_device();
 /// What was missing, in words; the error says what could not be had.
 tl::expected<std::string, std::string> mend_probe_path();
 
-/// A listener would hear of it by this: rules of both families, and links.
+/// The netlink groups by which one hears of that, and whether a message of theirs may tell of it.
 uint32_t probe_path_groups();
+bool breaks_probe_path(const nlmsghdr& message);
 
 /// Rules outlive processes: they must be removed.
 void remove_probe_rules();

@@ -22,7 +22,7 @@ constexpr size_t kHeadroom =
     64;  // for the outer header; the link header before the inner one gives way to it
 constexpr size_t kMostPacket = 2048;
 constexpr std::string_view kCondition = "tunnel-check-path";
-constexpr auto kLook = std::chrono::milliseconds(500);  // routes go without a word of their own
+constexpr auto kLook = std::chrono::milliseconds(500);  // not everything that goes is told of
 constexpr int kBurst = 64;                              // then others of this thread have their turn
 
 UniqueFd raw_socket(int family) {
@@ -51,9 +51,7 @@ tl::expected<std::unique_ptr<ProbePath>, std::string> ProbePath::open(EventLoop&
   board.set(kCondition, "", ConditionState::kHolds);
   loop.add(path->events_.fd(), [path = path.get()] {
     bool any = false;
-    (void)path->events_.receive([&](const nlmsghdr& message) {
-      any |= message.nlmsg_type == RTM_DELRULE || message.nlmsg_type == RTM_DELLINK;
-    });
+    (void)path->events_.receive([&](const nlmsghdr& message) { any |= breaks_probe_path(message); });
     if (any) path->mend();
   });
   loop.every(kLook, [path = path.get()] { path->mend(); });

@@ -19,6 +19,10 @@ HELD_S = 1.0  # how long what may mend itself is waited for
 
 
 class Conditions(AnnounceCase):
+    @classmethod
+    def configure(cls) -> None:
+        cls.lab.node.config.health.fall = 20  # what is withdrawn is withdrawn by a condition, not by checks that fail too
+
     def failing(self) -> dict[str, dict[str, Any]]:
         return {condition["name"]: condition for condition in self.lab.node.status()["conditions"]
                 if condition["state"] == "fails"}

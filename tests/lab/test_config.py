@@ -160,7 +160,7 @@ class WrongConfiguration(LabCase):
             with self.subTest(program.name):
                 refused = node.box.run([str(program), "--config", wrong, "--log-level", "warn"], check=False, timeout=10)
                 self.assertEqual(1, refused.returncode)
-                line = r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4} level=error msg="?.*' + re.escape(wrong) + r":1:\d+: .*\n"
+                line = r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d level=error msg="?.*' + re.escape(wrong) + r":1:\d+: .*\n"
                 self.assertRegex(refused.stderr, "^" + line + "$")
                 for level, code in (("trace", 1), ("debug", 1), ("warning", 2), ("err", 2)):
                     run = node.box.run([str(program), "--config", wrong, "--log-level", level], check=False, timeout=10)

@@ -176,7 +176,7 @@ class Start(XdpCase):
         node.stop_dataplane()
         self._detach()
         self.addCleanup(setattr, node.config, "interface", "eth0")
-        for interface, reason in (("0000:00:05.0", 'need "dpdk"'), ("eth7", "there is no interface eth7")):
+        for interface, reason in (("0000:00:05.0", 'need \\"dpdk\\"'), ("eth7", "there is no interface eth7")):
             with self.subTest(interface=interface):
                 node.config.interface = interface
                 node.write_config()
