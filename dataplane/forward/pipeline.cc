@@ -99,8 +99,11 @@ LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation,
 template <bool kV6>
 LINIMO_INLINE bool Pipeline::recognize(const Generation& generation, const uint8_t* bytes, Packet& packet) {
   const uint64_t nic = packet.mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-  if (nic == RTE_MBUF_F_RX_IP_CKSUM_BAD || !is_addressed_to(bytes, in_mac_) || packet.mbuf->nb_segs != 1)
-      [[unlikely]]
+  // One branch for what hardly ever is.
+  const auto odd = static_cast<unsigned>(nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) |
+                   static_cast<unsigned>(!is_addressed_to(bytes, in_mac_)) |
+                   static_cast<unsigned>(packet.mbuf->nb_segs != 1);
+  if (odd != 0) [[unlikely]]
     return false;
   packet::PlainFlow flow;
   if (!packet::read_plain<kV6>(bytes, rte_pktmbuf_data_len(packet.mbuf), nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD,

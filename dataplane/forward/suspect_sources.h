@@ -48,10 +48,11 @@ class SuspectSources {
     return (address.low * 0x9e3779b97f4a7c15 + address.high * 0xc2b2ae3d27d4eb4f) >> (64 - kBits);
   }
 
-  __attribute__((noinline)) bool look_closer_v4(uint32_t network_order) const {
+  // In line: a call would have to be prepared for by all that never make it.
+  bool look_closer_v4(uint32_t network_order) const {
     return all4_[network_order & 0xffff] || ones_[place_of_one(AddressWords::v4(network_order))];
   }
-  __attribute__((noinline)) bool look_closer_v6(const AddressWords& address) const {
+  bool look_closer_v6(const AddressWords& address) const {
     return all6_[place_v6(address.high)] || ones_[place_of_one(address)];
   }
 
