@@ -105,18 +105,45 @@ int show(const Options& options, const tl::expected<json, std::string>& content,
   return 0;
 }
 
+/// Why what was accepted is not what the data plane forwards by, as far as the status tells.
+std::string pending_reason(const json& status) {
+  for (const char* name : {"dataplane-alive", "tables-current"}) {
+    for (const json& condition : status.at("conditions")) {
+      if (condition.at("name") == name && condition.at("state") == "fails" &&
+          !condition.at("evidence").is_null())
+        return condition.at("evidence").get<std::string>();
+    }
+  }
+  if (!status.at("health_known").get<bool>()) return "the first health checks are not done";
+  return "tables are on their way";
+}
+
+/// Returns once the data plane forwards by what has just been accepted. Where that takes longer than anyone
+/// would wait without a word, says so: it will be in force as soon as it can.
+int await_in_force(const Options& options) {
+  constexpr std::chrono::seconds kPatience{3};
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  for (;; std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
+    const auto status = fetch(options, "GET", "/v1/status");
+    if (!status) return fail(status.error());
+    if (status->at("up_to_date").get<bool>()) return 0;
+    if (std::chrono::steady_clock::now() > until)
+      return fail(fmt::format("accepted, not yet in force: {}", pending_reason(*status)));
+  }
+}
+
 int reload(const Options& options) {
   const auto content = fetch(options, "POST", "/v1/reload");
   if (!content) return fail("the running configuration stays: " + content.error());
   if (options.output == "json") {
     std::cout << content->dump(2) << '\n';
-    return 0;
+    return await_in_force(options);
   }
   std::cout << "reloaded\n";
   for (const json& key : content->at("restart_needed")) {
     std::cout << fmt::format("[node] {} changed: restart linimo-dataplane for it\n", key.get<std::string>());
   }
-  return 0;
+  return await_in_force(options);
 }
 
 /// Says each second how far it is, until it is; the backend may be switched off then.
@@ -153,7 +180,8 @@ int drain(const Options& options, bool wanted) {
         "{} {}\n", options.backend,
         wanted ? "drains: it keeps established flows and gets no new ones" : "gets new flows again");
   }
-  if (!wanted || !options.wait) return 0;
+  const int in_force = await_in_force(options);
+  if (in_force != 0 || !wanted || !options.wait) return in_force;
   return wait_until_drained(options, content->at("pool"), content->at("backend"));
 }
 

@@ -77,7 +77,8 @@ void TomlPlace::throw_mistakes() const {
   for (size_t i = 0; i < std::min(kNamed, all.size()); ++i)
     text += fmt::format("{}{}", i == 0 ? "" : "; ", all[i].what());
   if (all.size() > kNamed) {
-    text += fmt::format(" (and {} more: `linimo config check {}` shows all)", all.size() - kNamed, file->name);
+    text +=
+        fmt::format(" (and {} more: `linimo config check {}` shows all)", all.size() - kNamed, file->name);
   }
   throw ConfigError(text, all.front().line, all.front().column);
 }

@@ -76,6 +76,25 @@ class Conditions(AnnounceCase):
         self.assert_well_again()
 
 
+    def test_what_is_not_in_force_is_not_said_to_be(self) -> None:
+        """While the data plane stands still a drain and a reload are accepted; the CLI says that they are not yet in force.
+        They are once it goes on."""
+        node, dataplane = self.lab.node, self.lab.node.dataplane
+        assert dataplane
+        self.assertEqual(0, node.cli("reload").returncode)
+        dataplane.send_signal(signal.SIGSTOP)
+        try:
+            for command in (["backend", "drain", "web/10.0.1.2"], ["reload"]):
+                said = node.cli(*command, check=False)
+                self.assertEqual(1, said.returncode, said)
+                self.assertIn("accepted, not yet in force: ", said.stderr)
+        finally:
+            dataplane.send_signal(signal.SIGCONT)
+        wait_until(lambda: node.backend_states()["10.0.1.2"] in ("draining", "drained") and node.up_to_date(), "it is in force")
+        self.assertEqual(0, node.cli("backend", "undrain", "web/10.0.1.2").returncode)
+        self.assert_well_again()
+
+
 class ConditionsDpdk(Conditions):
     def test_data_plane_that_stands_still(self) -> None:
         """Stopped, it forwards nothing: withdrawn within 2 s, and announced again once it goes on."""
