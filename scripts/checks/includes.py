@@ -10,7 +10,7 @@ from .tree import ROOT, files, read
 MAY_INCLUDE = {
     "maglev": ["maglev"],
     "bpf": ["bpf", "maglev/abi.h", "maglev/next_hop.h", "maglev/reply_limit.h", "maglev/unsettled.h"],
-    "bpf/decap.cc": ["bpf", "maglev"],  # a loader, not a program of the kernel's
+    "bpf/decap": ["bpf", "maglev"],  # with its loader
     "dataplane/packet": ["dataplane/packet", "maglev"],  # headers in, headers out: no ports, no tables
     "dataplane/flow": ["dataplane/flow", "maglev"],
     "dataplane/forward": ["dataplane/forward", "dataplane/flow", "dataplane/packet", "maglev"],

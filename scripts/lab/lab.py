@@ -41,7 +41,7 @@ class Lab:
         self.node.config.workers = workers
         self.nodes = [self.node]
         self._build = build
-        self._decap_program = build / "bpf/linimo-decap"
+        self._decap_program = build / "bpf/decap/linimo-decap"
         self.pass_program = build / "bpf/pass.bpf.o"
         self.files = self.folder / "files"
         self._say = say

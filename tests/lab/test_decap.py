@@ -5,6 +5,7 @@ Frames made by scapy go over the wire to a backend; what its stack is handed is 
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from scapy.layers.l2 import GRE, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from case import LabCase
+from lab.wait import wait_until
 
 V4 = IP(src="192.0.2.2", dst="203.0.113.10", ttl=9, id=7, flags="DF") / TCP(sport=1, dport=80, flags="S") / b"payload"
 V6 = IPv6(src="2001:db8:c::2", dst="2001:db8:f::10", hlim=9) / UDP(sport=1, dport=80) / (b"x" * 1400)
@@ -190,6 +192,29 @@ class Decap(LabCase):
         self.assertIn("eth0: detached", self._decap("detach", "eth0").stdout)
         self._assert_untouched(tunnel)
         self.assertIn("nothing was attached", self._decap("detach", "eth0").stdout)
+
+    def test_status_counts(self) -> None:
+        """What was taken off, passed and dropped, also across a replacement. Where it is not attached, that is said."""
+        self.addCleanup(self._reattach)
+
+        def counts() -> list[int]:
+            said = self._decap("status", "eth0").stdout
+            found = re.fullmatch(r"eth0: attached, native, GUE port 6080: (\d+) packets decapsulated, (\d+) passed, (\d+) dropped\n", said)
+            assert found, said
+            return [int(count) for count in found.groups()]
+
+        removed, passed, dropped = counts()
+        self._assert_removed(IP(**OUTER4, proto=4), V4)
+        self._decap("attach", "eth0")
+        self._assert_untouched(V4)
+        self._sender.send(bytes(Ether(**self._ether) / IP(**OUTER4, proto=4, tos=3) / V4))  # congestion that V4 cannot hear of
+        wait_until(lambda: counts()[2] == dropped + 1, "the drop is counted")
+        self.assertEqual(removed + 1, counts()[0])
+        self.assertGreater(counts()[1], passed)
+        self.assertIn("eth0: attached", self._decap("status").stdout)
+        self._decap("detach", "eth0")
+        done = self._decap("status", "eth0", check=False)
+        self.assertEqual((1, "eth0: not attached\n"), (done.returncode, done.stdout))
 
     def test_nobody_elses_program_is_touched(self) -> None:
         box = self.lab.topology.backends[1]

@@ -47,7 +47,7 @@ def make_root(folder: Path, build: Path, kernel: Path, programs: dict[str, Progr
     root.add_program(Path("/bin/dash"), Path("/bin/sh"))  # busybox's shell prefers its own `ip` to the real one
     root.add(HERE / "init", Path("/init"))
     root.add_program(Path(shutil.which("ip") or "/sbin/ip"), Path("/sbin/ip"))
-    root.add_program(build / "bpf/linimo-decap", Path("/bin/linimo-decap"))
+    root.add_program(build / "bpf/decap/linimo-decap", Path("/bin/linimo-decap"))
     modules = module_files(kernel, MODULES)
     for module in modules:
         root.add(module, Path("/modules.d", module.name))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Takes the tunnel off on a backend whose kernel has no tunnel device. `linimo-decap attach eth0` (decap.cc)
+// Takes the tunnel off on a backend whose kernel has no tunnel device. `linimo-decap attach eth0` (main.cc)
 // puts it on the NIC; the VIP belongs on `lo`. It removes, over outer IPv4 or IPv6,
 //   - IPIP (RFC 2003, RFC 2473, RFC 4213: protocols 4 and 41),
 //   - GRE (RFC 2784, neither key nor checksum) that carries IPv4 or IPv6,
@@ -26,6 +26,8 @@
 #include <bpf/bpf_helpers.h>
 // clang-format on
 
+#include "verdict.h"
+
 enum {
   kIpv4FragmentMask = 0x3fff,  // more-fragments and the offset; DF is no fragment
 };
@@ -34,6 +36,19 @@ enum ecn { kNotEct, kEct1, kEct0, kCe };  // RFC 3168, 5
 
 volatile const __u16 gue_port =
     6080;  // host byte order; the loader may change it until the program is loaded
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, LINIMO_DECAP_VERDICTS);
+  __type(key, __u32);
+  __type(value, __u64);
+} verdicts SEC(".maps");
+
+static __always_inline int counted(__u32 verdict, int action) {
+  __u64* count = bpf_map_lookup_elem(&verdicts, &verdict);
+  if (count) ++*count;  // of this CPU, which runs one program at a time
+  return action;
+}
 
 // RFC 2784: no checksum, so the header is these four bytes. Any flag set means fields we do not know.
 struct gre {
@@ -127,34 +142,37 @@ int linimo_decap(struct xdp_md* ctx) {
   struct ethhdr* eth = data;
   struct tunnel tunnel = {};
 
-  if ((void*)(eth + 1) > data_end) return XDP_PASS;
+  if ((void*)(eth + 1) > data_end) return counted(LINIMO_DECAP_PASSED, XDP_PASS);
 
   if (eth->h_proto == bpf_htons(ETH_P_IP)) {
     const struct iphdr* ip = (void*)(eth + 1);
     if ((void*)(ip + 1) > data_end || ip->ihl < 5 || ip->frag_off & bpf_htons(kIpv4FragmentMask))
-      return XDP_PASS;
+      return counted(LINIMO_DECAP_PASSED, XDP_PASS);
     tunnel.ecn = ip->tos & 3;
     parse_tunnel(data, data_end, sizeof(*eth) + ip->ihl * 4, ip->protocol, &tunnel);
   } else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
     const struct ipv6hdr* ip = (void*)(eth + 1);
-    if ((void*)(ip + 1) > data_end) return XDP_PASS;
+    if ((void*)(ip + 1) > data_end) return counted(LINIMO_DECAP_PASSED, XDP_PASS);
     tunnel.ecn = ecn_of_v6(ip);
     parse_tunnel(data, data_end, sizeof(*eth) + sizeof(*ip), ip->nexthdr, &tunnel);
   }
-  if (tunnel.ether_type == 0) return XDP_PASS;
+  if (tunnel.ether_type == 0) return counted(LINIMO_DECAP_PASSED, XDP_PASS);
 
   // The Ethernet header moves up to the inner packet, over the end of what is taken off.
   struct ethhdr moved = *eth;
   moved.h_proto = tunnel.ether_type;
   if (bpf_xdp_adjust_head(ctx, tunnel.inner_offset - sizeof(moved)))
-    return XDP_PASS;  // the frame is untouched: the stack drops it as a protocol it does not know
+    return counted(LINIMO_DECAP_PASSED,
+                   XDP_PASS);  // the frame is untouched: the stack drops it as a protocol it does not know
 
   data = (void*)(long)ctx->data;
   data_end = (void*)(long)ctx->data_end;
-  if (data + sizeof(moved) + sizeof(struct iphdr) > data_end) return XDP_ABORTED;
+  if (data + sizeof(moved) + sizeof(struct iphdr) > data_end)
+    return counted(LINIMO_DECAP_DROPPED, XDP_ABORTED);
   *(struct ethhdr*)data = moved;
   const int v6 = moved.h_proto == bpf_htons(ETH_P_IPV6);
-  return set_ecn(data + sizeof(moved), v6, tunnel.ecn) ? XDP_PASS : XDP_DROP;
+  return set_ecn(data + sizeof(moved), v6, tunnel.ecn) ? counted(LINIMO_DECAP_REMOVED, XDP_PASS)
+                                                       : counted(LINIMO_DECAP_DROPPED, XDP_DROP);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

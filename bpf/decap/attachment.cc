@@ -1,45 +1,24 @@
-// linimo-decap: puts decap.bpf.c on a network device and takes it off again.
-//
-//     linimo-decap attach eth0
-//     linimo-decap detach eth0
-//
-// The program belongs to the device, not to this process: it stays until it is detached or the device goes,
-// and nothing is pinned. Attaching again replaces it without a gap, and so changes its port. Another XDP
-// program is never replaced or taken off: it is known by its name.
+#include "bpf/decap/attachment.h"
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <memory>
-#include <optional>
-#include <string>
+#include <vector>
 
-#include <CLI/CLI.hpp>
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <linux/if_link.h>
-#include <net/if.h>
-#include <tl/expected.hpp>
 
-#include "bpf/decap.skel.h"
+#include "bpf/decap/decap.skel.h"
 #include "maglev/unique_fd.h"
 
-namespace linimo {
+namespace linimo::decap {
 namespace {
 
 constexpr std::string_view kProgramName = "linimo_decap";
-
-enum class Mode { kAuto, kNative, kGeneric };
-
-Mode mode_named(std::string_view name) {
-  return name == "native" ? Mode::kNative : name == "generic" ? Mode::kGeneric : Mode::kAuto;
-}
-
-const char* name_of(Mode mode) {
-  return mode == Mode::kNative ? "native" : "generic";
-}
+constexpr std::string_view kCountsName = "verdicts";
 
 uint32_t flags_of(Mode mode) {
   return mode == Mode::kNative ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
@@ -47,16 +26,6 @@ uint32_t flags_of(Mode mode) {
 
 /// What libbpf and the kernel said about the step that failed.
 std::string complaints;
-
-int keep_complaint(libbpf_print_level level, const char* format, va_list arguments) {
-  if (level != LIBBPF_WARN) return 0;
-  char text[4096];
-  const int length = vsnprintf(text, sizeof text, format, arguments);
-  std::string_view line = text;
-  if (line.ends_with('\n')) line.remove_suffix(1);
-  complaints.append("; ").append(line);
-  return length;
-}
 
 tl::unexpected<std::string> failure(std::string_view what, int error) {
   std::string text = fmt::format("{}: {}", what, std::strerror(error));
@@ -91,15 +60,60 @@ tl::expected<std::optional<Attached>, std::string> find_attached(int device) {
   return attached;
 }
 
+/// One of our program's maps: the first whose name ends so, if its values are of that size (rounded up, since
+/// constants may be padded).
+UniqueFd map_of(const UniqueFd& program, std::string_view ending, uint32_t value_size) {
+  std::array<uint32_t, 16> ids{};
+  bpf_prog_info info = {};
+  info.nr_map_ids = ids.size();
+  info.map_ids = reinterpret_cast<uint64_t>(ids.data());
+  uint32_t size = sizeof info;
+  if (bpf_obj_get_info_by_fd(program.get(), &info, &size) != 0) return {};
+  for (uint32_t i = 0; i < std::min<uint32_t>(info.nr_map_ids, ids.size()); ++i) {
+    UniqueFd map(bpf_map_get_fd_by_id(ids[i]));
+    bpf_map_info about = {};
+    size = sizeof about;
+    if (map && bpf_obj_get_info_by_fd(map.get(), &about, &size) == 0 &&
+        std::string_view(about.name).ends_with(ending) && (about.value_size + 7) / 8 == (value_size + 7) / 8)
+      return map;
+  }
+  return {};
+}
+
 using Skeleton = std::unique_ptr<decap_bpf, decltype(&decap_bpf__destroy)>;
 
-tl::expected<Skeleton, std::string> load(uint16_t gue_port) {
+/// `predecessor`: on the same device, whose counts go on.
+tl::expected<Skeleton, std::string> load(uint16_t gue_port, const std::optional<Attached>& predecessor) {
   Skeleton decap(decap_bpf__open(), decap_bpf__destroy);
   if (!decap) return failure("cannot open the program", errno);
+  if (const UniqueFd counts =
+          predecessor ? map_of(predecessor->program, kCountsName, sizeof(uint64_t)) : UniqueFd();
+      counts)
+    bpf_map__reuse_fd(decap->maps.verdicts, counts.get());
   decap->rodata->gue_port = gue_port;
   if (const int error = decap_bpf__load(decap.get()))
     return failure("the kernel does not load the program", -error);
   return decap;
+}
+
+}  // namespace
+
+Mode mode_named(std::string_view name) {
+  return name == "native" ? Mode::kNative : name == "generic" ? Mode::kGeneric : Mode::kAuto;
+}
+
+const char* name_of(Mode mode) {
+  return mode == Mode::kNative ? "native" : "generic";
+}
+
+int keep_complaint(libbpf_print_level level, const char* format, va_list arguments) {
+  if (level != LIBBPF_WARN) return 0;
+  char text[4096];
+  const int length = vsnprintf(text, sizeof text, format, arguments);
+  std::string_view line = text;
+  if (line.ends_with('\n')) line.remove_suffix(1);
+  complaints.append("; ").append(line);
+  return length;
 }
 
 /// In the mode that is asked for; else native, and generic where the driver cannot, or as it was attached
@@ -107,7 +121,7 @@ tl::expected<Skeleton, std::string> load(uint16_t gue_port) {
 tl::expected<std::string, std::string> attach(int device, Mode wanted, uint16_t gue_port) {
   const auto attached = find_attached(device);
   if (!attached) return tl::unexpected(attached.error());
-  const auto decap = load(gue_port);
+  const auto decap = load(gue_port, *attached);
   if (!decap) return tl::unexpected(decap.error());
   const int program = bpf_program__fd((*decap)->progs.linimo_decap);
 
@@ -150,51 +164,28 @@ tl::expected<std::string, std::string> detach(int device) {
   return "detached";
 }
 
-}  // namespace
-}  // namespace linimo
-
-int main(int argc, char** argv) {
-  CLI::App app(
-      "Takes Linimo's tunnels (IPIP, GRE, GUE) off what a network device receives, on backends without "
-      "tunnel "
-      "devices.",
-      "linimo-decap");
-  app.set_version_flag("--version", LINIMO_VERSION);
-  app.require_subcommand(1);
-  std::string device;
-  uint16_t gue_port = 6080;
-  std::string mode = "auto";
-  CLI::App* attach =
-      app.add_subcommand("attach", "put the XDP program on a device, or replace the one put there before");
-  attach->add_option("DEV", device, "network device")->required();
-  attach->add_option("--gue-port", gue_port, "UDP port of GUE tunnels")
-      ->check(CLI::Range(1, 65535))
-      ->capture_default_str();
-  attach
-      ->add_option("--mode", mode,
-                   "native: in the driver; generic: in the kernel's stack; auto: native if it can be")
-      ->check(CLI::IsMember({"auto", "native", "generic"}))
-      ->capture_default_str();
-  CLI::App* detach = app.add_subcommand("detach", "take it off again");
-  detach->add_option("DEV", device, "network device")->required();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;  // 1: it failed
+tl::expected<std::optional<Status>, std::string> status(int device) {
+  const auto attached = find_attached(device);
+  if (!attached) return tl::unexpected(attached.error());
+  if (!*attached) return std::nullopt;
+  Status status;
+  status.mode = (*attached)->mode;
+  const UniqueFd constants = map_of((*attached)->program, ".rodata", sizeof status.gue_port);
+  const UniqueFd counts = map_of((*attached)->program, kCountsName, sizeof(uint64_t));
+  const uint32_t first = 0;
+  uint64_t port = 0;  // the first two bytes of it
+  if (!constants || !counts || bpf_map_lookup_elem(constants.get(), &first, &port) != 0)
+    return failure("its maps cannot be read", errno);
+  std::memcpy(&status.gue_port, &port, sizeof status.gue_port);
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus <= 0) return failure("cannot count the CPUs", -cpus);
+  std::vector<uint64_t> of_cpus(static_cast<size_t>(cpus));
+  for (uint32_t verdict = 0; verdict < LINIMO_DECAP_VERDICTS; ++verdict) {
+    if (bpf_map_lookup_elem(counts.get(), &verdict, of_cpus.data()) != 0)
+      return failure("its counts cannot be read", errno);
+    for (const uint64_t count : of_cpus) status.verdicts[verdict] += count;
   }
-
-  libbpf_set_print(linimo::keep_complaint);
-  const int index = static_cast<int>(if_nametoindex(device.c_str()));
-  if (index == 0) {
-    fmt::print(stderr, "linimo-decap: {}: {}\n", device, std::strerror(errno));
-    return 1;
-  }
-  const auto done =
-      attach->parsed() ? linimo::attach(index, linimo::mode_named(mode), gue_port) : linimo::detach(index);
-  if (!done) {
-    fmt::print(stderr, "linimo-decap: {}: {}\n", device, done.error());
-    return 1;
-  }
-  fmt::print("{}: {}\n", device, *done);
-  return 0;
+  return status;
 }
+
+}  // namespace linimo::decap
