@@ -54,12 +54,6 @@ uint16_t mtu_metric(const nlattr* metrics) {
   return mtu;
 }
 
-const char* state_name(NextHop::State state) {
-  constexpr const char* kNames[] = {"no route", "next hop not resolved",
-                                    "route leaves by an interface that is not Linimo's", "resolved"};
-  return kNames[state];
-}
-
 }  // namespace
 
 Resolver::Resolver(EventLoop& loop, EngineBase& engine, ConditionBoard& board, OnState on_state)
@@ -95,7 +89,11 @@ void Resolver::follow(const SnapshotView& snapshot) {
       store(backend.id, next[backend.id] = Backend{address, route_to(address)});
     }
   }
-  for (const auto& [id, gone] : backends_) on_state_(id, std::nullopt);
+  for (const auto& [id, gone] : backends_) {
+    if (next.contains(id)) continue;  // the number has gone to another address
+    on_state_(id, std::nullopt);
+    log_.forget(id);
+  }
   backends_ = std::move(next);
   path_mtu_.follow(Tunnels(snapshot));
 }
@@ -135,6 +133,7 @@ void Resolver::read_everything() {
 void Resolver::tick() {
   if (std::exchange(addresses_changed_, false)) read_host_addresses();
   if (std::exchange(routes_changed_, false)) look_up_routes();
+  log_.flush(NextHopLog::Clock::now());
   if (++ticks_ % kTicksBetweenReminders == 0) {
     for (const auto& [neighbour, by_kernel] : std::map(managed_)) {
       if (!by_kernel) manage(neighbour);
@@ -219,11 +218,7 @@ void Resolver::store(uint32_t id, const Backend& backend) {
   const NextHop hop = next_hop(backend);
   engine_.next_hops().store(id, hop);
   on_state_(id, static_cast<linimo_next_hop_state>(hop.state));
-  const auto [logged, first] = logged_.try_emplace(id, hop);
-  if (first || logged->second.state != hop.state) {
-    spdlog::info("backend {} (id {}): {}", backend.address.to_string(), id, state_name(hop.state));
-  }
-  logged->second = hop;
+  log_.note(id, backend.address, hop.state);
 }
 
 void Resolver::store_all() {

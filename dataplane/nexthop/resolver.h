@@ -19,6 +19,7 @@
 #include "dataplane/link/log_limit.h"
 #include "dataplane/netlink/netlink.h"
 #include "dataplane/nexthop/links.h"
+#include "dataplane/nexthop/next_hop_log.h"
 #include "dataplane/nexthop/path_mtu.h"
 
 namespace linimo {
@@ -69,7 +70,7 @@ class Resolver {
   std::set<NeighbourKey> without_room_;     // of these: the kernel's table is full
   Links links_;
   PathMtu path_mtu_;
-  std::map<uint32_t, NextHop> logged_;
+  NextHopLog log_;
   LogLimit lost_log_;
   bool routes_changed_ = false;
   bool addresses_changed_ = false;
