@@ -19,6 +19,8 @@ HELD_S = 1.0  # how long what may mend itself is waited for
 
 
 class Conditions(AnnounceCase):
+    alone = True  # times are judged
+
     @classmethod
     def configure(cls) -> None:
         cls.lab.node.config.health.fall = 20  # what is withdrawn is withdrawn by a condition, not by checks that fail too
@@ -32,7 +34,7 @@ class Conditions(AnnounceCase):
         begun = time.monotonic()
         shown = wait_until(lambda: self.failing().get(condition), f"{condition} fails", within + 1)
         self.routed.wait_announced(set())
-        self.assertLess(time.monotonic() - begun, within + 0.5)
+        self.assertLess(time.monotonic() - begun, within + 1, "with what the CLI and BIRD take")
         return shown
 
     def assert_well_again(self) -> None:
