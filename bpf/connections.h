@@ -102,22 +102,27 @@ static __always_inline __u32 backend_of(__u64 word) {
 }
 
 /* Of a row: how many of a backend's connections are open, which is until their FIN. */
-static __always_inline __u32* connections_of(__u32 row, __u32 backend_id) {
-  const __u32 index = row * LINIMO_CONNECTION_CELLS + backend_id / 16;
-  struct linimo_cell* sixteen = bpf_map_lookup_elem(&open_connections, &index);
+static __always_inline __u32* connections_of(__u32* key, __u32 row, __u32 backend_id) {
+  *key = row * LINIMO_CONNECTION_CELLS + backend_id / 16;
+  struct linimo_cell* sixteen = bpf_map_lookup_elem(&open_connections, key);
   return sixteen ? &((__u32*)sixteen)[backend_id % 16] : 0;
+}
+
+static __always_inline const __u32* open_connections_of(__u32 row, __u32 backend_id) {
+  __u32 key = 0;
+  return connections_of(&key, row, backend_id);
 }
 
 static __always_inline int is_open(__u64 word) {
   return (word & kStateMask) == kEmbryonic || (word & kStateMask) == kEstablished;
 }
 
-/* A word has taken another's place. */
-static __always_inline void count_connections(__u32 row, __u64 before, __u64 after) {
+/* A word has taken another's place. `key`: memory for one, the caller's stack being short. */
+static __always_inline void count_connections(__u32* key, __u32 row, __u64 before, __u64 after) {
   const int same = backend_of(before) == backend_of(after);
   if (is_open(before) == is_open(after) && (same || !is_open(after))) return;
-  __u32* left = is_open(before) ? connections_of(row, backend_of(before)) : 0;
-  __u32* joined = is_open(after) ? connections_of(row, backend_of(after)) : 0;
+  __u32* left = is_open(before) ? connections_of(key, row, backend_of(before)) : 0;
+  __u32* joined = is_open(after) ? connections_of(key, row, backend_of(after)) : 0;
   if (left) __sync_fetch_and_add(left, -1);
   if (joined) __sync_fetch_and_add(joined, 1);
 }
@@ -137,7 +142,8 @@ __noinline int replace_flow(__u32 row, __u64 hash, __u32 service_id, __u64 seen,
   const struct places at = places_of(hash, service_id);
   if (!replace_in(cell(table, at.first), seen, word) && !replace_in(cell(table, at.second), seen, word))
     return 0;
-  count_connections(row, seen, word);
+  __u32 key = 0;
+  count_connections(&key, row, seen, word);
   return 1;
 }
 
@@ -259,8 +265,11 @@ __noinline int insert_flow(const struct wanted_flow* want) {
   struct linimo_xdp_flows* row = bpf_map_lookup_elem(&flows, &key);
   if (!table || !row) return 0;
   const struct places at = places_of(want->hash, want->service_id);
-  struct linimo_cell* first = cell(table, at.first);
-  struct linimo_cell* second = cell(table, at.second);
+  // One key for all look-ups: Linux 6.1 gives this chain of calls no more than 512 bytes of stack together.
+  key = at.first;
+  struct linimo_cell* first = bpf_map_lookup_elem(table, &key);
+  key = at.second;
+  struct linimo_cell* second = bpf_map_lookup_elem(table, &key);
   if (!first || !second) return 0;
   const __u64 made = at.flow | (__u64)want->backend_id << kBackendShift |
                      (__u64)(want->now & kStampMask) << kStampShift | kEmbryonic;
@@ -277,7 +286,7 @@ __noinline int insert_flow(const struct wanted_flow* want) {
   if ((__u8)used < LINIMO_BUCKET_ENTRIES) {
     __u64* place = &bucket->words[used >> kPlaceShift & 7];
     if (__sync_val_compare_and_swap(place, 0, made) != 0) return 0;
-    count_connections(key, 0, made);
+    count_connections(&key, want->row, 0, made);
     entry_made(row, want->service_id);
     return 1;
   }
@@ -292,7 +301,7 @@ __noinline int insert_flow(const struct wanted_flow* want) {
   bucket = best >> kRankSecond & 1 ? second : first;
   const __u64 word = entry_at(bucket, best & 7);
   if (__sync_val_compare_and_swap(&bucket->words[best & 7], word, made) != word) return 0;
-  count_connections(key, word, made);
+  count_connections(&key, want->row, word, made);
   const __u32 owner = word >> kServiceShift & kServiceMask;
   if (owner != want->service_id) {
     entry_gone(row, owner);

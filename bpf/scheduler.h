@@ -74,8 +74,8 @@ __noinline __u32 least_connected(__u32 active, const struct linimo_xdp_service* 
   const struct linimo_xdp_target* first = target_at(&draw.generation, service->target_first + draw.first);
   const struct linimo_xdp_target* second = target_at(&draw.generation, service->target_first + draw.second);
   if (!first || !second) return draw.first;
-  const __u32* of_first = connections_of(row, first->backend_id);
-  const __u32* of_second = connections_of(row, second->backend_id);
+  const __u32* of_first = open_connections_of(row, first->backend_id);
+  const __u32* of_second = open_connections_of(row, second->backend_id);
   if (!of_first || !of_second) return draw.first;
   return (__u64)*of_second * first->weight < (__u64)*of_first * second->weight ? draw.second : draw.first;
 }

@@ -94,12 +94,13 @@ void check_unique_names(const std::vector<Section>& sections, std::string_view k
                         const std::string& (*name_of)(const Section&)) {
   std::map<std::string_view, const Section*> seen;
   for (const Section& section : sections) {
-    const auto [other, fresh] = seen.emplace(name_of(section), &section);
+    const auto [first, fresh] = seen.emplace(name_of(section), &section);
     if (fresh) continue;
+    const size_t line = first->second->place->place().line;
     section.place->place().attempt([&] {
-      section.place->fail(fmt::format("a second {} named \"{}\" (the first is in line {})", kind,
-                                      name_of(section), other->second->place->place().line),
-                          "each name once");
+      section.place->fail(
+          fmt::format("a second {} named \"{}\" (the first is in line {})", kind, name_of(section), line),
+          "each name once");
     });
   }
 }
