@@ -142,7 +142,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         break;
       case 2:
         world.board.set("carrier", "eth0", length % 2 == 0 ? ConditionState::kHolds : ConditionState::kFails);
-        world.attackers.send(which, protocol::encode(protocol::Hello{.features = length % 4 / 2U}), -1);
+        world.attackers.send(
+            which, protocol::encode(protocol::Hello{.features = static_cast<uint32_t>(length % 4 / 2)}), -1);
         break;
       case 3:
         world.attackers.send(which, protocol::encode(publish), make_sealed_file(bytes).get());
