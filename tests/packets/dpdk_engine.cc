@@ -159,6 +159,8 @@ void DpdkEngine::forget_flows(uint64_t capacity) {
 rte_mbuf* DpdkEngine::mbuf_with(ByteView frame, uint64_t nic_flags) {
   rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
   if (mbuf == nullptr) throw std::runtime_error("all buffers are lost");
+  if (frame.size() > rte_pktmbuf_tailroom(mbuf))
+    throw std::runtime_error("the test's frame is longer than a buffer");
   auto* start = static_cast<uint8_t*>(mbuf->buf_addr);
   uint8_t* data = start + mbuf->data_off;
   std::fill(start, start + mbuf->buf_len, 0xa5);  // whatever the buffer held before

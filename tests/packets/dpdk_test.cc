@@ -101,7 +101,8 @@ TEST_F(Dpdk, BytesBehindThePacketInABufferOfTheirOwnDoNotLeave) {
 TEST_F(Dpdk, AFrameThatNoBufferHoldsIsDroppedByName) {
   const auto run = [&](Bytes frame, size_t first) {
     frame.resize(4000);
-    const size_t parts[] = {first, 1800, 4000 - 1800 - first};
+    const size_t rest = (frame.size() - first) / 2;
+    const size_t parts[] = {first, rest, frame.size() - first - rest};
     BurstResult result = engine.run_in_parts(frame, parts, kStart_ms);
     EXPECT_EQ(result.fault, "");
     if (result.left.front().way == Left::Way::kKernel) {
