@@ -132,7 +132,7 @@ inline constexpr size_t kMaxMessageSize = 512;
 
 inline void set_text(std::span<char> field, std::string_view text) {
   const size_t length = text.size() < field.size() ? text.size() : field.size() - 1;
-  std::memcpy(field.data(), text.data(), length);
+  text.copy(field.data(), length);  // of a text without memory, too
   std::memset(field.data() + length, 0, field.size() - length);
 }
 
