@@ -52,10 +52,10 @@ struct place_search {
 
 /* A loop by helper, because the verifier would follow each way through eight comparisons. */
 static long rank_place(__u32 index, struct place_search* search) {
-  const __u64 word = *(volatile __u64*)&search->bucket->words[index % LINIMO_BUCKET_ENTRIES];
+  const __u64 word = *(volatile __u64*)&search->bucket->words[index % LINIMO_FLOW_BUCKET];
   __u64 rank = linimo_fragment_age(word, search->now);
   if (word >> 44 == linimo_fragment_fingerprint(search->hash) >> 44) rank = ~0U;
-  rank = rank * LINIMO_BUCKET_ENTRIES + index;
+  rank = rank * LINIMO_FLOW_BUCKET + index;
   if (rank > search->best) search->best = rank;
   return 0;
 }
@@ -65,8 +65,8 @@ __noinline int remember_datagram(__u64 hash, __u32 row, __u32 backend_id, __u32 
   struct linimo_cell* bucket = fragment_bucket(row, hash);
   if (!bucket) return -1;
   struct place_search search = {bucket, hash, bpf_ktime_get_coarse_ns(), 0};
-  bpf_loop(LINIMO_BUCKET_ENTRIES, rank_place, &search, 0);
-  __u64* place = &bucket->words[search.best % LINIMO_BUCKET_ENTRIES];
+  bpf_loop(LINIMO_FLOW_BUCKET, rank_place, &search, 0);
+  __u64* place = &bucket->words[search.best % LINIMO_FLOW_BUCKET];
   const __u64 seen = *(volatile __u64*)place;
   // Whoever writes at the same moment has as good a claim.
   __sync_val_compare_and_swap(place, seen, linimo_fragment_word(hash, backend_id, service_id, search.now));

@@ -12,17 +12,16 @@
 #define LINIMO_BPF_LAYOUT_H
 
 #include "maglev/abi.h"
-#include "maglev/reply_limit.h"
+#include "maglev/rules/flow_entry.h"
+#include "maglev/rules/reply_limit.h"
 
-/* Part of where maps are pinned: every change of this file changes it, and of where and how a
- * flow is stored (connections.h). */
-#define LINIMO_XDP_LAYOUT 6u
+/* Part of where maps are pinned: every change of this file changes it, and of where and how a flow or a
+ * datagram is stored (maglev/rules/flow_entry.h, fragment.h). */
+#define LINIMO_XDP_LAYOUT 7u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces, and the spare row */
 #define LINIMO_MAX_PORTS 32u /* interfaces */
-#define LINIMO_TICK_SHIFT 30 /* the program's second: 2^30 ns, so that it needs no division */
-#define LINIMO_BUCKET_ENTRIES 8u
 #define LINIMO_VIP_PROBES \
   4u /* cells that a look-up may have to read; the process makes the table large enough */
 #define LINIMO_EMPTY_VIP 0xffu
@@ -30,7 +29,7 @@
 #define LINIMO_MAX_FILTER_BITS 65536u
 
 struct linimo_cell {
-  __u64 words[8];
+  __u64 words[8]; /* also a bucket of flows, or of datagrams */
 };
 
 #define LINIMO_CONNECTION_CELLS (LINIMO_MAX_BACKEND_IDS / 16u) /* counts of a row, each a __u32 */

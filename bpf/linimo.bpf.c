@@ -146,7 +146,7 @@ static __always_inline const struct linimo_xdp_target* scheduled_target(const st
     const __u64 found =
         find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
     const struct linimo_xdp_target* tracked =
-        found == 0 ? 0 : target_of_id(&flow->generation, backend_of(found));
+        found == 0 ? 0 : target_of_id(&flow->generation, linimo_flow_backend(found));
     return is_usable(flow, tracked) ? tracked : flow->target;
   }
   const __u32 member = scheduled_member(flow->generation.active, flow->service, flow->hash, flow->row);
@@ -176,14 +176,15 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
     now = ticks_now();
     live = found != 0 && !is_expired(found, service->idle_ticks, now);
     if (live) {
-      const struct linimo_xdp_target* tracked = target_of_id(&flow->generation, backend_of(found));
+      const struct linimo_xdp_target* tracked = target_of_id(&flow->generation, linimo_flow_backend(found));
       if (!is_usable(flow, tracked) || (flow->target && flow->target != tracked)) {
         // its packets go elsewhere from now on
-      } else if (begins && tracked->alive == LINIMO_XDP_NO_NEW_FLOWS && may_have_ended(found, now)) {
+      } else if (begins && tracked->alive == LINIMO_XDP_NO_NEW_FLOWS &&
+                 linimo_flow_may_have_ended(found, now, LINIMO_TICKS)) {
         live = 0;  // a new connection, which is no more a draining backend's than any other
       } else {
         flow->target = tracked;
-        const __u64 next = touched(found, flow->packet.tcp_flags, now);
+        const __u64 next = linimo_flow_touched(found, flow->packet.tcp_flags & kTcpFin, begins, now);
         // RST only looks up: a forged one must not be able to shorten or lengthen anything.
         if (next != found && !rst) replace_flow(flow->row, flow->hash, flow->service_id, found, next);
         return 1;
@@ -193,7 +194,7 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
   if (!flow->target) flow->target = target_of_unknown(flow, begins);
   if (!flow->target) return 0;
   if (live) {
-    const __u64 next = with_backend(found, flow->target->backend_id);
+    const __u64 next = linimo_flow_with_backend(found, flow->target->backend_id);
     replace_flow(flow->row, flow->hash, flow->service_id, found, next);
   } else if (tracks && !rst) {
     if (found != 0) clear_flow(flow->row, flow->hash, flow->service_id, found);
@@ -350,7 +351,7 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
   if (find_slot(flow)) {
     const __u64 found =
         find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
-    if (found != 0) flow->target = target_of_id(&flow->generation, backend_of(found));
+    if (found != 0) flow->target = target_of_id(&flow->generation, linimo_flow_backend(found));
   }
   if (!is_usable(flow, flow->target)) flow->target = target_of_unknown(flow, 0);
   return flow->target ? kSend : drop(flow, LINIMO_OUTCOME_no_backend);

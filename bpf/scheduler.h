@@ -9,8 +9,6 @@
 
 #include "connections.h"
 
-#define LINIMO_GOLDEN_RATIO 0x9e3779b97f4a7c15ULL /* 2^64 / phi */
-
 struct part_search {
   struct generation generation;
   __u64 place;
@@ -88,7 +86,7 @@ __noinline __u32 scheduled_member(__u32 active, const struct linimo_xdp_service*
   if (service->scheduler == LINIMO_SCHEDULER_LEAST_CONNECTIONS)
     return least_connected(active, service, hash, row);
   // Several CPUs may run one queue: each turn is taken once.
-  const __u32 turn = __sync_fetch_and_add(&counts->turns[service->id & kServiceMask], 1);
+  const __u32 turn = __sync_fetch_and_add(&counts->turns[service->id & LINIMO_FLOW_SERVICE_MASK], 1);
   if (service->scheduler == LINIMO_SCHEDULER_ROUND_ROBIN) return turn % service->members;
   return member_at(active, service->backend_first, service->members, turn * LINIMO_GOLDEN_RATIO);
 }

@@ -1,14 +1,9 @@
 // Connection tracking: which backend a flow was sent to, in eight bytes.
 //
 // A table belongs to one worker, which alone writes it; nothing here locks. Words are stored whole, so that
-// other workers may peek. A bucket is one cache line of
-// eight entries; an entry is one aligned 64-bit word:
-//
-//   63           44 43         32 31            14 13         2 1     0
-//   | fingerprint | service id  | backend id      | stamp      | state |
-//        20 bits       12 bits       18 bits         12 bits     2 bits
-//
-// so that what tells a flow is one half of the word.
+// other workers may peek. A bucket is one cache line of eight entries; an entry is one aligned 64-bit word.
+// What it says, and all that is decided by it, is in maglev/rules/flow_entry.h, for both engines; here is the
+// memory, and how eight entries are asked at once.
 //
 // The fingerprint stands for the 5-tuple: what of the keyed flow hash the choice of the bucket leaves. A flow
 // that has no entry is taken for another one's with probability at most 16 * 2^-20 (two full buckets of its
@@ -42,7 +37,7 @@
 #endif
 
 #include "dataplane/flow/flow_census.h"
-#include "maglev/abi.h"
+#include "maglev/rules/flow_entry.h"
 
 namespace linimo {
 
@@ -66,11 +61,11 @@ class ConnectionTable {
   // Inlined at all events: GCC takes a function that only prefetches for one without effects, and drops calls
   // of it.
   __attribute__((always_inline)) void prefetch(uint64_t hash) const {
-    __builtin_prefetch(bucket(scaled(hash).bucket));
+    __builtin_prefetch(bucket(places_of(hash, 0).first));
   }
   /// Where a flow may be that the first bucket does not hold.
   __attribute__((always_inline)) void prefetch_second(uint64_t hash) const {
-    __builtin_prefetch(bucket(wanted(hash, 0).second));
+    __builtin_prefetch(bucket(places_of(hash, 0).second));
   }
 
   /// The live entry of a flow, or nullptr.
@@ -79,24 +74,18 @@ class ConnectionTable {
   /// The same, if that is quickly found: an entry that a packet followed within this very second, so that
   /// there is nothing to note of another one but a FIN. nullptr: nothing is known.
   Entry find_fresh(uint64_t hash, const Service& service, uint32_t now_s) const {
-    const Wanted at = wanted(hash, service.id);
+    const Places at = places_of(hash, service.id);
     const Entry entry = find_in(at.first, at.flow);
-    return entry != nullptr && age_of(*entry, now_s) == 0 ? entry : nullptr;
+    return entry != nullptr && linimo_flow_age(*entry, now_s) == 0 ? entry : nullptr;
   }
 
   /// The backend of a flow's live entry. Any thread, while the owner goes on writing.
   std::optional<uint32_t> peek(uint64_t hash, const Service& service, uint32_t now_s) const;
 
-  static uint32_t backend_id(Entry entry) {
-    return static_cast<uint32_t>(*entry >> kBackendShift) & kBackendMask;
-  }
+  static uint32_t backend_id(Entry entry) { return linimo_flow_backend(*entry); }
 
-  /// Whether a SYN may be another connection's, from the port of one that has ended: that said FIN, or has
-  /// sent nothing for a while. A client does not send a SYN on a connection that lives, so this only keeps a
-  /// forged one from moving what is in use. Without the silence a RST would have to be noted, which as well
-  /// could be forged.
   static bool may_have_ended(Entry entry, uint32_t now_s) {
-    return state_of(*entry) == kClosing || age_of(*entry, now_s) >= kYoung_s;
+    return linimo_flow_may_have_ended(*entry, now_s, LINIMO_SECONDS) != 0;
   }
 
   /// Notes that a packet followed the entry: a SYN on one that is closing opens it again. Writes at most once
@@ -118,61 +107,21 @@ class ConnectionTable {
   /// Entries of a backend but those that a FIN has closed. What has expired counts until its place is needed,
   /// or the sweep comes round.
   uint32_t connections_of(uint32_t backend_id) const { return connections_[backend_id]; }
-  uint64_t capacity() const { return buckets_ * kBucketEntries; }
+  uint64_t capacity() const { return buckets_ * LINIMO_FLOW_BUCKET; }
   uint64_t buckets() const { return buckets_; }
 
  private:
-  static constexpr uint32_t kBucketEntries = 8;
-  static constexpr uint32_t kStateBits = 2, kStampBits = 12, kServiceBits = 12, kBackendBits = 18;
-  static constexpr uint32_t kStampShift = kStateBits;
-  static constexpr uint32_t kBackendShift = kStampShift + kStampBits;
-  static constexpr uint32_t kServiceShift = kBackendShift + kBackendBits;
-  static constexpr uint32_t kFingerprintShift = kServiceShift + kServiceBits;
-  static constexpr uint32_t kFingerprintBits = 64 - kFingerprintShift;
-  static constexpr uint64_t kStateMask = 3, kStampMask = (1U << kStampBits) - 1;
-  static constexpr uint64_t kServiceMask = (1U << kServiceBits) - 1, kBackendMask = (1U << kBackendBits) - 1;
-  static constexpr uint64_t kFlowMask = ~uint64_t{0} << kServiceShift;
-  static constexpr uint32_t kYoung_s = 3, kClosing_s = 60;
-  static_assert(kFingerprintBits == 20 && kServiceShift == 32 && LINIMO_MAX_SERVICES <= 1U << kServiceBits &&
-                LINIMO_MAX_BACKEND_IDS <= 1U << kBackendBits);
+  static_assert(LINIMO_MAX_SERVICES <= LINIMO_FLOW_SERVICE_MASK + 1 &&
+                LINIMO_MAX_BACKEND_IDS <= LINIMO_FLOW_BACKEND_MASK + 1 && LINIMO_FLOW_SERVICE_SHIFT == 32);
 
-  enum State : uint64_t { kEmpty, kEmbryonic, kEstablished, kClosing };
+  using Places = linimo_flow_places;
 
-  struct Wanted {
-    uint64_t first, second;  // buckets
-    uint64_t flow;           // fingerprint and service, in place
-  };
-
-  struct Scaled {
-    uint64_t bucket;
-    uint64_t rest;  // within the bucket's part of all hashes, where this one lies: even, whichever it is
-  };
-  /// The hash, a fraction of 2^64, times the number of buckets.
-  Scaled scaled(uint64_t hash) const {
-    __extension__ using Wide = unsigned __int128;
-    const Wide product = Wide{hash} * buckets_;
-    return {static_cast<uint64_t>(product >> 64), static_cast<uint64_t>(product)};
+  uint64_t* bucket(uint64_t index) const { return words_ + index * LINIMO_FLOW_BUCKET; }
+  Places places_of(uint64_t hash, uint32_t service_id) const {
+    return linimo_flow_places_of(hash, service_id, buckets_);
   }
-  uint64_t* bucket(uint64_t index) const { return words_ + index * kBucketEntries; }
-  Wanted wanted(uint64_t hash, uint32_t service_id) const {
-    const auto [first, rest] = scaled(hash);
-    const uint64_t fingerprint = rest >> kFingerprintShift;
-    // Fibonacci hashing: the product's upper half depends on the whole fingerprint, its highest bits most.
-    const uint64_t spread = fingerprint * 0x9e3779b97f4a7c15 >> 32;
-    const uint64_t second = first + 1 + (spread * (buckets_ - 1) >> 32);
-    return {first, second < buckets_ ? second : second - buckets_,
-            fingerprint << kFingerprintShift | uint64_t{service_id} << kServiceShift};
-  }
-  static State state_of(uint64_t word) { return static_cast<State>(word & kStateMask); }
-  static uint32_t service_of(uint64_t word) {
-    return static_cast<uint32_t>(word >> kServiceShift & kServiceMask);
-  }
-  static uint32_t age_of(uint64_t word, uint32_t now_s) {
-    return static_cast<uint32_t>((now_s - (word >> kStampShift)) & kStampMask);
-  }
-  static bool expired(uint64_t word, uint32_t timeout_s, uint32_t now_s) {
-    const uint32_t limit = state_of(word) == kClosing && timeout_s > kClosing_s ? kClosing_s : timeout_s;
-    return age_of(word, now_s) > limit;
+  static bool is_expired(uint64_t word, const Service& service, uint32_t now_s) {
+    return linimo_flow_is_expired(word, service.idle_timeout_s, now_s, LINIMO_SECONDS) != 0;
   }
   struct Free {
     void operator()(uint32_t* counts) const { std::free(counts); }
@@ -205,31 +154,32 @@ class ConnectionTable {
     return {__builtin_shufflevector(pairs[0], pairs[1], 0, 2, 4, 6),
             __builtin_shufflevector(pairs[2], pairs[3], 0, 2, 4, 6)};
   }
+  /// linimo_flow_matches, of eight.
   Entry find_in(uint64_t index, uint64_t flow) const {
-    const auto wanted = static_cast<uint32_t>(flow >> 32);
+    const auto wanted = static_cast<uint32_t>(flow >> LINIMO_FLOW_SERVICE_SHIFT);
     uint32_t hits = upper_halves(index).which([&](Four halves) { return halves == wanted; });
-    // Empty entries look like those of the flow whose bits are all zero.
     for (; hits != 0; hits &= hits - 1) {
       const Entry entry = bucket(index) + std::countr_zero(hits);
-      if (state_of(*entry) != kEmpty) return entry;
+      if (linimo_flow_state(*entry) != LINIMO_FLOW_EMPTY) return entry;
     }
     return nullptr;
   }
-  /// Which entries are empty: a bit for each.
+  /// Which entries are empty: a bit for each. linimo_flow_state, of eight.
   uint32_t empty_in(uint64_t index) const {
     return lower_halves(index).which(
-        [](Four halves) { return (halves & uint32_t{kStateMask}) == uint32_t{kEmpty}; });
+        [](Four halves) { return (halves & LINIMO_FLOW_STATE_MASK) == uint32_t{LINIMO_FLOW_EMPTY}; });
   }
-  /// Which have not been touched for so many seconds, at least 1.
+  /// Which have not been touched for so many seconds, at least 1. linimo_flow_age, of eight.
   uint32_t untouched_in(uint64_t index, uint32_t seconds, uint32_t now_s) const {
     return lower_halves(index).which([&](Four halves) {
-      const Four age = (now_s - (halves >> kStampShift)) & uint32_t{kStampMask};
+      const Four age = (now_s - (halves >> LINIMO_FLOW_STAMP_SHIFT)) & LINIMO_FLOW_STAMP_MASK;
       return age >= seconds;
     });
   }
-  Entry place_for(const Wanted& at, const Service& service, uint32_t now_s);
+  Entry place_for(const Places& at, const Service& service, uint32_t now_s);
   uint64_t rank_of(uint64_t word, const Service& service, uint32_t now_s) const;
-  bool gives_way_to_a_flood(uint64_t word, const Wanted& at, const Service& service, uint32_t now_s) const;
+  bool holds_embryonic(const Places& at, uint32_t service_id) const;
+  void replace(Entry entry, uint64_t word);
   void clear(Entry entry);
 
   uint64_t* words_;

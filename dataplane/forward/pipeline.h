@@ -22,7 +22,7 @@
 #include "dataplane/forward/scheduler.h"
 #include "dataplane/packet/parse.h"
 #include "maglev/counters.h"
-#include "maglev/reply_limit.h"
+#include "maglev/rules/reply_limit.h"
 
 struct rte_mbuf;
 

@@ -46,8 +46,7 @@ int log_libbpf(libbpf_print_level level, const char* format, va_list arguments) 
 }  // namespace
 
 uint64_t Shape::buckets() const {
-  const uint64_t entries = std::max<uint64_t>(flows_per_row + flows_per_row / 2, 64);  // two thirds full
-  return (entries + LINIMO_BUCKET_ENTRIES - 1) / LINIMO_BUCKET_ENTRIES;
+  return linimo_flow_buckets(flows_per_row);
 }
 
 Program::Program(const Shape& shape, std::filesystem::path pins)
@@ -148,7 +147,7 @@ tl::expected<void, std::string> Program::take_table(uint32_t row, const UniqueFd
   WorkerCounters& counts = counters(row);
   // Rows are swept together, so that one that joins is as far as the others.
   counts.census_rounds = std::max(counts.census_rounds, sweeps_);
-  counts.flows_capacity = shape_.buckets() * LINIMO_BUCKET_ENTRIES;
+  counts.flows_capacity = shape_.buckets() * LINIMO_FLOW_BUCKET;
   sweeps_ = counts.census_rounds;
   rows_[row].table = std::move(mapping);
   rows_[row].census.emplace(counts, inherited_);

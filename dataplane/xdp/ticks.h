@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <ctime>
 
-#include "bpf/layout.h"
+#include "maglev/rules/clock.h"
 
 namespace linimo::xdp {
 
@@ -24,12 +24,12 @@ inline uint32_t ticks_now() {
 
 /// Whole ticks in so many seconds.
 constexpr uint32_t ticks_within(uint32_t seconds) {
-  return static_cast<uint32_t>(uint64_t{seconds} * 1'000'000'000 >> LINIMO_TICK_SHIFT);
+  return LINIMO_TICKS_WITHIN(seconds);
 }
 
 /// Ticks that last at least so many seconds.
 constexpr uint32_t ticks_for(uint32_t seconds) {
-  return static_cast<uint32_t>((uint64_t{seconds} * 1'000'000'000 + kNsOfTick - 1) >> LINIMO_TICK_SHIFT);
+  return LINIMO_TICKS_FOR(seconds);
 }
 
 }  // namespace linimo::xdp

@@ -9,7 +9,8 @@ from .tree import ROOT, files, read
 # A folder (the longest that fits a file counts) and what its sources may include of this project.
 MAY_INCLUDE = {
     "maglev": ["maglev"],
-    "bpf": ["bpf", "maglev/abi.h", "maglev/next_hop.h", "maglev/reply_limit.h", "maglev/unsettled.h"],
+    "maglev/rules": ["maglev/rules", "maglev/abi.h", "maglev/next_hop.h", "maglev/unsettled.h"],  # plain C for both engines
+    "bpf": ["bpf", "maglev/rules", "maglev/abi.h", "maglev/next_hop.h", "maglev/unsettled.h"],
     "bpf/decap": ["bpf", "maglev"],  # with its loader
     "dataplane/packet": ["dataplane/packet", "maglev"],  # headers in, headers out: no ports, no tables
     "dataplane/flow": ["dataplane/flow", "maglev"],

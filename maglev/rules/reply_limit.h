@@ -10,10 +10,10 @@
  * Token buckets, each kept as the time at which it would be full again (GCRA): one word, for the sake of rows
  * that run on two CPUs. Time in ns, of a clock that never goes back.
  */
-#ifndef LINIMO_MAGLEV_REPLY_LIMIT_H
-#define LINIMO_MAGLEV_REPLY_LIMIT_H
+#ifndef LINIMO_MAGLEV_RULES_REPLY_LIMIT_H
+#define LINIMO_MAGLEV_RULES_REPLY_LIMIT_H
 
-#include <linux/types.h>
+#include "maglev/rules/rule.h"
 
 #define LINIMO_REPLY_SOURCES 256u
 #define LINIMO_REPLY_SHARES 64u /* of the rate */
@@ -25,17 +25,15 @@ struct linimo_reply_limit {
   __u64 full_at_of_source[LINIMO_REPLY_SOURCES];
 };
 
-#define LINIMO_REPLY_INLINE static inline __attribute__((always_inline))
-
 /* Where a source stands. `high`: the first eight bytes of its address as they lie in memory, of IPv4 the
  * four; `secret`: keeps others from choosing whom they stand beside. */
-LINIMO_REPLY_INLINE __u32 linimo_reply_place(__u64 high, int v6, __u64 secret) {
+LINIMO_RULE __u32 linimo_reply_place(__u64 high, int v6, __u64 secret) {
   const __u64 network = high & (v6 ? 0xffffffffffffffULL : 0xffffff);
-  return ((network ^ secret) * 0x9e3779b97f4a7c15ULL) >> 56;
+  return ((network ^ secret) * LINIMO_GOLDEN_RATIO) >> 56;
 }
 
 /* Takes a token out of a bucket that holds `room` ns' worth of them. */
-LINIMO_REPLY_INLINE int linimo_reply_take(__u64* full_at, __u64 interval, __u64 room, __u64 now) {
+LINIMO_RULE int linimo_reply_take(__u64* full_at, __u64 interval, __u64 room, __u64 now) {
   for (int i = 0; i < 4; ++i) {
     const __u64 seen = *(volatile __u64*)full_at;
     const __u64 then = (seen > now ? seen : now) + interval;
@@ -46,8 +44,7 @@ LINIMO_REPLY_INLINE int linimo_reply_take(__u64* full_at, __u64 interval, __u64 
 }
 
 /* `rate`: replies a second; 0: no limit. `place`: linimo_reply_place(). */
-LINIMO_REPLY_INLINE int linimo_may_reply(struct linimo_reply_limit* limit, __u32 rate, __u32 place,
-                                         __u64 now) {
+LINIMO_RULE int linimo_may_reply(struct linimo_reply_limit* limit, __u32 rate, __u32 place, __u64 now) {
   if (rate == 0) return 1;
   const __u64 interval = LINIMO_REPLY_SECOND / rate;
   const __u64 share = interval * LINIMO_REPLY_SHARES;
