@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
  *
- * Fragments: what the first of a datagram chose is remembered for two seconds, so that the others, which have
- * no ports, follow it. Each row writes its own part of the memory and reads the others' where its own says
- * nothing, since fragments may arrive on another queue than the first. A fragment that nothing is known of
- * yet goes to the process, which holds it for a while.
+ * Fragments: what the first of a datagram chose is remembered for a while (maglev/rules/fragment.h), so that
+ * the others, which have no ports, follow it. Each row writes its own part of the memory and reads the
+ * others' where its own says nothing, since fragments may arrive on another queue than the first. A fragment
+ * that nothing is known of yet goes to the process, which holds it for a while.
  */
 #ifndef LINIMO_BPF_FRAGMENT_H
 #define LINIMO_BPF_FRAGMENT_H
 
-#include "fragment_word.h"
+#include "maglev/rules/fragment.h"
 #include "tables.h"
 
 struct {
@@ -52,10 +52,9 @@ struct place_search {
 
 /* A loop by helper, because the verifier would follow each way through eight comparisons. */
 static long rank_place(__u32 index, struct place_search* search) {
-  const __u64 word = *(volatile __u64*)&search->bucket->words[index % LINIMO_FLOW_BUCKET];
-  __u64 rank = linimo_fragment_age(word, search->now);
-  if (word >> 44 == linimo_fragment_fingerprint(search->hash) >> 44) rank = ~0U;
-  rank = rank * LINIMO_FLOW_BUCKET + index;
+  const __u64 word = *(volatile __u64*)&search->bucket->words[index % LINIMO_FRAGMENT_PLACES];
+  const __u64 rank =
+      (__u64)linimo_fragment_rank(word, search->hash, search->now) * LINIMO_FRAGMENT_PLACES + index;
   if (rank > search->best) search->best = rank;
   return 0;
 }
@@ -65,8 +64,8 @@ __noinline int remember_datagram(__u64 hash, __u32 row, __u32 backend_id, __u32 
   struct linimo_cell* bucket = fragment_bucket(row, hash);
   if (!bucket) return -1;
   struct place_search search = {bucket, hash, bpf_ktime_get_coarse_ns(), 0};
-  bpf_loop(LINIMO_FLOW_BUCKET, rank_place, &search, 0);
-  __u64* place = &bucket->words[search.best % LINIMO_FLOW_BUCKET];
+  bpf_loop(LINIMO_FRAGMENT_PLACES, rank_place, &search, 0);
+  __u64* place = &bucket->words[search.best % LINIMO_FRAGMENT_PLACES];
   const __u64 seen = *(volatile __u64*)place;
   // Whoever writes at the same moment has as good a claim.
   __sync_val_compare_and_swap(place, seen, linimo_fragment_word(hash, backend_id, service_id, search.now));
@@ -84,7 +83,7 @@ static long look_in_row(__u32 row, struct datagram_search* search) {
   return search->word != 0;
 }
 
-/* What is remembered of a datagram, as a word of fragment_word.h; 0: nothing. */
+/* What is remembered of a datagram, as an entry's word; 0: nothing. */
 __noinline __u64 recall_datagram(__u64 hash, __u32 row) {
   struct datagram_search search = {hash, bpf_ktime_get_coarse_ns(), 0};
   look_in_row(row, &search);

@@ -15,13 +15,15 @@
 #include <cstdint>
 #include <span>
 
+#include "maglev/rules/fragment.h"
+
 namespace linimo {
 
 class HeldFragments {
  public:
   static constexpr uint32_t kCapacity = 256;
   static constexpr uint32_t kOfOneDatagram = 64;
-  static constexpr uint64_t kLife_ms = 2000;
+  static constexpr uint64_t kLife_ms = LINIMO_FRAGMENT_LIFE_MS;
 
   /// `datagram`: the hash that its fragments share. False: there is no place, and the fragment was not taken.
   bool hold(uint64_t datagram, void* fragment, uint64_t now_ms) {

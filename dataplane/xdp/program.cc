@@ -11,7 +11,7 @@
 #include <netinet/in.h>
 #include <spdlog/spdlog.h>
 
-#include "bpf/fragment_word.h"
+#include "maglev/rules/fragment.h"
 #include "bpf/linimo.skel.h"
 #include "dataplane/xdp/array_map.h"
 #include "dataplane/xdp/image.h"

@@ -89,7 +89,7 @@ class Program {
   WorkerCounters& counters(uint32_t row) { return counters_.as<CountersBlock>()->worker(row); }
   int map_fd(const char* name) const;  // of the program's own map of that name
 
-  /// What the first fragment of a datagram chose: a word of bpf/fragment_word.h; 0 where nothing is
+  /// What the first fragment of a datagram chose: a word of maglev/rules/fragment.h; 0 where nothing is
   /// remembered. `hash`: of the datagram's key; `now_ns`: CLOCK_MONOTONIC. Any thread.
   uint64_t recall_datagram(uint64_t hash, uint64_t now_ns) const;
 

@@ -8,6 +8,7 @@
 #include "dataplane/xdp/program.h"
 #include "dataplane/xdp/ticks.h"
 #include "maglev/rules/flow_entry.h"
+#include "maglev/rules/fragment.h"
 
 namespace linimo::xdp {
 void Program::sweep(uint64_t buckets) {
@@ -61,6 +62,11 @@ void Program::grow_older(uint32_t ticks) {
         if (linimo_flow_state(word) != LINIMO_FLOW_EMPTY) word = linimo_flow_aged(word, ticks);
       }
     }
+  }
+  const uint32_t units = ticks << (LINIMO_TICK_SHIFT - LINIMO_FRAGMENT_UNIT_SHIFT);
+  const size_t datagrams = size_t{shape_.all_rows()} * LINIMO_FRAGMENT_BUCKETS;
+  for (linimo_cell& bucket : std::span(fragments_.as<linimo_cell>(), datagrams)) {
+    for (__u64& word : bucket.words) word = linimo_fragment_aged(word, units);
   }
   generation_.unsettled.grow_older(ticks);
 }

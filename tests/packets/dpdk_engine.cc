@@ -220,7 +220,6 @@ BurstResult DpdkEngine::run_burst(std::span<rte_mbuf* const> burst, uint64_t now
   const Counts before = outcomes();
   const uint32_t held = pipeline_->held();
   now_s_ = static_cast<uint32_t>(now_ms / 1000);
-  flows_.front().fragments.sweep(now_ms);  // as the worker does meanwhile
   pipeline_->run(burst, 0, generation_.get(), now_ms, out_);
   result.counts = outcomes();
   for (size_t i = 0; i < before.size(); ++i) result.counts[i] -= before[i];
@@ -282,7 +281,6 @@ std::vector<Result> DpdkEngine::settle(uint64_t now_ms) {
   const Counts before = outcomes();
   now_s_ = static_cast<uint32_t>(now_ms / 1000);
   if (generation_ != nullptr) generation_->settle(now_s_);
-  flows_.front().fragments.sweep(now_ms);
   pipeline_->settle(generation_.get(), now_ms, out_);
   std::vector<Result> results;
   bool goes_on = false;  // the next frame is another fragment of the last one's packet

@@ -46,16 +46,6 @@ TEST_F(DpdkLimits, AFragmentWithoutItsFirstIsGivenUpAfterTwoSeconds) {
   EXPECT_EQ(late.front().fault, "");
 }
 
-TEST_F(DpdkLimits, AFirstFragmentIsRememberedForTwoSeconds) {
-  const Case& in_order = case_named("fragments_in_order_v4_ipip4_17");
-  engine.run(in_order.steps[0].frame, kStart_ms);
-  for (uint64_t passed = 500; passed < kHeldFor_ms; passed += 500)
-    engine.settle(kStart_ms + passed);  // as time goes
-  EXPECT_EQ(engine.run(in_order.steps[1].frame, kStart_ms + kHeldFor_ms - 1).counter,
-            LINIMO_OUTCOME_forwarded);
-  EXPECT_EQ(engine.run(in_order.steps[2].frame, kStart_ms + kHeldFor_ms).way, Left::Way::kHeld);
-}
-
 TEST_F(DpdkLimits, AFloodOfStraysHoldsWhatIsDeclaredAndNoMore) {
   constexpr size_t kStrays = 1000;
   Bytes stray = case_named("fragments_without_first_v4").steps.front().frame;
