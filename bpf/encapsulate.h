@@ -43,13 +43,13 @@ static __always_inline int write_outer_v4(void* at, void* data_end, const struct
   const __u32 protocol = p->v6 ? target->protocol6 : target->protocol4;
   const __be32 varying_source = bpf_htonl(hash & target->source_hash_mask);
   __u32 id = p->ip_id, fragment = 0;
-  if (p->v6 || p->ip_fragment & bpf_htons(kDontFragmentBit)) {
+  if (p->v6 || p->ip_fragment & LINIMO_DONT_FRAGMENT) {
     id = 0;
-    fragment = bpf_htons(kDontFragmentBit);
+    fragment = LINIMO_DONT_FRAGMENT;
   }
   const __u64 sum = (__u64)target->checksum_base + ((__u32)p->traffic_class << 8) + length + id + fragment +
                     (protocol << 8) + varying_source;
-  const __u16 checksum = ~fold(sum);
+  const __u16 checksum = linimo_checksum_finish(sum);
   word[0] = 0x45 | (__u32)p->traffic_class << 8 | length << 16;
   word[1] = id | fragment << 16;
   word[2] = kTtl | protocol << 8 | (__u32)checksum << 16;
@@ -78,11 +78,10 @@ static __always_inline int write_outer_v6(void* at, void* data_end, const struct
     struct udphdr* udp = (void*)(ip + 1);
     if ((void*)(udp + 1) > data_end) return 0;
     const __u32* address = (void*)&ip->saddr;
-    __u64 sum =
-        (__u64)inner_sum + pseudo_rest(IPPROTO_UDP, bpf_ntohs(udp->len)) + udp->source + udp->dest + udp->len;
+    __u64 sum = (__u64)inner_sum + linimo_checksum_pseudo(IPPROTO_UDP, bpf_ntohs(udp->len)) + udp->source +
+                udp->dest + udp->len;
     for (int i = 0; i < 8; ++i) sum += address[i];
-    const __u16 checksum = ~fold(sum);
-    udp->check = checksum == 0 ? 0xffff : checksum;
+    udp->check = linimo_checksum_never_zero(linimo_checksum_finish(sum));
   }
   return 1;
 }

@@ -8,15 +8,11 @@
 #include "packet.h"
 #include "sum.h"
 
-/* Does a checksum of the packet's own cover its payload? Then that payload's sum is known without reading it:
- * with the checksum in it, and its pseudo header's, it is all ones (local checksum offload). */
 static __always_inline int covers_itself(struct xdp_md* ctx, const struct packet* p) {
-  if (p->fragment != kNoFragment || p->routing_left) return 0;
-  if (p->protocol == IPPROTO_TCP) return 1;
-  if (p->protocol != IPPROTO_UDP) return 0;
-  struct udphdr udp;
-  if (bpf_xdp_load_bytes(ctx, p->ip + p->l4, &udp, sizeof udp)) return 0;
-  return udp.check != 0 && bpf_ntohs(udp.len) == p->ip_length - p->l4;
+  struct udphdr udp = {};
+  if (p->protocol == IPPROTO_UDP && bpf_xdp_load_bytes(ctx, p->ip + p->l4, &udp, sizeof udp)) return 0;
+  return linimo_checksum_covers(p->protocol, p->fragment != LINIMO_WHOLE, p->on_its_way, udp.check,
+                                bpf_ntohs(udp.len), p->ip_length - p->l4);
 }
 
 /* The folded one's complement sum of the packet from its IP header to its end, before it is encapsulated. -1:
@@ -26,8 +22,9 @@ __noinline int packet_sum(struct xdp_md* ctx, const struct packet* p) {
   if (!covers_itself(ctx, p)) return frame_sum(ctx, p->ip, p->ip_length);
   const int headers = frame_sum(ctx, p->ip, p->l4);
   if (headers < 0) return -1;
-  const __u16 payload = ~fold(addresses_sum(p) + pseudo_rest(p->protocol, p->ip_length - p->l4));
-  return fold((__u64)headers + payload);
+  const __u16 payload =
+      linimo_checksum_finish(addresses_sum(p) + linimo_checksum_pseudo(p->protocol, p->ip_length - p->l4));
+  return linimo_checksum_fold((__u64)headers + payload);
 }
 
 #endif

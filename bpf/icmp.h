@@ -56,7 +56,7 @@ static __always_inline __u32 read_quoted_v4(struct xdp_md* ctx, __u32 at, __u32 
   if (left < sizeof ip || bpf_xdp_load_bytes(ctx, at, &ip, sizeof ip)) return 0;
   const __u32 header = ip.ihl * 4;
   if (ip.version != 4 || header < sizeof ip || header + 8 > left) return 0;
-  if (ip.frag_off & bpf_htons(kFragmentOffset)) return 0;
+  if (ip.frag_off & LINIMO_OFFSET) return 0;
   key->source = words_of_v4(ip.daddr);
   key->destination = words_of_v4(ip.saddr);
   key->protocol = ip.protocol;
@@ -68,26 +68,17 @@ static __always_inline __u32 read_quoted_v6(struct xdp_md* ctx, __u32 at, __u32 
   if (left < sizeof ip || bpf_xdp_load_bytes(ctx, at, &ip, sizeof ip) || ip.version != 6) return 0;
   __builtin_memcpy(&key->source, &ip.daddr, 16);
   __builtin_memcpy(&key->destination, &ip.saddr, 16);
-  __u8 next = ip.nexthdr;
-  __u32 offset = sizeof ip;
-  int fragments = 0;
-  // One round more than there may be headers, for the Fragment header, which is not counted; one to leave by.
-  for (int round = 0; round <= kMaxExtensionHeaders + 1; ++round) {
-    const int fragment = next == IPPROTO_FRAGMENT;
-    if (!fragment && next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS) break;
-    if (!fragment && round - fragments == kMaxExtensionHeaders) return 0;
-    struct fragment_header header;
-    if (left - offset < sizeof header || bpf_xdp_load_bytes(ctx, at + offset, &header, sizeof header))
+  struct linimo_extensions chain = linimo_extensions_begin(ip.nexthdr);
+  for (int round = 0; round < LINIMO_EXTENSION_ROUNDS && linimo_has_extension(&chain); ++round) {
+    __u64 header;
+    if (left - chain.offset < sizeof header ||
+        bpf_xdp_load_bytes(ctx, at + chain.offset, &header, sizeof header) ||
+        !linimo_pass_extension(&chain, header, left))
       return 0;
-    if (fragment && (fragments++ || header.offset & bpf_htons(0xfff8))) return 0;
-    next = header.next;
-    // Other extension headers have their length where the Fragment header has its reserved byte.
-    offset += fragment ? sizeof header : 8 + header.reserved * 8;
-    if (offset > left) return 0;
   }
-  if (left - offset < 8) return 0;
-  key->protocol = next;
-  return at + offset;
+  if (chain.fragment == LINIMO_LATER_FRAGMENT || left - chain.offset < 8) return 0;
+  key->protocol = chain.next;
+  return at + chain.offset;
 }
 
 static __always_inline int is_error(__u8 v6, __u8 type) {
@@ -150,7 +141,7 @@ __noinline int judge_icmp(struct xdp_md* ctx, const struct packet* p, struct quo
   const __u8 type = header[0];
   if (type == (p->v6 ? kEchoRequest6 : kEchoRequest)) {
     // A route with hops left is not ours to reverse.
-    return header[1] == 0 && !p->routing_left ? kIcmpEcho : kIcmpOther;
+    return header[1] == 0 && !p->on_its_way ? kIcmpEcho : kIcmpOther;
   }
   if (is_neighbour_discovery(ctx, p, type, header[1])) return kIcmpNeighbour;
   if (!is_error(p->v6, type)) return kIcmpOther;

@@ -10,6 +10,7 @@
 #include "encapsulate.h"
 #include "fragment.h"
 #include "icmp.h"
+#include "maglev/rules/control.h"
 #include "quic.h"
 #include "reply.h"
 #include "scheduler.h"
@@ -48,7 +49,7 @@ static __noinline int is_control(struct xdp_md* ctx) {
   void* data_end = (void*)(long)ctx->data_end;
   __u32 at;
   const __be16 type = link_header(data, data_end, &at);
-  if (type == bpf_htons(ETH_P_ARP) || type == bpf_htons(ETH_P_LLDP)) return 1;
+  if (linimo_is_control_type(type)) return 1;
   __u8 protocol;
   if (type == bpf_htons(ETH_P_IP)) {
     struct iphdr* ip = data + at;
@@ -63,24 +64,13 @@ static __noinline int is_control(struct xdp_md* ctx) {
     __u8* options = data + at;
     if (protocol == IPPROTO_HOPOPTS && (void*)(options + 8) <= data_end) {  // MLD carries a router alert
       protocol = options[0];
-      at += 8 + options[1] * 8;
+      at += linimo_extension_length(options[1]);
     }
   } else {
     return 0;
   }
-  __be16* ports = data + at;
-  if ((void*)(ports + 2) > data_end) return 0;
-  if (protocol == IPPROTO_ICMPV6) {
-    const __u8 message = *(__u8*)ports;
-    return (message >= 130 && message <= 137) || message == 143;  // MLD, ND, RA, redirect
-  }
-  if (protocol == IPPROTO_TCP) return ports[0] == bpf_htons(179) || ports[1] == bpf_htons(179);
-  if (protocol != IPPROTO_UDP) return 0;
-  for (int i = 0; i < 2; ++i) {  // BFD, RFC 5881, 5883, 7130
-    const __u16 port = bpf_ntohs(ports[i]);
-    if (port == 3784 || port == 3785 || port == 4784 || port == 6784) return 1;
-  }
-  return 0;
+  const __u32* first = data + at;
+  return (void*)(first + 1) <= data_end && linimo_is_control(protocol, *first);
 }
 
 static __always_inline int to_kernel(struct xdp_md* ctx, const struct flow* flow) {
@@ -142,7 +132,7 @@ static __always_inline const struct linimo_xdp_target* target_of_unknown(const s
  * answer, which all nodes share. */
 static __always_inline const struct linimo_xdp_target* scheduled_target(const struct flow* flow) {
   const struct packet* p = &flow->packet;
-  if (p->protocol == IPPROTO_TCP && !begins_connection(p->tcp_flags)) {
+  if (p->protocol == IPPROTO_TCP && !linimo_begins_connection(p->tcp_flags)) {
     const __u64 found =
         find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
     const struct linimo_xdp_target* tracked =
@@ -166,8 +156,8 @@ static __always_inline void note_deviation(const struct flow* flow) {
  * the table's. */
 static __always_inline int find_target(struct flow* flow, int tracks) {
   const struct linimo_xdp_service* service = flow->service;
-  const int rst = flow->packet.tcp_flags & kTcpRst;
-  const int begins = begins_connection(flow->packet.tcp_flags);
+  const int rst = flow->packet.tcp_flags & LINIMO_RST;
+  const int begins = linimo_begins_connection(flow->packet.tcp_flags);
   __u64 found = 0;
   __u32 now = 0;
   int live = 0;
@@ -184,7 +174,7 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
         live = 0;  // a new connection, which is no more a draining backend's than any other
       } else {
         flow->target = tracked;
-        const __u64 next = linimo_flow_touched(found, flow->packet.tcp_flags & kTcpFin, begins, now);
+        const __u64 next = linimo_flow_touched(found, flow->packet.tcp_flags & LINIMO_FIN, begins, now);
         // RST only looks up: a forged one must not be able to shorten or lengthen anything.
         if (next != found && !rst) replace_flow(flow->row, flow->hash, flow->service_id, found, next);
         return 1;
@@ -256,7 +246,7 @@ static __always_inline int answer(struct xdp_md* ctx, const struct flow* flow, e
 static __always_inline int no_backend(struct xdp_md* ctx, const struct flow* flow) {
   const struct packet* p = &flow->packet;
   const int answerable =
-      p->protocol == IPPROTO_UDP || (p->fragment == kNoFragment && !(p->tcp_flags & kTcpRst));
+      p->protocol == IPPROTO_UDP || (p->fragment == LINIMO_WHOLE && !(p->tcp_flags & LINIMO_RST));
   if (flow->service->reject && answerable) return answer(ctx, flow, LINIMO_REPLY_REJECT, 0);
   return drop(flow, LINIMO_OUTCOME_no_backend);
 }
@@ -267,8 +257,8 @@ static __always_inline int too_big(struct xdp_md* ctx, const struct flow* flow, 
   const struct packet* p = &flow->packet;
   const int least = p->v6 ? kLeastMtu6 : kLeastMtu4;
   if (mtu < least) mtu = least;
-  const int wants_to_know = p->v6 || p->ip_fragment & bpf_htons(kDontFragmentBit);
-  if (wants_to_know && p->fragment != kLastOrMiddleFragment && flow->sent == LINIMO_OUTCOME_forwarded)
+  const int wants_to_know = p->v6 || p->ip_fragment & LINIMO_DONT_FRAGMENT;
+  if (wants_to_know && p->fragment != LINIMO_LATER_FRAGMENT && flow->sent == LINIMO_OUTCOME_forwarded)
     return answer(ctx, flow, LINIMO_REPLY_TOO_BIG, mtu);
   return drop(flow, LINIMO_OUTCOME_too_big);
 }
@@ -326,7 +316,7 @@ static __always_inline int take_flow(struct xdp_md* ctx, struct flow* flow,
                                p->destination_port, p->protocol,    0};
   hash_key(flow, &key);
   if (!choose(ctx, flow)) return no_backend(ctx, flow);
-  if (p->fragment == kFirstFragment)
+  if (p->fragment == LINIMO_FIRST_FRAGMENT)
     remember_datagram(datagram_hash(flow->generation.head, p), flow->row, flow->target->backend_id,
                       flow->service_id);
   return kSend;
@@ -338,7 +328,7 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
                                      const struct linimo_xdp_vip* vip) {
   struct quote quote = {};
   const int kind =
-      flow->packet.fragment == kNoFragment ? judge_icmp(ctx, in_memory(flow), &quote) : kIcmpOther;
+      flow->packet.fragment == LINIMO_WHOLE ? judge_icmp(ctx, in_memory(flow), &quote) : kIcmpOther;
   if (kind == kIcmpEcho && !is_source_routed(ctx, in_memory(flow)))
     return answer(ctx, flow, LINIMO_REPLY_ECHO, 0);
   if (kind == kIcmpNeighbour) return to_kernel(ctx, flow);
@@ -382,7 +372,7 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   // Is it for a VIP? Only then may it be judged.
   void* header = live_generation(&flow.generation) ? locate(data, data_end, p) : 0;
   if (!header || !may_be_vip(flow.generation.head, &p->destination, !p->v6)) return to_kernel(ctx, &flow);
-  if (!is_addressed_to(data, port_mac)) return to_kernel(ctx, &flow);
+  if (!linimo_is_addressed_to(*(const __u64*)data, port_mac)) return to_kernel(ctx, &flow);
   if (p->v6 && is_v4_words(&p->destination))  // ::ffff:a.b.c.d on the wire is no VIP's address
     return to_kernel(ctx, &flow);
   if (!live_image(&flow.generation)) return to_kernel(ctx, &flow);
@@ -397,15 +387,15 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   } else {
     verdict = judge_v4(header, data, data_end, p);
   }
-  if (verdict == kMalformed) return drop(&flow, LINIMO_OUTCOME_malformed);
-  if (verdict == kBadChecksum) return drop(&flow, LINIMO_OUTCOME_bad_checksum);
-  if (verdict == kMartian || is_impostor(&flow.generation, &p->source, !p->v6))
+  if (verdict == LINIMO_VERDICT_MALFORMED) return drop(&flow, LINIMO_OUTCOME_malformed);
+  if (verdict == LINIMO_VERDICT_BAD_CHECKSUM) return drop(&flow, LINIMO_OUTCOME_bad_checksum);
+  if (verdict == LINIMO_VERDICT_MARTIAN || is_impostor(&flow.generation, &p->source, !p->v6))
     return drop(&flow, LINIMO_OUTCOME_martian);
-  if (verdict == kOther) p->destination_port = 0;
+  if (verdict == LINIMO_VERDICT_OTHER) p->destination_port = 0;
 
-  const int action = verdict == kIcmpPacket      ? take_icmp(ctx, &flow, vip)
-                     : verdict == kLaterFragment ? take_later_fragment(ctx, &flow)
-                                                 : take_flow(ctx, &flow, vip);
+  const int action = verdict == LINIMO_VERDICT_ICMP             ? take_icmp(ctx, &flow, vip)
+                     : verdict == LINIMO_VERDICT_LATER_FRAGMENT ? take_later_fragment(ctx, &flow)
+                                                                : take_flow(ctx, &flow, vip);
   return action == (int)kSend ? send(ctx, &flow) : action;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
  *
  * From a frame to what forwarding needs to know of it, in two steps: where its IP packet lies, and, once it
- * is known to be for a VIP, whether it is sound and whose flow it is. The rules are those of
- * dataplane/packet.
+ * is known to be for a VIP, whether it is sound and whose flow it is: dataplane/packet/parse.cc for BPF. What
+ * is sound says maglev/rules for both.
  */
 #ifndef LINIMO_BPF_PACKET_H
 #define LINIMO_BPF_PACKET_H
@@ -22,20 +22,12 @@
 // clang-format on
 
 #include "maglev/abi.h"
+#include "maglev/rules/checksum.h"
+#include "maglev/rules/ipv6_extensions.h"
+#include "maglev/rules/judge.h"
+#include "maglev/rules/martian.h"
 
-enum {
-  kMaxExtensionHeaders = 6,
-  kFragmentBits = 0x3fff,
-  kDontFragmentBit = 0x4000,
-  kMoreFragmentsBit = 0x2000,
-  kFragmentOffset = 0x1fff,
-  kMaxLinkHeader = 22,
-  kMaxIpLength = 65535,
-  kTcpFin = 0x01,
-  kTcpSyn = 0x02,
-  kTcpRst = 0x04,
-  kTcpAck = 0x10,
-};
+enum { kMaxLinkHeader = 22 };
 
 /* An offset into the frame, with a bound that the verifier sees: once spilled to the stack, a value's range
  * is forgotten, and without the barrier the compiler, which knows the range too, would leave the mask out. */
@@ -53,34 +45,10 @@ struct vlan_tag {
   __be16 type;
 };
 
-struct fragment_header { /* RFC 8200, 4.5 */
-  __u8 next;
-  __u8 reserved;
-  __be16 offset;
-  __be32 id;
-};
-
 /* An address as it lies in memory; IPv4 in its mapped form. */
 struct words {
   __u64 high, low;
 };
-
-/* The first segment of a connection: SYN alone. */
-static __always_inline int begins_connection(__u8 tcp_flags) {
-  return (tcp_flags & (kTcpFin | kTcpSyn | kTcpRst | kTcpAck)) == kTcpSyn;
-}
-
-enum verdict {
-  kFlow,   // TCP or UDP: ports and flags are set
-  kOther,  // a protocol that no service can have
-  kIcmpPacket,
-  kLaterFragment,  // TCP or UDP for all one can know, without ports
-  kMalformed,
-  kBadChecksum,
-  kMartian,
-};
-
-enum { kNoFragment, kFirstFragment, kLastOrMiddleFragment };
 
 struct packet {
   struct words source, destination;
@@ -97,8 +65,8 @@ struct packet {
   __u8 traffic_class;
   __u8 protocol;
   __u8 tcp_flags;
-  __u8 fragment;
-  __u8 routing_left;  // an IPv6 routing header still has hops to go
+  __u8 fragment;    // enum linimo_fragment_kind
+  __u8 on_its_way;  // an IPv6 routing header still has hops to go
 };
 
 /* `value` as it is, 1 to `most`, a power of two: the bounds of a helper's length, computed out of the
@@ -117,10 +85,6 @@ static __always_inline int is_v4_words(const struct words* words) {
   return words->high == 0 && (__u32)words->low == 0xffff0000;
 }
 
-static __always_inline int is_tag(__be16 type) {
-  return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
-}
-
 /* The EtherType behind at most two VLAN tags, and where what it names begins; 0 where the frame is cut short.
  */
 static __always_inline __be16 link_header(void* data, void* data_end, __u32* length) {
@@ -128,22 +92,16 @@ static __always_inline __be16 link_header(void* data, void* data_end, __u32* len
   *length = sizeof *ethernet;
   if ((void*)(ethernet + 1) > data_end) return 0;
   __be16 type = *(const __be16*)(data + __builtin_offsetof(struct ethhdr, h_proto));  // in one piece
-  if (!is_tag(type)) return type;
+  if (!linimo_is_tag(type)) return type;
   struct vlan_tag* tag = (void*)(ethernet + 1);
   if ((void*)(tag + 1) > data_end) return 0;
   type = tag->type;
   *length += sizeof *tag;
-  if (!is_tag(type)) return type;
+  if (!linimo_is_tag(type)) return type;
   ++tag;
   if ((void*)(tag + 1) > data_end) return 0;
   *length += sizeof *tag;
   return tag->type;
-}
-
-/* Is a frame, at least an Ethernet header long, for this station alone? Not another's, nor a group's: RFC
- * 1812, 5.3.4. */
-static __always_inline int is_addressed_to(const void* frame, __u64 mac) {
-  return (*(const __u64*)frame ^ mac) << 16 == 0;
 }
 
 /* Finds the IP header, which then is there in its fixed length, and the addresses. Null: no IP, or cut. */
@@ -167,23 +125,7 @@ static __always_inline void* locate(void* data, void* data_end, struct packet* p
 }
 
 static __always_inline int is_martian(const struct packet* p) {
-  if (!p->v6) {
-    const __u32 first = (__u8)(p->source.low >> 32);
-    return first == 0 || first == 127 || first >= 224;
-  }
-  if ((__u8)p->source.high == 0xff) return 1;
-  if (p->source.high != 0) return 0;
-  const __u64 low = bpf_be64_to_cpu(p->source.low);
-  return low <= 1 || low >> 32 == 0xffff;
-}
-
-/* Folds a sum of 32-bit words to 16 bits, in the byte order of memory. */
-static __always_inline __u16 fold(__u64 sum) {
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return sum;
+  return p->v6 ? linimo_is_martian6(p->source.high, p->source.low) : linimo_is_martian4(p->source.low >> 32);
 }
 
 /* The header's sum, `length` a multiple of 4 from 20 to 60; 20 bytes are known to be there. */
@@ -197,7 +139,7 @@ static __always_inline int header_checksum_holds(const void* at, void* data_end,
     if ((void*)(option + 1) > data_end) return 0;
     sum += *option;
   }
-  return fold(sum) == 0xffff;
+  return linimo_checksum_fold(sum) == 0xffff;
 }
 
 /* TCP or UDP at the frame's offset `at`, with `length` bytes of IP payload. */
@@ -206,35 +148,33 @@ static __always_inline int judge_transport(void* data, void* data_end, __u32 at,
   at = LINIMO_IN_FRAME(at);
   if (p->protocol == IPPROTO_TCP) {
     struct tcphdr* tcp = data + at;
-    if (length < sizeof *tcp || (void*)(tcp + 1) > data_end) return kMalformed;
-    const __u32 header = tcp->doff * 4;
-    if (header < sizeof *tcp || header > length) return kMalformed;
+    if (length < sizeof *tcp || (void*)(tcp + 1) > data_end || !linimo_is_sound_tcp(tcp->doff * 4, length))
+      return LINIMO_VERDICT_MALFORMED;
     p->source_port = tcp->source;
     p->destination_port = tcp->dest;
     p->tcp_flags = ((__u8*)tcp)[13];
-    return kFlow;
+    return LINIMO_VERDICT_FLOW;
   }
   if (p->protocol == IPPROTO_UDP) {
     struct udphdr* udp = data + at;
-    if (length < sizeof *udp || (void*)(udp + 1) > data_end) return kMalformed;
-    const __u32 said = bpf_ntohs(udp->len);
-    // A first fragment carries the length of the whole datagram.
-    if (said < sizeof *udp || (said > length && p->fragment == kNoFragment)) return kMalformed;
+    if (length < sizeof *udp || (void*)(udp + 1) > data_end ||
+        !linimo_is_sound_udp(bpf_ntohs(udp->len), length, p->fragment))
+      return LINIMO_VERDICT_MALFORMED;
     p->source_port = udp->source;
     p->destination_port = udp->dest;
-    return kFlow;
+    return LINIMO_VERDICT_FLOW;
   }
-  return p->protocol == (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) ? kIcmpPacket : kOther;
+  return linimo_judge_protocol(p->v6, p->protocol, p->fragment);
 }
 
 /* `ip`: where locate() found the header. */
 static __always_inline int judge_v4(const struct iphdr* ip, void* data, void* data_end, struct packet* p) {
   const __u32 header = ip->ihl * 4;
   const __u32 total = bpf_ntohs(ip->tot_len);
-  if (ip->version != 4 || header < sizeof *ip || total < header || p->ip + total > p->frame_length)
-    return kMalformed;
-  if (!header_checksum_holds(ip, data_end, header)) return kBadChecksum;
-  if (is_martian(p)) return kMartian;
+  if (!linimo_is_sound_ipv4(ip->version, header, total, p->frame_length - p->ip))
+    return LINIMO_VERDICT_MALFORMED;
+  if (!header_checksum_holds(ip, data_end, header)) return LINIMO_VERDICT_BAD_CHECKSUM;
+  if (is_martian(p)) return LINIMO_VERDICT_MARTIAN;
   p->ip_length = total;
   p->l4 = header;
   p->protocol = ip->protocol;
@@ -242,60 +182,40 @@ static __always_inline int judge_v4(const struct iphdr* ip, void* data, void* da
   p->ip_id = ip->id;
   p->ip_fragment = ip->frag_off;
   p->fragment_id = ip->id;
-  if (ip->frag_off & bpf_htons(kFragmentBits)) {
-    p->fragment = ip->frag_off & bpf_htons(kFragmentOffset) ? kLastOrMiddleFragment : kFirstFragment;
-    if (p->protocol == IPPROTO_ICMP) return kIcmpPacket;
-    if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) return kOther;
-    if (p->fragment == kLastOrMiddleFragment) return kLaterFragment;
+  p->fragment = linimo_fragment_kind4(ip->frag_off);
+  if (p->fragment != LINIMO_WHOLE) {
+    const int verdict = linimo_judge_protocol(0, p->protocol, p->fragment);
+    if (verdict != LINIMO_VERDICT_FLOW) return verdict;
   }
   return judge_transport(data, data_end, p->ip + header, total - header, p);
 }
 
 /* Global, so that the verifier looks at it by itself and at its callers without the many ways through it. */
 __noinline int judge_v6(struct xdp_md* ctx, struct packet* p) {
-  if (!p) return kMalformed;
+  if (!p) return LINIMO_VERDICT_MALFORMED;
   void* data = (void*)(long)ctx->data;
   void* data_end = (void*)(long)ctx->data_end;
   struct ipv6hdr* ip = data + LINIMO_IP_AT(p);
-  if ((void*)(ip + 1) > data_end) return kMalformed;
+  if ((void*)(ip + 1) > data_end) return LINIMO_VERDICT_MALFORMED;
   const __u32 end = sizeof *ip + bpf_ntohs(ip->payload_len);
-  if (ip->version != 6 || p->ip + end > p->frame_length || end > kMaxIpLength) return kMalformed;
-  if (is_martian(p)) return kMartian;
+  if (!linimo_is_sound_ipv6(ip->version, end, p->frame_length - p->ip)) return LINIMO_VERDICT_MALFORMED;
+  if (is_martian(p)) return LINIMO_VERDICT_MARTIAN;
   p->ip_length = end;
   p->traffic_class = ip->priority << 4 | ip->flow_lbl[0] >> 4;
-  __u8 next = ip->nexthdr;
-  __u32 offset = sizeof *ip;
-  int fragments = 0;
-  // One round more than there may be headers, for the Fragment header, which is not counted.
-  for (int round = 0; round <= kMaxExtensionHeaders + 1; ++round) {
-    if (next == IPPROTO_FRAGMENT) {
-      struct fragment_header* header = data + LINIMO_IN_FRAME(p->ip + offset);
-      if (fragments++ || end - offset < sizeof *header || (void*)(header + 1) > data_end) return kMalformed;
-      next = header->next;
-      offset += sizeof *header;
-      p->fragment_id = header->id;
-      if ((header->offset & bpf_htons(0xfff9)) == 0) continue;  // atomic, RFC 6946
-      p->fragment = header->offset & bpf_htons(0xfff8) ? kLastOrMiddleFragment : kFirstFragment;
-      if (p->fragment == kFirstFragment) continue;
-      p->protocol = next;
-      p->l4 = offset;
-      if (next == IPPROTO_ICMPV6) return kIcmpPacket;
-      const int may_be_flow = next == IPPROTO_TCP || next == IPPROTO_UDP || next == IPPROTO_HOPOPTS ||
-                              next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS;
-      return may_be_flow ? kLaterFragment : kOther;
-    }
-    if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS) break;
-    if (round - fragments == kMaxExtensionHeaders || end - offset < 8) return kMalformed;
-    __u8* header = data + LINIMO_IN_FRAME(p->ip + offset);
-    if ((void*)(header + 8) > data_end) return kMalformed;
-    if (next == IPPROTO_ROUTING && header[3] != 0) p->routing_left = 1;
-    next = header[0];
-    offset += 8 + header[1] * 8;
-    if (offset > end) return kMalformed;
+  struct linimo_extensions chain = linimo_extensions_begin(ip->nexthdr);
+  for (int round = 0; round < LINIMO_EXTENSION_ROUNDS && linimo_has_extension(&chain); ++round) {
+    const __u64* header = data + LINIMO_IN_FRAME(p->ip + chain.offset);
+    if (end - chain.offset < sizeof *header || (void*)(header + 1) > data_end ||
+        !linimo_pass_extension(&chain, *header, end))
+      return LINIMO_VERDICT_MALFORMED;
   }
-  p->l4 = offset;
-  p->protocol = next;
-  return judge_transport(data, data_end, p->ip + offset, end - offset, p);
+  p->l4 = chain.offset;
+  p->protocol = chain.next;
+  p->fragment = chain.fragment;
+  p->fragment_id = chain.id;
+  p->on_its_way = chain.on_its_way;
+  if (p->fragment == LINIMO_LATER_FRAGMENT) return linimo_judge_later_fragment6(chain.next);
+  return judge_transport(data, data_end, p->ip + chain.offset, end - chain.offset, p);
 }
 
 #endif

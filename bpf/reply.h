@@ -22,11 +22,6 @@ enum {
   kMaxReply6 = 1280,  // RFC 4443, 3.2
 };
 
-/* A checksum after 16 bits under it changed (RFC 1624), all in the byte order of memory. */
-static __always_inline __u16 changed(__u16 checksum, __u16 before, __u16 after) {
-  return ~fold((__u64)(__u16)~checksum + (__u16)~before + after);
-}
-
 /* Link header, 14 to 22 bytes; those behind it are overwritten later. */
 struct link_copy {
   __u8 bytes[24];
@@ -66,7 +61,7 @@ static __always_inline __u32 write_ip(const struct packet* p, __u8 protocol, __u
   ip->ihl = 5;
   ip->tos = tos;
   ip->tot_len = bpf_htons(sizeof *ip + payload);
-  ip->frag_off = bpf_htons(kDontFragmentBit);
+  ip->frag_off = LINIMO_DONT_FRAGMENT;
   ip->ttl = kReplyTtl;
   ip->protocol = protocol;
   ip->saddr = p->destination.low >> 32;
@@ -74,7 +69,7 @@ static __always_inline __u32 write_ip(const struct packet* p, __u8 protocol, __u
   const __u16* half = at;
   __u64 sum = 0;
   for (int i = 0; i < 10; ++i) sum += half[i];
-  ip->check = ~fold(sum);
+  ip->check = linimo_checksum_finish(sum);
   return sizeof *ip;
 }
 
@@ -101,7 +96,7 @@ __noinline int reply_to_echo(struct xdp_md* ctx, const struct packet* p) {
     __u16* ttl = (__u16*)&ip->ttl;  // with the protocol behind it
     const __u16 before = *ttl;
     ip->ttl = kReplyTtl;
-    ip->check = changed(ip->check, before, *ttl);
+    ip->check = linimo_checksum_changed(ip->check, before, *ttl);
   }
 
   __u16 icmp[2];  // type and code, checksum
@@ -109,9 +104,7 @@ __noinline int reply_to_echo(struct xdp_md* ctx, const struct packet* p) {
   if (bpf_xdp_load_bytes(ctx, at, icmp, sizeof icmp)) return -1;
   const __u16 before = icmp[0];
   icmp[0] = p->v6 ? kEchoReply6 : kEchoReply;  // the code is 0
-  icmp[1] = changed(icmp[1], before, icmp[0]);
-  // Nothing but zeroes has the sum 0, whose checksum is 0xffff; for every other that is as right as 0.
-  if (icmp[1] == 0) icmp[1] = 0xffff;
+  icmp[1] = linimo_checksum_never_zero(linimo_checksum_changed(icmp[1], before, icmp[0]));
   return bpf_xdp_store_bytes(ctx, at, icmp, sizeof icmp) ? -1 : 0;
 }
 
@@ -145,8 +138,8 @@ __noinline int reply_with_icmp(struct xdp_md* ctx, const struct packet* p, __u32
 
   struct icmp_answer icmp = {.type_code = type_code, .rest = bpf_htonl(rest)};
   __u64 sum = (__u64)quote_sum + icmp.type_code + icmp.rest;
-  if (p->v6) sum += addresses_sum(p) + pseudo_rest(IPPROTO_ICMPV6, sizeof icmp + quoted);
-  icmp.checksum = ~fold(sum);
+  if (p->v6) sum += addresses_sum(p) + linimo_checksum_pseudo(IPPROTO_ICMPV6, sizeof icmp + quoted);
+  icmp.checksum = linimo_checksum_finish(sum);
   __u8 answer[sizeof(struct ipv6hdr) + sizeof(struct icmp_answer)] = {};
   if (p->v6) {
     write_ip(p, IPPROTO_ICMPV6, 0, sizeof icmp + quoted, answer);
@@ -195,9 +188,9 @@ __noinline int reply_with_reset(struct xdp_md* ctx, const struct packet* p) {
   tcp.rst = 1;
   tcp.ack = !acked;
   const __u16* half = (void*)&tcp;
-  __u64 sum = addresses_sum(p) + pseudo_rest(IPPROTO_TCP, sizeof tcp);
+  __u64 sum = addresses_sum(p) + linimo_checksum_pseudo(IPPROTO_TCP, sizeof tcp);
   for (int i = 0; i < 10; ++i) sum += half[i];
-  tcp.check = ~fold(sum);
+  tcp.check = linimo_checksum_finish(sum);
 
   const __u32 ip_header = p->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
   if (resize(ctx, p->ip + ip_header + sizeof tcp)) return -1;

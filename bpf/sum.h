@@ -53,12 +53,7 @@ __noinline int frame_sum(struct xdp_md* ctx, __u32 offset, __u32 length) {
   struct sum_state state = {ctx, bpf_map_lookup_elem(&sum_scratch, &zero), 0, offset, length, 0};
   if (!state.scratch) return -1;
   bpf_loop(kMaxSumSteps, sum_step, &state, 0);
-  return state.failed || state.left ? -1 : fold(state.sum);
-}
-
-/* Adds what a pseudo header has beside the addresses: lengths up to 65535. */
-static __always_inline __u64 pseudo_rest(__u8 protocol, __u32 length) {
-  return (__u64)bpf_htons(protocol) + bpf_htons((__u16)length);
+  return state.failed || state.left ? -1 : linimo_checksum_fold(state.sum);
 }
 
 static __always_inline __u64 words_sum(const struct words* words) {

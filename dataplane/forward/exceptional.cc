@@ -133,7 +133,7 @@ LINIMO_COLD const Target* Pipeline::named_target(const Generation& generation, P
 const Target* Pipeline::scheduled(const Generation& generation, Packet& packet) {
   const ServiceView& service = *packet.service;
   look_closer(packet);
-  if (packet.flow.protocol == IPPROTO_TCP && !packet::begins_connection(packet.tcp_flags)) {
+  if (packet.flow.protocol == IPPROTO_TCP && !linimo_begins_connection(packet.tcp_flags)) {
     const Target* tracked = tracked_anywhere(generation, packet);
     return tracked != nullptr ? tracked : packet.target;
   }

@@ -17,13 +17,6 @@ using packet::Verdict;
 
 namespace {
 
-/// Is it the port's own address that a frame is for? Not another station's, nor a group's: RFC 1812, 5.3.4.
-LINIMO_INLINE bool is_addressed_to(const uint8_t* frame, uint64_t mac) {
-  uint64_t destination;  // and two bytes of the source
-  std::memcpy(&destination, frame, sizeof destination);
-  return (destination ^ mac) << 16 == 0;
-}
-
 AddressWords source_of(const packet::Frame& frame) {
   return frame.is_v6 ? AddressWords::v6(frame.v6().source) : AddressWords::v4(frame.v4().source);
 }
@@ -101,7 +94,7 @@ LINIMO_INLINE bool Pipeline::recognize(const Generation& generation, const uint8
   const uint64_t nic = packet.mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
   // One branch for what hardly ever is.
   const auto odd = static_cast<unsigned>(nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) |
-                   static_cast<unsigned>(!is_addressed_to(bytes, in_mac_)) |
+                   static_cast<unsigned>(!linimo_is_addressed_to(packet::load64(bytes), in_mac_)) |
                    static_cast<unsigned>(packet.mbuf->nb_segs != 1);
   if (odd != 0) [[unlikely]]
     return false;
@@ -134,7 +127,8 @@ __attribute__((noinline, cold)) void Pipeline::look_closer(Packet& packet) {
 // The VIP that a frame is for, or VipTable::kNone. Where there is one, the IP header has been located.
 uint32_t Pipeline::vip_of(const Generation& generation, const uint8_t* bytes, uint32_t length,
                           packet::Frame& frame) const {
-  if (!packet::locate(bytes, length, frame) || !is_addressed_to(bytes, in_mac_)) return VipTable::kNone;
+  if (!packet::locate(bytes, length, frame) || !linimo_is_addressed_to(packet::load64(bytes), in_mac_))
+    return VipTable::kNone;
   const AddressWords destination = destination_of(frame);
   // ::ffff:a.b.c.d on the wire is no VIP's address.
   return frame.is_v6 && destination.is_v4() ? VipTable::kNone : generation.vips().find(destination);
@@ -282,7 +276,7 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
   const bool named = packet.target != nullptr;
   const bool tracked = service.tracks(packet.slot);
   const bool rst = packet.tcp_flags & packet::kTcpRst;
-  const bool begins = packet::begins_connection(packet.tcp_flags);
+  const bool begins = linimo_begins_connection(packet.tcp_flags);
   ConnectionTable::Entry entry = nullptr;
   bool follows = false;  // the entry says where it goes
   if (tracked) {

@@ -9,6 +9,7 @@
 
 #include "dataplane/forward/vip_table.h"
 #include "maglev/abi.h"
+#include "maglev/rules/martian.h"
 
 namespace linimo {
 
@@ -17,8 +18,9 @@ class SuspectSources {
   /// `own`: the node's addresses.
   SuspectSources(std::span<const linimo_vip> vips, std::span<const AddressWords> own) {
     for (uint32_t second = 0; second < 256; ++second) {
-      for (uint32_t first = 224; first < 256; ++first) add_all_v4(first | second << 8);
-      for (const uint32_t first : {0, 127}) add_all_v4(first | second << 8);
+      for (uint32_t first = 0; first < 256; ++first) {
+        if (linimo_is_martian4(first)) add_all_v4(first | second << 8);
+      }
     }
     for (const linimo_vip& vip : vips) add(vip);
     for (const AddressWords& address : own) add(address);
@@ -28,8 +30,7 @@ class SuspectSources {
     return near4_[network_order & 0xffff] && look_closer_v4(network_order);
   }
   bool contains_v6(const AddressWords& address) const {
-    // Unspecified, loopback, IPv4-mapped; multicast.
-    return address.high == 0 || (address.high & 0xff) == 0xff ||
+    return linimo_may_be_martian6(address.high) ||
            (near6_[place_v6(address.high)] && look_closer_v6(address));
   }
   bool contains(const AddressWords& address, bool v6) const {

@@ -1,10 +1,11 @@
 // The Internet checksum (RFC 1071), as sums that are folded at the end.
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+
+#include "maglev/rules/checksum.h"
 
 namespace linimo::packet {
 
@@ -28,17 +29,13 @@ inline uint64_t checksum_add(const void* data, size_t length, uint64_t sum = 0) 
   return sum;
 }
 
-/// Halves are added with their carry coming round: by adding the sum turned about, and taking the upper half.
 inline uint16_t checksum_fold(uint64_t sum) {
-  sum += std::rotr(sum, 32);
-  auto half = static_cast<uint32_t>(sum >> 32);
-  half += std::rotr(half, 16);
-  return static_cast<uint16_t>(half >> 16);
+  return linimo_checksum_fold(sum);
 }
 
 /// The value of a checksum field (network byte order) over data in which that field is zero.
 inline uint16_t checksum_finish(uint64_t sum) {
-  return static_cast<uint16_t>(~checksum_fold(sum));
+  return linimo_checksum_finish(sum);
 }
 
 /// Is the checksum inside `data` right?

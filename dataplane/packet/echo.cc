@@ -17,7 +17,7 @@ constexpr uint8_t kRequest4 = 8, kReply4 = 0, kRequest6 = 128, kReply6 = 129;
 bool is_echo_request(const Frame& frame, const Flow& flow) {
   const uint8_t* icmp = frame.ip + flow.l4_offset;
   return flow.fragment == Fragment::kNone && flow.ip_length - flow.l4_offset >= static_cast<int>(kMessage) &&
-         icmp[0] == (frame.is_v6 ? kRequest6 : kRequest4) && icmp[1] == 0 && !is_on_its_way(frame, flow) &&
+         icmp[0] == (frame.is_v6 ? kRequest6 : kRequest4) && icmp[1] == 0 && !flow.on_its_way &&
          !is_source_routed(frame);
 }
 
@@ -41,10 +41,7 @@ void make_echo_reply(uint8_t* bytes, const Frame& frame, const Flow& flow) {
   icmp[0] = frame.is_v6 ? kReply6 : kReply4;
   uint16_t type;
   std::memcpy(&type, icmp, sizeof type);
-  const uint64_t sum = uint64_t{static_cast<uint16_t>(~old[1])} + static_cast<uint16_t>(~old[0]) + type;
-  // Nothing but zeroes sums up to 0, whose checksum is 0xffff; for all else that is as right as 0.
-  const uint16_t updated = checksum_finish(sum);
-  const uint16_t checksum = updated == 0 ? 0xffff : updated;
+  const uint16_t checksum = linimo_checksum_never_zero(linimo_checksum_changed(old[1], old[0], type));
   std::memcpy(icmp + 2, &checksum, sizeof checksum);
 }
 

@@ -13,22 +13,18 @@ uint32_t length_behind_ip(linimo_encapsulation encapsulation) {
                                              : 0;
 }
 
-/// Does the packet's own checksum cover all that lies behind its IP headers?
 bool checksum_covers(const Frame& inner, const Flow& flow) {
-  if (flow.fragment != Fragment::kNone) return false;
-  if (flow.protocol == kUdp) {
-    const auto& udp = *reinterpret_cast<const Udp*>(inner.ip + flow.l4_offset);
-    if (udp.checksum == 0 || swap16(udp.length) != flow.ip_length - flow.l4_offset) return false;
-  } else if (flow.protocol != kTcp) {
-    return false;
-  }
-  return !is_on_its_way(inner, flow);
+  Udp udp{};
+  if (flow.protocol == kUdp && flow.fragment == Fragment::kNone)
+    std::memcpy(&udp, inner.ip + flow.l4_offset, sizeof udp);
+  return linimo_checksum_covers(flow.protocol, flow.fragment != Fragment::kNone, flow.on_its_way,
+                                udp.checksum, swap16(udp.length), flow.ip_length - flow.l4_offset) != 0;
 }
 
 /// The sum of the addresses, the length and the protocol that a transport checksum covers too (RFC
 /// 8200, 8.1).
 uint64_t pseudo_header(const uint8_t* ip, bool v6, uint32_t length, uint8_t protocol) {
-  const uint64_t rest = swap16(static_cast<uint16_t>(length)) + (uint64_t{protocol} << 8);
+  const uint64_t rest = linimo_checksum_pseudo(protocol, length);
   return v6 ? checksum_add(ip + offsetof(Ipv6, source), 32, rest)
             : checksum_add(ip + offsetof(Ipv4, source), 8, rest);
 }
@@ -99,8 +95,7 @@ void put_checksum(const Frame& inner, const Flow& flow, uint8_t* outer) {
   } else {
     sum = checksum_add(inner.ip, flow.ip_length, sum);
   }
-  const uint16_t checksum = checksum_finish(sum);
-  udp.checksum = checksum == 0 ? 0xffff : checksum;
+  udp.checksum = linimo_checksum_never_zero(checksum_finish(sum));
 }
 
 }  // namespace linimo::packet

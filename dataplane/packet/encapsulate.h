@@ -43,16 +43,6 @@ struct Inner {
   bool v6;
 };
 
-inline uint32_t load32(const uint8_t* bytes) {
-  uint32_t word;
-  std::memcpy(&word, bytes, sizeof word);
-  return word;
-}
-
-inline void store32(uint8_t* bytes, uint32_t word) {
-  std::memcpy(bytes, &word, sizeof word);
-}
-
 inline uint32_t traffic_class(Inner inner) {
   return inner.v6 ? swap32(load32(inner.ip)) >> 20 & 0xff : inner.ip[offsetof(Ipv4, tos)];
 }

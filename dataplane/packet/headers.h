@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "maglev/rules/protocols.h"
+
 namespace linimo::packet {
 
 static_assert(std::endian::native == std::endian::little, "byte swaps below assume a little-endian host");
@@ -14,6 +16,21 @@ constexpr uint16_t swap16(uint16_t v) {
 }
 constexpr uint32_t swap32(uint32_t v) {
   return __builtin_bswap32(v);
+}
+
+/// Words at any alignment, as they lie in memory.
+inline uint32_t load32(const uint8_t* bytes) {
+  uint32_t word;
+  std::memcpy(&word, bytes, sizeof word);
+  return word;
+}
+inline uint64_t load64(const uint8_t* bytes) {
+  uint64_t word;
+  std::memcpy(&word, bytes, sizeof word);
+  return word;
+}
+inline void store32(uint8_t* bytes, uint32_t word) {
+  std::memcpy(bytes, &word, sizeof word);
 }
 
 struct Ethernet {
@@ -85,30 +102,19 @@ struct Gre {  // RFC 2784, without checksum
 static_assert(sizeof(Ethernet) == 14 && sizeof(VlanTag) == 4 && sizeof(Ipv4) == 20 && sizeof(Ipv6) == 40);
 static_assert(sizeof(Tcp) == 20 && sizeof(Udp) == 8 && sizeof(Gre) == 4);
 
-inline constexpr uint16_t kTypeIpv4 = swap16(0x0800);
-inline constexpr uint16_t kTypeIpv6 = swap16(0x86dd);
-inline constexpr uint16_t kTypeArp = swap16(0x0806);
-inline constexpr uint16_t kTypeLldp = swap16(0x88cc);
-inline constexpr uint16_t kTypeVlan = swap16(0x8100);
-inline constexpr uint16_t kTypeQinq = swap16(0x88a8);
+inline constexpr uint16_t kTypeIpv4 = LINIMO_TYPE_IPV4;
+inline constexpr uint16_t kTypeIpv6 = LINIMO_TYPE_IPV6;
 
-inline constexpr uint16_t kDontFragment = swap16(0x4000);
-inline constexpr uint16_t kMoreFragmentsOrOffset = swap16(0x3fff);
-inline constexpr uint16_t kFragmentOffset = swap16(0x1fff);
-inline constexpr uint16_t kMoreOrOffset6 = swap16(0xfff9);  // in the IPv6 Fragment header
-inline constexpr uint16_t kOffset6 = swap16(0xfff8);
+inline constexpr uint16_t kDontFragment = LINIMO_DONT_FRAGMENT;
+inline constexpr uint16_t kMoreFragmentsOrOffset = LINIMO_MORE_OR_OFFSET;
+inline constexpr uint16_t kFragmentOffset = LINIMO_OFFSET;
 
-inline constexpr uint8_t kHopByHop = 0;
-inline constexpr uint8_t kIcmp = 1, kIpip = 4, kTcp = 6, kUdp = 17, kIpv6InIp = 41, kRouting = 43,
-                         kFragment = 44, kGre = 47, kIcmpv6 = 58, kNoNext = 59, kDestinationOptions = 60;
+inline constexpr uint8_t kIcmp = LINIMO_ICMP, kIpip = LINIMO_IPIP, kTcp = LINIMO_TCP, kUdp = LINIMO_UDP,
+                         kIpv6InIp = LINIMO_IPV6, kGre = LINIMO_GRE, kIcmpv6 = LINIMO_ICMPV6;
 
 inline constexpr uint16_t kGueFirstPort = 49152;  // of 16384 source ports
 
-inline constexpr uint8_t kTcpFin = 0x01, kTcpSyn = 0x02, kTcpRst = 0x04, kTcpAck = 0x10;
-
-/// The first segment of a connection: SYN alone.
-constexpr bool begins_connection(uint8_t tcp_flags) {
-  return (tcp_flags & (kTcpFin | kTcpSyn | kTcpRst | kTcpAck)) == kTcpSyn;
-}
+inline constexpr uint8_t kTcpFin = LINIMO_FIN, kTcpSyn = LINIMO_SYN, kTcpRst = LINIMO_RST,
+                         kTcpAck = LINIMO_ACK;
 
 }  // namespace linimo::packet

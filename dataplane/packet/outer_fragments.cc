@@ -42,7 +42,7 @@ void OuterFragments::write(uint32_t index, uint8_t* to) const {
         .reserved = 0,
         .offset = swap16(static_cast<uint16_t>(offset | (more ? kMoreFragments6 : 0))),
         .id = swap32(identification_)};
-    ip.next_header = kFragment;
+    ip.next_header = LINIMO_FRAGMENT;
     ip.payload_length = swap16(static_cast<uint16_t>(sizeof fragment + payload));
     std::memcpy(to, &ip, sizeof ip);
     std::memcpy(to + sizeof ip, &fragment, sizeof fragment);

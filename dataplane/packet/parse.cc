@@ -1,38 +1,24 @@
 #include "dataplane/packet/parse.h"
 
 #include "dataplane/packet/checksum.h"
+#include "maglev/rules/control.h"
+#include "maglev/rules/ipv6_extensions.h"
+#include "maglev/rules/martian.h"
 
 namespace linimo::packet {
 namespace {
 
-constexpr int kMaxExtensionHeaders = 6;
-
-bool is_martian_source(uint32_t network_order) {
-  const uint32_t address = swap32(network_order);
-  const uint32_t first = address >> 24;
-  return first == 0 || first == 127 ||
-         first >= 224;  // this network, loopback, multicast, reserved, broadcast
-}
-
 bool is_martian_source(const uint8_t (&address)[16]) {
-  if (address[0] == 0xff) return true;  // multicast
-  uint64_t high = 0;
-  uint64_t low = 0;
-  std::memcpy(&high, address, 8);
-  std::memcpy(&low, address + 8, 8);
-  if (high != 0) return false;
-  const uint64_t value = __builtin_bswap64(low);
-  return value <= 1 ||
-         value >> 32 == 0xffff;  // unspecified, loopback, IPv4-mapped (never on the wire: RFC 4291)
+  return linimo_is_martian6(load64(address), load64(address + 8)) != 0;
 }
 
 /// TCP or UDP at `at`, `length` bytes of IP payload that all lie within the frame.
-Verdict judge_transport(const uint8_t* at, uint32_t length, Flow& flow) {
+Verdict judge_transport(const uint8_t* at, uint32_t length, bool v6, Flow& flow) {
+  const auto fragment = static_cast<linimo_fragment_kind>(flow.fragment);
   if (flow.protocol == kTcp) {
     if (length < sizeof(Tcp)) return Verdict::kMalformed;
     const auto& tcp = *reinterpret_cast<const Tcp*>(at);
-    const uint32_t header = (tcp.data_offset >> 4) * 4U;
-    if (header < sizeof(Tcp) || header > length) return Verdict::kMalformed;
+    if (!linimo_is_sound_tcp((tcp.data_offset >> 4) * 4U, length)) return Verdict::kMalformed;
     flow.source_port = tcp.source_port;
     flow.destination_port = tcp.destination_port;
     flow.tcp_flags = tcp.flags;
@@ -41,80 +27,54 @@ Verdict judge_transport(const uint8_t* at, uint32_t length, Flow& flow) {
   if (flow.protocol == kUdp) {
     if (length < sizeof(Udp)) return Verdict::kMalformed;
     const auto& udp = *reinterpret_cast<const Udp*>(at);
-    const uint32_t said = swap16(udp.length);
-    // A first fragment carries the length of the whole datagram.
-    if (said < sizeof(Udp) || (said > length && flow.fragment == Fragment::kNone)) return Verdict::kMalformed;
+    if (!linimo_is_sound_udp(swap16(udp.length), length, fragment)) return Verdict::kMalformed;
     flow.source_port = udp.source_port;
     flow.destination_port = udp.destination_port;
     flow.tcp_flags = 0;
     return Verdict::kFlow;
   }
-  return flow.protocol == kIcmp || flow.protocol == kIcmpv6 ? Verdict::kIcmp : Verdict::kOther;
+  return Verdict{static_cast<uint8_t>(linimo_judge_protocol(v6, flow.protocol, fragment))};
 }
 
 Verdict judge_v4(const Frame& frame, bool checksum_known_good, Flow& flow) {
   const Ipv4& ip = frame.v4();
   const uint32_t header = ip.header_length();
   const uint32_t total = swap16(ip.total_length);
-  if (ip.version_ihl >> 4 != 4 || header < sizeof(Ipv4) || total < header || total > frame.available) {
-    return Verdict::kMalformed;
-  }
+  if (!linimo_is_sound_ipv4(ip.version_ihl >> 4, header, total, frame.available)) return Verdict::kMalformed;
   if (!checksum_known_good && !checksum_holds(&ip, header)) return Verdict::kBadChecksum;
-  if (is_martian_source(ip.source)) return Verdict::kMartian;
+  if (linimo_is_martian4(ip.source)) return Verdict::kMartian;
   flow.ip_length = static_cast<uint16_t>(total);
   flow.l4_offset = static_cast<uint16_t>(header);
   flow.protocol = ip.protocol;
-  if (ip.fragment & kMoreFragmentsOrOffset) {
-    flow.fragment = ip.fragment & kFragmentOffset ? Fragment::kLater : Fragment::kFirst;
+  const linimo_fragment_kind fragment = linimo_fragment_kind4(ip.fragment);
+  if (fragment != LINIMO_WHOLE) {
+    flow.fragment = Fragment{static_cast<uint8_t>(fragment)};
     flow.datagram_id = ip.id;
-    if (flow.protocol == kIcmp) return Verdict::kIcmp;
-    if (flow.protocol != kTcp && flow.protocol != kUdp) return Verdict::kOther;
-    if (flow.fragment == Fragment::kLater) return Verdict::kLaterFragment;
+    const linimo_verdict verdict = linimo_judge_protocol(0, flow.protocol, fragment);
+    if (verdict != LINIMO_VERDICT_FLOW) return Verdict{static_cast<uint8_t>(verdict)};
   }
-  const Verdict verdict = judge_transport(frame.ip + header, total - header, flow);
-  return verdict == Verdict::kIcmp && flow.protocol == kIcmpv6 ? Verdict::kOther : verdict;
-}
-
-void judge_fragment_header(const Ipv6Fragment& header, Flow& flow) {
-  if ((header.offset & kMoreOrOffset6) == 0) return;
-  flow.fragment = header.offset & kOffset6 ? Fragment::kLater : Fragment::kFirst;
-  flow.datagram_id = header.id;
+  return judge_transport(frame.ip + header, total - header, false, flow);
 }
 
 Verdict judge_v6(const Frame& frame, Flow& flow) {
   const Ipv6& ip = frame.v6();
   const uint32_t end = sizeof(Ipv6) + swap16(ip.payload_length);
-  if (frame.ip[0] >> 4 != 6 || end > frame.available || end > 0xffff) return Verdict::kMalformed;
+  if (!linimo_is_sound_ipv6(frame.ip[0] >> 4, end, frame.available)) return Verdict::kMalformed;
   if (is_martian_source(ip.source)) return Verdict::kMartian;
-  flow.ip_length = static_cast<uint16_t>(end);
-  uint8_t next = ip.next_header;
-  uint32_t offset = sizeof(Ipv6);
-  bool fragment_seen = false;
-  int headers = 0;  // the Fragment header not among them
-  while (is_extension(next) || next == kFragment) {
-    if (end - offset < 8) return Verdict::kMalformed;
-    const uint8_t* header = frame.ip + offset;
-    if (next == kFragment) {
-      if (fragment_seen) return Verdict::kMalformed;
-      fragment_seen = true;
-      next = header[0];
-      offset += sizeof(Ipv6Fragment);
-      judge_fragment_header(*reinterpret_cast<const Ipv6Fragment*>(header), flow);
-      if (flow.fragment != Fragment::kLater) continue;
-      flow.l4_offset = static_cast<uint16_t>(offset);
-      flow.protocol = next;
-      if (next == kIcmpv6) return Verdict::kIcmp;
-      return next == kTcp || next == kUdp || is_extension(next) ? Verdict::kLaterFragment : Verdict::kOther;
-    }
-    if (headers++ == kMaxExtensionHeaders) return Verdict::kMalformed;
-    next = header[0];
-    offset += 8 + header[1] * 8U;
-    if (offset > end) return Verdict::kMalformed;
+  linimo_extensions chain = linimo_extensions_begin(ip.next_header);
+  while (linimo_has_extension(&chain)) {
+    if (end - chain.offset < 8 || !linimo_pass_extension(&chain, load64(frame.ip + chain.offset), end))
+      return Verdict::kMalformed;
   }
-  flow.l4_offset = static_cast<uint16_t>(offset);
-  flow.protocol = next;
-  const Verdict verdict = judge_transport(frame.ip + offset, end - offset, flow);
-  return verdict == Verdict::kIcmp && flow.protocol == kIcmp ? Verdict::kOther : verdict;
+  flow.ip_length = static_cast<uint16_t>(end);
+  flow.l4_offset = static_cast<uint16_t>(chain.offset);
+  flow.protocol = chain.next;
+  flow.fragment = Fragment{chain.fragment};
+  flow.datagram_id = chain.id;
+  flow.on_its_way = chain.on_its_way;
+  if (flow.fragment == Fragment::kLater)
+    return Verdict{static_cast<uint8_t>(linimo_judge_later_fragment6(chain.next))};
+  return judge_transport(frame.ip + chain.offset, end - chain.offset, true, flow);
 }
 
 struct LinkHeader {
@@ -127,18 +87,12 @@ LinkHeader link_header(const uint8_t* bytes, uint32_t length) {
   LinkHeader link{sizeof(Ethernet), 0};
   if (length < link.length) return {length, 0};
   link.type = reinterpret_cast<const Ethernet*>(bytes)->type;
-  for (int tags = 0; tags < 2 && (link.type == kTypeVlan || link.type == kTypeQinq); ++tags) {
+  for (int tags = 0; tags < 2 && linimo_is_tag(link.type); ++tags) {
     if (length < link.length + sizeof(VlanTag)) return {length, 0};
     link.type = reinterpret_cast<const VlanTag*>(bytes + link.length)->type;
     link.length += sizeof(VlanTag);
   }
   return link;
-}
-
-bool is_control_port(uint16_t network_order, uint8_t protocol) {
-  const uint16_t port = swap16(network_order);
-  if (protocol == kTcp) return port == 179;                             // BGP, RFC 4271
-  return port == 3784 || port == 3785 || port == 4784 || port == 6784;  // BFD, RFC 5881, 5883, 7130
 }
 
 }  // namespace
@@ -155,19 +109,8 @@ bool locate(const uint8_t* bytes, uint32_t length, Frame& frame) {
 
 Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow) {
   flow.fragment = Fragment::kNone;
+  flow.on_its_way = false;
   return frame.is_v6 ? judge_v6(frame, flow) : judge_v4(frame, checksum_known_good, flow);
-}
-
-bool is_on_its_way(const Frame& frame, const Flow& flow) {
-  if (!frame.is_v6) return false;
-  uint8_t next = frame.v6().next_header;
-  for (uint32_t at = sizeof(Ipv6); at < flow.l4_offset;) {
-    if (next == kRouting && frame.ip[at + 3] != 0) return true;
-    const uint32_t length = next == kFragment ? 8 : 8 + frame.ip[at + 1] * 8U;
-    next = frame.ip[at];
-    at += length;
-  }
-  return false;
 }
 
 bool is_neighbour_discovery(const Frame& frame, const Flow& flow) {
@@ -201,25 +144,15 @@ bool is_source_routed(const Frame& frame) {
 
 bool is_control(const uint8_t* bytes, uint32_t length) {
   Frame frame;
-  if (!locate(bytes, length, frame)) {
-    const uint16_t type = link_header(bytes, length).type;
-    return type == kTypeArp || type == kTypeLldp;
-  }
-  const uint32_t header = frame.is_v6 ? sizeof(Ipv6) : frame.v4().header_length();
+  if (!locate(bytes, length, frame)) return linimo_is_control_type(link_header(bytes, length).type) != 0;
   uint8_t protocol = frame.is_v6 ? frame.v6().next_header : frame.v4().protocol;
-  uint32_t l4 = header;
-  if (frame.is_v6 && protocol == kHopByHop && frame.available >= header + 8) {  // MLD carries a router alert
-    protocol = frame.ip[header];
-    l4 += 8 + frame.ip[header + 1] * 8U;
+  uint32_t l4 = frame.is_v6 ? sizeof(Ipv6) : frame.v4().header_length();
+  if (frame.is_v6 && protocol == LINIMO_HOP_BY_HOP &&
+      frame.available >= l4 + 8) {  // MLD carries a router alert
+    protocol = frame.ip[l4];
+    l4 += linimo_extension_length(frame.ip[l4 + 1]);
   }
-  if (frame.available < l4 + 4) return false;
-  if (protocol == kIcmpv6) {
-    const uint8_t type = frame.ip[l4];
-    return (type >= 130 && type <= 137) || type == 143;  // MLD, ND, RA, redirect
-  }
-  if (protocol != kTcp && protocol != kUdp) return false;
-  const auto& ports = *reinterpret_cast<const Udp*>(frame.ip + l4);
-  return is_control_port(ports.source_port, protocol) || is_control_port(ports.destination_port, protocol);
+  return frame.available >= l4 + 4 && linimo_is_control(protocol, load32(frame.ip + l4));
 }
 
 }  // namespace linimo::packet

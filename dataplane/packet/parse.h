@@ -14,6 +14,7 @@
 
 #include "dataplane/packet/headers.h"
 #include "maglev/abi.h"
+#include "maglev/rules/judge.h"
 
 namespace linimo::packet {
 
@@ -31,16 +32,20 @@ struct Frame {
 bool locate(const uint8_t* bytes, uint32_t length, Frame& frame);
 
 enum class Verdict : uint8_t {
-  kFlow,           // TCP or UDP, well formed: ports and flags are set
-  kOther,          // another protocol: no service can have it
-  kIcmp,           // ICMP or ICMPv6, fragments of it among them
-  kLaterFragment,  // TCP or UDP for all that one can know, without ports
-  kMalformed,
-  kBadChecksum,  // of the IPv4 header
-  kMartian,      // a source that nobody may have
+  kFlow = LINIMO_VERDICT_FLOW,  // ports and flags are set
+  kOther = LINIMO_VERDICT_OTHER,
+  kIcmp = LINIMO_VERDICT_ICMP,
+  kLaterFragment = LINIMO_VERDICT_LATER_FRAGMENT,
+  kMalformed = LINIMO_VERDICT_MALFORMED,
+  kBadChecksum = LINIMO_VERDICT_BAD_CHECKSUM,
+  kMartian = LINIMO_VERDICT_MARTIAN,
 };
 
-enum class Fragment : uint8_t { kNone, kFirst, kLater };
+enum class Fragment : uint8_t {
+  kNone = LINIMO_WHOLE,
+  kFirst = LINIMO_FIRST_FRAGMENT,
+  kLater = LINIMO_LATER_FRAGMENT
+};
 
 struct Flow {
   uint16_t ip_length;    // of the whole IP packet, by its header: what lies behind is padding
@@ -50,20 +55,12 @@ struct Flow {
   uint8_t protocol;
   uint8_t tcp_flags;     // 0 for UDP
   Fragment fragment;     // an IPv6 packet that is its own only fragment (RFC 6946) is none
+  bool on_its_way;       // an IPv6 routing header has segments left: the last destination is another
   uint32_t datagram_id;  // of a fragment: its identification as it lies on the wire
 };
 
 /// `checksum_known_good`: the NIC has already checked the IPv4 header.
 Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow);
-
-/// Is it an IPv6 extension header of those that may stand before TCP and UDP, the Fragment header aside?
-inline bool is_extension(uint8_t next_header) {
-  return next_header == kHopByHop || next_header == kRouting || next_header == kDestinationOptions;
-}
-
-/// Is there a routing header (RFC 8200, 4.4) with segments left? The packet's last destination, which its
-/// sender took into the checksum, is then another than the IPv6 header's. After `judge`.
-bool is_on_its_way(const Frame& frame, const Flow& flow);
 
 /// Is it neighbour or router discovery (RFC 4861)? From a neighbour, as the hop limit shows: what comes from
 /// farther away is none, and may have been forwarded by this very host. After `judge` said kIcmp.

@@ -1,10 +1,11 @@
 #include "dataplane/packet/quote.h"
 
+#include "maglev/rules/ipv6_extensions.h"
+
 namespace linimo::packet {
 namespace {
 
 constexpr uint32_t kIcmpHeader = 8, kQuotedTransport = 8;
-constexpr int kMaxExtensionHeaders = 6;
 
 bool is_error(bool v6, uint8_t type) {
   if (v6) return type >= 1 && type <= 4;         // unreachable, too big, time exceeded, parameter problem
@@ -34,25 +35,15 @@ uint32_t read_v6(const Quoted& quoted, QuotedFlow& flow) {
   const auto& ip = *reinterpret_cast<const Ipv6*>(quoted.ip);
   std::memcpy(flow.source.data(), ip.destination, 16);
   std::memcpy(flow.destination.data(), ip.source, 16);
-  uint8_t next = ip.next_header;
-  uint32_t offset = sizeof(Ipv6);
-  bool fragment_seen = false;
-  for (int headers = 0; is_extension(next) || next == kFragment;) {
-    if (next != kFragment && headers++ == kMaxExtensionHeaders) return 0;
-    if (quoted.left - offset < 8) return 0;
-    const uint8_t* header = quoted.ip + offset;
-    if (next == kFragment) {
-      if (fragment_seen || reinterpret_cast<const Ipv6Fragment*>(header)->offset & kOffset6) return 0;
-      fragment_seen = true;
-      offset += sizeof(Ipv6Fragment);
-    } else {
-      offset += 8 + header[1] * 8U;
-    }
-    next = header[0];
-    if (offset > quoted.left) return 0;
+  linimo_extensions chain = linimo_extensions_begin(ip.next_header);
+  while (linimo_has_extension(&chain)) {
+    if (quoted.left - chain.offset < 8 ||
+        !linimo_pass_extension(&chain, load64(quoted.ip + chain.offset), quoted.left))
+      return 0;
   }
-  flow.protocol = next;
-  return quoted.left - offset < kQuotedTransport ? 0 : offset;
+  flow.protocol = chain.next;
+  if (chain.fragment == LINIMO_LATER_FRAGMENT || quoted.left - chain.offset < kQuotedTransport) return 0;
+  return chain.offset;
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ struct Ends {
   /// What a pseudo header adds to a checksum.
   uint64_t pseudo_sum(uint8_t protocol, uint32_t length) const {
     return checksum_add(source.data(), size) + checksum_add(destination.data(), size) +
-           (uint32_t{protocol} << 8) + swap16(static_cast<uint16_t>(length));
+           linimo_checksum_pseudo(protocol, length);
   }
 };
 

@@ -25,7 +25,7 @@ TEST_P(FragmentLife, AFirstFragmentIsRememberedForTwoSeconds) {
   engine.forget_flows();
 }
 
-INSTANTIATE_TEST_SUITE_P(BothEngines, FragmentLife, testing::ValuesIn(kTrackedBy), tracked_by);
+INSTANTIATE_TEST_SUITE_P(Engines, FragmentLife, testing::ValuesIn(kTrackedBy), tracked_by);
 
 }  // namespace
 }  // namespace linimo::tests
