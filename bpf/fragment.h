@@ -27,16 +27,9 @@ struct {
   __type(value, __u32);
 } xsks SEC(".maps");
 
-/* The hash of (source, destination, protocol, identification): RFC 791, RFC 8200, 4.5. No flow has such a
- * key. */
 static __always_inline __u64 datagram_hash(const struct linimo_xdp_head* head, const struct packet* p) {
-  struct flow_key key = {p->source, p->destination, p->fragment_id, p->fragment_id >> 16, 0xff, 0};
-  if (!p->v6) {
-    key.destination_port = 0;
-    key.protocol = p->protocol;
-    key.kind = 1;
-  }
-  return hash_flow(head, &key, p->v6);
+  const __u64 end = linimo_datagram_key_end(p->v6, p->fragment_id, p->protocol);
+  return hash_addresses(head, &p->source, &p->destination, end, p->v6);
 }
 
 static __always_inline struct linimo_cell* fragment_bucket(__u32 row, __u64 hash) {

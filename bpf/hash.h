@@ -9,30 +9,17 @@
 #define LINIMO_BPF_HASH_H
 
 #include "layout.h"
+#include "maglev/rules/flow_hash.h"
+#include "maglev/rules/multiply.h"
 #include "packet.h"
 
 #define LINIMO_PRIME64_1 0x9e3779b185ebca87ULL
 #define LINIMO_PRIME_MX1 0x165667919e3779f9ULL
 
-/* BPF multiplies 64 bits to 64, hence four products of 32 bits: the product's high half, and its low one. */
-static __always_inline __u64 multiply_wide(__u64 a, __u64 b, __u64* low) {
-  const __u64 low_low = (a & 0xffffffff) * (b & 0xffffffff);
-  const __u64 high_low = (a >> 32) * (b & 0xffffffff);
-  const __u64 low_high = (a & 0xffffffff) * (b >> 32);
-  const __u64 cross = (low_low >> 32) + (high_low & 0xffffffff) + low_high;
-  *low = cross << 32 | (low_low & 0xffffffff);
-  return (high_low >> 32) + (cross >> 32) + (a >> 32) * (b >> 32);
-}
-
-static __always_inline __u64 multiply_high(__u64 a, __u64 b) {
-  __u64 low;
-  return multiply_wide(a, b, &low);
-}
-
 /* The halves of the product, folded. */
 static __always_inline __u64 multiply_fold(__u64 a, __u64 b) {
   __u64 low;
-  const __u64 high = multiply_wide(a, b, &low);
+  const __u64 high = linimo_multiply(a, b, &low);
   return high ^ low;
 }
 
@@ -62,19 +49,16 @@ struct flow_key {
   struct words source, destination;
   __be16 source_port, destination_port;
   __u8 protocol;
-  __u8 kind; /* 1: not a flow's, but an IPv4 datagram's (fragment.h) */
 };
 
-static __always_inline __u64 hash_flow(const struct linimo_xdp_head* head, const struct flow_key* key,
-                                       int v6) {
-  const __u64 last = (__u64)key->source_port | (__u64)key->destination_port << 16 |
-                     (__u64)key->protocol << 32 | (__u64)key->kind << 40;
+/* `end`: linimo_key_end() and the like. */
+static __always_inline __u64 hash_addresses(const struct linimo_xdp_head* head, const struct words* source,
+                                            const struct words* destination, __u64 end, int v6) {
   if (v6) {
-    const __u64 words[5] = {key->source.high, key->source.low, key->destination.high, key->destination.low,
-                            last};
+    const __u64 words[5] = {source->high, source->low, destination->high, destination->low, end};
     return hash_key6(head, words);
   }
-  const __u64 words[2] = {key->source.low >> 32 | key->destination.low >> 32 << 32, last};
+  const __u64 words[2] = {source->low >> 32 | destination->low >> 32 << 32, end};
   return hash_key4(head, words);
 }
 

@@ -158,7 +158,6 @@ __noinline int judge_icmp(struct xdp_md* ctx, const struct packet* p, struct quo
   if (bpf_xdp_load_bytes(ctx, ports_at, ports, sizeof ports)) return kIcmpOther;
   key->source_port = ports[1];
   key->destination_port = ports[0];
-  key->kind = 0;
   return kIcmpError;
 }
 

@@ -10,6 +10,7 @@
 #include "encapsulate.h"
 #include "fragment.h"
 #include "icmp.h"
+#include "maglev/rules/choice.h"
 #include "maglev/rules/control.h"
 #include "quic.h"
 #include "reply.h"
@@ -80,10 +81,12 @@ static __always_inline int to_kernel(struct xdp_md* ctx, const struct flow* flow
 
 /* `key`: of the whole flow, as its client's packets have it. */
 static __always_inline void hash_key(struct flow* flow, const struct flow_key* key) {
-  const struct flow_key by_source = {key->source, {0, 0}, 0, 0, 0, 0};
+  const int whole = !flow->service->source_hash;
+  const struct words destination = {whole ? key->destination.high : 0, whole ? key->destination.low : 0};
+  const __u32 ports = key->source_port | (__u32)key->destination_port << 16;
   flow->service_id = flow->service->id;
-  flow->hash =
-      hash_flow(flow->generation.head, flow->service->source_hash ? &by_source : key, flow->packet.v6);
+  flow->hash = hash_addresses(flow->generation.head, &key->source, &destination,
+                              whole ? linimo_key_end(ports, key->protocol) : 0, flow->packet.v6);
 }
 
 static __always_inline int is_usable(const struct flow* flow, const struct linimo_xdp_target* target) {
@@ -107,18 +110,17 @@ static __always_inline const struct linimo_xdp_target* named_target(struct xdp_m
  * of its own would be more than the stack holds. */
 enum { kNamed = 0x7fffffff };
 
-/* Where an adaptive service's slot is settled, the table is all the memory that it needs. */
+/* Is the flow tracked? */
 static __always_inline int find_slot(struct flow* flow) {
   flow->slot = slot_of(flow->hash, flow->service);
   flow->block = unsettled_block(&flow->generation, flow->service, flow->slot);
-  return flow->service->tracked || flow->block != 0;
+  return linimo_is_tracked(flow->service->tracked, flow->block != 0);
 }
 
-/* Where a flow that is not tracked goes, or none. While a slot learns, one that does not begin now is older
- * than the slot's change and belongs to the backend before it. */
+/* Where a flow that is not tracked goes, or none. */
 static __always_inline const struct linimo_xdp_target* target_of_unknown(const struct flow* flow,
                                                                          int begins) {
-  if (flow->block != 0 && !begins) {
+  if (linimo_asks_base(flow->block != 0, begins)) {
     const __u32 base = base_of_slot(flow->generation.active, flow->block, flow->slot);
     const struct linimo_xdp_target* target =
         base == LINIMO_NO_BACKEND ? 0 : target_at(&flow->generation, flow->service->target_first + base);
@@ -127,12 +129,10 @@ static __always_inline const struct linimo_xdp_target* target_of_unknown(const s
   return target_of_slot(&flow->generation, flow->service, flow->slot);
 }
 
-/* Where a packet of an unknown flow goes, if that can be stored, of a service whose scheduler keeps state.
- * What does not begin a flow in sight may have done so at another queue; else it stays with the table's
- * answer, which all nodes share. */
+/* Where a packet of an unknown flow goes, if that can be stored, of a service whose scheduler keeps state. */
 static __always_inline const struct linimo_xdp_target* scheduled_target(const struct flow* flow) {
   const struct packet* p = &flow->packet;
-  if (p->protocol == IPPROTO_TCP && !linimo_begins_connection(p->tcp_flags)) {
+  if (linimo_is_midway(p->protocol, p->tcp_flags)) {
     const __u64 found =
         find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
     const struct linimo_xdp_target* tracked =
@@ -152,11 +152,10 @@ static __always_inline void note_deviation(const struct flow* flow) {
     slot_deviated(flow->generation.active, flow->block, flow->slot, flow->row);
 }
 
-/* The backend: the one that the packet names, else the one that the flow is tracked to, while they live, else
- * the table's. */
+/* The backend, in the order of maglev/rules/choice.h. */
 static __always_inline int find_target(struct flow* flow, int tracks) {
   const struct linimo_xdp_service* service = flow->service;
-  const int rst = flow->packet.tcp_flags & LINIMO_RST;
+  const int leaves_a_trace = linimo_leaves_a_trace(flow->packet.tcp_flags);
   const int begins = linimo_begins_connection(flow->packet.tcp_flags);
   __u64 found = 0;
   __u32 now = 0;
@@ -167,18 +166,19 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
     live = found != 0 && !is_expired(found, service->idle_ticks, now);
     if (live) {
       const struct linimo_xdp_target* tracked = target_of_id(&flow->generation, linimo_flow_backend(found));
-      if (!is_usable(flow, tracked) || (flow->target && flow->target != tracked)) {
-        // its packets go elsewhere from now on
-      } else if (begins && tracked->alive == LINIMO_XDP_NO_NEW_FLOWS &&
-                 linimo_flow_may_have_ended(found, now, LINIMO_TICKS)) {
-        live = 0;  // a new connection, which is no more a draining backend's than any other
-      } else {
+      const int usable = is_usable(flow, tracked);
+      const enum linimo_entry_use use =
+          linimo_use_of_entry(usable, flow->target && flow->target != tracked, begins,
+                              usable && tracked->alive != LINIMO_XDP_NO_NEW_FLOWS,
+                              linimo_flow_may_have_ended(found, now, LINIMO_TICKS));
+      if (use == LINIMO_ENTRY_FOLLOWED) {
         flow->target = tracked;
         const __u64 next = linimo_flow_touched(found, flow->packet.tcp_flags & LINIMO_FIN, begins, now);
-        // RST only looks up: a forged one must not be able to shorten or lengthen anything.
-        if (next != found && !rst) replace_flow(flow->row, flow->hash, flow->service_id, found, next);
+        if (next != found && leaves_a_trace)
+          replace_flow(flow->row, flow->hash, flow->service_id, found, next);
         return 1;
       }
+      live = use == LINIMO_ENTRY_REDIRECTED;
     }
   }
   if (!flow->target) flow->target = target_of_unknown(flow, begins);
@@ -186,7 +186,7 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
   if (live) {
     const __u64 next = linimo_flow_with_backend(found, flow->target->backend_id);
     replace_flow(flow->row, flow->hash, flow->service_id, found, next);
-  } else if (tracks && !rst) {
+  } else if (tracks && leaves_a_trace) {
     if (found != 0) clear_flow(flow->row, flow->hash, flow->service_id, found);
     const struct linimo_xdp_target* target =
         service->members == 0 || flow->block == kNamed ? flow->target : scheduled_target(flow);
@@ -312,8 +312,7 @@ static __always_inline int take_flow(struct xdp_md* ctx, struct flow* flow,
   if (!flow->service) return no_service(ctx, flow);
   if (!is_allowed(&flow->generation, flow->service, &p->source))
     return drop(flow, LINIMO_OUTCOME_not_allowed);
-  const struct flow_key key = {p->source,           p->destination, p->source_port,
-                               p->destination_port, p->protocol,    0};
+  const struct flow_key key = {p->source, p->destination, p->source_port, p->destination_port, p->protocol};
   hash_key(flow, &key);
   if (!choose(ctx, flow)) return no_backend(ctx, flow);
   if (p->fragment == LINIMO_FIRST_FRAGMENT)

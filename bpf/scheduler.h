@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
  *
- * Who gets a new flow of a service whose scheduler keeps state: the rules are
- * dataplane/forward/scheduler.h's, for each receive queue by itself. All of it is off the way of flows that
- * are known.
+ * Who gets a new flow of a service whose scheduler keeps state: dataplane/forward/scheduler.cc
+ * for each receive queue by itself, with the arithmetic of maglev/rules/schedule.h. All of it is off the way
+ * of flows that are known.
  */
 #ifndef LINIMO_BPF_SCHEDULER_H
 #define LINIMO_BPF_SCHEDULER_H
 
 #include "connections.h"
+#include "maglev/rules/schedule.h"
 
 struct part_search {
   struct generation generation;
@@ -30,15 +31,15 @@ static long halve_parts(__u32 step, struct part_search* search) {
   return 0;
 }
 
-/* The member in whose part of the line a place lies: the first whose part ends behind it. */
-__noinline __u32 member_at(__u32 active, __u32 backend_first, __u32 members, __u64 fraction) {
+/* The member in whose part of the line a turn lies: the first whose part ends behind it. */
+__noinline __u32 member_at(__u32 active, __u32 backend_first, __u32 members, __u32 turn) {
   struct part_search search = {.first = backend_first, .count = members};
   if (members == 0 || !same_generation(&search.generation, active)) return LINIMO_NO_BACKEND;
   const __u32 last = backend_first + members - 1;
   const struct linimo_cell* eight =
       cell(search.generation.image, search.generation.head->part_first + last / 8);
   if (!eight) return LINIMO_NO_BACKEND;
-  search.place = multiply_high(fraction, eight->words[last % 8]);
+  search.place = linimo_place_of_turn(turn, eight->words[last % 8]);
   bpf_loop(17, halve_parts, &search, 0);
   return search.first - backend_first;
 }
@@ -54,7 +55,7 @@ struct draw {
 static long draw_another(__u32 step, struct draw* draw) {
   (void)step;
   draw->second = slot_at(&draw->generation, draw->slots, draw->at);
-  draw->at = draw->at + 1 == draw->table_size ? 0 : draw->at + 1;
+  draw->at = linimo_slot_behind(draw->at, draw->table_size);
   return draw->second != draw->first;
 }
 
@@ -66,8 +67,8 @@ __noinline __u32 least_connected(__u32 active, const struct linimo_xdp_service* 
   struct draw draw = {.slots = service->slots, .table_size = service->table_size};
   if (!same_generation(&draw.generation, active)) return LINIMO_NO_BACKEND;
   draw.first = draw.second = slot_at(&draw.generation, draw.slots, slot_of(hash, service));
-  draw.at = slot_of(hash >> 32, service); /* bits that the flow's own slot did not use */
-  bpf_loop(16, draw_another, &draw, 0);
+  draw.at = linimo_second_draw(hash, service->table_size);
+  bpf_loop(LINIMO_DRAWS, draw_another, &draw, 0);
   if (draw.first >= service->members || draw.second >= service->members) return draw.first;
   const struct linimo_xdp_target* first = target_at(&draw.generation, service->target_first + draw.first);
   const struct linimo_xdp_target* second = target_at(&draw.generation, service->target_first + draw.second);
@@ -75,7 +76,7 @@ __noinline __u32 least_connected(__u32 active, const struct linimo_xdp_service* 
   const __u32* of_first = open_connections_of(row, first->backend_id);
   const __u32* of_second = open_connections_of(row, second->backend_id);
   if (!of_first || !of_second) return draw.first;
-  return (__u64)*of_second * first->weight < (__u64)*of_first * second->weight ? draw.second : draw.first;
+  return linimo_takes_second(*of_first, first->weight, *of_second, second->weight) ? draw.second : draw.first;
 }
 
 /* An index into the pool's backends, or LINIMO_NO_BACKEND: it has no members. */
@@ -88,7 +89,7 @@ __noinline __u32 scheduled_member(__u32 active, const struct linimo_xdp_service*
   // Several CPUs may run one queue: each turn is taken once.
   const __u32 turn = __sync_fetch_and_add(&counts->turns[service->id & LINIMO_FLOW_SERVICE_MASK], 1);
   if (service->scheduler == LINIMO_SCHEDULER_ROUND_ROBIN) return turn % service->members;
-  return member_at(active, service->backend_first, service->members, turn * LINIMO_GOLDEN_RATIO);
+  return member_at(active, service->backend_first, service->members, turn);
 }
 
 #endif

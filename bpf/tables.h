@@ -421,7 +421,7 @@ static __always_inline const struct linimo_xdp_target* target_of_server_id(
 }
 
 static __always_inline __u32 slot_of(__u64 hash, const struct linimo_xdp_service* service) {
-  return (hash & 0xffffffff) * service->table_size >> 32;
+  return linimo_slot_of(hash, service->table_size);
 }
 
 /* What a slot holds. `slots`: where the table begins. */

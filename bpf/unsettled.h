@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
  *
- * Slots of adaptive services that are not settled: rule for rule dataplane/flow/unsettled_slots.h, in the
- * memory of maglev/unsettled.h, where the process settles them.
+ * Slots of adaptive services that are not settled, in the memory of maglev/unsettled.h, where the process
+ * settles them: what dataplane/flow/unsettled_slots.h does for a worker.
  *
  * `block` is where the pool's block begins: a service's `unsettled`. Whoever has found a slot there may ask
  * for the rest; that is off the fast path, and so global functions.
@@ -9,7 +9,7 @@
 #ifndef LINIMO_BPF_UNSETTLED_H
 #define LINIMO_BPF_UNSETTLED_H
 
-#include "maglev/unsettled.h"
+#include "maglev/rules/adaptive.h"
 #include "tables.h"
 
 static __always_inline struct linimo_unsettled_word* unsettled_word(void* blocks, __u32 block, __u32 slot) {
@@ -27,7 +27,7 @@ static __always_inline __u32 unsettled_block(const struct generation* generation
   if (!blocks) return 0;
   const struct linimo_unsettled_word* word = unsettled_word(blocks, block, slot);
   if (!word) return 0;
-  return *(const volatile __u64*)&word->unsettled >> slot % 64 & 1 ? block : 0;
+  return linimo_slot_is_unsettled(*(const volatile __u64*)&word->unsettled, slot) ? block : 0;
 }
 
 /* Where a packet goes that begins no flow, of a flow that nobody knows: an index into the pool's backends, or
@@ -43,8 +43,7 @@ __noinline __u32 base_of_slot(__u32 active, __u32 block, __u32 slot) {
   const struct linimo_learning* eight =
       (void*)cell(blocks, block + linimo_learning_line(head->table_size) + rank / LINIMO_LEARNING_IN_LINE);
   if (!eight) return LINIMO_NO_BACKEND;
-  const struct linimo_learning* learning = &eight[rank % LINIMO_LEARNING_IN_LINE];
-  return (__s32)(learning->until - ticks_now()) > 0 ? learning->base : LINIMO_NO_BACKEND;
+  return linimo_base_of(&eight[rank % LINIMO_LEARNING_IN_LINE], ticks_now());
 }
 
 /* A packet of the row has gone elsewhere than to the slot's current backend. */

@@ -1,9 +1,7 @@
 // The flow hash: XXH3-64 with the snapshot's seed over the canonical key of abi.h.
 //
 // It is the same on every node and in both engines, so that whichever node ECMP picks sends a flow to the
-// same backend. One 64-bit value serves every use; each begins with bits of its own:
-//   slot of the Maglev table      low 32 bits, scaled by multiplication (no division)
-//   bucket and fingerprint of the connection table   from the highest bit (dataplane/flow)
+// same backend. One 64-bit value serves every use (maglev/rules/flow_hash.h).
 #pragma once
 
 #include <cstdint>
@@ -12,6 +10,7 @@
 #include <xxhash.h>
 
 #include "maglev/abi.h"
+#include "maglev/rules/flow_hash.h"
 
 namespace linimo {
 
@@ -36,10 +35,9 @@ inline uint64_t flow_hash6(const uint64_t (&addresses)[4], uint64_t rest, uint64
   return XXH3_64bits_withSeed(key, sizeof key, seed);
 }
 
-/// Slot in [0, table_size) for a flow hash: the multiplication of Lemire, "Fast random integer generation
-/// in an interval" (2019), in place of a remainder.
+/// Slot in [0, table_size) for a flow hash.
 inline uint32_t slot_of(uint64_t hash, uint32_t table_size) {
-  return static_cast<uint32_t>((uint64_t{static_cast<uint32_t>(hash)} * table_size) >> 32);
+  return linimo_slot_of(hash, table_size);
 }
 
 }  // namespace linimo

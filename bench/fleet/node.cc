@@ -7,6 +7,8 @@
 
 #include <sys/mman.h>
 
+#include "maglev/rules/choice.h"
+
 namespace linimo::fleet {
 namespace {
 
@@ -55,28 +57,35 @@ void Node::publish(const std::vector<std::byte>& snapshot, uint32_t now_s) {
     services_[mode] = publication_.live()->service(0, 6, port_of(mode));
 }
 
-// The decision of dataplane/forward/pipeline.cc (find_slot, choose and target_of_slot), over the same
-// objects, without mbufs: for a TCP packet that is no fragment and names no backend.
+// The decision of dataplane/forward/pipeline.cc (recall and target_of_slot) over the same objects and by the
+// same rules, without mbufs: for a TCP packet that is no fragment and names no backend.
 // tests/packets/fleet_test.cc shows that it is the same.
 uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
   const Generation& generation = *publication_.live();
   const ServiceView& service = *services_[mode];
   Table& table = tables_[mode];
-  const bool tracked =
-      service.tracked || (service.unsettled != nullptr && service.unsettled->contains(packet.slot));
+  const bool unsettled = !service.is_settled(packet.slot);
   const Target* const current = service.targets + service.slots[packet.slot];
-  if (!tracked) return current->backend_id;
+  if (!linimo_is_tracked(service.tracked, unsettled)) return current->backend_id;
 
   ++table.counts.asked;
   const Target* target = nullptr;
   ConnectionTable::Entry entry = table.connections.find(packet.hash, service.tracking_key, now_s);
-  if (entry != nullptr) target = generation.target_of(ConnectionTable::backend_id(entry));
-  if (target != nullptr && target->pool == service.pool && target->alive) {
-    const auto kind = packet.ends ? ConnectionTable::Packet::kFin : ConnectionTable::Packet::kOther;
-    table.connections.touch(entry, kind, now_s);
-  } else {
+  if (entry != nullptr) {
+    const Target* known = generation.target_of(ConnectionTable::backend_id(entry));
+    const bool usable = known != nullptr && known->pool == service.pool && known->alive;
+    const linimo_entry_use use =
+        linimo_use_of_entry(usable, false, packet.begins, usable && known->takes_new_flows,
+                            ConnectionTable::may_have_ended(entry, now_s));
+    if (use == LINIMO_ENTRY_FOLLOWED) {
+      target = known;
+      table.connections.touch(entry, packet.ends, packet.begins, now_s);
+    }
+    if (use == LINIMO_ENTRY_ENDED) entry = nullptr;
+  }
+  if (target == nullptr) {
     target = current;
-    if (service.unsettled != nullptr && !packet.begins) {
+    if (linimo_asks_base(unsettled, packet.begins)) {
       const uint16_t base = service.unsettled->base(packet.slot, now_s);
       if (base != LINIMO_NO_BACKEND && service.targets[base].alive) target = service.targets + base;
     }

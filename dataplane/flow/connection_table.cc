@@ -54,8 +54,8 @@ void ConnectionTable::replace(Entry entry, uint64_t word) {
   store(entry, word);
 }
 
-void ConnectionTable::touch(Entry entry, Packet packet, uint32_t now_s) {
-  const uint64_t next = linimo_flow_touched(*entry, packet == Packet::kFin, packet == Packet::kSyn, now_s);
+void ConnectionTable::touch(Entry entry, bool fin, bool begins, uint32_t now_s) {
+  const uint64_t next = linimo_flow_touched(*entry, fin, begins, now_s);
   if (next == *entry) return;
   if (linimo_flow_is_open(next) == linimo_flow_is_open(*entry))
     store(entry, next);

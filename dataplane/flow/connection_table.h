@@ -51,8 +51,6 @@ class ConnectionTable {
     uint32_t idle_timeout_s = 0;  // 1 to LINIMO_MAX_IDLE_TIMEOUT_S
   };
 
-  enum class Packet : uint8_t { kOther, kFin, kSyn };
-
   /// A place for at least `flows` entries at two thirds full. `memory` must be zero, 64-byte aligned, of
   /// `bytes_for(flows)`, and outlive the table.
   ConnectionTable(uint64_t flows, std::span<std::byte> memory);
@@ -88,9 +86,9 @@ class ConnectionTable {
     return linimo_flow_may_have_ended(*entry, now_s, LINIMO_SECONDS) != 0;
   }
 
-  /// Notes that a packet followed the entry: a SYN on one that is closing opens it again. Writes at most once
-  /// a second.
-  void touch(Entry entry, Packet packet, uint32_t now_s);
+  /// Notes that a packet followed the entry. `begins`: a connection, by SYN alone. Writes at most once a
+  /// second.
+  void touch(Entry entry, bool fin, bool begins, uint32_t now_s);
 
   /// The flow goes to backend `to` from now on.
   void redirect(Entry entry, uint32_t to);

@@ -138,7 +138,7 @@ uint32_t UnsettledSlots::last_deviation(uint32_t rank) const {
   uint32_t last = stamp(0, rank).load(std::memory_order_relaxed);
   for (uint32_t worker = 1; worker < head_->workers; ++worker) {
     const uint32_t other = stamp(worker, rank).load(std::memory_order_relaxed);
-    if (static_cast<int32_t>(other - last) > 0) last = other;
+    if (linimo_is_later(other, last)) last = other;
   }
   return last;
 }
@@ -152,7 +152,7 @@ void UnsettledSlots::take_stamps(const UnsettledSlots& before) {
       // Of two times the later; the worker may have stamped here meanwhile.
       uint32_t here = stamp(worker, at).load(std::memory_order_relaxed);
       const uint32_t there = before.stamp(worker, was_at).load(std::memory_order_relaxed);
-      while (static_cast<int32_t>(there - here) > 0 &&
+      while (linimo_is_later(there, here) &&
              !stamp(worker, at).compare_exchange_weak(here, there, std::memory_order_relaxed)) {
       }
     }
@@ -161,9 +161,7 @@ void UnsettledSlots::take_stamps(const UnsettledSlots& before) {
 
 void UnsettledSlots::settle(uint32_t now) {
   for_each([&](uint32_t slot, uint32_t at) {
-    const bool learning = base(slot, now) != LINIMO_NO_BACKEND;
-    const auto silent = static_cast<int32_t>(now - last_deviation(at));
-    if (learning || silent <= static_cast<int32_t>(head_->window)) return;
+    if (!linimo_slot_settles(&learning_[at], last_deviation(at), head_->window, now)) return;
     std::atomic_ref(words_[slot / 64].unsettled).fetch_and(~(1ULL << slot % 64), std::memory_order_relaxed);
     --count_;
   });

@@ -21,6 +21,7 @@
 #include <memory>
 #include <vector>
 
+#include "maglev/rules/adaptive.h"
 #include "maglev/snapshot.h"
 #include "maglev/unsettled.h"
 
@@ -81,17 +82,13 @@ class UnsettledSlots {
                                               const Before& before);
 
   bool contains(uint32_t slot) const {
-    return (std::atomic_ref(words_[slot / 64].unsettled).load(std::memory_order_relaxed) >> slot % 64 & 1) !=
-           0;
+    return linimo_slot_is_unsettled(
+               std::atomic_ref(words_[slot / 64].unsettled).load(std::memory_order_relaxed), slot) != 0;
   }
 
   /// Where a packet goes that begins no flow, of a flow that nobody knows: an index into the pool's
   /// backends, or LINIMO_NO_BACKEND: where the table says. For a slot that is contained.
-  uint16_t base(uint32_t slot, uint32_t now) const {
-    const linimo_learning& learning = learning_[rank(slot)];
-    // Times wrap; a window is far shorter than half of them.
-    return static_cast<int32_t>(learning.until - now) > 0 ? learning.base : uint16_t{LINIMO_NO_BACKEND};
-  }
+  uint16_t base(uint32_t slot, uint32_t now) const { return linimo_base_of(&learning_[rank(slot)], now); }
 
   /// A packet of worker `worker` has gone elsewhere than to the slot's current backend.
   void deviated(uint32_t worker, uint32_t slot, uint32_t now) {

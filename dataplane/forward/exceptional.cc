@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <random>
 
-#include <netinet/in.h>
 #include <rte_mbuf.h>
 
 #include "dataplane/forward/pipeline.h"
@@ -14,6 +13,7 @@
 #include "dataplane/packet/quote.h"
 #include "dataplane/packet/reply.h"
 #include "maglev/hash.h"
+#include "maglev/rules/choice.h"
 
 #define LINIMO_COLD __attribute__((noinline, cold))
 
@@ -23,45 +23,23 @@ namespace {
 constexpr uint32_t kLeastMtu4 = 68;                            // RFC 791
 const uint32_t kFirstIdentification = std::random_device()();  // nobody can guess those of fragments
 
-struct Key {
-  const uint8_t* source;  // 16 or 4 bytes
-  const uint8_t* destination;
-  uint16_t source_port, destination_port;
-  uint8_t protocol;
-  uint8_t kind;  // 1: not a flow's, but an IPv4 datagram's
-};
-
-uint64_t hash_of(const Key& key, bool v6, uint64_t seed) {
+/// `end`: linimo_key_end() and the like. `destination`: null where the source alone counts.
+uint64_t hash_of(const uint8_t* source, const uint8_t* destination, uint64_t end, bool v6, uint64_t seed) {
   if (v6) {
-    linimo_key6 whole{};
-    std::memcpy(whole.source, key.source, 16);
-    if (key.destination != nullptr) std::memcpy(whole.destination, key.destination, 16);
-    whole.source_port = key.source_port;
-    whole.destination_port = key.destination_port;
-    whole.protocol = key.protocol;
-    return flow_hash(whole, seed);
+    uint64_t addresses[4]{};
+    std::memcpy(addresses, source, 16);
+    if (destination != nullptr) std::memcpy(addresses + 2, destination, 16);
+    return flow_hash6(addresses, end, seed);
   }
-  linimo_key4 whole{};
-  std::memcpy(&whole.source, key.source, 4);
-  if (key.destination != nullptr) std::memcpy(&whole.destination, key.destination, 4);
-  whole.source_port = key.source_port;
-  whole.destination_port = key.destination_port;
-  whole.protocol = key.protocol;
-  whole.zero[0] = key.kind;
-  return flow_hash(whole, seed);
+  const uint64_t to = destination != nullptr ? packet::load32(destination) : 0;
+  return flow_hash4(packet::load32(source) | to << 32, end, seed);
 }
 
-/// The hash of (source, destination, protocol, identification): RFC 791, RFC 8200, 4.5. No flow has such a
-/// key.
 uint64_t datagram_hash(const packet::Frame& frame, const packet::Flow& flow, uint64_t seed) {
-  if (frame.is_v6) {
-    return hash_of({frame.v6().source, frame.v6().destination, static_cast<uint16_t>(flow.datagram_id),
-                    static_cast<uint16_t>(flow.datagram_id >> 16), 0xff, 0},
-                   true, seed);
-  }
-  const auto* source = reinterpret_cast<const uint8_t*>(&frame.v4()) + offsetof(packet::Ipv4, source);
-  return hash_of({source, source + 4, static_cast<uint16_t>(flow.datagram_id), 0, flow.protocol, 1}, false,
-                 seed);
+  const uint64_t end = linimo_datagram_key_end(frame.is_v6, flow.datagram_id, flow.protocol);
+  const uint8_t* source =
+      frame.ip + (frame.is_v6 ? offsetof(packet::Ipv6, source) : offsetof(packet::Ipv4, source));
+  return hash_of(source, source + (frame.is_v6 ? 16 : 4), end, frame.is_v6, seed);
 }
 
 }  // namespace
@@ -91,11 +69,11 @@ LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip,
   }
   packet.service = generation.service(vip, about->protocol, packet::swap16(about->destination_port));
   if (packet.service == nullptr) return no_service(generation, packet, out);
-  const Key whole{about->source.data(),    about->destination.data(), about->source_port,
-                  about->destination_port, about->protocol,           0};
-  const Key by_source{about->source.data(), nullptr, 0, 0, 0, 0};
+  const bool whole = !packet.service->source_hash;
+  const uint32_t ports = uint32_t{about->source_port} | uint32_t{about->destination_port} << 16;
   packet.hash =
-      hash_of(packet.service->source_hash ? by_source : whole, packet.frame.is_v6, generation.seed());
+      hash_of(about->source.data(), whole ? about->destination.data() : nullptr,
+              whole ? linimo_key_end(ports, about->protocol) : 0, packet.frame.is_v6, generation.seed());
   packet.sent_as = LINIMO_OUTCOME_icmp_error;
   packet.slot = slot_of(packet.hash, packet.service->table_size);
   packet.target = packet.service->tracks(packet.slot) ? tracked_anywhere(generation, packet) : nullptr;
@@ -127,13 +105,10 @@ LINIMO_COLD const Target* Pipeline::named_target(const Generation& generation, P
 }
 
 // Where a packet of an unknown flow goes, if that can be stored, of a service whose scheduler keeps state.
-// What does not begin a flow in sight may have done so at another worker, before the NIC spread flows
-// otherwise; else, such as a connection that another node has begun, it stays with the table's answer, which
-// all nodes share.
 const Target* Pipeline::scheduled(const Generation& generation, Packet& packet) {
   const ServiceView& service = *packet.service;
   look_closer(packet);
-  if (packet.flow.protocol == IPPROTO_TCP && !linimo_begins_connection(packet.tcp_flags)) {
+  if (linimo_is_midway(packet.flow.protocol, packet.tcp_flags)) {
     const Target* tracked = tracked_anywhere(generation, packet);
     return tracked != nullptr ? tracked : packet.target;
   }

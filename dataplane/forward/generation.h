@@ -60,9 +60,8 @@ struct alignas(64) ServiceView {
   uint8_t server_id_offset;  // in a QUIC connection id
   uint8_t server_id_length;  // 0: not QUIC
 
-  // Where an adaptive service's slot is settled, the table is all the memory that it needs.
   bool is_settled(uint32_t slot) const { return unsettled == nullptr || !unsettled->contains(slot); }
-  bool tracks(uint32_t slot) const { return tracked || !is_settled(slot); }
+  bool tracks(uint32_t slot) const { return tracked || !is_settled(slot); }  // linimo_is_tracked
 };
 
 static_assert(sizeof(ServiceView) == 64);

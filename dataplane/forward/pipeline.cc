@@ -8,6 +8,7 @@
 #include "dataplane/packet/outer_fragments.h"
 #include "dataplane/packet/plain.h"
 #include "maglev/hash.h"
+#include "maglev/rules/choice.h"
 
 #define LINIMO_INLINE __attribute__((always_inline)) inline
 
@@ -192,7 +193,7 @@ LINIMO_INLINE void Pipeline::look_up(const Generation& generation, uint32_t port
   const ServiceView& service = *packet.service;
   const bool whole = !service.source_hash;
   // The key is put together in registers: what is stored in pieces cannot be loaded as words for a while.
-  const uint64_t rest = whole ? ports | uint64_t{protocol} << 32 : 0;
+  const uint64_t rest = whole ? linimo_key_end(ports, protocol) : 0;
   if constexpr (kV6) {
     uint64_t addresses[4];
     std::memcpy(addresses, packet.ip + offsetof(packet::Ipv6, source), sizeof addresses);
@@ -209,11 +210,10 @@ LINIMO_INLINE void Pipeline::look_up(const Generation& generation, uint32_t port
   if (packet.decider != Decider::kTable) connections_.prefetch(packet.hash);
 }
 
-// Where a flow that is not tracked goes, or null. While a slot learns, one that does not begin now is older
-// than the slot's change and belongs to the backend before it.
+// Where a flow that is not tracked goes, or null.
 const Target* Pipeline::target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const {
   const ServiceView& service = *packet.service;
-  if (!begins && !service.is_settled(packet.slot)) {
+  if (linimo_asks_base(!service.is_settled(packet.slot), begins)) {
     const uint16_t base = service.unsettled->base(packet.slot, now_s);
     if (base != LINIMO_NO_BACKEND && service.targets[base].alive) return service.targets + base;
   }
@@ -268,39 +268,28 @@ LINIMO_INLINE bool Pipeline::follow_entry(const Generation& generation, uint32_t
   return true;
 }
 
-// The backend that the packet names, else the one that the flow is tracked to, while they live, else the
-// table's.
+// The backend, in the order of maglev/rules/choice.h.
 bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out) {
   const ServiceView& service = *packet.service;
   packet.target = service.server_id_length != 0 ? named_target(generation, packet) : nullptr;
   const bool named = packet.target != nullptr;
   const bool tracked = service.tracks(packet.slot);
-  const bool rst = packet.tcp_flags & packet::kTcpRst;
+  const bool leaves_a_trace = linimo_leaves_a_trace(packet.tcp_flags);
   const bool begins = linimo_begins_connection(packet.tcp_flags);
   ConnectionTable::Entry entry = nullptr;
   bool follows = false;  // the entry says where it goes
-  if (tracked) {
-    entry = connections_.find(packet.hash, service.tracking_key, now_s);
-    const Target* known =
-        entry != nullptr ? generation.target_of(ConnectionTable::backend_id(entry)) : nullptr;
-    if (known != nullptr && known->pool == service.pool && known->alive &&
-        (packet.target == nullptr || packet.target == known)) {
-      if (begins && !known->takes_new_flows && ConnectionTable::may_have_ended(entry, now_s)) {
-        entry = nullptr;  // a new connection, which is no more a draining backend's than any other
-      } else {
-        packet.target = known;
-        follows = true;
-        // RST only looks up: a forged one must not be able to shorten or lengthen anything.
-        const bool fin = packet.tcp_flags & packet::kTcpFin;
-        if (!rst) {
-          connections_.touch(entry,
-                             fin      ? ConnectionTable::Packet::kFin
-                             : begins ? ConnectionTable::Packet::kSyn
-                                      : ConnectionTable::Packet::kOther,
-                             now_s);
-        }
-      }
-    }
+  if (tracked) entry = connections_.find(packet.hash, service.tracking_key, now_s);
+  if (entry != nullptr) {
+    const Target* known = generation.target_of(ConnectionTable::backend_id(entry));
+    const bool usable = known != nullptr && known->pool == service.pool && known->alive;
+    const linimo_entry_use use =
+        linimo_use_of_entry(usable, named && packet.target != known, begins, usable && known->takes_new_flows,
+                            ConnectionTable::may_have_ended(entry, now_s));
+    follows = use == LINIMO_ENTRY_FOLLOWED;
+    if (follows) packet.target = known;
+    if (follows && leaves_a_trace)
+      connections_.touch(entry, (packet.tcp_flags & packet::kTcpFin) != 0, begins, now_s);
+    if (use == LINIMO_ENTRY_ENDED) entry = nullptr;
   }
 
   if (!follows) {
@@ -310,7 +299,7 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
     }
     if (entry != nullptr) {
       connections_.redirect(entry, packet.target->backend_id);
-    } else if (tracked && !rst) {
+    } else if (tracked && leaves_a_trace) {
       // No room is no reason to drop: the flow's next packet will take the same slot.
       const Target* target =
           service.schedule == nullptr || named ? packet.target : scheduled(generation, packet);

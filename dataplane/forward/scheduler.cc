@@ -3,22 +3,10 @@
 #include <algorithm>
 
 #include "maglev/hash.h"
+#include "maglev/rules/schedule.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {
-namespace {
-
-constexpr uint64_t kGoldenRatio = 0x9e3779b97f4a7c15;  // 2^64 / phi
-constexpr uint32_t kDraws = 16;                        // until the second candidate is another than the first
-
-/// floor(fraction * whole / 2^64).
-uint64_t part_of(uint64_t fraction, uint64_t whole) {
-  __extension__ using Wide = unsigned __int128;
-  return static_cast<uint64_t>(Wide{fraction} * whole >> 64);
-}
-
-}  // namespace
-
 Schedule::Schedule(linimo_scheduler by, std::span<const linimo_backend> members,
                    std::span<const linimo_slot> slots)
     : by_(by), members_(members), slots_(slots) {
@@ -36,7 +24,7 @@ linimo_slot Scheduler::next(const Schedule& schedule, uint32_t service_id, uint6
   if (schedule.by_ == LINIMO_SCHEDULER_LEAST_CONNECTIONS) return least_connected(schedule, flow_hash);
   const uint32_t turn = turns_[service_id]++;
   if (schedule.by_ == LINIMO_SCHEDULER_ROUND_ROBIN) return static_cast<linimo_slot>(turn % members);
-  const uint64_t place = part_of(turn * kGoldenRatio, schedule.ends_.back());
+  const uint64_t place = linimo_place_of_turn(turn, schedule.ends_.back());
   const auto found = std::upper_bound(schedule.ends_.begin(), schedule.ends_.end(), place);
   return static_cast<linimo_slot>(found - schedule.ends_.begin());
 }
@@ -46,19 +34,18 @@ linimo_slot Scheduler::least_connected(const Schedule& schedule, uint64_t flow_h
   const auto size = static_cast<uint32_t>(slots.size());
   const linimo_slot first = slots[slot_of(flow_hash, size)];
   linimo_slot second = first;
-  uint32_t at = slot_of(flow_hash >> 32, size);  // bits that the flow's own slot did not use
-  for (uint32_t draw = 0; draw < kDraws && second == first; ++draw) {
+  uint32_t at = linimo_second_draw(flow_hash, size);
+  for (uint32_t draw = 0; draw < LINIMO_DRAWS && second == first; ++draw) {
     second = slots[at];
-    at = at + 1 == size ? 0 : at + 1;
+    at = linimo_slot_behind(at, size);
   }
   // A table that was not made from the pool's backends, which nobody checks, may name others than members.
   if (std::max(first, second) >= schedule.members_.size()) return first;
-  const auto connections = [&](linimo_slot member) -> uint64_t {
+  const auto connections = [&](linimo_slot member) {
     return connections_.connections_of(schedule.members_[member].id);
   };
-  // connections / weight, multiplied by both weights
-  return connections(second) * schedule.members_[first].weight <
-                 connections(first) * schedule.members_[second].weight
+  return linimo_takes_second(connections(first), schedule.members_[first].weight, connections(second),
+                             schedule.members_[second].weight)
              ? second
              : first;
 }

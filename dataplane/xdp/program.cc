@@ -11,11 +11,11 @@
 #include <netinet/in.h>
 #include <spdlog/spdlog.h>
 
-#include "maglev/rules/fragment.h"
 #include "bpf/linimo.skel.h"
 #include "dataplane/xdp/array_map.h"
 #include "dataplane/xdp/image.h"
 #include "dataplane/xdp/ticks.h"
+#include "maglev/rules/fragment.h"
 
 namespace linimo::xdp {
 namespace {

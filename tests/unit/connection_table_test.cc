@@ -59,7 +59,7 @@ TEST_F(ConnectionTableTest, CountsTheConnectionsOfEachBackend) {
   EXPECT_EQ(counts(), (std::vector{2U, 0U}));
   table.redirect(entry, 8);
   EXPECT_EQ(counts(), (std::vector{1U, 1U}));
-  for (const uint32_t now : {1U, 2U, 3U}) table.touch(entry, ConnectionTable::Packet::kFin, now);
+  for (const uint32_t now : {1U, 2U, 3U}) table.touch(entry, true, false, now);
   EXPECT_EQ(counts(), (std::vector{1U, 0U})) << "closed once";
   table.redirect(entry, 7);
   EXPECT_EQ(counts(), (std::vector{1U, 0U})) << "and for good";
@@ -78,7 +78,7 @@ TEST_F(ConnectionTableTest, ExpiresAfterTheIdleTimeout) {
   auto& table = make(1000);
   const uint64_t flow = hash();
   table.insert(flow, kWeb, 1, 100);
-  table.touch(table.find(flow, kWeb, 800), ConnectionTable::Packet::kOther, 800);
+  table.touch(table.find(flow, kWeb, 800), false, false, 800);
   EXPECT_NE(table.find(flow, kWeb, 1700), nullptr);
   EXPECT_EQ(table.find(flow, kWeb, 1701), nullptr);
 }
@@ -88,9 +88,9 @@ TEST_F(ConnectionTableTest, FinShortensTo60Seconds) {
   auto& table = make(1000);
   const uint64_t flow = hash();
   table.insert(flow, kWeb, 1, 100);
-  table.touch(table.find(flow, kWeb, 101), ConnectionTable::Packet::kFin, 101);
+  table.touch(table.find(flow, kWeb, 101), true, false, 101);
   EXPECT_NE(table.find(flow, kWeb, 161), nullptr);
-  table.touch(table.find(flow, kWeb, 161), ConnectionTable::Packet::kOther, 161);
+  table.touch(table.find(flow, kWeb, 161), false, false, 161);
   EXPECT_NE(table.find(flow, kWeb, 221), nullptr);
   EXPECT_EQ(table.find(flow, kWeb, 222), nullptr);
 }
@@ -193,7 +193,7 @@ TEST_F(ConnectionTableTest, FloodTakesNothingFromOthers) {
     for (const uint64_t flow : others) {
       const auto entry = table.find(flow, kDns, now);
       ASSERT_NE(entry, nullptr) << now;
-      table.touch(entry, ConnectionTable::Packet::kOther, now);
+      table.touch(entry, false, false, now);
     }
     for (uint32_t i = 0; i < 5000; ++i) stored_late += table.insert(hash(), kWeb, 1, now) && now > 140;
   }
@@ -219,7 +219,7 @@ TEST_F(ConnectionTableTest, EmbryonicEntriesGoFirst) {
   for (uint32_t i = 0; i < 20; ++i) {
     const uint64_t flow = hash();
     ASSERT_TRUE(table.insert(flow, kWeb, 1, 100));
-    table.touch(table.find(flow, kWeb, 102), ConnectionTable::Packet::kOther, 102);
+    table.touch(table.find(flow, kWeb, 102), false, false, 102);
     established.push_back(flow);
   }
   for (uint32_t now = 110; now < 150; now += 4) {

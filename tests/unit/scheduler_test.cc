@@ -56,9 +56,7 @@ class SchedulerTest : public testing::Test {
     for (uint32_t i = 0; i < flows; ++i) ++counts[begin()];
     return counts;
   }
-  void end(uint64_t hash) {
-    table_->touch(table_->find(hash, kService, kNow), ConnectionTable::Packet::kFin, kNow);
-  }
+  void end(uint64_t hash) { table_->touch(table_->find(hash, kService, kNow), true, false, kNow); }
 
   static constexpr uint64_t kFlows = 200'000;
   static constexpr uint32_t kFirstId = 1000, kNow = 100;
