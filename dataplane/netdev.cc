@@ -8,13 +8,12 @@
 
 #include <fmt/format.h>
 #include <linux/ethtool.h>
+#include <linux/if_packet.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-
-#include "maglev/unique_fd.h"
 
 namespace linimo {
 namespace {
@@ -109,6 +108,19 @@ void keep_vlan_tags(const std::string& name) {
       "{}: its driver takes the tags of VLANs out of frames (rx-vlan-offload cannot be turned off): VLANs do "
       "not work there",
       name);
+}
+
+tl::expected<UniqueFd, std::string> receive_everything(int index) {
+  UniqueFd fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));  // of no protocol: it gets no frames
+  if (!fd) return tl::unexpected(std::string(std::strerror(errno)));
+  for (const int wish : {PACKET_MR_ALLMULTI, PACKET_MR_PROMISC}) {
+    packet_mreq request{};
+    request.mr_ifindex = index;
+    request.mr_type = static_cast<uint16_t>(wish);
+    if (setsockopt(fd.get(), SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request, sizeof request) != 0)
+      return tl::unexpected(std::string(std::strerror(errno)));
+  }
+  return fd;
 }
 
 std::vector<NetdevStatistic> netdev_statistics(const std::string& name) {

@@ -10,6 +10,7 @@
 #include <tl/expected.hpp>
 
 #include "dataplane/forward/next_hop.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 
@@ -31,6 +32,11 @@ tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name);
 /// Leaves the tags of VLANs in received frames, where the packet path looks for them: drivers like to take
 /// them out (`ethtool -K DEV rxvlan off`). A warning in the log if this one will not let be. Any thread.
 void keep_vlan_tags(const std::string& name);
+
+/// Has the device receive what its NIC would filter out, for as long as the descriptor is open: multicast of
+/// groups that no address of its own is in (neighbour discovery of IPv6), VLANs that no device of its own
+/// stands for. Any thread.
+tl::expected<UniqueFd, std::string> receive_everything(int index);
 
 struct NetdevStatistic {
   std::string name;  // the driver's own

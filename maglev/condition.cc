@@ -22,6 +22,7 @@ constexpr ConditionKind kKinds[] = {
     {"receive-works", Scope::kAdvice, kAtOnce, kMoment, "the interface loses no frame before it is seen"},
     {"queues-served", Scope::kAdvice, kAtOnce, kMoment, "every receive queue of the interface is served"},
     {"addresses-moved", Scope::kAdvice, kAtOnce, kMoment, "the TAP has the addresses of the interface"},
+    {"mtu-followed", Scope::kAdvice, kAtOnce, kMoment, "the port has the MTU of its TAP"},
     {"bpffs-shared", Scope::kAdvice, kAtOnce, kAtOnce, "what is pinned outlives the process"},
     {"dataplane-alive", Scope::kNode, kAtOnce, kAtOnce,
      "the data plane sends heartbeats and its workers go round"},

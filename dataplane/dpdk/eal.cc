@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -52,9 +53,16 @@ struct Plan {
   std::vector<std::vector<PortPlan>> ports;  // of each interface
 };
 
+std::string af_xdp_device(const std::string& netdev, uint32_t queue) {
+  return fmt::format("net_af_xdp_{}_{}", netdev, queue);
+}
+
+std::string af_xdp_options(const std::string& netdev, uint32_t queue) {
+  return fmt::format("iface={},start_queue={},queue_count=1,busy_budget=0", netdev, queue);
+}
+
 /// A netdev is taken through AF_XDP, one DPDK port per receive queue: the driver counts only "combined"
-/// channels, which virtual NICs do not have. All its queues are taken, whatever the number of workers: what
-/// the NIC puts on a queue that nobody reads would be lost.
+/// channels, which virtual NICs do not have. Here the first queue's alone: see take_other_queues.
 tl::expected<void, std::string> plan_netdev(const std::string& name, uint32_t workers, Plan& plan) {
   const auto facts = netdev_facts(name);
   if (!facts) return tl::unexpected(facts.error());
@@ -64,14 +72,9 @@ tl::expected<void, std::string> plan_netdev(const std::string& name, uint32_t wo
                     "or give it more queues (ethtool -L {} combined {})",
                     name, facts->queues, workers, facts->queues, name, workers));
   }
-  auto& ports = plan.ports.emplace_back();
-  for (uint32_t queue = 0; queue < facts->queues; ++queue) {
-    const std::string device = fmt::format("net_af_xdp_{}_{}", name, queue);
-    plan.arguments.push_back("--vdev");
-    plan.arguments.push_back(
-        fmt::format("{},iface={},start_queue={},queue_count=1,busy_budget=0", device, name, queue));
-    ports.push_back({device, 1});
-  }
+  plan.arguments.push_back("--vdev");
+  plan.arguments.push_back(fmt::format("{},{}", af_xdp_device(name, 0), af_xdp_options(name, 0)));
+  plan.ports.push_back({{af_xdp_device(name, 0), 1}});
   return {};
 }
 
@@ -160,6 +163,21 @@ tl::expected<Eal, std::string> start_eal(const NodeConfig& config) {
   }
   for (uint32_t i = 0; i < config.workers; ++i) eal.worker_lcores.push_back(i + 1);
   return eal;
+}
+
+tl::expected<void, std::string> take_other_queues(Interface& interface) {
+  const auto facts = netdev_facts(interface.netdev);
+  if (!facts) return tl::unexpected(facts.error());
+  for (uint32_t queue = 1; queue < facts->queues; ++queue) {
+    const std::string device = af_xdp_device(interface.netdev, queue);
+    Lane lane;
+    if (rte_eal_hotplug_add("vdev", device.c_str(), af_xdp_options(interface.netdev, queue).c_str()) != 0 ||
+        rte_eth_dev_get_port_by_name(device.c_str(), &lane.port_id) != 0) {
+      return tl::unexpected(fmt::format("DPDK made no port {}; its own words are above", device));
+    }
+    interface.lanes.push_back(lane);
+  }
+  return {};
 }
 
 }  // namespace linimo::dpdk

@@ -36,4 +36,9 @@ tl::expected<Eal, std::string> start_eal(const NodeConfig& config);
 /// The CPUs on which this process may run.
 std::vector<unsigned> allowed_cpus();
 
+/// The ports of a netdev's other queues, once that of the first is configured: drivers may receive on more
+/// queues as soon as a program is on them (virtio_net). All are taken, whatever the number of workers: what
+/// the NIC puts on a queue that nobody reads would be lost.
+tl::expected<void, std::string> take_other_queues(Interface& interface);
+
 }  // namespace linimo::dpdk

@@ -71,7 +71,8 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
   auto eal = start_eal(config);
   if (!eal) return tl::unexpected(eal.error());
   std::unique_ptr<DpdkEngine> engine(new DpdkEngine(config, std::move(*eal), board));
-  if (auto taken = engine->take_interfaces(guardian); !taken) return tl::unexpected(taken.error());
+  if (auto taken = engine->take_interfaces(config.mtu, guardian); !taken)
+    return tl::unexpected(taken.error());
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
   engine->watch_ = std::make_unique<PortWatch>(loop, board, engine->counters(), engine->eal_.interfaces,
                                                engine->netdev_indexes_, *engine->exception_);
@@ -80,7 +81,7 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
   return engine;
 }
 
-tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) {
+tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, Guardian& guardian) {
   Netlink netlink;
   for (const Interface& interface : eal_.interfaces) {
     if (auto alone = stands_alone(netlink, interface); !alone) return alone;
@@ -89,8 +90,8 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) 
   std::vector<DeviceState> devices;
   std::vector<int> taps_of_devices;
   for (size_t i = 0; i < eal_.interfaces.size(); ++i) {
-    const Interface& interface = eal_.interfaces[i];
-    uint16_t mtu = 0;
+    Interface& interface = eal_.interfaces[i];
+    uint16_t mtu = port_mtu;
     NetdevFacts netdev;
     if (!interface.netdev.empty()) {
       const auto facts = netdev_facts(interface.netdev);
@@ -98,15 +99,24 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(Guardian& guardian) 
       netdev = *facts;
       mtu = netdev.mtu;
       keep_vlan_tags(interface.netdev);
+      if (auto everything = receive_everything(netdev.index)) {
+        unfiltered_.push_back(std::move(*everything));
+      } else {
+        spdlog::warn("{}: its NIC may filter multicast and VLANs, and so hide IPv6 neighbours: {}",
+                     interface.netdev, everything.error());
+      }
     }
     PortFacts port;
     const bool one_port = interface.lanes.front().port_id == interface.lanes.back().port_id;
     const auto queues = static_cast<uint16_t>(one_port ? interface.lanes.size() : 1);
-    for (const Lane& lane : interface.lanes) {
-      if (lane.queue != 0) continue;  // each port once
-      const auto configured = configure_port(lane.port_id, queues, mtu);
+    for (size_t lane = 0; lane < interface.lanes.size(); ++lane) {
+      const auto [port_id, queue] = interface.lanes[lane];
+      if (queue != 0) continue;  // each port once
+      const auto configured = configure_port(port_id, queues, mtu);
       if (!configured) return tl::unexpected(configured.error());
       port = *configured;
+      if (lane != 0 || interface.netdev.empty()) continue;
+      if (auto taken = take_other_queues(interface); !taken) return taken;
     }
     shared_.macs.store(static_cast<uint32_t>(i), port.mac);
     netdev_indexes_.push_back(netdev.index);

@@ -39,7 +39,7 @@ class DpdkEngine final : public EngineBase {
 
  private:
   DpdkEngine(const NodeConfig& config, Eal eal, ConditionBoard& board);
-  tl::expected<void, std::string> take_interfaces(Guardian& guardian);
+  tl::expected<void, std::string> take_interfaces(uint16_t port_mtu, Guardian& guardian);
   tl::expected<void, std::string> make_workers(const NodeConfig& config);
 
   ConditionBoard& board_;
@@ -48,7 +48,8 @@ class DpdkEngine final : public EngineBase {
   StallWatch stalls_;
   Shared shared_;
   std::unique_ptr<KernelPath> exception_;
-  std::vector<int> netdev_indexes_;  // of interfaces; 0: no netdev
+  std::vector<int> netdev_indexes_;   // of interfaces; 0: no netdev
+  std::vector<UniqueFd> unfiltered_;  // of netdevs: see receive_everything
   std::unique_ptr<PortWatch> watch_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Generation::Memory> table_memory_;

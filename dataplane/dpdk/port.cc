@@ -121,9 +121,24 @@ tl::expected<void, std::string> start_port(uint16_t port_id) {
   if (const int error = rte_eth_dev_start(port_id)) {
     return tl::unexpected(fmt::format("port {} does not start: {}", port_id, rte_strerror(-error)));
   }
-  // Neighbour discovery is multicast. A driver without the call passes all multicast anyway.
+  // Neighbour discovery is multicast. virtio passes no VLAN that it was not told of, or everything. AF_XDP
+  // cannot be asked: see receive_everything.
   rte_eth_allmulticast_enable(port_id);
+  rte_eth_dev_info info{};
+  if (rte_eth_dev_info_get(port_id, &info) == 0 && std::string_view(info.driver_name) == "net_virtio")
+    rte_eth_promiscuous_enable(port_id);
   return {};
+}
+
+tl::expected<void, std::string> set_port_mtu(uint16_t port_id, uint16_t mtu) {
+  uint16_t now = 0;
+  if (rte_eth_dev_get_mtu(port_id, &now) != 0 || now == mtu) return {};
+  const int error =
+      bytes_for_frame(mtu, false) > room_for_frames(port_id) ? -EMSGSIZE : rte_eth_dev_set_mtu(port_id, mtu);
+  if (error == 0 || error == -ENOTSUP) return {};
+  return tl::unexpected(fmt::format("the port's MTU stays {}: {} is {}", now, mtu,
+                                    error == -EMSGSIZE ? "more than its buffers were made for"
+                                                       : fmt::format("refused ({})", rte_strerror(-error))));
 }
 
 void close_port(uint16_t port_id) {

@@ -18,10 +18,14 @@ struct PortFacts {
 };
 
 /// Configures `queues` receive and transmit queues, each receive queue with a pool of its own, and RSS over
-/// them. `mtu` 0: the device's. Does not start it.
+/// them. `mtu` 0: the device's. The buffers are made for it. Does not start it.
 tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t queues, uint16_t mtu);
 
 tl::expected<void, std::string> start_port(uint16_t port_id);
+
+/// Also while it runs. Nothing happens where it has that MTU. The error says what to do for one that its
+/// buffers or the device do not take; a device without an MTU of its own takes any.
+tl::expected<void, std::string> set_port_mtu(uint16_t port_id, uint16_t mtu);
 
 /// Stops and closes; the packets still in its queues are lost.
 void close_port(uint16_t port_id);

@@ -4,7 +4,9 @@
 #include <net/if.h>
 #include <rte_ethdev.h>
 
+#include "dataplane/dpdk/port.h"
 #include "dataplane/dpdk/takeover.h"
+#include "dataplane/netdev.h"
 
 namespace linimo::dpdk {
 namespace {
@@ -44,7 +46,10 @@ PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& coun
                                            });
   const auto look = [this] {
     for (uint32_t i = 0; i < watched_.size(); ++i) {
-      if (watched_[i].netdev_index == 0) look_at_port(watched_[i], i);
+      if (watched_[i].netdev_index == 0) {
+        look_at_port(watched_[i], i);
+        look_at_mtu(watched_[i], i);
+      }
       look_at_addresses(watched_[i], i);
       watched_[i].losses.look(counts_of(watched_[i].interface));
     }
@@ -78,6 +83,20 @@ void PortWatch::look_at_port(Watched& watched, uint32_t number) {
   board_.set("carrier", name, carrier ? kHolds : kFails, carrier ? "" : "no link",
              carrier ? "" : "check the cable, or the port at its other end");
   set_carrier(watched, number, carrier);
+}
+
+/// Whoever gives the TAP another MTU means the wire.
+void PortWatch::look_at_mtu(const Watched& watched, uint32_t number) {
+  using enum ConditionState;
+  const std::string& tap = kernel_.tap_name(number);
+  const auto facts = netdev_facts(tap);
+  if (!facts) return;  // shown as addresses-moved
+  if (const auto set = set_port_mtu(watched.interface.lanes.front().port_id, facts->mtu); !set) {
+    board_.set("mtu-followed", watched.interface.name, kFails, set.error(),
+               fmt::format("give {} a smaller one, or set [node] mtu = {} and restart", tap, facts->mtu));
+  } else {
+    board_.set("mtu-followed", watched.interface.name, kHolds);
+  }
 }
 
 /// While DPDK has a netdev, an address on it answers nobody: some program that manages addresses (a DHCP

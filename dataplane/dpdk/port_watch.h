@@ -1,8 +1,10 @@
 // The ports while they run: whether they still are there and have a link, and what their NIC loses. The TAP
-// of an interface has a carrier while its port has one, so that the kernel knows too.
+// of an interface has a carrier while its port has one, so that the kernel knows too; the port has the TAP's
+// MTU.
 //
 // Looks once a second, and at netdevs whenever the kernel reports a change of one. Keeps the conditions
-// `interface-present`, `carrier`, `addresses-moved`, `transmit-works` and `receive-works`. Control thread.
+// `interface-present`, `carrier`, `mtu-followed`, `addresses-moved`, `transmit-works` and `receive-works`.
+// Control thread.
 #pragma once
 
 #include <memory>
@@ -37,6 +39,7 @@ class PortWatch {
 
   std::string look_at_netdev(Watched& watched, uint32_t number, const NetdevFacts* now);
   void look_at_port(Watched& watched, uint32_t number);
+  void look_at_mtu(const Watched& watched, uint32_t number);
   void look_at_addresses(const Watched& watched, uint32_t number);
   void set_carrier(Watched& watched, uint32_t number, bool carrier);
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kMaxWorkers = 64;
 constexpr int64_t kMaxCpu = 4095;
+constexpr int64_t kMinMtu = 1280, kMaxMtu = 16000;  // IPv6 (RFC 8200 5); more than any Ethernet NIC takes
 constexpr size_t kMaxInterfaces = 32;
 // A Unix socket's address holds 108 bytes; the longest name put behind the folder is "/dataplane.sock".
 constexpr size_t kMaxRuntimeDirLength = 90;
@@ -108,7 +109,7 @@ NodeConfig read_node_section(const TomlTable& root) {
   const TomlTable table = root.require("node", "a [node] section with name and interfaces")
                               .table({"name", "interfaces", "engine", "workers", "cores", "idle",
                                       "flows_per_worker", "encap_source", "encap_source_prefix", "reply_rate",
-                                      "xdp_mode", "hash_seed_file", "runtime_dir", "state_dir"});
+                                      "xdp_mode", "mtu", "hash_seed_file", "runtime_dir", "state_dir"});
   NodeConfig node;
   table.with_required("name", "name = \"...\" in [node]",
                       [&](const TomlValue& value) { node.name = value.name(LINIMO_NAME_SIZE - 1); });
@@ -130,6 +131,7 @@ NodeConfig read_node_section(const TomlTable& root) {
   table.with("xdp_mode", [&](const TomlValue& value) {
     node.xdp_mode = static_cast<XdpMode>(value.one_of({"auto", "native", "generic"}));
   });
+  node.mtu = static_cast<uint16_t>(table.integer_or("mtu", node.mtu, kMinMtu, kMaxMtu));
   table.with("hash_seed_file",
              [&](const TomlValue& value) { node.hash_seed_file = read_absolute_path(value, 4000); });
   table.with("runtime_dir", [&](const TomlValue& value) {
