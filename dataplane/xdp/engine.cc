@@ -10,6 +10,7 @@
 #include <linux/if_link.h>
 #include <spdlog/spdlog.h>
 
+#include "dataplane/xdp/native.h"
 #include "dataplane/xdp/queue_rows.h"
 
 namespace linimo::xdp {
@@ -170,7 +171,15 @@ tl::expected<void, std::string> XdpEngine::attach(Interface& interface) {
   prepare(interface);
   release(interface);  // what is pinned is of a device that is gone
 
-  const bool generic_only = config_.xdp_mode == XdpMode::kGeneric;
+  const auto now = netdev_facts(interface.name);
+  const std::string danger =
+      now ? danger_of_native_xdp(interface.name, *now, static_cast<uint32_t>(libbpf_num_possible_cpus()))
+          : "";
+  if (!danger.empty() && config_.xdp_mode == XdpMode::kNative)
+    return tl::unexpected(fmt::format("{}: {}", interface.name, danger));
+  if (!danger.empty() && config_.xdp_mode == XdpMode::kAuto)
+    spdlog::warn("{}: generic mode, which is several times slower: {}", interface.name, danger);
+  const bool generic_only = config_.xdp_mode == XdpMode::kGeneric || !danger.empty();
   link = generic_only ? UniqueFd() : create_link(*interface.program, facts.index, XDP_FLAGS_DRV_MODE);
   if (!link && (generic_only || config_.xdp_mode == XdpMode::kAuto)) {
     const int error = errno;
