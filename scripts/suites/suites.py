@@ -39,7 +39,7 @@ SUITES = [
     Suite("faults", "a minute and a half of the campaign", PROGRAMS, 300, campaign, alone=True),
     Suite("unit", "each part by itself", TESTS, 300, meson("build", "unit")),
     Suite("packets", "every kind of packet through the real pipeline", TESTS, 400, packets),
-    Suite("vm", "programs of this build on Debian 12's own kernel, in a virtual machine", TESTS, 600,
+    Suite("vm", "on Debian 12's own kernel, and on NICs, in virtual machines", TESTS, 900,
           runner("tests/vm/run.py")),
     Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", SANITIZE, 900,
           meson("build/sanitize", "unit", "packets")),

@@ -1,120 +1,118 @@
 #!/usr/bin/python3
-"""Runs test programs of this build on Debian 12's own kernel, in a virtual machine, and says how many passed.
+"""Runs tests of this build on Debian 12's own kernel, in virtual machines, and says how many passed.
 
-    sudo tests/vm/run.py [PROGRAM...] [--build FOLDER] [--report FILE] [--seconds N]
+    sudo tests/vm/run.py [WORD...] [--jobs N] [--build FOLDER] [--report FILE] [--seconds N]
 
-The report is one JSON object: {"passed": N, "failed": N, "skipped": N, "failures": [NAME...]}.
-The guest's console goes to standard error."""
+WORD: a guest's name, or a part of the names of the Python tests to run. The report is one JSON object:
+{"passed": N, "failed": N, "skipped": N, "failures": [NAME...]}. The guests' consoles go to standard error."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-import shutil
+import shlex
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
-from guest import Root, boot, fetch_kernel, module_files
+from guest import boot, fetch_kernel
+from guests import GUESTS, Guest, Module, Program
 
 HERE = Path(__file__).resolve().parent
 
-MODULES = ("veth", "ipip", "sit", "ip6_tunnel", "ip_gre", "ip6_gre", "fou", "fou6")
+
+def name_of(part: Program | Module) -> str:
+    return Path(part.path).name if isinstance(part, Program) else part.name
 
 
-@dataclass
-class Program:
-    """A GoogleTest program, and what it needs to find at the path where it is here."""
-    path: str  # below the build folder
-    arguments: str = ""
-    files: tuple[str, ...] = ()
+def knows(part: Program | Module, words: list[str]) -> bool:
+    """May it have tests of such names? Programs are not asked for words."""
+    text = (HERE / f"{part.name}.py").read_text() if isinstance(part, Module) else ""
+    return any(all(piece in text or piece == name_of(part) for piece in word.split(".")) for word in words)
 
 
-PROGRAMS = {
-    "backend": Program("tests/vm/backend-tests"),
-    "packets": Program("tests/packets/packet-tests", "--gtest_filter=Xdp/*:*Adaptive*/Xdpv4-*InTheOtherEngine*",
-                       ("tests/packets/packet-cases.json",)),
-}
+def order(part: Program | Module, build: Path, words: list[str]) -> str:
+    """The line that makes the guest run it."""
+    if isinstance(part, Program):
+        command = f"{shlex.quote(str(build / part.path))} {shlex.join(shlex.split(part.arguments))}"
+        command += f" --gtest_output=xml:/shared/{name_of(part)}.xml"
+    else:
+        command = shlex.join(["/usr/bin/python3", "-B", str(HERE / "inside.py"), part.name, *words,
+                              "--report", f"/shared/{part.name}.json"])
+    return f"{name_of(part)} LINIMO_BUILD={shlex.quote(str(build))} PATH={shlex.quote(str(build))}/bpf/decap:$PATH {command}\n"
 
 
-def make_root(folder: Path, build: Path, kernel: Path, programs: dict[str, Program]) -> Root:
-    root = Root(folder)
-    root.add(Path("/bin/busybox"))
-    root.add_program(Path("/bin/dash"), Path("/bin/sh"))  # busybox's shell prefers its own `ip` to the real one
-    root.add(HERE / "init", Path("/init"))
-    root.add_program(Path(shutil.which("ip") or "/sbin/ip"), Path("/sbin/ip"))
-    root.add_program(build / "bpf/decap/linimo-decap", Path("/bin/linimo-decap"))
-    modules = module_files(kernel, MODULES)
-    for module in modules:
-        root.add(module, Path("/modules.d", module.name))
-    root.add_text("".join(f"/modules.d/{module.name}\n" for module in modules), Path("/modules"))
-    lines = []
-    for name, program in programs.items():
-        inside = Path("/bin", Path(program.path).name)
-        root.add_program(build / program.path, inside)
-        for file in program.files:
-            root.add(build / file)
-        lines.append(f"{name} {inside} {program.arguments}\n")
-    root.add_text("".join(lines), Path("/tests"))
-    return root
+def run(name: str, guest: Guest, build: Path, kernel: Path, words: list[str], seconds: float) -> dict[str, str]:
+    """What became of each test, by its name."""
+    verdicts: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="linimo-vm-") as work:
+        shared, console = Path(work, "shared"), Path(work, "console")
+        shared.mkdir()
+        for parts in guest.boots:
+            begun = time.monotonic()
+            (shared / "orders").write_text("".join(order(part, build, words) for part in parts))
+            console.write_text("")
+            ended = boot(kernel, guest.machine, guest.modules, shared, console, seconds)
+            said = console.read_text(errors="replace").replace("\r", "")
+            heard = {f"{name}: {name_of(part)}: {test}": verdict for part in parts
+                     for test, verdict in report_of(part, shared, words).items()}
+            if not ended and "failed" not in heard.values():
+                heard[f"{name}: the guest did not end in time"] = "failed"
+            print(f"{said}{name}: {len(heard)} tests, {list(heard.values()).count('failed')} failed, "
+                  f"{time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+            verdicts |= heard
+    return verdicts
 
 
-def count(output: str, programs: Iterable[str]) -> dict[str, Any]:
-    """A program without a sound report has failed, whatever its end; so has one that ran nothing."""
-    counts: dict[str, Any] = {"passed": 0, "failed": 0, "skipped": 0, "failures": []}
-    for name in programs:
-        report = re.search(rf"^report {name} (\d+)\n(.*)^end of {name}$", output, re.MULTILINE | re.DOTALL)
-        cases = _cases(report[2]) if report else {}
-        bad = [f"{name}: {case}" for case, kind in cases.items() if kind == "failed"]
-        if not cases or (report and report[1] != "0" and not bad):
-            counts["failed"] += 1
-            counts["failures"].append(f"{name}: no sound report")
-        for kind in cases.values():
-            counts[kind] += 1
-        counts["failures"] += bad
-        print(f"{name}: {len(cases)} tests, {len(bad)} failed" + ("" if report else "; it never reported"),
-              file=sys.stderr)
-    return counts
+def report_of(part: Program | Module, shared: Path, words: list[str]) -> dict[str, str]:
+    """A program without a sound report has failed, whatever its end; so has one that ran nothing, unless words left it
+    nothing."""
+    unsound = {"no sound report": "failed"}
+    try:
+        if isinstance(part, Program):
+            return _cases((shared / f"{name_of(part)}.xml").read_text()) or unsound
+        found: dict[str, str] = json.loads((shared / f"{part.name}.json").read_text())
+        return found if found or words else unsound
+    except (OSError, ValueError, ElementTree.ParseError):
+        return unsound
 
 
 def _cases(xml: str) -> dict[str, str]:
-    try:
-        cases = ElementTree.fromstring(xml).iter("testcase")
-    except ElementTree.ParseError:
-        return {}
     return {f"{case.get('classname')}.{case.get('name')}":
             "failed" if case.find("failure") is not None else
             "skipped" if case.find("skipped") is not None or case.get("status") == "notrun" else "passed"
-            for case in cases}
+            for case in ElementTree.fromstring(xml).iter("testcase")}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("programs", nargs="*", help=f"of {', '.join(PROGRAMS)}; default: all")
+    parser.add_argument("words", nargs="*", help=f"guests ({', '.join(GUESTS)}), or parts of tests' names")
+    parser.add_argument("--jobs", type=int, default=2, help="guests side by side (default: 2)")
     parser.add_argument("--build", type=Path, default=HERE.parents[1] / "build")
     parser.add_argument("--report", type=Path)
-    parser.add_argument("--seconds", type=float, default=240, help="for the guest, from power on to power off")
+    parser.add_argument("--seconds", type=float, default=600, help="for a guest, from power on to power off")
     options = parser.parse_args()
-    programs = {name: program for name, program in PROGRAMS.items() if not options.programs or name in options.programs}
-    if not programs:
-        parser.error(f"there is no such program; there are {', '.join(PROGRAMS)}")
-    build = options.build.resolve()
-    cache = build / "vm"
+    words = [word for word in options.words if word not in GUESTS]
+    named = [name for name in options.words if name in GUESTS] or list(GUESTS)
+    if words:
+        named = [name for name in named if any(knows(part, words) for parts in GUESTS[name].boots for part in parts)]
+    if not named:
+        parser.error("no test has such a name")
+    cache = options.build.resolve() / "vm"
     cache.mkdir(parents=True, exist_ok=True)
     kernel = fetch_kernel(cache)
-    with tempfile.TemporaryDirectory(prefix="linimo-guest-") as work:
-        initramfs, console, output = (Path(work, name) for name in ("initramfs", "console", "output"))
-        make_root(Path(work, "root"), build, kernel, programs).pack(initramfs)
-        ended = boot(kernel, initramfs, console, output, options.seconds)
-        sys.stderr.write(console.read_text(errors="replace").replace("\r", ""))
-        counts = count(output.read_text(errors="replace").replace("\r", ""), programs)
-    if not ended and counts["failed"] == 0:
-        counts["failed"] = 1
-        counts["failures"] = ["the guest did not end in time"]
+    verdicts: dict[str, str] = {}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for heard in pool.map(lambda name: run(name, GUESTS[name], options.build.resolve(), kernel, words, options.seconds),
+                              named):
+            verdicts |= heard
+    counts: dict[str, Any] = {kind: list(verdicts.values()).count(kind) for kind in ("passed", "failed", "skipped")}
+    counts["failures"] = [test for test, verdict in verdicts.items() if verdict == "failed"]
+    print("".join(f"FAILED {test}\n" for test in counts["failures"]), end="", file=sys.stderr)
     print(json.dumps(counts))
     if options.report:
         options.report.write_text(json.dumps(counts))

@@ -1,0 +1,114 @@
+"""NICs as PCI devices, behind an IOMMU and bound to vfio-pci: each of DPDK's drivers that QEMU has a device for does all
+that a node needs. And starts that cannot be, of which each says why."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from bench_case import BenchCase
+from lab.topology import NODE
+from lab.wait import wait_until
+
+LONGER, JUMBO = 1600, 9000  # MTUs
+
+
+class Driver:
+    class Case(BenchCase):
+        @classmethod
+        def prepare(cls) -> None:
+            cls.lab.take_pci()
+            cls.lab.start()
+
+        def test_1_forwards(self) -> None:
+            """To the byte, in every encapsulation and family; new flows are all tracked."""
+            self.assert_forwards()
+            self.assert_all_counted()
+
+        def test_2_host_traffic(self) -> None:
+            """What is for the node itself goes by linimo0."""
+            self.assert_host_is_reached()
+
+        def test_3_carrier(self) -> None:
+            self.assert_withdrawn_without_carrier()
+            self.assert_forwards(sizes=(200,))
+
+        def test_4_restarts(self) -> None:
+            """After SIGTERM and at once after SIGKILL: the device is taken again."""
+            for sig, code in ((signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)):
+                self.assertEqual(code, self.lab.node.stop_dataplane(sig))
+                self.lab.start()
+                self.assert_forwards(sizes=(200,))
+
+        def test_5_vlan(self) -> None:
+            """A VLAN device on linimo0 gets its frames: the NIC does not filter them out."""
+            self.assert_vlan_is_reached()
+
+        def test_6_mtu(self) -> None:
+            """The port has linimo0's MTU, as far as its buffers go. More is not followed, and said to be so."""
+            self.lab.peer.run(["ip", "link", "set", "eth0", "mtu", str(JUMBO)])
+            self._set_mtu(LONGER)
+            wait_until(lambda: self.lab.ping(NODE[4], count=1, size=LONGER - 28), "the port takes longer frames")
+            self.assertNotIn("mtu-followed", self.failing())
+            self._set_mtu(JUMBO)
+            self.assertIn(f"set [node] mtu = {JUMBO}", self.wait_failing("mtu-followed")["mend"])
+            self._set_mtu(1500)
+            wait_until(lambda: "mtu-followed" not in self.failing(), "it is followed")
+
+        def test_7_jumbo(self) -> None:
+            """Frames of 9000 bytes, to the host and to VIPs."""
+            self.lab.node.stop_dataplane()
+            self.lab.node.config.mtu = JUMBO
+            self.lab.start()
+            self.lab.peer.run(["ip", "link", "set", "eth0", "mtu", str(JUMBO)])
+            for family, headers in ((4, 28), (6, 48)):
+                self.assertEqual(2, self.lab.ping(NODE[family], count=2, size=JUMBO - headers))
+            self.assert_forwards(sizes=(1, 2000, 4000, JUMBO - 100))
+
+        def _set_mtu(self, mtu: int) -> None:
+            self.lab.box.run(["ip", "link", "set", "linimo0", "mtu", str(mtu)])
+
+
+class E1000e(Driver.Case):
+    wire = 1
+
+
+class E1000(Driver.Case):
+    wire = 2
+
+
+class Vmxnet3(Driver.Case):
+    wire = 3
+
+
+class Virtio(Driver.Case):
+    wire = 4
+
+
+class Starts(BenchCase):
+    """A data plane that does not start says in one line why, and what to do."""
+    wire = 5  # its device does not go through the IOMMU
+
+    def _refused_with(self, interface: str) -> str:
+        self.lab.node.config.interface, self.lab.node.config.engine = interface, "dpdk"
+        return self.refused()
+
+    def test_1_addresses(self) -> None:
+        """A device that is not there, one that is no NIC, one that the kernel has: each by its own line. An address
+        without domain is understood."""
+        self.assertIn("there is no PCI device 0000:7f:00.0", self._refused_with("0000:7f:00.0"))
+        self.assertIn("0000:00:00.0 is no NIC", self._refused_with("00:00.0"))
+        self.assertIn(f"the kernel's driver virtio-pci has {self.lab.pci}",
+                      self._refused_with(self.lab.pci.removeprefix("0000:")))
+
+    def test_2_device_that_does_not_answer(self) -> None:
+        """DPDK waits for it for ever: that is said after ten seconds, and SIGTERM ends it at any time."""
+        self.lab.take_pci()
+        node = self.lab.node
+        node.prepare()
+        node.spawn_dataplane()
+        wait_until(lambda: f"it waits for {self.lab.pci} to answer" in self.lab.log(), "the start says what it waits for", 25,
+                   alive=node.check_alive)
+        begun = time.monotonic()
+        self.assertEqual(0, node.stop_dataplane())
+        self.assertLess(time.monotonic() - begun, 3)
