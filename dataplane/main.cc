@@ -95,7 +95,16 @@ bool restore(EngineBase& engine, const std::filesystem::path& file) {
   return true;
 }
 
+/// From here on a wish to end waits for whoever hears it: the start's watch, or the loop.
+void hold_end_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGINT, SIGTERM}) sigaddset(&set, signal);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
 int run(const std::string& config_file) {
+  hold_end_signals();
   const auto config = load_node_config(config_file);
   if (!config) {
     spdlog::error("{}", config.error());
