@@ -1,59 +1,45 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
  *
  * Into the tunnel and onto the wire: the frame becomes Ethernet with the tags of the route, outer header,
- * inner packet. The inner packet is not altered in any byte; the old link header and padding go.
+ * inner packet. The inner packet is not altered in any byte; the old link header and padding go. What the
+ * outer header says: maglev/rules/tunnel.h.
  */
 #ifndef LINIMO_BPF_ENCAPSULATE_H
 #define LINIMO_BPF_ENCAPSULATE_H
 
 #include "count.h"
 #include "gue.h"
-
-enum { kTtl = 64, kGuePortFirst = 49152, kGueFlowBits = 0x3fff };
-
-struct gre_header { /* RFC 2784, without checksum */
-  __be16 flags_version;
-  __be16 protocol;
-};
+#include "maglev/rules/next_hop.h"
+#include "maglev/rules/tunnel.h"
 
 /* What follows the outer IP header, if anything: GRE, or GUE's UDP header with its checksum still zero. */
 static __always_inline int write_shim(void* at, void* data_end, const struct linimo_xdp_target* target,
                                       int inner_v6, __u32 inner_length, __u64 hash) {
+  __u32* word = at;
   if (target->encapsulation == LINIMO_ENCAP_GRE) {
-    struct gre_header* gre = at;
-    if ((void*)(gre + 1) > data_end) return 0;
-    gre->flags_version = 0;
-    gre->protocol = inner_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+    if ((void*)(word + 1) > data_end) return 0;
+    *word = linimo_gre_header(inner_v6);
   } else if (target->encapsulation == LINIMO_ENCAP_GUE) {
-    struct udphdr* udp = at;
-    if ((void*)(udp + 1) > data_end) return 0;
-    udp->source = bpf_htons(kGuePortFirst + (hash & kGueFlowBits));
-    udp->dest = target->gue_port;
-    udp->len = bpf_htons(inner_length + sizeof *udp);
-    udp->check = 0;
+    if ((void*)(word + 2) > data_end) return 0;
+    const struct linimo_gue gue = linimo_gue_header(target->gue_port, inner_length, hash);
+    word[0] = gue.ports;
+    word[1] = gue.length_and_checksum;
   }
   return 1;
 }
 
 static __always_inline int write_outer_v4(void* at, void* data_end, const struct linimo_xdp_target* target,
                                           const struct packet* p, __u64 hash) {
-  __u32* word = at;  // in whole words: a store of each field would be four times as many
+  __u32* word = at;
   if ((void*)(word + 5) > data_end) return 0;
-  const __u32 length = bpf_htons(p->ip_length + target->header_length);
-  const __u32 protocol = p->v6 ? target->protocol6 : target->protocol4;
-  const __be32 varying_source = bpf_htonl(hash & target->source_hash_mask);
-  __u32 id = p->ip_id, fragment = 0;
-  if (p->v6 || p->ip_fragment & LINIMO_DONT_FRAGMENT) {
-    id = 0;
-    fragment = LINIMO_DONT_FRAGMENT;
-  }
-  const __u64 sum = (__u64)target->checksum_base + ((__u32)p->traffic_class << 8) + length + id + fragment +
-                    (protocol << 8) + varying_source;
-  const __u16 checksum = linimo_checksum_finish(sum);
-  word[0] = 0x45 | (__u32)p->traffic_class << 8 | length << 16;
-  word[1] = id | fragment << 16;
-  word[2] = kTtl | protocol << 8 | (__u32)checksum << 16;
-  word[3] = target->source[3] | varying_source;
+  const struct linimo_outer4 outer =
+      linimo_outer4_of(p->v6, (__u32)p->traffic_class << 8, p->ip_id | (__u32)p->ip_fragment << 16,
+                       p->v6 ? target->protocol6 : target->protocol4, p->ip_length + target->header_length,
+                       target->checksum_base, target->source_hash_mask, hash);
+  word[0] = outer.version_to_length;
+  word[1] = outer.id_and_fragment;
+  word[2] = outer.ttl_to_checksum;
+  word[3] = target->source[3] | outer.source;
   word[4] = target->destination[3];
   return write_shim(word + 5, data_end, target, p->v6, p->ip_length, hash);
 }
@@ -62,16 +48,17 @@ static __always_inline int write_outer_v6(void* at, void* data_end, const struct
                                           const struct packet* p, __u64 hash, __u32 inner_sum) {
   struct ipv6hdr* ip = at;
   if ((void*)(ip + 1) > data_end) return 0;
-  *(__be32*)ip = bpf_htonl(6U << 28 | (__u32)p->traffic_class << 20 | (hash & 0xfffff));
-  ip->payload_len = bpf_htons(p->ip_length + target->header_length - sizeof *ip);
-  ip->nexthdr = p->v6 ? target->protocol6 : target->protocol4;
-  ip->hop_limit = kTtl;
-  const __u64 varying_source = bpf_cpu_to_be64(hash & target->source_hash_mask);
+  const struct linimo_outer6 outer =
+      linimo_outer6_of(p->traffic_class, p->v6 ? target->protocol6 : target->protocol4,
+                       p->ip_length + target->header_length - sizeof *ip, hash);
+  const __u64 source_bits = linimo_source_bits6(target->source_hash_mask, hash);
   __u32* word = at;
+  word[0] = outer.version_to_label;
+  word[1] = outer.length_to_hops;
   word[2] = target->source[0];
   word[3] = target->source[1];
-  word[4] = target->source[2] | (__u32)varying_source;
-  word[5] = target->source[3] | (__u32)(varying_source >> 32);
+  word[4] = target->source[2] | (__u32)source_bits;
+  word[5] = target->source[3] | (__u32)(source_bits >> 32);
   for (int i = 0; i < 4; ++i) word[6 + i] = target->destination[i];
   if (!write_shim(ip + 1, data_end, target, p->v6, p->ip_length, hash)) return 0;
   if (target->encapsulation == LINIMO_ENCAP_GUE) {
@@ -97,19 +84,11 @@ static __always_inline int way_to(__u32 backend_id, struct way_out* way) {
   const struct linimo_next_hop* hop = bpf_map_lookup_elem(&next_hops, &backend_id);
   if (!hop) return LINIMO_OUTCOME_no_route;
   const __u64 word = *(const volatile __u64*)&hop->way;
-  const __u32 state = word >> LINIMO_NEXT_HOP_STATE_SHIFT;
   way->mac = word;
-  way->port = word >> LINIMO_NEXT_HOP_PORT_SHIFT & 0xff;
+  way->port = linimo_next_hop_port(word);
   way->tags = *(const volatile __u64*)&hop->tags;
   way->mtu = *(const volatile __u32*)&hop->mtu;
-  if (state == LINIMO_NEXT_HOP_RESOLVED) return LINIMO_OUTCOME_forwarded;
-  return state == LINIMO_NEXT_HOP_NO_ROUTE       ? LINIMO_OUTCOME_no_route
-         : state == LINIMO_NEXT_HOP_WRONG_EGRESS ? LINIMO_OUTCOME_wrong_egress
-                                                 : LINIMO_OUTCOME_no_nexthop;
-}
-
-static __always_inline __u32 tags_length(__u64 tags) {
-  return (__u16)tags == 0 ? 0 : (tags >> 32 & 0xffff) == 0 ? 4 : 8;
+  return linimo_next_hop_outcome(linimo_next_hop_state_of(word));
 }
 
 /* Ethernet and tags; gives where the outer header is to stand, or null. */
@@ -121,7 +100,7 @@ static __always_inline void* write_link(void* data, void* data_end, const struct
   *(__u64*)data = (way->mac & 0xffffffffffff) | (__u64) * (const __u16*)port->mac << 48;
   *(__u32*)(data + 8) = *(const __u32*)(port->mac + 2);
   const __be16 type = outer_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-  const __u32 length = tags_length(way->tags);
+  const __u32 length = linimo_tags_length(way->tags);
   __be16* word = data + __builtin_offsetof(struct ethhdr, h_proto);
   if (length == 0) {
     *word = type;
@@ -148,7 +127,8 @@ static __always_inline int encapsulate(struct xdp_md* ctx, const struct linimo_x
                                        const struct linimo_xdp_port* port, __u64 hash, __u32 inner_sum) {
   const __u32 padding = p->frame_length - p->ip - p->ip_length;
   if (padding != 0 && bpf_xdp_adjust_tail(ctx, -(int)padding)) return 0;
-  const int growth = sizeof(struct ethhdr) + tags_length(way->tags) + target->header_length - (int)p->ip;
+  const int growth =
+      sizeof(struct ethhdr) + linimo_tags_length(way->tags) + target->header_length - (int)p->ip;
   if (bpf_xdp_adjust_head(ctx, -growth)) return 0;
   void* data = (void*)(long)ctx->data;
   void* data_end = (void*)(long)ctx->data_end;

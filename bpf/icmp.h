@@ -10,34 +10,8 @@
 #define LINIMO_BPF_ICMP_H
 
 #include "hash.h"
+#include "maglev/rules/icmp.h"
 #include "packet.h"
-
-/* <linux/icmp.h> cannot be had for the target "bpf": it takes the C library along. */
-enum {
-  kEchoReply = 0,
-  kUnreachable = 3,
-  kPortUnreachable = 3,  // code
-  kFragmentationNeeded = 4,
-  kEchoRequest = 8,
-  kTimeExceeded = 11,
-  kParameterProblem = 12,
-
-  kUnreachable6 = 1,
-  kPortUnreachable6 = 4,  // code
-  kPacketTooBig6 = 2,
-  kParameterProblem6 = 4,
-  kEchoRequest6 = 128,
-  kEchoReply6 = 129,
-  kRouterSolicitation6 = 133, /* the first message of neighbour discovery, RFC 4861 */
-  kRedirect6 = 137,           /* the last */
-  kFromNeighbour = 255,       /* hop limit */
-
-  kOptionEnd = 0, /* of IPv4, RFC 791, 3.1 */
-  kOptionNothing = 1,
-  kLooseSourceRoute = 131,
-  kStrictSourceRoute = 137,
-  kMaxOptions = 40,
-};
 
 enum icmp_kind { kIcmpOther, kIcmpEcho, kIcmpError, kIcmpNeighbour };
 
@@ -55,8 +29,7 @@ static __always_inline __u32 read_quoted_v4(struct xdp_md* ctx, __u32 at, __u32 
   struct iphdr ip;
   if (left < sizeof ip || bpf_xdp_load_bytes(ctx, at, &ip, sizeof ip)) return 0;
   const __u32 header = ip.ihl * 4;
-  if (ip.version != 4 || header < sizeof ip || header + 8 > left) return 0;
-  if (ip.frag_off & LINIMO_OFFSET) return 0;
+  if (!linimo_is_sound_quote4(ip.version, header, left, ip.frag_off)) return 0;
   key->source = words_of_v4(ip.daddr);
   key->destination = words_of_v4(ip.saddr);
   key->protocol = ip.protocol;
@@ -76,57 +49,41 @@ static __always_inline __u32 read_quoted_v6(struct xdp_md* ctx, __u32 at, __u32 
         !linimo_pass_extension(&chain, header, left))
       return 0;
   }
-  if (chain.fragment == LINIMO_LATER_FRAGMENT || left - chain.offset < 8) return 0;
+  if (chain.fragment == LINIMO_LATER_FRAGMENT || left - chain.offset < LINIMO_QUOTED_TRANSPORT) return 0;
   key->protocol = chain.next;
   return at + chain.offset;
 }
 
-static __always_inline int is_error(__u8 v6, __u8 type) {
-  if (v6) return type >= kUnreachable6 && type <= kParameterProblem6;
-  return type == kUnreachable || type == kTimeExceeded || type == kParameterProblem;
-}
-
-/* From a neighbour, as the hop limit shows: what comes from farther away is none, and may have been forwarded
- * by this very host. */
 static __always_inline int is_neighbour_discovery(struct xdp_md* ctx, const struct packet* p, __u8 type,
                                                   __u8 code) {
   __u8 hop_limit = 0;
-  return p->v6 && type >= kRouterSolicitation6 && type <= kRedirect6 && code == 0 &&
+  return p->v6 &&
          !bpf_xdp_load_bytes(ctx, p->ip + __builtin_offsetof(struct ipv6hdr, hop_limit), &hop_limit, 1) &&
-         hop_limit == kFromNeighbour;
+         linimo_is_neighbour_discovery(hop_limit, type, code);
 }
 
 struct option_search {
-  __u8 options[64]; /* kMaxOptions, and room for an index that the verifier can bound */
+  __u8 options[64]; /* LINIMO_MOST_OPTIONS, and room for an index that the verifier can bound */
   __u32 at, end;
   int found;
 };
 
 static long look_at_option(__u32 step, struct option_search* search) {
   (void)step;
-  const __u32 at = search->at;
-  if (at >= search->end) return 1;
-  const __u8 option = search->options[at & 63];
-  if (option == kOptionEnd) return 1;
-  search->found = option == kLooseSourceRoute || option == kStrictSourceRoute;
-  if (search->found) return 1;
-  if (option == kOptionNothing) {
-    search->at = at + 1;
-    return 0;
-  }
-  const __u8 length = search->options[(at + 1) & 63];
-  search->at = at + length;
-  return at + 1 >= search->end || length < 2;
+  if (search->at >= search->end) return 1;
+  const __u8 option = search->options[search->at & 63];
+  search->found = linimo_is_source_route(option);
+  search->at = linimo_behind_option(search->at, search->end, option, search->options[(search->at + 1) & 63]);
+  return search->found;
 }
 
-/* Does an IPv4 packet have a source route option, done or not? What came by one has to go back by it (RFC
- * 1122, 3.2.1.8), which is not done here. */
+/* Does an IPv4 packet have a source route option, done or not? */
 __noinline int is_source_routed(struct xdp_md* ctx, const struct packet* p) {
   if (!p || p->v6 || p->l4 <= sizeof(struct iphdr)) return 0;
   struct option_search search = {.end = p->l4 - sizeof(struct iphdr)};
   if (bpf_xdp_load_bytes(ctx, p->ip + sizeof(struct iphdr), search.options, bounded(search.end, 64)))
     return 0;
-  bpf_loop(kMaxOptions, look_at_option, &search, 0);
+  bpf_loop(LINIMO_MOST_OPTIONS, look_at_option, &search, 0);
   return search.found;
 }
 
@@ -139,12 +96,10 @@ __noinline int judge_icmp(struct xdp_md* ctx, const struct packet* p, struct quo
   __u8 header[8];
   if (length < sizeof header || bpf_xdp_load_bytes(ctx, at, header, sizeof header)) return kIcmpOther;
   const __u8 type = header[0];
-  if (type == (p->v6 ? kEchoRequest6 : kEchoRequest)) {
-    // A route with hops left is not ours to reverse.
-    return header[1] == 0 && !p->on_its_way ? kIcmpEcho : kIcmpOther;
-  }
+  // A route with hops left is not ours to reverse.
+  if (linimo_is_echo_request(p->v6, type, header[1])) return p->on_its_way ? kIcmpOther : kIcmpEcho;
   if (is_neighbour_discovery(ctx, p, type, header[1])) return kIcmpNeighbour;
-  if (!is_error(p->v6, type)) return kIcmpOther;
+  if (!linimo_is_icmp_error(p->v6, type)) return kIcmpOther;
 
   const __u32 quoted = at + sizeof header;
   const __u32 left = length - sizeof header;

@@ -12,6 +12,7 @@
 #define LINIMO_BPF_LAYOUT_H
 
 #include "maglev/abi.h"
+#include "maglev/rules/address.h"
 #include "maglev/rules/flow_entry.h"
 #include "maglev/rules/reply_limit.h"
 
@@ -79,7 +80,7 @@ struct linimo_xdp_target {
   __u64 source_hash_mask; /* host byte order: low bits of the source that come from the flow hash */
   __u32 backend_id;
   __u32 pool;
-  __u32 checksum_base; /* IPv4: sum over the header's parts that never change */
+  __u32 checksum_base; /* IPv4: sum over the addresses, without what comes from the flow hash */
   __u16 gue_port;      /* network byte order */
   __u8 header_length;  /* bytes between the link header and the inner IP header */
   __u8 encapsulation;
@@ -104,7 +105,7 @@ struct linimo_xdp_server_id { /* four in a cell; those of a pool sorted */
 
 /* The bit of an address in a head's filter: that of every prefix in the family's shortest length. */
 static inline __u64 linimo_xdp_filter_bit(__u64 masked_high, __u64 masked_low, __u32 shift) {
-  return (masked_low * 0x9e3779b97f4a7c15ULL + masked_high * 0xc2b2ae3d27d4eb4fULL) >> shift;
+  return linimo_mix_address(masked_high, masked_low) >> shift;
 }
 
 struct linimo_xdp_head {

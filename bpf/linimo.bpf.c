@@ -238,28 +238,23 @@ static __always_inline int answer(struct xdp_md* ctx, const struct flow* flow, e
   if (!may_reply(row, kind, head->reply_rate, place)) return drop(flow, LINIMO_OUTCOME_rate_limited);
   if (kind == LINIMO_REPLY_ECHO) return answered(flow, reply_to_echo(ctx, p), LINIMO_OUTCOME_echo_reply);
   if (kind == LINIMO_REPLY_TOO_BIG)
-    return answered(flow, reply_too_big(ctx, p, mtu), LINIMO_OUTCOME_too_big_reply);
-  const int failed = p->protocol == IPPROTO_TCP ? reply_with_reset(ctx, p) : reply_port_unreachable(ctx, p);
+    return answered(flow, reply_about(ctx, p, LINIMO_ERROR_TOO_BIG, mtu), LINIMO_OUTCOME_too_big_reply);
+  const int failed = p->protocol == IPPROTO_TCP ? reply_with_reset(ctx, p)
+                                                : reply_about(ctx, p, LINIMO_ERROR_PORT_UNREACHABLE, 0);
   return answered(flow, failed, LINIMO_OUTCOME_reject_reply);
 }
 
 static __always_inline int no_backend(struct xdp_md* ctx, const struct flow* flow) {
   const struct packet* p = &flow->packet;
-  const int answerable =
-      p->protocol == IPPROTO_UDP || (p->fragment == LINIMO_WHOLE && !(p->tcp_flags & LINIMO_RST));
-  if (flow->service->reject && answerable) return answer(ctx, flow, LINIMO_REPLY_REJECT, 0);
+  if (flow->service->reject && linimo_may_be_rejected(p->protocol, p->fragment, p->tcp_flags))
+    return answer(ctx, flow, LINIMO_REPLY_REJECT, 0);
   return drop(flow, LINIMO_OUTCOME_no_backend);
 }
 
-/* Never in answer to an ICMP error, to a fragment but the first, or where the sender lets routers fragment.
- */
-static __always_inline int too_big(struct xdp_md* ctx, const struct flow* flow, int mtu) {
+static __always_inline int too_big(struct xdp_md* ctx, const struct flow* flow, __u32 mtu) {
   const struct packet* p = &flow->packet;
-  const int least = p->v6 ? kLeastMtu6 : kLeastMtu4;
-  if (mtu < least) mtu = least;
-  const int wants_to_know = p->v6 || p->ip_fragment & LINIMO_DONT_FRAGMENT;
-  if (wants_to_know && p->fragment != LINIMO_LATER_FRAGMENT && flow->sent == LINIMO_OUTCOME_forwarded)
-    return answer(ctx, flow, LINIMO_REPLY_TOO_BIG, mtu);
+  if (linimo_too_big_is_told(p->v6, p->ip_fragment, p->fragment, flow->sent != LINIMO_OUTCOME_forwarded))
+    return answer(ctx, flow, LINIMO_REPLY_TOO_BIG, linimo_told_mtu(p->v6, mtu, flow->target->header_length));
   return drop(flow, LINIMO_OUTCOME_too_big);
 }
 
@@ -270,8 +265,8 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
   const int reachable = way_to(target->backend_id, &way);
   if (reachable != LINIMO_OUTCOME_forwarded) return drop(flow, reachable);
   const int fits = flow->packet.ip_length + target->header_length <= way.mtu;
-  if (!fits && !(flow->packet.v6 && flow->packet.ip_length <= kLeastMtu6))
-    return too_big(ctx, flow, (int)way.mtu - target->header_length);
+  if (!fits && !linimo_leaves_in_fragments(flow->packet.v6, flow->packet.ip_length))
+    return too_big(ctx, flow, way.mtu);
   const struct linimo_xdp_port* port = bpf_map_lookup_elem(&ports, &way.port);
   if (!port) return drop(flow, LINIMO_OUTCOME_wrong_egress);
   int inner_sum = 0;
@@ -283,7 +278,7 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
     return drop(flow, LINIMO_OUTCOME_tx_full);
   if (!fits) {
     const __u64 cut =
-        LINIMO_XDP_HANDED_WAY(port->ifindex, way.mtu, ETH_HLEN + tags_length(way.tags), flow->sent);
+        LINIMO_XDP_HANDED_WAY(port->ifindex, way.mtu, ETH_HLEN + linimo_tags_length(way.tags), flow->sent);
     if (hand_to_process(ctx, flow->row, 0, cut) != XDP_REDIRECT) return drop(flow, LINIMO_OUTCOME_too_big);
   }
   count_traffic(flow->row, kCountersServices + flow->service_id, flow->packet.ip_length);

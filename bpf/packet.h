@@ -22,6 +22,7 @@
 // clang-format on
 
 #include "maglev/abi.h"
+#include "maglev/rules/address.h"
 #include "maglev/rules/checksum.h"
 #include "maglev/rules/ipv6_extensions.h"
 #include "maglev/rules/judge.h"
@@ -77,12 +78,12 @@ static __always_inline __u32 bounded(__u32 value, __u32 most) {
 }
 
 static __always_inline struct words words_of_v4(__be32 address) {
-  struct words words = {0, (__u64)address << 32 | 0xffff0000};
+  struct words words = {0, LINIMO_V4_LOW(address)};
   return words;
 }
 
 static __always_inline int is_v4_words(const struct words* words) {
-  return words->high == 0 && (__u32)words->low == 0xffff0000;
+  return linimo_is_v4(words->high, words->low);
 }
 
 /* The EtherType behind at most two VLAN tags, and where what it names begins; 0 where the frame is cut short.

@@ -10,17 +10,9 @@
 #define LINIMO_BPF_REPLY_H
 
 #include "icmp.h"
+#include "maglev/rules/reply.h"
 #include "packet.h"
 #include "sum.h"
-
-enum {
-  kReplyTtl = 64,
-  kReplyTos = 0xc0,   // internetwork control, RFC 1812, 4.3.2.5
-  kMaxReply4 = 576,   // RFC 1812, 4.3.2.3
-  kLeastMtu4 = 68,    // RFC 791
-  kLeastMtu6 = 1280,  // RFC 8200
-  kMaxReply6 = 1280,  // RFC 4443, 3.2
-};
 
 /* Link header, 14 to 22 bytes; those behind it are overwritten later. */
 struct link_copy {
@@ -40,8 +32,8 @@ static __always_inline int resize(struct xdp_md* ctx, __u32 length) {
   return now == length ? 0 : bpf_xdp_adjust_tail(ctx, (int)length - (int)now);
 }
 
-/* An IP header of the packet's family for `payload` bytes, from the packet's destination back to its source.
- * Returns its length. */
+/* An IP header of the packet's family for `payload` bytes, from the packet's destination back to its source,
+ * as dataplane/packet/reply.cc writes it. Returns its length. */
 static __always_inline __u32 write_ip(const struct packet* p, __u8 protocol, __u8 tos, __u32 payload,
                                       void* at) {
   if (p->v6) {
@@ -50,7 +42,7 @@ static __always_inline __u32 write_ip(const struct packet* p, __u8 protocol, __u
     ip->version = 6;
     ip->payload_len = bpf_htons(payload);
     ip->nexthdr = protocol;
-    ip->hop_limit = kReplyTtl;
+    ip->hop_limit = LINIMO_REPLY_TTL;
     __builtin_memcpy(&ip->saddr, &p->destination, 16);
     __builtin_memcpy(&ip->daddr, &p->source, 16);
     return sizeof *ip;
@@ -62,7 +54,7 @@ static __always_inline __u32 write_ip(const struct packet* p, __u8 protocol, __u
   ip->tos = tos;
   ip->tot_len = bpf_htons(sizeof *ip + payload);
   ip->frag_off = LINIMO_DONT_FRAGMENT;
-  ip->ttl = kReplyTtl;
+  ip->ttl = LINIMO_REPLY_TTL;
   ip->protocol = protocol;
   ip->saddr = p->destination.low >> 32;
   ip->daddr = p->source.low >> 32;
@@ -87,7 +79,7 @@ __noinline int reply_to_echo(struct xdp_md* ctx, const struct packet* p) {
     if ((void*)(ip + 1) > data_end) return -1;
     __builtin_memcpy(&ip->saddr, &p->destination, 16);
     __builtin_memcpy(&ip->daddr, &p->source, 16);
-    ip->hop_limit = kReplyTtl;
+    ip->hop_limit = LINIMO_REPLY_TTL;
   } else {
     struct iphdr* ip = data + ip_at;
     if ((void*)(ip + 1) > data_end) return -1;
@@ -95,7 +87,7 @@ __noinline int reply_to_echo(struct xdp_md* ctx, const struct packet* p) {
     ip->daddr = p->source.low >> 32;
     __u16* ttl = (__u16*)&ip->ttl;  // with the protocol behind it
     const __u16 before = *ttl;
-    ip->ttl = kReplyTtl;
+    ip->ttl = LINIMO_REPLY_TTL;
     ip->check = linimo_checksum_changed(ip->check, before, *ttl);
   }
 
@@ -103,7 +95,7 @@ __noinline int reply_to_echo(struct xdp_md* ctx, const struct packet* p) {
   const __u32 at = ip_at + p->l4;
   if (bpf_xdp_load_bytes(ctx, at, icmp, sizeof icmp)) return -1;
   const __u16 before = icmp[0];
-  icmp[0] = p->v6 ? kEchoReply6 : kEchoReply;  // the code is 0
+  icmp[0] = p->v6 ? LINIMO_ECHO_REPLY6 : LINIMO_ECHO_REPLY;  // the code is 0
   icmp[1] = linimo_checksum_never_zero(linimo_checksum_changed(icmp[1], before, icmp[0]));
   return bpf_xdp_store_bytes(ctx, at, icmp, sizeof icmp) ? -1 : 0;
 }
@@ -114,11 +106,8 @@ struct icmp_answer {
   __be32 rest; /* next-hop MTU, or unused */
 };
 
-/* Bytes of the packet that an ICMP error about it quotes: as many as may be, RFC 1812 and RFC 4443. */
 static __always_inline __u32 quoted_length(const struct packet* p) {
-  const __u32 most = p->v6 ? kMaxReply6 - sizeof(struct ipv6hdr) - sizeof(struct icmp_answer)
-                           : kMaxReply4 - sizeof(struct iphdr) - sizeof(struct icmp_answer);
-  return p->ip_length < most ? p->ip_length : most;
+  return linimo_quoted_length(p->v6, p->ip_length);
 }
 
 /* Answers with an ICMP error. `type_code`: both, as they lie in memory; `quote_sum`: frame_sum of what it
@@ -146,47 +135,34 @@ __noinline int reply_with_icmp(struct xdp_md* ctx, const struct packet* p, __u32
     __builtin_memcpy(answer + sizeof(struct ipv6hdr), &icmp, sizeof icmp);
     return bpf_xdp_store_bytes(ctx, p->ip, answer, sizeof(struct ipv6hdr) + sizeof icmp) ? -1 : 0;
   }
-  write_ip(p, IPPROTO_ICMP, kReplyTos, sizeof icmp + quoted, answer);
+  write_ip(p, IPPROTO_ICMP, LINIMO_REPLY_TOS, sizeof icmp + quoted, answer);
   __builtin_memcpy(answer + sizeof(struct iphdr), &icmp, sizeof icmp);
   return bpf_xdp_store_bytes(ctx, p->ip, answer, sizeof(struct iphdr) + sizeof icmp) ? -1 : 0;
 }
 
-static __always_inline int reply_about(struct xdp_md* ctx, const struct packet* p, __u8 type, __u8 code,
-                                       __u32 rest) {
+/* `rest`: of a too big packet's, the MTU of its way without the tunnel's headers. */
+static __always_inline int reply_about(struct xdp_md* ctx, const struct packet* p,
+                                       enum linimo_error_kind kind, __u32 rest) {
   const int sum = frame_sum(ctx, p->ip, quoted_length(p));
-  return sum < 0 ? -1 : reply_with_icmp(ctx, p, (__u32)code << 8 | type, rest, sum);
+  return sum < 0 ? -1 : reply_with_icmp(ctx, p, linimo_type_and_code(p->v6, kind), rest, sum);
 }
 
-/* Tells the sender of a packet which MTU the way has. `mtu`: for the packet, without the tunnel's headers. */
-static __always_inline int reply_too_big(struct xdp_md* ctx, const struct packet* p, __u32 mtu) {
-  return p->v6 ? reply_about(ctx, p, kPacketTooBig6, 0, mtu)
-               : reply_about(ctx, p, kUnreachable, kFragmentationNeeded, mtu & 0xffff);
-}
-
-static __always_inline int reply_port_unreachable(struct xdp_md* ctx, const struct packet* p) {
-  return p->v6 ? reply_about(ctx, p, kUnreachable6, kPortUnreachable6, 0)
-               : reply_about(ctx, p, kUnreachable, kPortUnreachable, 0);
-}
-
-/* Answers a TCP segment without RST with one: RFC 9293, 3.10.7.1. Each header is put together in the place of
+/* Answers a TCP segment without RST with one. Each header is put together in the place of
  * the one before it, for the sake of the stack. */
 __noinline int reply_with_reset(struct xdp_md* ctx, const struct packet* p) {
   if (!p || p->ip > kMaxLinkHeader) return -1;
   struct tcphdr tcp;
   if (bpf_xdp_load_bytes(ctx, p->ip + p->l4, &tcp, sizeof tcp)) return -1;
   const __be16 from = tcp.dest, to = tcp.source;
-  const int acked = tcp.ack;
-  const __u32 payload = p->ip_length - p->l4 - tcp.doff * 4;
-  const __be32 seq = acked ? tcp.ack_seq : 0;
-  const __be32 ack_seq = acked ? 0 : bpf_htonl(bpf_ntohl(tcp.seq) + payload + tcp.syn + tcp.fin);
+  const struct linimo_reset reset =
+      linimo_reset_for(tcp.seq, tcp.ack_seq, ((const __u8*)&tcp)[13], p->ip_length - p->l4 - tcp.doff * 4);
   __builtin_memset(&tcp, 0, sizeof tcp);
   tcp.source = from;
   tcp.dest = to;
-  tcp.seq = seq;
-  tcp.ack_seq = ack_seq;
+  tcp.seq = reset.sequence;
+  tcp.ack_seq = reset.acknowledgement;
   tcp.doff = sizeof tcp / 4;
-  tcp.rst = 1;
-  tcp.ack = !acked;
+  ((__u8*)&tcp)[13] = reset.flags;
   const __u16* half = (void*)&tcp;
   __u64 sum = addresses_sum(p) + linimo_checksum_pseudo(IPPROTO_TCP, sizeof tcp);
   for (int i = 0; i < 10; ++i) sum += half[i];

@@ -157,22 +157,9 @@ static __always_inline struct linimo_cell* cell(void* image, __u32 index) {
   return bpf_map_lookup_elem(image, &index);
 }
 
-static __always_inline __u64 prefix_mask(__u32 bits) {
-  return bits == 0 ? 0 : bits >= 64 ? ~0ULL : __builtin_bswap64(~(~0ULL >> bits));
-}
-
 static __always_inline struct words masked_words(const struct words* address, __u32 bits) {
-  const struct words masked = {address->high & prefix_mask(bits > 64 ? 64 : bits),
-                               address->low & prefix_mask(bits > 64 ? bits - 64 : 0)};
+  const struct words masked = {address->high & linimo_high_mask(bits), address->low & linimo_low_mask(bits)};
   return masked;
-}
-
-/* Every bit of an address must reach the low bits: neighbours differ in the last byte, which is the highest
- * here. */
-static __always_inline __u64 place_of_vip(const struct words* masked, __u32 bits) {
-  __u64 mixed = (masked->low ^ bits) * 0x9e3779b97f4a7c15ULL ^ masked->high * 0xc2b2ae3d27d4eb4fULL;
-  mixed = (mixed ^ mixed >> 32) * 0x9e3779b97f4a7c15ULL;
-  return mixed >> 32;
 }
 
 /* The cell of a prefix' VIP. LINIMO_NO_CELL: it is none. */
@@ -181,7 +168,7 @@ static __always_inline __u32 find_prefix(const struct generation* generation, co
                                          __u32 bits) {
   const struct linimo_xdp_head* head = generation->head;
   const struct words masked = masked_words(address, bits);
-  const __u32 start = place_of_vip(&masked, bits);
+  const __u32 start = linimo_place_of_vip(masked.high, masked.low, bits);
   for (__u32 probe = 0; probe < LINIMO_VIP_PROBES; ++probe) {
     const __u32 at = head->vip_first + ((start + probe) & head->vip_mask);
     const struct linimo_xdp_vip* vip = (void*)cell(generation->image, at);
@@ -233,7 +220,7 @@ static __always_inline int may_be_vip(const struct linimo_xdp_head* head, const 
 static __always_inline const struct linimo_xdp_vip* find_vip(const struct generation* generation,
                                                              const struct words* address, int v4) {
   const struct linimo_xdp_head* head = generation->head;
-  const __u32 start = place_of_vip(address, 128);
+  const __u32 start = linimo_place_of_vip(address->high, address->low, 128);
   const struct linimo_xdp_vip* vip =
       (void*)cell(generation->image, head->vip_first + (start & head->vip_mask));
   if (vip && vip->high == address->high && vip->low == address->low && vip->bits == 128) return vip;

@@ -20,7 +20,6 @@
 namespace linimo {
 namespace {
 
-constexpr uint32_t kLeastMtu4 = 68;                            // RFC 791
 const uint32_t kFirstIdentification = std::random_device()();  // nobody can guess those of fragments
 
 /// `end`: linimo_key_end() and the like. `destination`: null where the source alone counts.
@@ -169,13 +168,14 @@ LINIMO_COLD bool Pipeline::no_backend(const Generation& generation, Packet& pack
   look_closer(packet);
   rte_mbuf* mbuf = packet.mbuf;
   const bool udp = packet.flow.protocol == packet::kUdp;
-  const bool answerable = udp || (packet.flow.fragment == packet::Fragment::kNone &&
-                                  (packet.flow.tcp_flags & packet::kTcpRst) == 0);
-  if (!packet.service->reject || !answerable) return drop(mbuf, LINIMO_OUTCOME_no_backend);
+  const auto fragment = static_cast<linimo_fragment_kind>(packet.flow.fragment);
+  if (!packet.service->reject ||
+      !linimo_may_be_rejected(packet.flow.protocol, fragment, packet.flow.tcp_flags))
+    return drop(mbuf, LINIMO_OUTCOME_no_backend);
   if (!may_reply(generation, reject_limit_, packet)) return false;
   auto* bytes = rte_pktmbuf_mtod(mbuf, uint8_t*);
   const packet::Reply made =
-      udp ? packet::make_icmp_error(bytes, packet.frame, packet.flow, packet::IcmpError::kPortUnreachable, 0)
+      udp ? packet::make_icmp_error(bytes, packet.frame, packet.flow, LINIMO_ERROR_PORT_UNREACHABLE, 0)
           : packet::make_reset(bytes, packet.frame, packet.flow);
   reply(mbuf, made.growth, made.length, LINIMO_OUTCOME_reject_reply, out);
   return false;
@@ -207,25 +207,21 @@ LINIMO_COLD bool Pipeline::gather(const Generation& generation, Packet& packet, 
   return drop(parts, LINIMO_OUTCOME_fragmented_frame);
 }
 
-// The sender is told, but never in answer to an ICMP error, to a fragment but the first, or where it lets
-// routers fragment.
 LINIMO_COLD void Pipeline::too_big(const Generation& generation, Packet& packet, uint32_t mtu,
                                    BurstOutput& out) {
   look_closer(packet);
   rte_mbuf* mbuf = packet.mbuf;
   const bool v6 = packet.frame.is_v6;
-  const bool wants_to_know = v6 || (packet.frame.v4().fragment & packet::kDontFragment) != 0;
-  if (!wants_to_know || packet.flow.fragment == packet::Fragment::kLater ||
-      packet.sent_as != LINIMO_OUTCOME_forwarded) {
+  const auto fragment = static_cast<linimo_fragment_kind>(packet.flow.fragment);
+  if (!linimo_too_big_is_told(v6, v6 ? uint16_t{0} : packet.frame.v4().fragment, fragment,
+                              packet.sent_as != LINIMO_OUTCOME_forwarded)) {
     drop(mbuf, LINIMO_OUTCOME_too_big);
     return;
   }
   if (!may_reply(generation, too_big_limit_, packet)) return;
-  const uint32_t overhead = packet.target->tunnel.header_length;
-  const uint32_t inner = mtu > overhead ? mtu - overhead : 0;
-  const packet::Reply made = packet::make_icmp_error(rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame,
-                                                     packet.flow, packet::IcmpError::kTooBig,
-                                                     std::max(inner, v6 ? packet::kLeastMtu6 : kLeastMtu4));
+  const packet::Reply made = packet::make_icmp_error(
+      rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame, packet.flow, LINIMO_ERROR_TOO_BIG,
+      linimo_told_mtu(v6, mtu, packet.target->tunnel.header_length));
   reply(mbuf, made.growth, made.length, LINIMO_OUTCOME_too_big_reply, out);
 }
 

@@ -15,6 +15,7 @@
 
 #include "maglev/abi.h"
 #include "maglev/next_hop.h"
+#include "maglev/rules/next_hop.h"
 
 namespace linimo {
 
@@ -75,12 +76,12 @@ class NextHopTable {
    public:
     Raw(uint64_t way, uint64_t tags, uint32_t mtu) : way_(way), tags_(tags), mtu_(mtu) {}
 
-    NextHop::State state() const { return static_cast<NextHop::State>(way_ >> LINIMO_NEXT_HOP_STATE_SHIFT); }
-    uint8_t port() const { return static_cast<uint8_t>(way_ >> LINIMO_NEXT_HOP_PORT_SHIFT); }
+    NextHop::State state() const { return static_cast<NextHop::State>(linimo_next_hop_state_of(way_)); }
+    uint8_t port() const { return static_cast<uint8_t>(linimo_next_hop_port(way_)); }
     uint32_t mtu() const { return mtu_; }
     uint64_t mac() const { return way_; }    // the word's first six bytes, as on the wire
     uint64_t tags() const { return tags_; }  // as on the wire, outermost first
-    uint32_t tags_length() const { return tags_ == 0 ? 0 : static_cast<uint32_t>(tags_ >> 32) == 0 ? 4 : 8; }
+    uint32_t tags_length() const { return linimo_tags_length(tags_); }
 
    private:
     uint64_t way_, tags_;

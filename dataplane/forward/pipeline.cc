@@ -9,6 +9,7 @@
 #include "dataplane/packet/plain.h"
 #include "maglev/hash.h"
 #include "maglev/rules/choice.h"
+#include "maglev/rules/reply.h"
 
 #define LINIMO_INLINE __attribute__((always_inline)) inline
 
@@ -330,7 +331,7 @@ LINIMO_INLINE void Pipeline::send(const Generation& generation, Packet& packet, 
     return undeliverable(mbuf, hop.state());
   const uint32_t outer_length = uint32_t{packet.ip_length} + target.tunnel.header_length;
   const bool fits = outer_length <= hop.mtu();
-  if (!fits && !(packet.v6 && packet.ip_length <= packet::kLeastMtu6)) [[unlikely]]
+  if (!fits && !linimo_leaves_in_fragments(packet.v6, packet.ip_length)) [[unlikely]]
     return too_big(generation, packet, hop.mtu(), out);
 
   // The frame becomes: Ethernet, outer header, inner packet; old link header and padding go.
@@ -373,9 +374,7 @@ __attribute__((noinline)) void Pipeline::wrap(const Target& target, Packet& pack
 }
 
 __attribute__((noinline, cold)) void Pipeline::undeliverable(rte_mbuf* mbuf, NextHop::State why) {
-  drop(mbuf, why == NextHop::kNoRoute       ? LINIMO_OUTCOME_no_route
-             : why == NextHop::kWrongEgress ? LINIMO_OUTCOME_wrong_egress
-                                            : LINIMO_OUTCOME_no_nexthop);
+  drop(mbuf, linimo_next_hop_outcome(static_cast<linimo_next_hop_state>(why)));
 }
 
 // To a VIP, and nothing that Linimo does anything with. The host may have the address too. If it has not, its

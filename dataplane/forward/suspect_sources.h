@@ -46,7 +46,7 @@ class SuspectSources {
   /// The first 48 bits, which a site has to itself (RFC 6177), mixed.
   static uint64_t place_v6(uint64_t high) { return (high << kBits) * 0x9e3779b97f4a7c15 >> (64 - kBits); }
   static uint64_t place_of_one(const AddressWords& address) {
-    return (address.low * 0x9e3779b97f4a7c15 + address.high * 0xc2b2ae3d27d4eb4f) >> (64 - kBits);
+    return linimo_mix_address(address.high, address.low) >> (64 - kBits);
   }
 
   // In line: a call would have to be prepared for by all that never make it.

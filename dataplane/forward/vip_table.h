@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "maglev/abi.h"
+#include "maglev/rules/address.h"
 
 namespace linimo {
 
@@ -19,22 +20,19 @@ struct AddressWords {
   uint64_t high = 0;
   uint64_t low = 0;
 
-  static AddressWords v4(uint32_t network_order) { return {0, uint64_t{network_order} << 32 | 0xffff0000}; }
+  static AddressWords v4(uint32_t network_order) { return {0, LINIMO_V4_LOW(network_order)}; }
   static AddressWords v6(const uint8_t* bytes) {
     AddressWords words;
     std::memcpy(&words.high, bytes, 8);
     std::memcpy(&words.low, bytes + 8, 8);
     return words;
   }
-  bool is_v4() const { return high == 0 && static_cast<uint32_t>(low) == 0xffff0000; }
+  bool is_v4() const { return linimo_is_v4(high, low) != 0; }
   bool operator==(const AddressWords&) const = default;
 };
 
 inline AddressWords mask_words(uint32_t length) {
-  const auto mask = [](uint32_t bits) {
-    return bits == 0 ? 0 : __builtin_bswap64(bits >= 64 ? ~uint64_t{0} : ~(~uint64_t{0} >> bits));
-  };
-  return {mask(length > 64 ? 64 : length), mask(length > 64 ? length - 64 : 0)};
+  return {linimo_high_mask(length), linimo_low_mask(length)};
 }
 
 class VipTable {
@@ -84,10 +82,7 @@ class VipTable {
   }
 
   uint64_t place(const AddressWords& address, uint32_t bits) const {
-    // Twice, so that neighbours, which differ in the last byte and so in the highest bits, come to lie apart.
-    uint64_t mixed = (address.low ^ bits) * 0x9e3779b97f4a7c15 ^ address.high * 0xc2b2ae3d27d4eb4f;
-    mixed = (mixed ^ mixed >> 32) * 0x9e3779b97f4a7c15;
-    return mixed >> 32 & mask_;
+    return linimo_place_of_vip(address.high, address.low, bits) & mask_;
   }
 
   std::vector<Slot> slots_;

@@ -7,12 +7,6 @@
 namespace linimo::packet {
 namespace {
 
-uint32_t length_behind_ip(linimo_encapsulation encapsulation) {
-  return encapsulation == LINIMO_ENCAP_GRE   ? sizeof(Gre)
-         : encapsulation == LINIMO_ENCAP_GUE ? sizeof(Udp)
-                                             : 0;
-}
-
 bool checksum_covers(const Frame& inner, const Flow& flow) {
   Udp udp{};
   if (flow.protocol == kUdp && flow.fragment == Fragment::kNone)
@@ -36,10 +30,8 @@ Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, u
   tunnel.encapsulation = encapsulation;
   tunnel.outer_v6 = !ends.destination.is_v4();
   tunnel.gue_port = swap16(gue_port);
-  const uint32_t ip_length = tunnel.outer_v6 ? sizeof(Ipv6) : sizeof(Ipv4);
-  tunnel.header_length = static_cast<uint8_t>(ip_length + length_behind_ip(encapsulation));
-  const uint32_t open_bits = 128 - ends.source_prefix;
-  tunnel.hash_mask = open_bits >= 64 ? ~uint64_t{0} : (uint64_t{1} << open_bits) - 1;
+  tunnel.header_length = linimo_tunnel_overhead(encapsulation, tunnel.outer_v6);
+  tunnel.hash_mask = linimo_open_bits(ends.source_prefix);
   if (tunnel.outer_v6) {
     std::memcpy(tunnel.addresses, ends.source.bytes.data(), 16);
     std::memcpy(tunnel.addresses + 16, ends.destination.bytes.data(), 16);
@@ -56,8 +48,7 @@ Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, u
 
 void encapsulate(const Tunnel& tunnel, Inner inner, uint64_t hash, uint8_t* outer) {
   if (tunnel.encapsulation == LINIMO_ENCAP_IPIP) return put_ip(tunnel, inner, hash, outer);
-  const bool gre = tunnel.encapsulation == LINIMO_ENCAP_GRE;
-  const uint32_t next = gre ? kGre : kUdp;
+  const uint32_t next = linimo_tunnel_protocol(tunnel.encapsulation, inner.v6);
   const uint32_t total = inner.length + tunnel.header_length;
   uint8_t* behind;
   if (tunnel.outer_v6) {
@@ -68,14 +59,10 @@ void encapsulate(const Tunnel& tunnel, Inner inner, uint64_t hash, uint8_t* oute
              : put_ipv4<false>(tunnel, inner, next, total, hash, outer);
     behind = outer + sizeof(Ipv4);
   }
-  if (gre) {
-    const Gre header{.flags_version = 0, .protocol = inner.v6 ? kTypeIpv6 : kTypeIpv4};
-    std::memcpy(behind, &header, sizeof header);
+  if (tunnel.encapsulation == LINIMO_ENCAP_GRE) {
+    store32(behind, linimo_gre_header(inner.v6));
   } else {
-    const Udp header{.source_port = swap16(static_cast<uint16_t>(kGueFirstPort | (hash & 0x3fff))),
-                     .destination_port = tunnel.gue_port,
-                     .length = swap16(static_cast<uint16_t>(sizeof(Udp) + inner.length)),
-                     .checksum = 0};
+    const linimo_gue header = linimo_gue_header(tunnel.gue_port, inner.length, hash);
     std::memcpy(behind, &header, sizeof header);
   }
 }

@@ -1,5 +1,4 @@
-// The outer header: IPIP (RFC 2003, 4213, 2473), GRE (RFC 2784) or GUE (draft-ietf-intarea-gue, version 1:
-// UDP with the inner IP header right behind it), IPv4 or IPv6 around either.
+// The outer header: IPIP, GRE or GUE, IPv4 or IPv6 around either. What it says: maglev/rules/tunnel.h.
 //
 // A tunnel's header is prepared once per generation; a packet then takes a copy and a handful of stores. The
 // inner packet is not altered in any byte.
@@ -11,6 +10,7 @@
 #include "dataplane/packet/checksum.h"
 #include "dataplane/packet/parse.h"
 #include "maglev/address.h"
+#include "maglev/rules/tunnel.h"
 
 namespace linimo::packet {
 
@@ -34,8 +34,6 @@ struct TunnelEnds {  // both of one family: that of the outer header
 /// `gue_port`: UDP destination, host byte order; only for GUE.
 Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, uint16_t gue_port = 0);
 
-inline constexpr uint8_t kTtl = 64;
-
 /// What of the inner packet its outer header depends on.
 struct Inner {
   const uint8_t* ip;
@@ -47,49 +45,32 @@ inline uint32_t traffic_class(Inner inner) {
   return inner.v6 ? swap32(load32(inner.ip)) >> 20 & 0xff : inner.ip[offsetof(Ipv4, tos)];
 }
 
-/// An outer IPv4 header, put together in words.
 template <bool kInnerV6>
 inline void put_ipv4(const Tunnel& tunnel, Inner inner, uint32_t next, uint32_t total, uint64_t hash,
                      uint8_t* outer) {
-  constexpr uint32_t kFlag = uint32_t{kDontFragment} << 16;
-  uint32_t version_to_length = uint32_t{swap16(static_cast<uint16_t>(total))} << 16 | 0x45;
-  uint32_t id_and_fragment = kFlag;
-  uint32_t ttl_to_checksum = next << 8 | kTtl;
-  uint32_t source = load32(tunnel.addresses);
-  if constexpr (kInnerV6) {
-    version_to_length |= traffic_class(inner) << 8;
-  } else {
-    version_to_length |= load32(inner.ip) & 0xff00;
-    const uint32_t of_inner = load32(inner.ip + offsetof(Ipv4, id));
-    if ((of_inner & kFlag) == 0) id_and_fragment = of_inner & 0xffff;
-  }
-  uint64_t sum = uint64_t{version_to_length} + id_and_fragment + ttl_to_checksum + tunnel.checksum_base;
-  if (tunnel.hash_mask != 0) [[unlikely]] {
-    const uint32_t source_bits = swap32(static_cast<uint32_t>(hash & tunnel.hash_mask));
-    source |= source_bits;
-    sum += source_bits;
-  }
-  ttl_to_checksum |= uint32_t{checksum_finish(sum)} << 16;
-  store32(outer, version_to_length);
-  store32(outer + 4, id_and_fragment);
-  store32(outer + 8, ttl_to_checksum);
-  store32(outer + 12, source);
+  const uint32_t class_in_place = kInnerV6 ? traffic_class(inner) << 8 : load32(inner.ip) & 0xff00;
+  const uint32_t id_and_fragment = kInnerV6 ? 0 : load32(inner.ip + offsetof(Ipv4, id));
+  const linimo_outer4 words = linimo_outer4_of(kInnerV6, class_in_place, id_and_fragment, next, total,
+                                               tunnel.checksum_base, tunnel.hash_mask, hash);
+  store32(outer, words.version_to_length);
+  store32(outer + 4, words.id_and_fragment);
+  store32(outer + 8, words.ttl_to_checksum);
+  store32(outer + 12, load32(tunnel.addresses) | words.source);
   store32(outer + 16, load32(tunnel.addresses + 4));
 }
 
 /// The low bits of the source address, those in `mask`, from the hash.
 inline void put_source_bits(uint8_t* source, uint64_t mask, uint64_t hash) {
-  uint64_t low;
-  std::memcpy(&low, source + 8, 8);
-  low = __builtin_bswap64((__builtin_bswap64(low) & ~mask) | (hash & mask));
+  const uint64_t low =
+      (load64(source + 8) & ~linimo_source_bits6(mask, ~uint64_t{0})) | linimo_source_bits6(mask, hash);
   std::memcpy(source + 8, &low, 8);
 }
 
-/// An outer IPv6 header, likewise.
 inline void put_ipv6(const Tunnel& tunnel, Inner inner, uint32_t next_header, uint32_t payload, uint64_t hash,
                      uint8_t* outer) {
-  store32(outer, swap32(6U << 28 | traffic_class(inner) << 20 | (hash & 0xfffff)));
-  store32(outer + 4, swap16(static_cast<uint16_t>(payload)) | next_header << 16 | uint32_t{kTtl} << 24);
+  const linimo_outer6 words = linimo_outer6_of(traffic_class(inner), next_header, payload, hash);
+  store32(outer, words.version_to_label);
+  store32(outer + 4, words.length_to_hops);
   std::memcpy(outer + 8, tunnel.addresses, sizeof tunnel.addresses);
   if (tunnel.hash_mask != 0) [[unlikely]]
     put_source_bits(outer + 8, tunnel.hash_mask, hash);
@@ -106,10 +87,7 @@ inline void put_ip(const Tunnel& tunnel, Inner inner, uint64_t hash, uint8_t* ou
   }
 }
 
-/// Writes the outer header to the `tunnel.header_length` bytes that lie before the inner IP header. Traffic
-/// class and ECN are copied (RFC 6040, normal mode); DF is the inner packet's, set for inner IPv6; the
-/// identification is 0 where DF is set (RFC 6864), else the inner packet's; `hash` gives the outer IPv6 flow
-/// label, GUE's source port and what the source address leaves open.
+/// Writes the outer header to the `tunnel.header_length` bytes that lie before the inner IP header.
 void encapsulate(const Tunnel& tunnel, Inner inner, uint64_t hash, uint8_t* outer);
 
 /// Does the outer header have a checksum over all that it carries, which `encapsulate` leaves open?

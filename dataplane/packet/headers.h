@@ -112,8 +112,6 @@ inline constexpr uint16_t kFragmentOffset = LINIMO_OFFSET;
 inline constexpr uint8_t kIcmp = LINIMO_ICMP, kIpip = LINIMO_IPIP, kTcp = LINIMO_TCP, kUdp = LINIMO_UDP,
                          kIpv6InIp = LINIMO_IPV6, kGre = LINIMO_GRE, kIcmpv6 = LINIMO_ICMPV6;
 
-inline constexpr uint16_t kGueFirstPort = 49152;  // of 16384 source ports
-
 inline constexpr uint8_t kTcpFin = LINIMO_FIN, kTcpSyn = LINIMO_SYN, kTcpRst = LINIMO_RST,
                          kTcpAck = LINIMO_ACK;
 

@@ -1,6 +1,5 @@
 // A tunnel packet that is longer than its way takes, in fragments (RFC 791; RFC 8200, 4.5; RFC 2473, 7.1).
-// For inner IPv6 packets of at most 1280 bytes, which every way must take (RFC 8200, 5): their sender cannot
-// be told to send shorter ones.
+// For packets that linimo_leaves_in_fragments (maglev/rules/reply.h) names.
 //
 //   const OuterFragments fragments(outer, length, mtu, identification);
 //   for (uint32_t i = 0; i < fragments.count(); ++i) fragments.write(i, buffer);   // length(i) bytes
@@ -9,8 +8,6 @@
 #include <cstdint>
 
 namespace linimo::packet {
-
-inline constexpr uint32_t kLeastMtu6 = 1280;
 
 class OuterFragments {
  public:

@@ -2,6 +2,7 @@
 
 #include "dataplane/packet/checksum.h"
 #include "maglev/rules/control.h"
+#include "maglev/rules/icmp.h"
 #include "maglev/rules/ipv6_extensions.h"
 #include "maglev/rules/martian.h"
 
@@ -114,30 +115,20 @@ Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow) {
 }
 
 bool is_neighbour_discovery(const Frame& frame, const Flow& flow) {
-  constexpr uint32_t kLeast = 8;
-  constexpr uint8_t kFirst = 133, kLast = 137;  // router solicitation to redirect
-  if (!frame.is_v6 || flow.fragment != Fragment::kNone || frame.v6().hop_limit != 255 ||
-      flow.ip_length < flow.l4_offset + kLeast) {
+  if (!frame.is_v6 || flow.fragment != Fragment::kNone ||
+      flow.ip_length < flow.l4_offset + LINIMO_ICMP_HEADER)
     return false;
-  }
   const uint8_t* message = frame.ip + flow.l4_offset;
-  return message[0] >= kFirst && message[0] <= kLast && message[1] == 0;
+  return linimo_is_neighbour_discovery(frame.v6().hop_limit, message[0], message[1]) != 0;
 }
 
 bool is_source_routed(const Frame& frame) {
-  constexpr uint8_t kEnd = 0, kNothing = 1, kLoose = 131, kStrict = 137;
   if (frame.is_v6) return false;
   const uint32_t end = frame.v4().header_length();
-  for (uint32_t at = sizeof(Ipv4); at < end && frame.ip[at] != kEnd;) {
+  for (uint32_t at = sizeof(Ipv4); at < end;) {
     const uint8_t option = frame.ip[at];
-    if (option == kLoose || option == kStrict) return true;
-    if (option == kNothing) {
-      ++at;
-    } else if (at + 1 < end && frame.ip[at + 1] >= 2) {
-      at += frame.ip[at + 1];
-    } else {
-      break;  // no list of options
-    }
+    if (linimo_is_source_route(option)) return true;
+    at = linimo_behind_option(at, end, option, at + 1 < end ? frame.ip[at + 1] : uint8_t{0});
   }
   return false;
 }

@@ -62,8 +62,7 @@ struct Flow {
 /// `checksum_known_good`: the NIC has already checked the IPv4 header.
 Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow);
 
-/// Is it neighbour or router discovery (RFC 4861)? From a neighbour, as the hop limit shows: what comes from
-/// farther away is none, and may have been forwarded by this very host. After `judge` said kIcmp.
+/// Is it neighbour or router discovery (RFC 4861), from a neighbour? After `judge` said kIcmp.
 bool is_neighbour_discovery(const Frame& frame, const Flow& flow);
 
 /// Does an IPv4 header have a source route option (RFC 791, 3.1), done or not? After `judge`.

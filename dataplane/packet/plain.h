@@ -1,5 +1,7 @@
 // Nearly every packet: IPv4 without options or IPv6 without extension headers, right behind an untagged
-// Ethernet header, TCP or UDP, whole and well formed. Recognizing just that takes a few words and no loop.
+// Ethernet header, TCP or UDP, whole and well formed. Recognizing just that takes a few words and no loop,
+// which the rules that judge any packet (maglev/rules/judge.h, by parse.cc) do not: what is recognized here
+// they pass.
 #pragma once
 
 #include <cstddef>

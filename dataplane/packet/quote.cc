@@ -1,16 +1,10 @@
 #include "dataplane/packet/quote.h"
 
+#include "maglev/rules/icmp.h"
 #include "maglev/rules/ipv6_extensions.h"
 
 namespace linimo::packet {
 namespace {
-
-constexpr uint32_t kIcmpHeader = 8, kQuotedTransport = 8;
-
-bool is_error(bool v6, uint8_t type) {
-  if (v6) return type >= 1 && type <= 4;         // unreachable, too big, time exceeded, parameter problem
-  return type == 3 || type == 11 || type == 12;  // unreachable, time exceeded, parameter problem
-}
 
 struct Quoted {
   const uint8_t* ip;
@@ -22,8 +16,7 @@ uint32_t read_v4(const Quoted& quoted, QuotedFlow& flow) {
   if (quoted.left < sizeof(Ipv4)) return 0;
   const auto& ip = *reinterpret_cast<const Ipv4*>(quoted.ip);
   const uint32_t header = ip.header_length();
-  if (ip.version_ihl >> 4 != 4 || header < sizeof(Ipv4) || header + kQuotedTransport > quoted.left) return 0;
-  if (ip.fragment & kFragmentOffset) return 0;
+  if (!linimo_is_sound_quote4(ip.version_ihl >> 4, header, quoted.left, ip.fragment)) return 0;
   std::memcpy(flow.source.data(), &ip.destination, 4);
   std::memcpy(flow.destination.data(), &ip.source, 4);
   flow.protocol = ip.protocol;
@@ -42,7 +35,8 @@ uint32_t read_v6(const Quoted& quoted, QuotedFlow& flow) {
       return 0;
   }
   flow.protocol = chain.next;
-  if (chain.fragment == LINIMO_LATER_FRAGMENT || quoted.left - chain.offset < kQuotedTransport) return 0;
+  if (chain.fragment == LINIMO_LATER_FRAGMENT || quoted.left - chain.offset < LINIMO_QUOTED_TRANSPORT)
+    return 0;
   return chain.offset;
 }
 
@@ -51,9 +45,10 @@ uint32_t read_v6(const Quoted& quoted, QuotedFlow& flow) {
 std::optional<QuotedFlow> quoted_flow(const Frame& frame, const Flow& flow) {
   const uint8_t* icmp = frame.ip + flow.l4_offset;
   const auto length = static_cast<uint32_t>(flow.ip_length - flow.l4_offset);
-  if (flow.fragment != Fragment::kNone || length < kIcmpHeader || !is_error(frame.is_v6, icmp[0]))
+  if (flow.fragment != Fragment::kNone || length < LINIMO_ICMP_HEADER ||
+      !linimo_is_icmp_error(frame.is_v6, icmp[0]))
     return std::nullopt;
-  const Quoted quoted{icmp + kIcmpHeader, length - kIcmpHeader};
+  const Quoted quoted{icmp + LINIMO_ICMP_HEADER, length - LINIMO_ICMP_HEADER};
   QuotedFlow about{};
   const uint32_t ports = frame.is_v6 ? read_v6(quoted, about) : read_v4(quoted, about);
   if (ports == 0 || (about.protocol != kTcp && about.protocol != kUdp)) return std::nullopt;

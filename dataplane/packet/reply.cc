@@ -8,11 +8,6 @@
 namespace linimo::packet {
 namespace {
 
-constexpr uint8_t kTtl = 64;
-constexpr uint8_t kInternetworkControl = 0xc0;  // RFC 1812, 4.3.2.5
-constexpr uint32_t kMaxReply4 = 576, kMaxReply6 = 1280;
-constexpr uint32_t kIcmpHeader = 8;
-
 /// The addresses of the packet that is answered, the other way round.
 struct Ends {
   std::array<uint8_t, 16> source{}, destination{};
@@ -42,7 +37,7 @@ void write_ip(uint8_t* at, const Ends& ends, uint8_t protocol, uint8_t tos, uint
     ip.version_class_label = swap32(6U << 28);
     ip.payload_length = swap16(static_cast<uint16_t>(payload));
     ip.next_header = protocol;
-    ip.hop_limit = kTtl;
+    ip.hop_limit = LINIMO_REPLY_TTL;
     std::memcpy(ip.source, ends.source.data(), 16);
     std::memcpy(ip.destination, ends.destination.data(), 16);
     std::memcpy(at, &ip, sizeof ip);
@@ -53,7 +48,7 @@ void write_ip(uint8_t* at, const Ends& ends, uint8_t protocol, uint8_t tos, uint
   ip.tos = tos;
   ip.total_length = swap16(static_cast<uint16_t>(sizeof ip + payload));
   ip.fragment = kDontFragment;
-  ip.ttl = kTtl;
+  ip.ttl = LINIMO_REPLY_TTL;
   ip.protocol = protocol;
   std::memcpy(&ip.source, ends.source.data(), 4);
   std::memcpy(&ip.destination, ends.destination.data(), 4);
@@ -61,38 +56,33 @@ void write_ip(uint8_t* at, const Ends& ends, uint8_t protocol, uint8_t tos, uint
   std::memcpy(at, &ip, sizeof ip);
 }
 
-std::array<uint8_t, 2> type_and_code(IcmpError error, bool v6) {
-  if (error == IcmpError::kTooBig) return v6 ? std::array<uint8_t, 2>{2, 0} : std::array<uint8_t, 2>{3, 4};
-  return v6 ? std::array<uint8_t, 2>{1, 4} : std::array<uint8_t, 2>{3, 3};
-}
-
 }  // namespace
 
-Reply make_icmp_error(uint8_t* bytes, const Frame& frame, const Flow& flow, IcmpError error, uint32_t mtu) {
+Reply make_icmp_error(uint8_t* bytes, const Frame& frame, const Flow& flow, linimo_error_kind error,
+                      uint32_t mtu) {
   const Ends ends(frame);
-  const uint32_t headers = ip_header_length(ends) + kIcmpHeader;
-  const uint32_t most = (frame.is_v6 ? kMaxReply6 : kMaxReply4) - headers;
-  const uint32_t quoted = std::min<uint32_t>(flow.ip_length, most);
+  const uint32_t headers = ip_header_length(ends) + LINIMO_ICMP_HEADER;
+  const uint32_t quoted = linimo_quoted_length(frame.is_v6, flow.ip_length);
   const uint8_t* quote = bytes + frame.ip_offset;  // stays where it is
 
   uint8_t* reply = bytes - headers;
   std::memmove(reply, bytes, frame.ip_offset);
   std::swap_ranges(reply, reply + 6, reply + 6);
 
-  std::array<uint8_t, kIcmpHeader> icmp{};
-  const auto kind = type_and_code(error, frame.is_v6);
-  std::copy(kind.begin(), kind.end(), icmp.begin());
-  if (error == IcmpError::kTooBig) {
+  std::array<uint8_t, LINIMO_ICMP_HEADER> icmp{};
+  const uint16_t kind = linimo_type_and_code(frame.is_v6, error);
+  std::memcpy(icmp.data(), &kind, sizeof kind);
+  if (error == LINIMO_ERROR_TOO_BIG) {
     const uint32_t rest = swap32(mtu);  // IPv4 has 16 bits for it, behind 16 unused ones
     std::memcpy(icmp.data() + 4, &rest, 4);
   }
   uint64_t sum = checksum_add(quote, quoted, checksum_add(icmp.data(), icmp.size()));
-  if (frame.is_v6) sum += ends.pseudo_sum(kIcmpv6, kIcmpHeader + quoted);
+  if (frame.is_v6) sum += ends.pseudo_sum(kIcmpv6, LINIMO_ICMP_HEADER + quoted);
   const uint16_t checksum = checksum_finish(sum);
   std::memcpy(icmp.data() + 2, &checksum, 2);
 
   uint8_t* ip = reply + frame.ip_offset;
-  write_ip(ip, ends, frame.is_v6 ? kIcmpv6 : kIcmp, kInternetworkControl, kIcmpHeader + quoted);
+  write_ip(ip, ends, frame.is_v6 ? kIcmpv6 : kIcmp, LINIMO_REPLY_TOS, LINIMO_ICMP_HEADER + quoted);
   std::memcpy(ip + ip_header_length(ends), icmp.data(), icmp.size());
   return {headers, frame.ip_offset + headers + quoted};
 }
@@ -105,15 +95,12 @@ Reply make_reset(uint8_t* bytes, const Frame& frame, const Flow& flow) {
   reset.source_port = segment.destination_port;
   reset.destination_port = segment.source_port;
   reset.data_offset = sizeof reset / 4 << 4;
-  reset.flags = kTcpRst;
-  if (segment.flags & kTcpAck) {
-    reset.sequence = segment.acknowledgement;
-  } else {
-    const uint32_t payload = uint32_t{flow.ip_length} - flow.l4_offset - (segment.data_offset >> 4) * 4U;
-    const uint32_t flags = ((segment.flags & kTcpSyn) != 0) + ((segment.flags & kTcpFin) != 0);
-    reset.flags |= kTcpAck;
-    reset.acknowledgement = swap32(swap32(segment.sequence) + payload + flags);
-  }
+  const linimo_reset numbers =
+      linimo_reset_for(segment.sequence, segment.acknowledgement, segment.flags,
+                       uint32_t{flow.ip_length} - flow.l4_offset - (segment.data_offset >> 4) * 4U);
+  reset.sequence = numbers.sequence;
+  reset.acknowledgement = numbers.acknowledgement;
+  reset.flags = numbers.flags;
   reset.checksum = checksum_finish(checksum_add(&reset, sizeof reset, ends.pseudo_sum(kTcp, sizeof reset)));
 
   std::swap_ranges(bytes, bytes + 6, bytes + 6);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "dataplane/packet/parse.h"
+#include "maglev/rules/reply.h"
 
 namespace linimo::packet {
 
@@ -12,14 +13,13 @@ struct Reply {
   uint32_t length;  // of the whole frame
 };
 
-enum class IcmpError : uint8_t { kTooBig, kPortUnreachable };
-
 /// Room that a reply needs in front of the frame.
-inline constexpr uint32_t kReplyHeadroom = sizeof(Ipv6) + 8;
+inline constexpr uint32_t kReplyHeadroom = sizeof(Ipv6) + LINIMO_ICMP_HEADER;
 
-/// An ICMP error quoting as much of the packet as may be: 576 bytes in all (RFC 1812, 4.3.2.3), 1280 for IPv6
-/// (RFC 4443). `mtu`: of kTooBig, what the packet should have kept to. `bytes` is the start of the frame.
-Reply make_icmp_error(uint8_t* bytes, const Frame& frame, const Flow& flow, IcmpError error, uint32_t mtu);
+/// An ICMP error quoting as much of the packet as may be. `mtu`: of LINIMO_ERROR_TOO_BIG, what the packet
+/// should have kept to. `bytes` is the start of the frame.
+Reply make_icmp_error(uint8_t* bytes, const Frame& frame, const Flow& flow, linimo_error_kind error,
+                      uint32_t mtu);
 
 /// The answer to a TCP segment without RST: RFC 9293, 3.10.7.1. The segment must be whole.
 Reply make_reset(uint8_t* bytes, const Frame& frame, const Flow& flow);

@@ -13,6 +13,8 @@
 #include "dataplane/packet/headers.h"
 #include "dataplane/xdp/ticks.h"
 #include "maglev/hash.h"
+#include "maglev/rules/address.h"
+#include "maglev/rules/tunnel.h"
 
 namespace linimo::xdp {
 namespace {
@@ -24,10 +26,6 @@ constexpr uint32_t cells_for(uint64_t records) {
   static_assert(sizeof(linimo_cell) % sizeof(Record) == 0);
   constexpr uint64_t kPerCell = sizeof(linimo_cell) / sizeof(Record);
   return static_cast<uint32_t>((records + kPerCell - 1) / kPerCell);
-}
-
-uint64_t low_bits(uint32_t count) {
-  return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
 }
 
 class Compiler {
@@ -140,9 +138,7 @@ class Compiler {
 
   bool place_vip(linimo_xdp_vip* places, const linimo_xdp_vip& entry) {
     // As in bpf/tables.h.
-    uint64_t mixed = (entry.low ^ entry.bits) * 0x9e3779b97f4a7c15 ^ entry.high * 0xc2b2ae3d27d4eb4f;
-    mixed = (mixed ^ mixed >> 32) * 0x9e3779b97f4a7c15;
-    const auto start = static_cast<uint32_t>(mixed >> 32);
+    const auto start = static_cast<uint32_t>(linimo_place_of_vip(entry.high, entry.low, entry.bits));
     for (uint32_t probe = 0; probe < LINIMO_VIP_PROBES; ++probe) {
       linimo_xdp_vip& place = places[(start + probe) & head_.vip_mask];
       if (place.bits != LINIMO_EMPTY_VIP) continue;
@@ -193,7 +189,7 @@ class Compiler {
     const linimo_header& header = view_.header();
     const linimo_addr& source = v4 ? header.encap_source4 : header.encap_source6;
     linimo_xdp_target target{};
-    target.source_hash_mask = low_bits(128 - (v4 ? header.encap_prefix4 : header.encap_prefix6));
+    target.source_hash_mask = linimo_open_bits(v4 ? header.encap_prefix4 : header.encap_prefix6);
     uint64_t low = 0;
     std::memcpy(&low, source.bytes + 8, 8);
     low &= ~__builtin_bswap64(target.source_hash_mask);  // those that the flow hash replaces
@@ -209,19 +205,12 @@ class Compiler {
     target.alive = backend.state == LINIMO_BACKEND_DOWN                        ? LINIMO_XDP_DOWN
                    : backend.state == LINIMO_BACKEND_UP && backend.weight != 0 ? LINIMO_XDP_UP
                                                                                : LINIMO_XDP_NO_NEW_FLOWS;
-    constexpr uint8_t kProtocols[LINIMO_ENCAP_COUNT] = {IPPROTO_IPIP, IPPROTO_GRE, IPPROTO_UDP};
-    target.protocol4 = kProtocols[pool.encapsulation];
-    target.protocol6 = pool.encapsulation == LINIMO_ENCAP_IPIP ? uint8_t{IPPROTO_IPV6} : target.protocol4;
-    constexpr uint8_t kShim[LINIMO_ENCAP_COUNT] = {0, sizeof(packet::Gre), sizeof(packet::Udp)};
-    target.header_length =
-        static_cast<uint8_t>((v4 ? sizeof(packet::Ipv4) : sizeof(packet::Ipv6)) + kShim[pool.encapsulation]);
+    target.protocol4 = linimo_tunnel_protocol(pool.encapsulation, 0);
+    target.protocol6 = linimo_tunnel_protocol(pool.encapsulation, 1);
+    target.header_length = linimo_tunnel_overhead(pool.encapsulation, !v4);
     if (v4) {
-      packet::Ipv4 ip{};
-      ip.version_ihl = 0x45;
-      ip.ttl = 64;
-      std::memcpy(&ip.source, &target.source[3], 4);
-      std::memcpy(&ip.destination, backend.address.bytes + 12, 4);
-      target.checksum_base = packet::checksum_fold(packet::checksum_add(&ip, sizeof ip));
+      const uint64_t addresses[] = {target.source[3], target.destination[3]};
+      target.checksum_base = packet::checksum_fold(addresses[0] + addresses[1]);
     }
     return target;
   }

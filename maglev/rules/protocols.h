@@ -21,13 +21,12 @@ enum linimo_protocol { /* IANA: protocol numbers */
                        LINIMO_DESTINATION_OPTIONS = 60,
 };
 
-enum linimo_header_size {
-  LINIMO_IPV4_HEADER = 20, /* without options */
-  LINIMO_IPV6_HEADER = 40,
-  LINIMO_TCP_HEADER = 20, /* without options */
-  LINIMO_UDP_HEADER = 8,
-  LINIMO_GRE_HEADER = 4, /* RFC 2784, without checksum */
-};
+/* Bytes of headers; of IPv4 and TCP without options, of GRE (RFC 2784) without checksum. */
+#define LINIMO_IPV4_HEADER 20u
+#define LINIMO_IPV6_HEADER 40u
+#define LINIMO_TCP_HEADER 20u
+#define LINIMO_UDP_HEADER 8u
+#define LINIMO_GRE_HEADER 4u
 
 #define LINIMO_TYPE_IPV4 LINIMO_SWAP16(0x0800)
 #define LINIMO_TYPE_ARP LINIMO_SWAP16(0x0806)
