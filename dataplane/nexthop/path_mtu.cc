@@ -11,6 +11,9 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
+#include "dataplane/packet/checksum.h"
+#include "maglev/rules/tunnel.h"
+
 namespace linimo {
 namespace {
 
@@ -22,13 +25,6 @@ constexpr int kMostAtOnce = 64;
 bool is_tunnel(uint8_t protocol) {
   return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6 || protocol == IPPROTO_GRE ||
          protocol == IPPROTO_UDP;
-}
-
-bool checksum_right(std::span<const uint8_t> bytes) {
-  uint32_t sum = 0;
-  for (size_t i = 0; i < bytes.size(); ++i) sum += i % 2 == 0 ? bytes[i] << 8 : bytes[i];
-  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-  return sum == 0xffff;
 }
 
 uint16_t big_endian16(std::span<const uint8_t> at) {
@@ -50,14 +46,8 @@ bool within(const Address& address, const Address& prefix, uint32_t bits) {
 }
 
 bool is_of(uint8_t encapsulation, uint8_t protocol) {
-  switch (encapsulation) {
-    case LINIMO_ENCAP_IPIP:
-      return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;
-    case LINIMO_ENCAP_GRE:
-      return protocol == IPPROTO_GRE;
-    default:
-      return protocol == IPPROTO_UDP;
-  }
+  return protocol == linimo_tunnel_protocol(encapsulation, 0) ||
+         protocol == linimo_tunnel_protocol(encapsulation, 1);
 }
 
 /// Of an IPv4 error, whatever it quotes.
@@ -82,7 +72,8 @@ std::optional<TooBigMessage> too_big_message4(std::span<const uint8_t> packet) {
   const size_t header = size_t{packet[0] & 0xfU} * 4;
   if (header < 20 || packet.size() < header + kIcmpHeader + 20) return std::nullopt;
   const auto icmp = packet.subspan(header);
-  if (icmp[0] != ICMP_DEST_UNREACH || icmp[1] != ICMP_FRAG_NEEDED || !checksum_right(icmp))
+  if (icmp[0] != ICMP_DEST_UNREACH || icmp[1] != ICMP_FRAG_NEEDED ||
+      !packet::checksum_holds(icmp.data(), icmp.size()))
     return std::nullopt;
   const auto quote = icmp.subspan(kIcmpHeader);
   // An outer header has no options, and what is cut off before its ports is no quote (RFC 792).
