@@ -15,6 +15,7 @@
 #include "quic.h"
 #include "reply.h"
 #include "scheduler.h"
+#include "straight.h"
 #include "unsettled.h"
 
 /* What one stage leaves for the next. It is spread over registers, so no function that is not inlined may get
@@ -393,9 +394,25 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   return action == (int)kSend ? send(ctx, &flow) : action;
 }
 
+/* The whole path, of each interface: by tail call, which leaves it all of the stack. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+  __uint(max_entries, LINIMO_MAX_PORTS);
+  __type(key, __u32);
+  __type(value, __u32);
+} whole_paths SEC(".maps");
+
+SEC("xdp")
+int linimo_whole(struct xdp_md* ctx) {
+  return linimo_forward(ctx);
+}
+
 SEC("xdp")
 int linimo(struct xdp_md* ctx) {
-  return linimo_forward(ctx);
+  const int action = straight(ctx);
+  if (action != (int)kWholePath) return action;
+  bpf_tail_call(ctx, &whole_paths, port_number);
+  return XDP_PASS;  // the program is being taken off
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -249,6 +249,10 @@ tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t firs
     errno = -result;
     return failed("the kernel refused the XDP program (--log-level debug shows why)");
   }
+  // One that is still attached for the same interface goes on with this one's.
+  const int whole = bpf_program__fd(object->progs.linimo_whole);
+  if (bpf_map_update_elem(map_fd("whole_paths"), &port, &whole, BPF_ANY) != 0)
+    return failed("the whole path's place");
   return bpf_program__fd(object->progs.linimo);
 }
 

@@ -50,11 +50,19 @@ Engine& xdp() {
   return xdp_engine();
 }
 
+// What is plain goes the straight path there, so that the whole one would be tried with the odd alone.
+Engine& xdp_whole() {
+  return xdp_whole_engine();
+}
+
 INSTANTIATE_TEST_SUITE_P(Dpdk, PacketCase,
                          testing::Combine(testing::Values(&dpdk), testing::ValuesIn(case_file().cases)),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(Xdp, PacketCase,
                          testing::Combine(testing::Values(&xdp), testing::ValuesIn(case_file().cases)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(XdpWhole, PacketCase,
+                         testing::Combine(testing::Values(&xdp_whole), testing::ValuesIn(case_file().cases)),
                          name_of);
 
 }  // namespace

@@ -95,6 +95,35 @@ TEST(Differential, MutationsComeOutTheSame) {
   }
 }
 
+/// The engine's two paths: each frame thrice, for flows become known by their first packet.
+TEST(Differential, StraightAndWholePathComeOutTheSame) {
+  Mutator mutator(case_file(), kSeed + 1);
+  Counts seen{};
+  for (int done = 0; done < kMutations; done += kBatch) {
+    std::vector<Bytes> frames;
+    while (frames.size() < kBatch) frames.insert(frames.end(), 3, mutator.next());
+    ASSERT_NO_FATAL_FAILURE(expect_the_same(xdp_whole_engine(), xdp_engine(), frames, seen))
+        << "after " << done << " mutations";
+  }
+  EXPECT_GE(seen[LINIMO_OUTCOME_forwarded], 10'000U);
+}
+
+/// Plain packets of services of each tracking leave though there is no whole path.
+TEST(Differential, PlainPacketsGoStraight) {
+  XdpEngine engine;
+  engine.apply(case_file().configuration);
+  engine.take_whole_path_away();
+  for (const char* name :
+       {"flows_spread_untracked_v4", "flows_spread_tracked_v4", "udp_flows_spread_tracked_v4"}) {
+    const auto from = std::find_if(case_file().cases.begin(), case_file().cases.end(),
+                                   [&](const Case& candidate) { return candidate.name == name; });
+    ASSERT_NE(from, case_file().cases.end());
+    const Bytes& packet = from->steps.front().frame;
+    EXPECT_EQ(engine.run(packet, kStart_ms).counter, LINIMO_OUTCOME_forwarded) << name << ", a new flow";
+    EXPECT_EQ(engine.run(packet, kStart_ms).counter, LINIMO_OUTCOME_forwarded) << name << ", a known one";
+  }
+}
+
 TEST(Differential, FlowsSpreadTheSame) {
   std::mt19937_64 random(kSeed);
   for (const char* name : {"flows_spread_untracked_v4", "flows_spread_untracked_v6"}) {

@@ -30,7 +30,7 @@ Left::Way way_of(uint32_t action) {
 
 }  // namespace
 
-XdpEngine::XdpEngine() {
+XdpEngine::XdpEngine(Path path) : path_(path) {
   load(kUsualFlows);
 }
 
@@ -44,6 +44,14 @@ void XdpEngine::load(uint64_t flows) {
   const auto fd = program_->program_for(0, 0, 1);
   if (!fd) throw std::runtime_error(fd.error());
   fd_ = *fd;
+  if (path_ == Path::kWhole) {
+    const uint32_t port = 0;
+    uint32_t id = 0;
+    if (bpf_map_lookup_elem(program_->map_fd("whole_paths"), &port, &id) != 0)
+      throw std::runtime_error("there is no whole path");
+    whole_ = UniqueFd(bpf_prog_get_fd_by_id(id));
+    fd_ = whole_.get();
+  }
   socket_ = UniqueFd(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
   const uint32_t row = 0;
   const int value = socket_.get();
@@ -234,8 +242,18 @@ std::vector<Result> XdpEngine::settle(uint64_t now_ms) {
   return results;
 }
 
+void XdpEngine::take_whole_path_away() {
+  const uint32_t port = 0;
+  bpf_map_delete_elem(program_->map_fd("whole_paths"), &port);
+}
+
 XdpEngine& xdp_engine() {
   static XdpEngine engine;
+  return engine;
+}
+
+XdpEngine& xdp_whole_engine() {
+  static XdpEngine engine(XdpEngine::Path::kWhole);
   return engine;
 }
 

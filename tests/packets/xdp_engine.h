@@ -16,7 +16,9 @@ namespace linimo::tests {
 
 class XdpEngine : public Engine {
  public:
-  XdpEngine();
+  enum class Path : uint8_t { kAny, kWhole };
+  /// `path`: kWhole sends every packet the whole path, also those that the straight one is for.
+  explicit XdpEngine(Path path = Path::kAny);
 
   void apply(const Configuration& configuration) override;
   void forget_flows() override;
@@ -25,6 +27,8 @@ class XdpEngine : public Engine {
   std::vector<Result> settle(uint64_t now_ms) override;
   FlowTable flow_table() override;
   void make_room_for(uint64_t flows) override;
+  /// What the straight path does not take is given to the kernel uncounted, until `load` or the end.
+  void take_whole_path_away();
 
  private:
   using Counts = std::array<uint64_t, LINIMO_OUTCOME_COUNT>;
@@ -43,6 +47,8 @@ class XdpEngine : public Engine {
   uint64_t now_ms_ = 0;  // of the last frame
   uint32_t older_ = 0;   // ticks by which all that is remembered has been made older
   std::vector<Mac> port_macs_;
+  Path path_;
+  UniqueFd whole_;
   UniqueFd socket_;  // AF_XDP, of no queue: it makes the program hand fragments over
   HeldFragments held_;
   uint32_t next_identification_ = 0;
@@ -50,5 +56,6 @@ class XdpEngine : public Engine {
 
 /// One for the whole program: loading takes the kernel a while.
 XdpEngine& xdp_engine();
+XdpEngine& xdp_whole_engine();
 
 }  // namespace linimo::tests
