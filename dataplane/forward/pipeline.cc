@@ -95,10 +95,8 @@ template <bool kV6>
 LINIMO_INLINE bool Pipeline::recognize(const Generation& generation, const uint8_t* bytes, Packet& packet) {
   const uint64_t nic = packet.mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
   // One branch for what hardly ever is.
-  const auto odd = static_cast<unsigned>(nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) |
-                   static_cast<unsigned>(!linimo_is_addressed_to(packet::load64(bytes), in_mac_)) |
-                   static_cast<unsigned>(packet.mbuf->nb_segs != 1);
-  if (odd != 0) [[unlikely]]
+  const uint64_t odd = linimo_not_addressed_to(packet::load64(bytes), in_mac_) | (packet.mbuf->nb_segs ^ 1U);
+  if (odd != 0 || nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) [[unlikely]]
     return false;
   packet::PlainFlow flow;
   if (!packet::read_plain<kV6>(bytes, rte_pktmbuf_data_len(packet.mbuf), nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD,

@@ -55,10 +55,15 @@ LINIMO_RULE int linimo_is_tag(__u16 type) {
   return type == LINIMO_TYPE_VLAN || type == LINIMO_TYPE_QINQ;
 }
 
+/* In what the addressed station differs from this one: not zero, if it does. */
+LINIMO_RULE __u64 linimo_not_addressed_to(__u64 first_bytes, __u64 mac) {
+  return (first_bytes ^ mac) << 16;
+}
+
 /* Is a frame for this station alone? Not another's, nor a group's: RFC 1812, 5.3.4. `first_bytes`: the
  * frame's first eight; `mac`: the station's address, likewise. */
 LINIMO_RULE int linimo_is_addressed_to(__u64 first_bytes, __u64 mac) {
-  return (first_bytes ^ mac) << 16 == 0;
+  return linimo_not_addressed_to(first_bytes, mac) == 0;
 }
 
 #endif
