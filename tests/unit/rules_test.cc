@@ -119,9 +119,8 @@ TEST(Martian, OfIpv6) {
   const struct {
     uint64_t high, low;
     bool martian;
-  } cases[] = {
-      {0, 0, true},    {0, low(1), true},       {0, low(2), false}, {0, low(0xffff'01020304), true},
-      {0xff, 1, true}, {0x02ff, low(1), false}, {1, 0, false},      {0, low(0xfffe'01020304), false}};
+  } cases[] = {{0, 0, true},    {0, low(1), true},      {0, low(2), false}, {0, low(0xffff'01020304), true},
+               {0xff, 1, true}, {0x02ff, low(1), true}, {1, 0, false},      {0, low(0xfffe'01020304), false}};
   for (const auto& one : cases) {
     EXPECT_EQ(linimo_is_martian6(one.high, one.low) != 0, one.martian) << one.high << " " << one.low;
     EXPECT_TRUE(!one.martian || linimo_may_be_martian6(one.high)) << one.high;
