@@ -147,16 +147,21 @@ class Bench:
 
     def take_pci(self, driver: str = "vfio-pci") -> None:
         """The kernel gives the NIC up."""
-        self._driver = (PCI / "devices" / self.pci / "driver").resolve().name
+        self.unbind()
         self._bind(driver)
         self.node.config.interface = self.pci
         self.node.config.engine = "dpdk"
 
+    def unbind(self) -> None:
+        driver = PCI / "devices" / self.pci / "driver"
+        if driver.exists():
+            self._driver = self._driver or driver.resolve().name
+            (driver / "unbind").write_text(self.pci)
+
     def _bind(self, driver: str) -> None:
         device = PCI / "devices" / self.pci
         (device / "driver_override").write_text(driver + "\n")
-        if (device / "driver").exists():
-            (device / "driver/unbind").write_text(self.pci)
+        self.unbind()
         (PCI / "drivers_probe").write_text(self.pci)
         wait_until(lambda: (device / "driver").exists(), f"{driver} has {self.pci}")
 

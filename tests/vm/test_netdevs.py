@@ -27,8 +27,11 @@ class VirtioXdp(BenchCase):
     def test_1_as_the_driver_has_it(self) -> None:
         """A plain start: every new flow is tracked, every packet counted, every ping answered."""
         self._start_and_look()
+        self.assert_all_counted()
+        self.assert_forwards()
 
     def test_2_one_queue(self) -> None:
+        """The same after `ethtool -L`."""
         self._set_queues(1)
         self._start_and_look()
 
@@ -41,6 +44,7 @@ class VirtioXdp(BenchCase):
         self._set_queues(2)
 
     def test_4_carrier(self) -> None:
+        """A cable that is pulled takes the VIPs away, until it is plugged in again."""
         self.lab.start()
         self.assert_withdrawn_without_carrier()
         self.assert_all_counted()
@@ -60,6 +64,7 @@ class VirtioXdp(BenchCase):
         self.assert_all_counted()
 
     def test_6_checksums(self) -> None:
+        """What a virtual peer leaves to its NIC is finished in what is forwarded."""
         self.lab.start()
         self.assert_checksums_finished()
 
@@ -68,9 +73,7 @@ class VirtioXdp(BenchCase):
 
     def _start_and_look(self) -> None:
         self.lab.start()
-        for _ in range(2):
-            self.assert_all_counted()
-        self.assert_forwards()
+        self.assert_all_counted()
         for address in (*VIP.values(), *NODE.values()):
             self.assertEqual(6, self.lab.ping(address, count=6), address)
 
@@ -80,6 +83,7 @@ class VirtioAfXdp(BenchCase):
     wire = 1
 
     def test_1_every_queue_is_taken(self) -> None:
+        """Those too that the driver adds: every packet of every flow is forwarded and counted. The host is reached."""
         self.lab.start()
         for _ in range(2):
             self.assert_all_counted()
@@ -87,15 +91,18 @@ class VirtioAfXdp(BenchCase):
         self.assert_host_is_reached()
 
     def test_2_carrier(self) -> None:
+        """As above."""
         self.lab.start()
         self.assert_withdrawn_without_carrier()
         self.assert_forwards()
 
     def test_3_vlan(self) -> None:
+        """A VLAN device on linimo0 gets its frames: the NIC does not filter them out."""
         self.lab.start()
         self.assert_vlan_is_reached()
 
     def test_4_checksums(self) -> None:
+        """As above."""
         self.lab.start()
         self.assert_checksums_finished()
 
@@ -129,6 +136,7 @@ class Vlan(BenchCase):
         self.lab.node.stop()
 
     def test_2_dpdk_would_silence_it(self) -> None:
+        """The start names the device and refuses, and leaves everything as it was."""
         self.lab.node.config.engine = "dpdk"
         self.assertIn("eth0: tagged (vlan) would get no packets while DPDK has eth0", self.refused())
         self.assertEqual(2, self.lab.ping(NODE[4], count=2))
@@ -139,6 +147,7 @@ class Uio(BenchCase):
     wire = 2
 
     def test_it_forwards(self) -> None:
+        """Every tunnel to the byte, and host traffic."""
         self.lab.take_pci("uio_pci_generic")
         self.lab.start()
         self.assert_forwards()
@@ -150,6 +159,7 @@ class UioQueues(BenchCase):
     wire = 1
 
     def test_it_forwards(self) -> None:
+        """The start says that there is no RSS."""
         self.lab.take_pci("uio_pci_generic")
         self.lab.node.config.workers = 2
         self.lab.start()

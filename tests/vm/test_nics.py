@@ -3,10 +3,13 @@ that a node needs. And starts that cannot be, of which each says why."""
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 
+from bench import BUILD, FOLDER
 from bench_case import BenchCase
+from lab.node import Node
 from lab.topology import NODE
 from lab.wait import wait_until
 
@@ -30,6 +33,7 @@ class Driver:
             self.assert_host_is_reached()
 
         def test_3_carrier(self) -> None:
+            """A cable that is pulled takes the VIPs away, until it is plugged in again."""
             self.assert_withdrawn_without_carrier()
             self.assert_forwards(sizes=(200,))
 
@@ -72,6 +76,17 @@ class Driver:
 class E1000e(Driver.Case):
     wire = 1
 
+    def test_8_taken_already(self) -> None:
+        """A second data plane on the same device is told who is in its way."""
+        bench = self.lab
+        second = Node(bench.box, FOLDER / "second", BUILD)
+        second.config = dataclasses.replace(bench.node.config, runtime_dir=FOLDER / "second/run")
+        second.prepare()
+        second.spawn_dataplane()
+        assert second.dataplane
+        self.assertEqual(1, second.dataplane.wait(30))
+        self.assertIn(f"another process has {bench.pci}", second.logs())
+
 
 class E1000(Driver.Case):
     wire = 2
@@ -94,12 +109,14 @@ class Starts(BenchCase):
         return self.refused()
 
     def test_1_addresses(self) -> None:
-        """A device that is not there, one that is no NIC, one that the kernel has: each by its own line. An address
-        without domain is understood."""
+        """A device that is not there, one that is no NIC, one that the kernel has, one that nobody has: each by its own
+        line. An address without domain is understood."""
         self.assertIn("there is no PCI device 0000:7f:00.0", self._refused_with("0000:7f:00.0"))
         self.assertIn("0000:00:00.0 is no NIC", self._refused_with("00:00.0"))
         self.assertIn(f"the kernel's driver virtio-pci has {self.lab.pci}",
                       self._refused_with(self.lab.pci.removeprefix("0000:")))
+        self.lab.unbind()
+        self.assertIn(f"no driver is bound to {self.lab.pci}", self._refused_with(self.lab.pci))
 
     def test_2_device_that_does_not_answer(self) -> None:
         """DPDK waits for it for ever: that is said after ten seconds, and SIGTERM ends it at any time."""
