@@ -4,6 +4,7 @@ backends, which need not exist: what is sent to them is seen there, frame by fra
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator
 
 from frames import Tunnel, frame, tunnel
 from lab.config import NodeConfig
@@ -92,6 +93,30 @@ def _every_pool() -> str:
     return pools
 
 
+class ApiNode(Node):
+    """Asks the API itself: a program that starts takes an emulated CPU half a second."""
+
+    def status(self) -> dict[str, Any]:
+        return dict(self.ask("/v1/status"))
+
+    def backend_list(self) -> list[dict[str, Any]]:
+        return list(self.ask("/v1/backends?limit=4096"))
+
+    def ask(self, path: str) -> Any:
+        return json.loads(self.page(path))
+
+    def page(self, path: str) -> str:
+        connection = http.client.HTTPConnection("linimo")
+        with socket.socket(socket.AF_UNIX) as connection.sock:
+            try:
+                connection.sock.settimeout(10)
+                connection.sock.connect(str(self.config.runtime_dir / "control.sock"))
+                connection.request("GET", path)
+                return connection.getresponse().read().decode()
+            except OSError as error:
+                raise RuntimeError(f"{path}: {error}") from None
+
+
 class Bench:
     """`wire`: its number. The node has its NIC as the netdev eth0, until take_pci()."""
 
@@ -100,7 +125,7 @@ class Bench:
         self.box, self.peer = Namespace("bench-node"), Namespace("bench-peer")
         shutil.rmtree(FOLDER, ignore_errors=True)
         FOLDER.mkdir(parents=True)
-        self.node = Node(self.box, FOLDER, BUILD)
+        self.node = ApiNode(self.box, FOLDER, BUILD)
         self.node.config = BenchConfig(runtime_dir=FOLDER / "run")
         self.mac = f"02:00:00:00:{wire:02x}:01"
         self.peer_mac = f"02:00:00:00:{wire:02x}:02"

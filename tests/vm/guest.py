@@ -105,7 +105,7 @@ def boot(kernel: Path, machine: Machine, modules: Iterable[str], shared: Path, c
 def _qemu(kernel: Path, machine: Machine, work: Path, shared: Path, console: Path) -> list[str]:
     [image] = kernel.glob("boot/vmlinuz-*")
     _pack_initramfs(kernel, work / "initramfs")
-    kernel_options = ["console=ttyS0", "quiet", "panic=-1", "oops=panic", f"TESTS={HERE}",
+    kernel_options = ["console=ttyS0", "quiet", "mitigations=off", "panic=-1", "oops=panic", f"TESTS={HERE}",
                       *([f"hugepages={machine.hugepages}"] if machine.hugepages else []),
                       *(["intel_iommu=on", "iommu=pt"] if machine.iommu else [])]
     options = [

@@ -199,7 +199,6 @@ class Neighbours(BenchCase):
             Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3").write_text(before)
 
     def _without_way(self) -> int:
-        page = self.lab.box.run(["curl", "-sS", "--unix-socket", str(self.lab.node.config.runtime_dir / "control.sock"),
-                                 "http://linimo/metrics"]).stdout
-        [value] = [line.split()[-1] for line in page.splitlines() if line.startswith("linimo_backends_without_way")]
+        page = self.lab.node.page("/metrics").splitlines()
+        [value] = [line.split()[-1] for line in page if line.startswith("linimo_backends_without_way")]
         return int(float(value))
