@@ -64,7 +64,7 @@ const char* Controller::way_problem(const BackendKey& backend) const {
 Sights Controller::sights() const {
   Sights sights;
   sights.connected = connected();
-  sights.publishing = publisher_.publishing();
+  sights.tables_bytes = publisher_.tables_bytes();
   if (peer()) sights.engine = peer()->engine;
   sights.loss = publisher_.last_loss();
   // Until the health of every backend is known nothing is published, and that is as it should be.

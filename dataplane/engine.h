@@ -39,6 +39,9 @@ class EngineBase {
   virtual std::vector<Egress> egresses() const = 0;
   /// Calls back when egresses() says something else than before.
   void on_egresses_changed(std::function<void()> callback) { egresses_changed_ = std::move(callback); }
+  /// Calls back about every 250 ms while `publish` waits for workers, from within it: one that stands still
+  /// then is to be told of, too.
+  void on_waiting(std::function<void()> callback) { waiting_ = std::move(callback); }
   virtual uint32_t workers() const = 0;
 
   /// What it counts, and the descriptor by which others map it.
@@ -47,9 +50,11 @@ class EngineBase {
 
  protected:
   void egresses_changed() const { egresses_changed_(); }
+  void waits() const { waiting_(); }
 
  private:
   std::function<void()> egresses_changed_ = [] {};
+  std::function<void()> waiting_ = [] {};
 };
 
 }  // namespace linimo

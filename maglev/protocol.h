@@ -91,7 +91,8 @@ struct Refused {
   char reason[240] = {};
 };
 
-/// Each side sends one every `kHeartbeatPeriod`, unless it is busy with a publication.
+/// Each side sends one every `kHeartbeatPeriod`, the data plane also while it waits for workers to switch;
+/// while it reads what was published it does not.
 struct Heartbeat {
   static constexpr Type kType = Type::kHeartbeat;
   Type type = kType;

@@ -10,6 +10,9 @@ namespace {
 
 // A data plane that is well sends a heartbeat for each look; it is noticed within 2 s that it does not.
 constexpr uint32_t kSilentLooks = 6;
+// While it reads tables or writes them down it sends none: large ones are given more time, ten times what
+// they take.
+constexpr size_t kBytesALook = size_t{64} << 20;
 
 ConditionState holds(bool it_does) {
   return it_does ? ConditionState::kHolds : ConditionState::kFails;
@@ -18,7 +21,7 @@ ConditionState holds(bool it_does) {
 /// The XDP program forwards without its process; a DPDK process that stands still forwards nothing.
 OwnCondition dataplane_alive(const Sights& sights, uint32_t silent_looks) {
   ConditionReport report{.name = "dataplane-alive", .state = ConditionState::kHolds};
-  const bool silent = silent_looks >= kSilentLooks;
+  const bool silent = silent_looks >= kSilentLooks + sights.tables_bytes / kBytesALook;
   if (!sights.connected) {
     report.state = sights.loss.empty() ? ConditionState::kUnknown : ConditionState::kFails;
     report.evidence = sights.loss;
@@ -130,7 +133,7 @@ void ConditionWatch::tick() {
     if (!error) tick();
   });
   const Sights sights = look_();
-  silent_looks_ = sights.connected && reports_ && !sights.publishing ? silent_looks_ + 1 : 0;
+  silent_looks_ = sights.connected && reports_ ? silent_looks_ + 1 : 0;
   for (const OwnCondition& own : own_conditions(sights, silent_looks_))
     conditions_.set(own.report, Clock::now(), own.scope);
   decide();

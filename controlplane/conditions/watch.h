@@ -26,7 +26,7 @@ namespace linimo {
 /// What this process sees by itself.
 struct Sights {
   bool connected = false;   // to a data plane
-  bool publishing = false;  // and it is busy with that
+  size_t tables_bytes = 0;  // that it has, or is taking over
   std::string engine{};     // of the present data plane, or the last; empty: there was none yet
   std::string loss{};       // why there is no connection
   bool tables_current = false;

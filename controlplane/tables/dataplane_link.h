@@ -73,8 +73,6 @@ class DataplaneLink {
 
   /// Connected, and no publication is under way.
   bool ready() const { return phase_ == Phase::kReady; }
-  /// Connected, and a publication is under way.
-  bool publishing() const { return phase_ == Phase::kPublishing; }
 
   /// Only when ready(). The bytes are copied before this returns.
   void publish(uint64_t generation, std::span<const std::byte> snapshot);

@@ -9,6 +9,7 @@
 // Lives on the event loop's thread; the owner is called from the event loop only.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -50,8 +51,8 @@ class Publisher final : private DataplaneLink::Observer {
 
   /// There is a data plane, and it owes no answer.
   bool ready() const { return link_.ready(); }
-  /// There is one, and it is taking tables over.
-  bool publishing() const { return link_.publishing(); }
+  /// Size of what is live, or of what is being taken over if that is more.
+  size_t tables_bytes() const { return std::max(live_.bytes.size(), publishing_.size()); }
 
   /// Of what is offered next.
   uint64_t next_generation() const { return last_generation_ + 1; }

@@ -211,7 +211,11 @@ DpdkEngine::~DpdkEngine() {
 }
 
 tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> snapshot) {
-  return publication_->publish(snapshot, host_addresses_, now_s());
+  static_assert(Publication::kWaitingPeriod == StallWatch::kPeriod);
+  return publication_->publish(snapshot, host_addresses_, now_s(), [this] {
+    stalls_.look();
+    waits();
+  });
 }
 
 std::optional<SnapshotView> DpdkEngine::live() const {

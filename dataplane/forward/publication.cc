@@ -20,16 +20,21 @@ Publication::Publication(uint32_t workers, Allocate allocate)
 Publication::~Publication() = default;
 
 tl::expected<void, std::string> Publication::publish(std::span<const std::byte> snapshot,
-                                                     std::span<const Address> host_addresses,
-                                                     uint32_t now_s) {
+                                                     std::span<const Address> host_addresses, uint32_t now_s,
+                                                     const std::function<void()>& waiting) {
   const auto block = [this](size_t bytes) { return block_for(bytes); };
   auto next = Generation::compile(snapshot, block, host_addresses, {owned_.get(), workers_, now_s});
   if (!next) return tl::unexpected(next.error());
   current_.store(next->get(), std::memory_order_release);
   // A worker that passes a quiescent point after this takes the new pointer right behind it.
   const uint64_t token = rte_rcu_qsbr_start(quiescence_);
+  auto next_call = std::chrono::steady_clock::now() + kWaitingPeriod;
   while (rte_rcu_qsbr_check(quiescence_, token, false) == 0) {
     std::this_thread::sleep_for(std::chrono::microseconds(20));
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_call) continue;
+    next_call = now + kWaitingPeriod;  // whoever was stopped meanwhile catches nothing up
+    waiting();
   }
   if (owned_ != nullptr) (*next)->take_stamps(*owned_);
   owned_ = std::move(*next);

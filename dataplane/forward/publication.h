@@ -13,6 +13,8 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -28,6 +30,7 @@ namespace linimo {
 
 class Publication {
  public:
+  static constexpr std::chrono::milliseconds kWaitingPeriod{250};
   using Allocate = std::function<Generation::Memory(size_t bytes)>;
 
   /// `allocate` gives 64-byte aligned memory, or nothing; it is called on the control thread.
@@ -38,9 +41,11 @@ class Publication {
   /// Control thread. Validates a copy of the snapshot, switches, and returns when every worker that has
   /// joined has switched and the old generation is gone. The error says why it was refused; then nothing has
   /// changed.
-  /// `now_s`: of the workers' clock.
-  tl::expected<void, std::string> publish(std::span<const std::byte> snapshot,
-                                          std::span<const Address> host_addresses, uint32_t now_s);
+  /// `now_s`: of the workers' clock. `waiting`: called every kWaitingPeriod while some worker has not
+  /// switched.
+  tl::expected<void, std::string> publish(
+      std::span<const std::byte> snapshot, std::span<const Address> host_addresses, uint32_t now_s,
+      const std::function<void()>& waiting = [] {});
 
   /// Control thread, about once a second: settles slots of the live generation.
   void settle(uint32_t now_s) const {

@@ -106,9 +106,11 @@ LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, Engin
   });
   loop_.every(kReportPeriod, [this] { reports_.flush(); });
   loop_.every(protocol::kHeartbeatPeriod, [this] { reports_.beat(); });
+  engine_.on_waiting([this] { reports_.beat(); });
 }
 
 LinkServer::~LinkServer() {
+  engine_.on_waiting([] {});
   std::error_code ignored;
   std::filesystem::remove(path_, ignored);
 }

@@ -77,6 +77,18 @@ class Conditions(AnnounceCase):
             self.assertEqual({vip: set() for vip in VIP.values()}, self.in_table())
         self.assert_well_again()
 
+    @contextlib.contextmanager
+    def publication_under_way(self) -> Iterator[None]:
+        """New tables are sent to a data plane of which something stands still."""
+        node = self.lab.node
+        cli = [str(node.cli_program), "--socket", str(node.config.runtime_dir / "control.sock"), "backend"]
+        drain = node.box.spawn([*cli, "drain", "web/10.0.1.2"])
+        try:
+            wait_until(lambda: not node.up_to_date(), "tables are on their way", 1)
+            yield
+        finally:
+            drain.wait(10)
+            node.cli("backend", "undrain", "web/10.0.1.2", check=False)  # waits in vain for what stands still
 
     def test_what_is_not_in_force_is_not_said_to_be(self) -> None:
         """While the data plane stands still a drain and a reload are accepted; the CLI says that they are not yet in force.
@@ -112,17 +124,31 @@ class ConditionsDpdk(Conditions):
         self.assert_well_again()
 
 
+    def threads(self) -> dict[str, int]:
+        dataplane = self.lab.node.dataplane
+        assert dataplane
+        return {(task / "comm").read_text().strip(): int(task.name) for task in Path(f"/proc/{dataplane.pid}/task").iterdir()}
+
     def test_thread_that_stands_still(self) -> None:
         """One worker, or the thread that hands frames to the kernel, stopped alone: the process goes on answering, and
         the VIPs are withdrawn all the same."""
-        dataplane = self.lab.node.dataplane
-        assert dataplane
-        threads = {(task / "comm").read_text().strip(): int(task.name) for task in Path(f"/proc/{dataplane.pid}/task").iterdir()}
-        for thread, subject in ((threads["rte-worker-1"], "worker 0"), (threads["linimo-kernel"], "kernel path")):
+        for thread, subject in ((self.threads()["rte-worker-1"], "worker 0"), (self.threads()["linimo-kernel"], "kernel path")):
             with self.subTest(subject):
                 with stopped(thread):
                     shown = self.assert_withdrawn("dataplane-alive", NOTICED_S)
                     self.assertEqual(subject, shown["subject"])
+                self.assert_well_again()
+
+    def test_stands_still_during_a_publication(self) -> None:
+        """The same while new tables are on their way, which the process waits for the worker to take: withdrawn within
+        2 s, whether the worker stands still or the thread that would tell of it."""
+        main = self.lab.node.dataplane
+        assert main
+        for thread, subject in ((self.threads()["rte-worker-1"], "worker 0"), (main.pid, "")):
+            with self.subTest(subject):
+                with stopped(thread), self.publication_under_way():
+                    shown = self.assert_withdrawn("dataplane-alive", NOTICED_S)
+                    self.assertEqual(subject, shown["subject"] or "")
                 self.assert_well_again()
 
 
@@ -155,6 +181,19 @@ class ConditionsXdp(Conditions):
         finally:
             dataplane.send_signal(signal.SIGCONT)
         wait_until(lambda: not self.failing(), "it is well again", 3)
+
+    def test_stands_still_during_a_publication(self) -> None:
+        """The same while new tables are on their way."""
+        dataplane = self.lab.node.dataplane
+        assert dataplane
+        dataplane.send_signal(signal.SIGSTOP)
+        try:
+            with self.publication_under_way():
+                wait_until(lambda: "dataplane-alive" in self.failing(), "it is noticed", NOTICED_S)
+                self.routed.wait_announced()
+        finally:
+            dataplane.send_signal(signal.SIGCONT)
+        wait_until(lambda: not self.failing() and self.lab.node.up_to_date(), "it is well again", 8)
 
 
 del Conditions, AnnounceCase  # they are no tests of their own

@@ -149,6 +149,16 @@ TEST(OwnConditions, ADataPlaneIsSilentAfterSixLooks) {
   EXPECT_EQ(alive(sights, 6), State::kFails);
 }
 
+TEST(OwnConditions, LargeTablesGiveADataPlaneMoreTime) {
+  Sights sights;
+  sights.connected = true;
+  sights.tables_bytes = size_t{16} << 20;
+  EXPECT_EQ(alive(sights, 6), State::kFails) << "usual ones none";
+  sights.tables_bytes = size_t{1} << 30;
+  EXPECT_EQ(alive(sights, 21), State::kHolds);
+  EXPECT_EQ(alive(sights, 22), State::kFails);
+}
+
 TEST(OwnConditions, OnlyADpdkDataPlaneTakesItsVipsAlong) {
   EXPECT_EQ(own_conditions({.engine = "dpdk"}, 0).front().scope, ConditionScope::kNode);
   EXPECT_EQ(own_conditions({.engine = "xdp"}, 0).front().scope, ConditionScope::kAdvice)
