@@ -1,8 +1,9 @@
 // How far drains are: how many flows are left, for how long yet, and when a backend may be switched off.
 //
 // Flows end in several ways, and who may be told by its end depends on what the data plane keeps of it:
-// - tracked flows are counted: TCP's until its FIN was 60 s ago or it was silent for the idle timeout, UDP's
-//   until it was silent for that long;
+// - tracked flows are counted: TCP's until it has said FIN and then nothing for 10 s, or was silent for the
+// idle
+//   timeout, UDP's until it was silent for that long;
 // - with adaptive tracking those that had no entry are heard of within one idle timeout, or have ended;
 // - of untracked ones, and of QUIC, which follows the server ids in its packets, nothing is known but that
 //   packets come: when none has come for an idle timeout, they have ended.

@@ -145,7 +145,7 @@ void ConnectionTable::sweep(uint64_t buckets, std::span<const SweptService> serv
       const SweptService service = services[linimo_flow_service(*word)];
       if (linimo_flow_is_over(*word, service.idle_timeout, now_s, LINIMO_SECONDS)) {
         clear(word);
-      } else {
+      } else if (!linimo_flow_has_ended(*word, now_s, LINIMO_SECONDS)) {
         census.saw(backend_id(word), service.tcp);
       }
     }

@@ -97,7 +97,7 @@ class ConnectionTable {
   bool insert(uint64_t hash, const Service& service, uint32_t backend_id, uint32_t now_s);
 
   /// Clears expired entries in the next `buckets` buckets, going round, and those of services (by id;
-  /// timeouts in seconds) that are gone. The rest are counted.
+  /// timeouts in seconds) that are gone. The rest are counted, but those that have ended (flow_entry.h).
   void sweep(uint64_t buckets, std::span<const SweptService> services, uint32_t now_s, FlowCensus& census);
 
   uint64_t entries() const { return entries_; }

@@ -29,7 +29,8 @@ void Program::sweep(uint64_t buckets) {
         const uint32_t service = linimo_flow_service(word);
         const SweptService& swept = swept_services_[service];
         if (!linimo_flow_is_over(word, swept.idle_timeout, now, LINIMO_TICKS)) {
-          census.saw(linimo_flow_backend(word), swept.tcp);
+          if (!linimo_flow_has_ended(word, now, LINIMO_TICKS))
+            census.saw(linimo_flow_backend(word), swept.tcp);
           continue;
         }
         if (!entry.compare_exchange_strong(word, 0)) continue;

@@ -20,6 +20,7 @@
 #define LINIMO_FLOW_ROOM_ENOUGH 2u /* places: with no more the emptier of the two buckets is taken */
 
 #define LINIMO_FLOW_CLOSING_S 60u /* that an entry lives after the last packet, once there was a FIN */
+#define LINIMO_FLOW_ENDED_S 10u   /* and silent for longer, nobody waits for its connection's end any more */
 #define LINIMO_FLOW_YOUNG_S 3u    /* younger ones make room for nobody */
 
 #define LINIMO_FLOW_STATE_MASK 3u
@@ -106,6 +107,13 @@ LINIMO_RULE int linimo_flow_is_expired(__u64 word, __u32 timeout, __u32 now, enu
 /* What the sweep clears: an entry that has expired, or whose service is gone, which has no timeout. */
 LINIMO_RULE int linimo_flow_is_over(__u64 word, __u32 timeout, __u32 now, enum linimo_clock clock) {
   return timeout == 0 || linimo_flow_is_expired(word, timeout, now, clock);
+}
+
+/* Has its connection ended, so that the sweep does not count it? The entry stays, for what was lost is sent
+ * again. One that is closed in one direction alone goes on sending acknowledgements. */
+LINIMO_RULE int linimo_flow_has_ended(__u64 word, __u32 now, enum linimo_clock clock) {
+  return linimo_flow_state(word) == LINIMO_FLOW_CLOSING &&
+         linimo_flow_age(word, now) > linimo_units_for(clock, LINIMO_FLOW_ENDED_S);
 }
 
 /* Whether a SYN may be another connection's, from the port of one that has ended: that said FIN, or has sent

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import socket
+import struct
 import subprocess
 import threading
+import time
 
 from case import LabCase
 from lab.backend import Backend
 from lab.client import ConnectionBroken, KeepAlive, Load
-from lab.topology import VIP2
+from lab.netns import Namespace
+from lab.topology import VIP, VIP2
 from lab.wait import wait_until
 
 # A connection that is silent for 3 s has ended here, so that the test needs no 15 minutes.
@@ -23,6 +28,7 @@ pool = "web"
 idle_timeout = "3s"
 '''
 COUNTED_S = 4.0  # in which the data plane counts flows once
+ENDED_S = 11.0  # that a connection has to be silent for after its FIN
 
 
 class Drain(LabCase):
@@ -82,6 +88,34 @@ class Drain(LabCase):
         wait_until(lambda: self.of(drained)["share"] > 0 and node.up_to_date(), "the tables follow")
         self.assertEqual({backend.address() for backend in lab.backends.values()}, self.served())
 
+    def test_a_drain_ends_with_the_last_connection_that_lives(self) -> None:
+        """With an idle timeout of 15 minutes. Connections end by FIN and by RST, and their ports come back with new ones,
+        which go elsewhere: what is left falls, and the wait ends soon after the last one that lives has ended."""
+        lab, node = self.lab, self.lab.node
+        first, finished, reset = on_one_backend(lab.client, VIP[4], 3)
+        name, backend = f"web/{first.backend}", first.backend
+        with first, finished, reset:
+            node.cli("backend", "drain", name)
+            waiting = node.box.spawn([str(node.cli_program), "--socket", str(node.config.runtime_dir / "control.sock"),
+                                      "backend", "drain", name, "--wait"])
+            for port in (finished, reset):
+                port.end(by_reset=port is reset)
+            left = lambda: next(one for one in node.backend_list() if one["address"] == backend)["drain"]["tcp_flows"]
+            for _ in range(2):
+                time.sleep(5)  # longer than a reset connection must be silent for
+                self.assertEqual(backend, first.request())
+                for port in (finished, reset):
+                    port.connect()
+                    self.assertNotEqual(backend, port.backend)
+                    port.end(by_reset=port is reset)
+            wait_until(lambda: left() == 1, "one connection is left", 2 * COUNTED_S + 2)
+            self.assertEqual(backend, first.request())
+            self.assertIsNone(waiting.poll())
+            first.end()
+            self.assertEqual(0, waiting.wait(ENDED_S + 2 * COUNTED_S + 4))
+        node.cli("backend", "undrain", name)
+        wait_until(lambda: all(one["share"] > 0 for one in node.backend_list()) and node.up_to_date(), "the tables follow")
+
     def test_configuration_drains_too(self) -> None:
         node, first = self.lab.node, self.lab.backends[1]
         text = node.config.render()
@@ -104,6 +138,61 @@ class Drain(LabCase):
 
 class DrainXdp(Drain):
     engine = "xdp"
+
+
+class Port:
+    """A client's port that has one connection after another."""
+
+    def __init__(self, box: Namespace, host: str, number: int) -> None:
+        self._box, self._host, self._number = box, host, number
+        self._socket: socket.socket | None = None
+        self.backend = ""
+        self.connect()
+
+    def connect(self) -> None:
+        with self._box.entered():
+            self._socket = socket.create_connection((self._host, 80), 5, ("", self._number))
+        self.backend = self.request()
+
+    def request(self, last: bool = False) -> str:
+        """`last`: the server is the first to close, so that the port is not kept in TIME_WAIT."""
+        assert self._socket
+        close = b"Connection: close\r\n" if last else b""
+        self._socket.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + close + b"\r\n")
+        response = http.client.HTTPResponse(self._socket)
+        response.begin()
+        return response.read().decode().strip()
+
+    def end(self, by_reset: bool = False) -> None:
+        assert self._socket
+        if by_reset:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            self.request(last=True)
+            self._socket.recv(1)  # its FIN
+        self._socket.close()
+        self._socket = None
+
+    def __enter__(self) -> Port:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._socket:
+            self._socket.close()
+
+
+def on_one_backend(box: Namespace, host: str, count: int) -> list[Port]:
+    """Connections that one backend has."""
+    found: list[Port] = []
+    for number in range(30_000, 30_100):
+        port = Port(box, host, number)
+        if found and port.backend != found[0].backend:
+            port.end()
+            continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"no {count} of 100 connections went to one backend")
 
 
 @contextlib.contextmanager

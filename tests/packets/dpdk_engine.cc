@@ -137,6 +137,13 @@ FlowTable DpdkEngine::flow_table() {
   return {table.entries(), table.capacity(), counters_->flows_unstored};
 }
 
+uint64_t DpdkEngine::flows_left(uint32_t backend_id, uint64_t now_ms) {
+  FlowCensus census(*counters_, true);
+  ConnectionTable& table = flows_.front().connections;
+  table.sweep(table.buckets(), generation_->swept_services(), static_cast<uint32_t>(now_ms / 1000), census);
+  return counters_->backends[backend_id].tcp_flows;
+}
+
 void DpdkEngine::make_room_for(uint64_t flows) {
   flows_capacity_ = flows;
   forget_configuration();

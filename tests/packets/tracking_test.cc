@@ -172,6 +172,34 @@ TEST_P(Tracking, ANewConnectionFromAnOldPortLeavesADrainingBackend) {
   EXPECT_EQ(engine.flow_table().entries, flows.size()) << "one entry a flow";
 }
 
+// What a drain waits for: connections that live, also those that the client has closed on its side alone.
+// What has ended keeps its entry, since its last packets may be sent again.
+TEST_P(Tracking, WhatHasEndedIsNotWaitedFor) {
+  const Choices chosen = choices(all_up_);
+  std::vector<size_t> flows;
+  for (size_t flow = 0; flow < kFlows; ++flow) {
+    if (chosen[flow] == backend(0)) flows.push_back(flow);
+  }
+  ASSERT_GE(flows.size(), 4U);
+  const uint32_t id = many(all_up_).backends[0].id;
+  const auto left = [&](uint32_t after_s) { return engine.flows_left(id, kStart_ms + after_s * 1000); };
+  begin(all_up_);
+  for (const size_t flow : flows) sent_to(packet(flow, kSyn));
+  engine.apply(with({0}, LINIMO_BACKEND_DRAINING));
+  for (const size_t flow : flows) sent_to(packet(flow), 5);
+  EXPECT_EQ(left(6), flows.size());
+  sent_to(packet(flows[0], kFin | kAck), 10);
+  sent_to(packet(flows[1], kFin | kAck), 10);
+  sent_to(packet(flows[2], kRst), 10);
+  EXPECT_EQ(left(12), flows.size()) << "a last packet may have been lost";
+  sent_to(packet(flows[1]), 18);
+  EXPECT_EQ(left(24), flows.size() - 1) << "closed, and silent since";
+  EXPECT_NE(sent_to(packet(flows[2], kSyn), 24), backend(0));
+  EXPECT_EQ(left(25), flows.size() - 2) << "another connection, elsewhere";
+  EXPECT_EQ(left(36), flows.size() - 3) << "closed on one side, and now on the other";
+  EXPECT_EQ(sent_to(packet(flows[0]), 40), backend(0)) << "sent again";
+}
+
 TEST_P(Tracking, ANewConnectionFromAnOldPortFollowsABackendThatIsUp) {
   const Choices before = choices(three_up_);
   const Choices after = choices(all_up_);

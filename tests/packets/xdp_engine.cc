@@ -70,6 +70,12 @@ FlowTable XdpEngine::flow_table() {
   return {counters.flows, counters.flows_capacity, counters.flows_unstored};
 }
 
+uint64_t XdpEngine::flows_left(uint32_t backend_id, uint64_t now_ms) {
+  set_clock(now_ms);
+  program_->sweep(shape_.buckets());
+  return program_->counters(0).backends[backend_id].tcp_flows;
+}
+
 /// What the process does every second it does here whenever that many ticks have passed at once.
 void XdpEngine::set_clock(uint64_t now_ms) {
   now_ms_ = now_ms;

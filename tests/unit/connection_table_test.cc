@@ -137,6 +137,29 @@ TEST_F(ConnectionTableTest, SweepCountsTheFlowsOfBackends) {
   EXPECT_EQ(counters_->census_rounds, 3U);
 }
 
+// A connection that has ended by a FIN keeps its entry for what is sent again, and is not counted as one that
+// somebody would wait for. One that is closed in one direction alone goes on sending, and is.
+TEST_F(ConnectionTableTest, SweepDoesNotCountWhatHasEnded) {
+  auto& table = make(1000);
+  std::vector<SweptService> services(LINIMO_MAX_SERVICES);
+  services[kWeb.id] = {900, true};
+  const uint64_t ended = hash(), half_closed = hash(), open = hash();
+  for (const uint64_t flow : {ended, half_closed, open}) table.insert(flow, kWeb, 7, 0);
+  for (const uint64_t flow : {ended, half_closed}) table.touch(table.find(flow, kWeb, 10), true, false, 10);
+  const auto counted = [&](uint32_t now) {
+    table.sweep(table.buckets(), services, now, census_);
+    return counters_->backends[7].tcp_flows;
+  };
+  EXPECT_EQ(counted(20), 3U);
+  table.touch(table.find(half_closed, kWeb, 20), false, false, 20);
+  EXPECT_EQ(counted(21), 2U);
+  EXPECT_EQ(counted(31), 1U);
+  EXPECT_EQ(table.entries(), 3U);
+  EXPECT_NE(table.find(ended, kWeb, 31), nullptr);
+  table.touch(table.find(ended, kWeb, 40), false, true, 40);
+  EXPECT_EQ(counted(60), 2U) << "another connection from its port";
+}
+
 // The entries of a service that is gone go with it.
 TEST_F(ConnectionTableTest, SweepForgetsRemovedServices) {
   auto& table = make(1000);
