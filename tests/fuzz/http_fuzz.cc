@@ -18,6 +18,7 @@
 
 #include "controlplane/api/http_server.h"
 #include "maglev/unique_fd.h"
+#include "tests/unit/temporary_folder.h"
 
 using namespace linimo;
 
@@ -112,17 +113,8 @@ class World {
       fail("a request that is right is not answered");
   }
 
-  struct Folder {
-    Folder() { std::filesystem::create_directories(path); }
-    ~Folder() {
-      std::error_code ignored;
-      std::filesystem::remove_all(path, ignored);
-    }
-    std::filesystem::path path =
-        std::filesystem::temp_directory_path() / ("linimo-http-fuzz-" + std::to_string(getpid()));
-  };
   std::filesystem::path path(int server) const {
-    return folder_.path / (server == 0 ? "control" : "metrics");
+    return folder_.path() / (server == 0 ? "control" : "metrics");
   }
 
   static void handle(const HttpRequest& request, const HttpServer::Respond& respond) {
@@ -134,7 +126,7 @@ class World {
     handle(request, respond);
   }
 
-  Folder folder_;
+  TemporaryFolder folder_;
   boost::asio::io_context io_;
   HttpServer control_{io_, path(0), handle};
   HttpServer metrics_{io_, path(1), handle_without_body, {.body_bytes = 0, .connections = 4}};

@@ -18,6 +18,7 @@
 #include "dataplane/link/counters_memory.h"
 #include "dataplane/link/sealed_file.h"
 #include "dataplane/link/server.h"
+#include "tests/unit/temporary_folder.h"
 
 using namespace linimo;
 
@@ -104,27 +105,16 @@ class Attackers {
   std::map<uint8_t, UniqueFd> sockets_;
 };
 
-/// A folder of its own for the socket; goes with the process.
-struct Folder {
-  Folder() { std::filesystem::create_directories(path); }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() / ("linimo-protocol-fuzz-" + std::to_string(getpid()));
-};
-
 struct World {
   World() { spdlog::set_level(spdlog::level::off); }
-  Folder folder;
+  TemporaryFolder folder;
   EventLoop loop;
   ValidatingEngine engine;
   CountersMemory counters{1};
-  Attackers attackers{folder.path / "dataplane.sock"};
+  Attackers attackers{folder.path() / "dataplane.sock"};
   ConditionBoard board;
   Reports reports{board};
-  LinkServer server{loop,    folder.path / "dataplane.sock", engine, {"dpdk", "fuzz", counters.fd()},
+  LinkServer server{loop,    folder.path() / "dataplane.sock", engine, {"dpdk", "fuzz", counters.fd()},
                     reports, [](const SnapshotView&) {}};
 
   void settle() {

@@ -1,0 +1,78 @@
+// [announce] and [metrics].
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/config_fixture.h"
+
+namespace linimo {
+namespace {
+
+TEST_F(ConfigTest, ReadsWhereMetricsAreServed) {
+  const std::string rest = std::string(kPool) + std::string(kService);
+  EXPECT_FALSE(load(node() + rest)->metrics.listen);
+  EXPECT_EQ(load(node() + "[metrics]\nlisten = \"127.0.0.1:9310\"\n" + rest)->metrics.listen->to_string(),
+            "127.0.0.1:9310");
+  EXPECT_EQ(load(node() + "[metrics]\nlisten = \"[::1]:9310\"\n" + rest)->metrics.listen->to_string(),
+            "[::1]:9310");
+  for (const auto& [listen, problem] : {std::pair("9310", "no port"),
+                                        {"127.0.0.1", "no port"},
+                                        {"localhost:9310", "not an IP address"},
+                                        {"::1:9310", "not an IP address"},
+                                        {"[127.0.0.1]:9310", "not an IP address"},
+                                        {"127.0.0.1:0", "not a port"},
+                                        {"127.0.0.1:65536", "not a port"},
+                                        {"127.0.0.1:93x", "not a port"}}) {
+    EXPECT_EQ(
+        error_of(node() + "[metrics]\nlisten = \"" + listen + "\"\n" + rest),
+        std::string("11:10: ") + problem +
+            "; expected an address of this machine and a port, such as \"127.0.0.1:9310\" or \"[::1]:9310\"");
+  }
+}
+
+TEST_F(ConfigTest, ReadsHowToAnnounce) {
+  const std::string rest = std::string(kPool) + std::string(kService);
+  EXPECT_FALSE(load(node() + rest)->announce);
+  const auto usual = load(node() + "[announce]\nvia = \"bird\"\n" + rest)->announce;
+  ASSERT_TRUE(usual);
+  EXPECT_EQ(usual, AnnounceConfig{});
+  EXPECT_EQ(usual->table, 77u);
+  const auto unusual =
+      load(node() +
+           "[announce]\nvia = \"bird\"\ntable = 1000\nmetric = 10\ndrain_metric = "
+           "20\nmin_backends = 2\nservices = \"all\"\nstartup_deadline = \"5s\"\ndrain_wait = "
+           "\"2s\"\norphan_timeout = \"1h\"\nbird_socket = \"/run/bird.ctl\"\n" +
+           rest)
+          ->announce;
+  ASSERT_TRUE(unusual);
+  const AnnounceConfig expected{1000,
+                                10,
+                                20,
+                                2,
+                                true,
+                                std::chrono::seconds(5),
+                                std::chrono::seconds(2),
+                                std::chrono::hours(1),
+                                "/run/bird.ctl"};
+  EXPECT_EQ(unusual, expected);
+}
+
+TEST_F(ConfigTest, RefusesWrongAnnouncements) {
+  const auto of = [&](std::string_view keys) {
+    return error_of(node() + "[announce]\n" + std::string(keys) + "\n");
+  };
+  EXPECT_TRUE(of("table = 77").starts_with("10:1: \"via\" is missing; expected via = \"bird\"")) << of("");
+  EXPECT_TRUE(of("via = \"frr\"").starts_with("11:7: ")) << of("via = \"frr\"");
+  const std::string via = "via = \"bird\"\n";
+  EXPECT_TRUE(of(via + "table = 254").starts_with("12:9: a table that the kernel itself routes by"));
+  EXPECT_TRUE(of(via + "table = 0").starts_with("12:9: "));
+  EXPECT_TRUE(of(via + "drain_metric = 100").starts_with("12:16: drain_metric 100 is not above metric 100"));
+  EXPECT_TRUE(of(via + "metric = 300").starts_with("12:10: drain_metric 200 is not above metric 300"));
+  EXPECT_TRUE(of(via + "bird_socket = \"bird.ctl\"").starts_with("12:15: not the path of a socket"));
+  EXPECT_TRUE(of(via + "orphan_timeout = \"8\"").starts_with("12:18: not a duration"));
+  EXPECT_TRUE(of(via + "min_backends = 0").starts_with("12:16: "));
+  EXPECT_TRUE(
+      error_of(node() + "[anounce]\n").starts_with("10:2: unknown key \"anounce\"; expected \"announce\""));
+}
+
+}  // namespace
+}  // namespace linimo
