@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include <fmt/format.h>
 #include <net/if.h>
@@ -79,6 +80,13 @@ void Announcer::apply(const std::map<Prefix, uint32_t>& wanted, const Facts& fac
   Reconciled done = reconcile(kernel_, config_->table, routes, facts.connected);
   if (blind) done.failure = fmt::format("there is no device {} for routes to point at", facts.device);
   note(done, by);
+}
+
+std::set<VipRoute> Announcer::routes() const {
+  std::set<VipRoute> alive;
+  std::copy_if(routes_.begin(), routes_.end(), std::inserter(alive, alive.end()),
+               [](const VipRoute& route) { return !route.dead; });
+  return alive;
 }
 
 void Announcer::note(const Reconciled& done, std::string_view by) {

@@ -52,8 +52,8 @@ class Announcer {
 
   const std::optional<AnnounceConfig>& config() const { return config_; }
   DrainPhase phase() const { return decision_.phase(AnnounceDecision::Clock::now()); }
-  /// The routes that were in the kernel when it was last asked.
-  const std::set<VipRoute>& routes() const { return routes_; }
+  /// The routes that were in the kernel when it was last asked, but dead ones: BIRD announces none of those.
+  std::set<VipRoute> routes() const;
   /// Why the kernel's routes are not what they should be; empty: they are.
   const std::string& failure() const { return failure_; }
   const BirdState& bird() const { return bird_.state(); }

@@ -57,6 +57,7 @@ std::optional<VipRoute> route_in(const nlmsghdr& message) {
   VipRoute route;
   if (v4) route.vip.address = Address::v4(0);
   route.vip.length = fixed.rtm_dst_len + (v4 ? 96u : 0u);
+  route.dead = (fixed.rtm_flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN)) != 0;
   for_each_attribute(message, [&](const nlattr* attribute) {
     switch (mnl_attr_get_type(attribute)) {
       case RTA_DST:

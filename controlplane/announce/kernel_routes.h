@@ -12,6 +12,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <libmnl/libmnl.h>
@@ -26,8 +27,13 @@ struct VipRoute {
   Prefix vip;
   uint32_t metric = 0;
   uint32_t device = 0;  // interface index
+  bool dead =
+      false;  // as the kernel sees it, since its device is down or has no carrier; it tells no two apart
 
-  auto operator<=>(const VipRoute&) const = default;
+  std::strong_ordering operator<=>(const VipRoute& other) const {
+    return std::tie(vip, metric, device) <=> std::tie(other.vip, other.metric, other.device);
+  }
+  bool operator==(const VipRoute& other) const { return (*this <=> other) == 0; }
 };
 
 class KernelRoutes {

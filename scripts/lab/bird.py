@@ -23,13 +23,16 @@ from .wait import wait_until
 _CONFIGS = Path(__file__).resolve().parents[1] / "bird"
 
 
-def node_config(wire: Wire) -> str:
-    """The example with another node's addresses."""
+def node_config(wire: Wire, *more: Wire) -> str:
+    """The example with another node's addresses, and sessions over more wires of that node."""
     text = (_CONFIGS / "node.conf").read_text()
     for name, value in (("NODE4", wire.node[4]), ("NODE6", wire.node[6]),
                         ("ROUTER4", wire.router[4]), ("ROUTER6", wire.router[6])):
         text = re.sub(rf"^define {name} = [^;]+;", f"define {name} = {value};", text, flags=re.MULTILINE)
-    return text
+    return text + "".join(f"protocol bgp {other.link}_{family} from upstream {{ source address {other.node[family]}; "
+                          f"neighbor {other.router[family]} as 65000; "
+                          f"ipv{family} {{ table vips{family}; import none; export all; next hop self; }}; }}\n"
+                          for other in more for family in (4, 6))
 
 
 def router_config(wires: list[Wire]) -> str:

@@ -32,6 +32,7 @@ class NodeConfig:
     addresses: dict[int, str] = field(default_factory=lambda: dict(NODE))
     engine: str = "dpdk"
     interface: str = "eth0"
+    more_interfaces: tuple[str, ...] = ()
     workers: int = 1
     encapsulation: str = "ipip"
     backend_family: int = 4
@@ -72,7 +73,7 @@ class NodeConfig:
         return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
 [node]
 name = "{self.name}"
-interfaces = ["{self.interface}"]
+interfaces = [{", ".join(f'"{name}"' for name in (self.interface, *self.more_interfaces))}]
 engine = "{self.engine}"
 workers = {self.workers}
 {flows}encap_source = ["{self.addresses[4]}", "{self.addresses[6]}"]

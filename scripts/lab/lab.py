@@ -75,7 +75,7 @@ class Lab:
             self.let_pass(number)
         node.start()
 
-    def let_pass(self, number: int) -> None:
+    def let_pass(self, number: int | str) -> None:
         """See there: a veth takes what XDP on its other end sends back only if it has a program itself."""
         self.topology.router.run(["ip", "link", "set", "dev", f"lb{number}", "xdpdrv", "obj", str(self.pass_program),
                                   "sec", "xdp"])

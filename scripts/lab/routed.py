@@ -28,14 +28,14 @@ class Routed:
         """BIRD in all boxes, then the nodes; until both VIPs are routed to every node."""
         lab = self.lab
         lab.topology.unroute_vips()
-        for node, wire in zip(lab.nodes, lab.topology.wires):
-            bird = Bird(wire.box, node.folder)
+        for node in lab.nodes:
+            bird = Bird(node.box, node.folder)
             self.birds.append(bird)
             node.config.announce = f'via = "bird"\nbird_socket = "{bird.socket}"\n{self.announce}'
         self.router.start(router_config(lab.topology.wires))
-        for number, (bird, wire) in enumerate(zip(self.birds, lab.topology.wires), 1):
+        for number, bird in enumerate(self.birds, 1):
             lab.start_node(number)
-            bird.start(node_config(wire))
+            bird.start(node_config(*(wire for wire in lab.topology.wires if wire.box.name == bird.box.name)))
         self.wait_announced()
 
     def reach(self, family: int = 4) -> set[str]:

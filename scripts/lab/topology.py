@@ -127,6 +127,23 @@ class Topology:
         finish(ip_batch(_host(wire.node, wire.router, FABRIC_MTU), wire.box.name))
         _no_offloads(self.router, link)
 
+    def add_uplink(self) -> Wire:
+        """A second cable between the router and the node: its NIC eth1, and a default route for when eth0's is dead, which
+        the node's kernel then passes over."""
+        wire = Wire(self.node, "lb1b", {4: "10.0.101.11", 6: "2001:db8:101::11"}, {4: "10.0.101.1", 6: "2001:db8:101::1"})
+        queues = f"numrxqueues {self.node_queues} numtxqueues {self.node_queues}"
+        finish(ip_batch([f"link add {wire.link} netns {self.router.name} {queues} type veth peer name eth1 "
+                         f"netns {self.node.name} {queues}"]))
+        finish(ip_batch([f"link set {wire.link} mtu {FABRIC_MTU} up", *_addresses(wire.router, wire.link)], self.router.name))
+        finish(ip_batch([f"link set eth1 mtu {FABRIC_MTU} up", *_addresses(wire.node, "eth1"),
+                         *(f"route add default via {gateway} metric 2048" for gateway in wire.router.values())],
+                        self.node.name))
+        self.node.sysctl({f"net.ipv{family}.conf.{device}.ignore_routes_with_linkdown": 1
+                          for family in (4, 6) for device in ("all", "default", "eth0", "eth1")})
+        _no_offloads(self.router, wire.link)
+        self.wires.append(wire)
+        return wire
+
     def unroute_vips(self) -> None:
         """The router forgets where the VIPs are, for BGP to tell it; flows spread over nodes by their ports."""
         self.router.sysctl({"net.ipv4.fib_multipath_hash_policy": 1, "net.ipv6.fib_multipath_hash_policy": 1})
