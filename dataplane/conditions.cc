@@ -8,8 +8,9 @@ namespace {
 
 void log_change(const ConditionBoard::Key& key, const ConditionBoard::Entry& entry, bool first) {
   const auto& [name, subject] = key;
-  if (first && entry.state != ConditionState::kFails) return;
-  const auto level = entry.state == ConditionState::kFails ? spdlog::level::warn : spdlog::level::info;
+  const bool asks = entry.state == ConditionState::kFails || !entry.mend.empty();  // somebody to do something
+  if (first && !asks) return;
+  const auto level = asks ? spdlog::level::warn : spdlog::level::info;
   spdlog::log(level, "{}{}{} {}{}{}{}{}", subject, subject.empty() ? "" : ": ", name,
               condition_state_name(entry.state), entry.evidence.empty() ? "" : ": ", entry.evidence,
               entry.mend.empty() ? "" : "; ", entry.mend);

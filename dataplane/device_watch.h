@@ -5,7 +5,7 @@
 //
 // Looks at all of them whenever the kernel reports a change of one (RTM_NEWLINK, RTM_DELLINK), and once a
 // second, since not all changes are reported (queues are not) and what could not be mended before may be now.
-// Keeps the conditions `interface-present` and `carrier`. Control thread.
+// Keeps the conditions `interface-present`, `carrier`, `vlan-tags` and `peer-offloads`. Control thread.
 #pragma once
 
 #include <functional>
@@ -35,6 +35,7 @@ class DeviceWatch {
 
  private:
   void judge(const std::string& name, const NetdevFacts* now, const std::string& useless);
+  void judge_offloads(const std::string& name, const NetdevFacts* now);
 
   std::vector<std::string> names_;
   ConditionBoard& board_;

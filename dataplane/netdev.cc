@@ -11,7 +11,6 @@
 #include <linux/if_packet.h>
 #include <linux/sockios.h>
 #include <net/if.h>
-#include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -93,21 +92,17 @@ tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name) {
   return facts;
 }
 
-void keep_vlan_tags(const std::string& name) {
+bool keep_vlan_tags(const std::string& name) {
   const Ethtool ask(name);
   const auto takes_out = [&](ethtool_value& flags) {
     flags = {.cmd = ETHTOOL_GFLAGS, .data = 0};
     return ask(&flags) && (flags.data & ETH_FLAG_RXVLAN) != 0;
   };
   ethtool_value flags{};
-  if (!takes_out(flags)) return;
+  if (!takes_out(flags)) return true;
   flags = {.cmd = ETHTOOL_SFLAGS, .data = flags.data & ~uint32_t{ETH_FLAG_RXVLAN}};
   ask(&flags);
-  if (!takes_out(flags)) return;
-  spdlog::warn(
-      "{}: its driver takes the tags of VLANs out of frames (rx-vlan-offload cannot be turned off): VLANs do "
-      "not work there",
-      name);
+  return !takes_out(flags);
 }
 
 tl::expected<UniqueFd, std::string> receive_everything(int index) {

@@ -30,8 +30,8 @@ struct NetdevFacts {
 tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name);
 
 /// Leaves the tags of VLANs in received frames, where the packet path looks for them: drivers like to take
-/// them out (`ethtool -K DEV rxvlan off`). A warning in the log if this one will not let be. Any thread.
-void keep_vlan_tags(const std::string& name);
+/// them out (`ethtool -K DEV rxvlan off`). False if this one does not let be. Any thread.
+bool keep_vlan_tags(const std::string& name);
 
 /// Has the device receive what its NIC would filter out, for as long as the descriptor is open: multicast of
 /// groups that no address of its own is in (neighbour discovery of IPv6), VLANs that no device of its own

@@ -66,18 +66,19 @@ void add_announcements(std::string& text, const json& announce) {
   }
 }
 
-/// Those that fail.
+/// Those that fail; and those that nobody can tell of, where there is something to be done about them.
 void add_conditions(std::string& text, const json& status) {
   if (!status.at("serves").get<bool>())
     add_line(text, "NO VIP", fmt::format("is announced: {}", text_of(status.at("serves_not_why"))));
   for (const json& condition : status.at("conditions")) {
-    if (condition.at("state") != "fails") continue;
+    const bool fails = condition.at("state") == "fails";
+    if (!fails && (condition.at("state") == "holds" || condition.at("mend").is_null())) continue;
     std::string line = text_of(condition.at("name"));
     if (!condition.at("subject").is_null()) line += fmt::format(" {}", text_of(condition.at("subject")));
-    line += fmt::format(" for {:.1f} s", condition.at("since_ms").get<double>() / 1000);
+    if (fails) line += fmt::format(" for {:.1f} s", condition.at("since_ms").get<double>() / 1000);
     if (!condition.at("evidence").is_null()) line += fmt::format(": {}", text_of(condition.at("evidence")));
     if (!condition.at("mend").is_null()) line += fmt::format("; {}", text_of(condition.at("mend")));
-    add_line(text, "FAILS", line);
+    add_line(text, fails ? "FAILS" : "advice", line);
   }
 }
 

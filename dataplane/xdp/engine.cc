@@ -168,8 +168,8 @@ tl::expected<void, std::string> XdpEngine::attach(Interface& interface) {
     spdlog::info("{}: program replaced", interface.name);
     return {};
   }
-  prepare(interface);
-  release(interface);  // what is pinned is of a device that is gone
+  keep_vlan_tags(interface.name);  // the program sees frames as they lie in memory
+  release(interface);              // what is pinned is of a device that is gone
 
   const auto now = netdev_facts(interface.name);
   const std::string danger =
@@ -198,17 +198,6 @@ tl::expected<void, std::string> XdpEngine::attach(Interface& interface) {
   interface.link = std::move(link);
   spdlog::info("{}: program attached", interface.name);
   return {};
-}
-
-/// The program sees frames as they lie in memory, and what is left for the NIC to do is not done to them.
-void XdpEngine::prepare(const Interface& interface) {
-  keep_vlan_tags(interface.name);
-  if (interface.facts.driver == "veth" || interface.facts.driver == "tun") {
-    spdlog::warn(
-        "{}: whoever sends at its other end must finish checksums itself (`ethtool -K PEER tx off`): frames "
-        "are forwarded as they are, and backends would drop them",
-        interface.name);
-  }
 }
 
 void XdpEngine::release(Interface& interface) {

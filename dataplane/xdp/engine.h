@@ -58,7 +58,6 @@ class XdpEngine : public EngineBase {
   tl::expected<void, std::string> load_program(uint32_t port);
   tl::expected<void, std::string> attach(Interface& interface);
   void follow(uint32_t port, const NetdevFacts* now);
-  static void prepare(const Interface& interface);
   void release(Interface& interface);
   void serve_queues(const Interface& interface);
   void hold_fragments();

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -63,6 +64,24 @@ class DeviceCase(LabCase):
         # A veth puts a flow on the queue of whichever CPU sends, so one may be begun at two of them.
         self.assertLessEqual(requests, node.service("web")["new_flows"] - before)
         wait_until(lambda: node.status()["flows"]["tracked"] - tracked >= requests, "all of them are tracked", 6)
+
+
+    def _assert_vlan_tags_stay(self) -> None:
+        """The driver is told to leave them in frames, and told again if somebody says otherwise."""
+        stay = lambda: "rx-vlan-offload: off" in self._node("ethtool", "-k", "eth0")
+        self.assertTrue(stay())
+        self._node("ethtool", "-K", "eth0", "rxvlan", "on")
+        wait_until(stay, "the tags are left in frames again", FOLLOWS_S)
+
+    def _assert_advised_of_the_other_end(self) -> None:
+        """Nobody sees from here what a veth's other end leaves undone: log and status say so once, with what to do, and no
+        condition fails by it."""
+        advice = "eth0: what its other end leaves to a NIC (checksums, VLAN tags) nobody does"
+        self.assertRegex(self._log(), "level=warn.*eth0: peer-offloads unknown: what its other end leaves to a NIC .*"
+                         "`ethtool -K DEV tx off txvlan off` there")
+        status = self.lab.node.cli("status").stdout
+        self.assertRegex(status, f"(?m)^advice +peer-offloads {re.escape(advice)}.*ethtool -K DEV tx off")
+        self.assertNotRegex(status, "FAILS +peer-offloads")
 
 
 class XdpDevices(DeviceCase):
@@ -169,7 +188,10 @@ class XdpDevices(DeviceCase):
         node.wait_settled()
 
     def test_8_vlan_tags_stay_in_frames(self) -> None:
-        self.assertIn("rx-vlan-offload: off", self._node("ethtool", "-k", "eth0"))
+        self._assert_vlan_tags_stay()
+
+    def test_9_the_other_end_must_finish_its_frames(self) -> None:
+        self._assert_advised_of_the_other_end()
 
 
 class DpdkDevices(DeviceCase):
@@ -273,7 +295,11 @@ class DpdkDevices(DeviceCase):
         self.assertEqual(0, node.stop_dataplane())
         wait_until(lambda: self._addresses("eth0") == set(NODE.values()), "eth0 has its addresses")
 
-    def test_7_an_interface_made_anew(self) -> None:
+    def test_7_what_a_veth_leaves_undone(self) -> None:
+        self._assert_vlan_tags_stay()
+        self._assert_advised_of_the_other_end()
+
+    def test_9_an_interface_made_anew(self) -> None:
         """DPDK cannot follow: the condition fails and says what to do, which is enough."""
         begun = len(self._log())
         self._router("ip", "link", "del", "lb1")
