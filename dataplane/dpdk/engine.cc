@@ -75,7 +75,7 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
     return tl::unexpected(taken.error());
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
   engine->watch_ = std::make_unique<PortWatch>(loop, board, engine->counters(), engine->eal_.interfaces,
-                                               engine->netdev_indexes_, *engine->exception_);
+                                               engine->netdevs_, engine->shared_.macs, *engine->exception_);
   loop.every(kSettlePeriod, [engine = engine.get()] { engine->publication_->settle(now_s()); });
   loop.every(StallWatch::kPeriod, [engine = engine.get()] { engine->stalls_.look(); });
   return engine;
@@ -119,7 +119,7 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, G
       if (auto taken = take_other_queues(interface); !taken) return taken;
     }
     shared_.macs.store(static_cast<uint32_t>(i), port.mac);
-    netdev_indexes_.push_back(netdev.index);
+    netdevs_.push_back(netdev);
 
     auto tap = create_tap(fmt::format("linimo{}", i), port.mac, port.mtu, !interface.netdev.empty());
     if (!tap) return tl::unexpected(tap.error());

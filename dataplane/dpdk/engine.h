@@ -48,7 +48,7 @@ class DpdkEngine final : public EngineBase {
   StallWatch stalls_;
   Shared shared_;
   std::unique_ptr<KernelPath> exception_;
-  std::vector<int> netdev_indexes_;   // of interfaces; 0: no netdev
+  std::vector<NetdevFacts> netdevs_;  // of interfaces, when they were taken; index 0: no netdev
   std::vector<UniqueFd> unfiltered_;  // of netdevs: see receive_everything
   std::unique_ptr<PortWatch> watch_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 
 #include <fmt/format.h>
 #include <linux/if_tun.h>
+#include <net/if.h>
+#include <net/if_arp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <rte_errno.h>
@@ -65,6 +69,14 @@ tl::expected<void, std::string> KernelPath::add(Tap tap, rte_mempool* pool) {
 void KernelPath::set_carrier(uint32_t interface, bool carrier) {
   const int on = carrier ? 1 : 0;
   ioctl(links_[interface].tap.fd.get(), TUNSETCARRIER, &on);
+}
+
+tl::expected<void, std::string> KernelPath::set_mac(uint32_t interface, const Mac& mac) {
+  ifreq request{};
+  request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+  std::memcpy(request.ifr_hwaddr.sa_data, mac.data(), mac.size());
+  if (ioctl(links_[interface].tap.fd.get(), SIOCSIFHWADDR, &request) == 0) return {};
+  return tl::unexpected(fmt::format("{}: the MAC address: {}", tap_name(interface), std::strerror(errno)));
 }
 
 void KernelPath::start() {

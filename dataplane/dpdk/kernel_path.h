@@ -41,6 +41,8 @@ class KernelPath {
 
   /// What the kernel takes for the state of the wire. Control thread.
   void set_carrier(uint32_t interface, bool carrier);
+  /// The MAC address by which the kernel answers; why not. Control thread.
+  tl::expected<void, std::string> set_mac(uint32_t interface, const Mac& mac);
 
   /// Any worker. Returns how many were taken; the rest remain the caller's.
   uint32_t to_kernel(uint32_t interface, std::span<rte_mbuf* const> frames, bool control);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <net/if.h>
 #include <rte_ethdev.h>
+#include <spdlog/spdlog.h>
 
 #include "dataplane/dpdk/port.h"
 #include "dataplane/dpdk/takeover.h"
@@ -29,12 +30,13 @@ FrameCounts counts_of(const Interface& interface) {
 }  // namespace
 
 PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& counters,
-                     const std::vector<Interface>& interfaces, const std::vector<int>& netdev_indexes,
-                     KernelPath& kernel)
-    : board_(board), kernel_(kernel) {
+                     const std::vector<Interface>& interfaces, const std::vector<NetdevFacts>& netdevs,
+                     PortMacs& macs, KernelPath& kernel)
+    : board_(board), macs_(macs), kernel_(kernel) {
   std::vector<std::string> names;
   for (uint32_t i = 0; i < interfaces.size(); ++i) {
-    watched_.push_back({interfaces[i], netdev_indexes[i], LossWatch(board, counters, interfaces[i].name)});
+    watched_.push_back(
+        {interfaces[i], netdevs[i].index, netdevs[i].mac, LossWatch(board, counters, interfaces[i].name)});
     if (interfaces[i].netdev.empty()) continue;
     netdevs_.push_back(i);
     names.push_back(interfaces[i].netdev);
@@ -63,6 +65,7 @@ PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& coun
 std::string PortWatch::look_at_netdev(Watched& watched, uint32_t number, const NetdevFacts* now) {
   const bool same = now != nullptr && now->index == watched.netdev_index;
   set_carrier(watched, number, same && now->carrier);
+  if (same && now->mac != watched.mac) follow_mac(watched, number, now->mac);
   if (now == nullptr || same) return {};
   return fmt::format("{} was made anew; DPDK has the one before", watched.interface.netdev);
 }
@@ -111,9 +114,21 @@ void PortWatch::look_at_addresses(const Watched& watched, uint32_t number) {
     board_.set("addresses-moved", name, kFails,
                fmt::format("{} has addresses, which do not answer while DPDK has it", name),
                fmt::format("let whoever gives it addresses do so to {}", tap));
+  } else if (!watched.mac_failure.empty()) {
+    board_.set("addresses-moved", name, kFails, watched.mac_failure, kRestart);
   } else {
     board_.set("addresses-moved", name, kHolds);
   }
+}
+
+/// Frames come and go by the new one from now on: the kernel answers for it, and all that is sent has it.
+void PortWatch::follow_mac(Watched& watched, uint32_t number, const Mac& mac) {
+  const auto set = kernel_.set_mac(number, mac);
+  watched.mac_failure = set ? "" : set.error();
+  if (!set) return;  // tried again at the next look
+  macs_.store(number, mac);
+  watched.mac = mac;
+  spdlog::info("{} has another MAC address, and so has {}", watched.interface.name, kernel_.tap_name(number));
 }
 
 void PortWatch::set_carrier(Watched& watched, uint32_t number, bool carrier) {

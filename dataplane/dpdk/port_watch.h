@@ -1,6 +1,6 @@
 // The ports while they run: whether they still are there and have a link, and what their NIC loses. The TAP
-// of an interface has a carrier while its port has one, so that the kernel knows too; the port has the TAP's
-// MTU.
+// of an interface has a carrier while its port has one, so that the kernel knows too, and a netdev's MAC
+// address, whichever it is given; the port has the TAP's MTU.
 //
 // Looks once a second, and at netdevs whenever the kernel reports a change of one. Keeps the conditions
 // `interface-present`, `carrier`, `mtu-followed`, `addresses-moved`, `transmit-works` and `receive-works`.
@@ -16,6 +16,7 @@
 #include "dataplane/dpdk/eal.h"
 #include "dataplane/dpdk/kernel_path.h"
 #include "dataplane/event_loop.h"
+#include "dataplane/forward/port_macs.h"
 #include "dataplane/loss_watch.h"
 #include "dataplane/netlink/netlink.h"
 
@@ -23,27 +24,31 @@ namespace linimo::dpdk {
 
 class PortWatch {
  public:
-  /// All must outlive the loop's run. `netdev_indexes`: of interfaces that are netdevs, as they were taken; 0
-  /// for others.
+  /// All must outlive the loop's run. `netdevs`: of interfaces that are netdevs, as they were taken; of
+  /// others the index is 0.
   PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& counters,
-            const std::vector<Interface>& interfaces, const std::vector<int>& netdev_indexes,
+            const std::vector<Interface>& interfaces, const std::vector<NetdevFacts>& netdevs, PortMacs& macs,
             KernelPath& kernel);
 
  private:
   struct Watched {
     const Interface& interface;
     int netdev_index;
+    Mac mac;
     LossWatch losses;
     bool carrier = true;
+    std::string mac_failure{};  // why the TAP has not the netdev's
   };
 
   std::string look_at_netdev(Watched& watched, uint32_t number, const NetdevFacts* now);
   void look_at_port(Watched& watched, uint32_t number);
   void look_at_mtu(const Watched& watched, uint32_t number);
   void look_at_addresses(const Watched& watched, uint32_t number);
+  void follow_mac(Watched& watched, uint32_t number, const Mac& mac);
   void set_carrier(Watched& watched, uint32_t number, bool carrier);
 
   ConditionBoard& board_;
+  PortMacs& macs_;
   KernelPath& kernel_;
   Netlink netlink_;
   std::vector<Watched> watched_;

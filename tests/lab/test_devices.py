@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,21 @@ class DpdkDevices(DeviceCase):
             self.lab.node.stop_dataplane()
             self._set_mtu(FABRIC_MTU)
 
+    def _senders_of_tunnels(self) -> set[str]:
+        """MAC addresses from which the router gets packets in tunnels."""
+        with self.lab.topology.router.entered():
+            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+            wire.bind(("lb1", 0))
+        with wire:
+            wire.settimeout(5)
+            self.assertTrue(self._answered())
+            senders: set[str] = set()
+            while not senders:
+                frame = wire.recv(2048)
+                if frame[23] == 4:
+                    senders.add(frame[6:12].hex(":"))
+        return senders
+
     def _set_mtu(self, mtu: int) -> None:
         self._router("ip", "link", "set", "lb1", "mtu", str(mtu))
         self._node("ip", "link", "set", "eth0", "mtu", str(mtu))
@@ -298,6 +314,16 @@ class DpdkDevices(DeviceCase):
     def test_7_what_a_veth_leaves_undone(self) -> None:
         self._assert_vlan_tags_stay()
         self._assert_advised_of_the_other_end()
+
+    def test_8_another_mac_address(self) -> None:
+        """The TAP takes it over, so that neighbours hear of the new one, and what is sent has it."""
+        address = "02:00:00:00:77:02"
+        self._node("ip", "link", "set", "eth0", "address", address)
+        wait_until(lambda: address in self._node("ip", "link", "show", "linimo0"), "the TAP has it too", FOLLOWS_S)
+        self._router("ip", "neigh", "flush", "dev", "lb1")
+        self._wait_answered("the address changed")
+        self.assertIn(address, self._router("ip", "neigh", "show", NODE[4], "dev", "lb1"))
+        self.assertEqual({address}, self._senders_of_tunnels())
 
     def test_9_an_interface_made_anew(self) -> None:
         """DPDK cannot follow: the condition fails and says what to do, which is enough."""
