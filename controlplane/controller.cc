@@ -21,6 +21,8 @@ using Clock = std::chrono::steady_clock;
 constexpr milliseconds kCoalesce{5};
 constexpr milliseconds kRetryAfterRefusal{5000};
 constexpr milliseconds kDrainLook{1000};
+// A configuration by which the process has lived for so long is good, though no data plane forwards by it.
+constexpr milliseconds kTrial{10'000};
 
 std::string time_text() {
   const std::time_t now = std::time(nullptr);
@@ -47,7 +49,7 @@ std::filesystem::path drain_file(const NodeConfig& node) {
 
 }  // namespace
 
-Controller::Controller(boost::asio::io_context& io, Config config, Prober& prober)
+Controller::Controller(boost::asio::io_context& io, Config config, Prober& prober, ConfigTrial trial)
     : config_(std::move(config)),
       running_node_(config_.node),
       monitor_(
@@ -60,6 +62,8 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
       publisher_(io, config_.node.dataplane_socket(), *this),
       evaluation_(io),
       drain_look_(io),
+      trial_(std::move(trial)),
+      trial_end_(io),
       announcer_(io, config_.node.state_dir, [this] { return announce_facts(); }),
       watch_(
           io, [this] { return sights(); }, [this](std::string_view by) { announcer_.update(by); }),
@@ -81,6 +85,14 @@ void Controller::start() {
   watch_drains();
   announcer_.configure(config_.announce);
   watch_.start();
+  await_end_of_trial();
+}
+
+void Controller::await_end_of_trial() {
+  trial_end_.expires_after(kTrial);
+  trial_end_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) trial_.pass();
+  });
 }
 
 void Controller::begin_checks() {
@@ -111,13 +123,18 @@ void Controller::hold_ids(const Config& config) {
 
 tl::expected<void, std::string> Controller::reload(std::string_view by) {
   const auto refuse = [&](const std::string& why) {
+    trial_.drop();
     last_error_ = why;
     log_error("configuration refused, the running one stays",
               {{"by", by}, {"revision", config_.revision}, {"why", why}});
     return tl::unexpected(why);
   };
   try {
-    auto loaded = load_config(config_.file);
+    const auto text = read_config_text(config_.file);
+    if (!text) return refuse(text.error());
+    trial_.drop();  // of an earlier one, which was not to be
+    trial_.begin(*text);
+    auto loaded = load_config_text(*text, config_.file);
     if (!loaded) return refuse(loaded.error());
     hold_ids(*loaded);
     Config before = config_;
@@ -165,6 +182,7 @@ void Controller::take_over(Config loaded, std::string_view by) {
   announcer_.configure(config_.announce);
   if (drains_.keep_those_of(config_)) save_drains();
   evaluate_after(kCoalesce, by);
+  await_end_of_trial();
   follow_(config_);
 }
 
@@ -324,6 +342,7 @@ void Controller::on_no_dataplane() {
 
 void Controller::on_live(const std::string& by) {
   follows_plan_ = !evaluation_due_;  // something else may have changed since
+  if (follows_plan_) trial_.pass();
   announcer_.update(by);
   if (ids_to_release_) {  // they begin to rest only now
     ids_to_release_ = false;
@@ -333,6 +352,7 @@ void Controller::on_live(const std::string& by) {
 }
 
 void Controller::on_refused() {
+  trial_.drop();
   evaluate_after(kRetryAfterRefusal, "another attempt");
 }
 
@@ -375,6 +395,7 @@ void Controller::plan_and_publish() {
   if (changed_meanwhile_) return;  // the answer, or the next connection, brings us here again
   wanted_by_.clear();
   follows_plan_ = !publisher_.offer(std::move(spec), by);
+  if (follows_plan_) trial_.pass();
 }
 
 }  // namespace linimo

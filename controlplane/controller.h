@@ -25,6 +25,7 @@
 #include "controlplane/change_log.h"
 #include "controlplane/conditions/watch.h"
 #include "controlplane/config/config.h"
+#include "controlplane/config_trial.h"
 #include "controlplane/health/monitor.h"
 #include "controlplane/tables/drain_watch.h"
 #include "controlplane/tables/drains.h"
@@ -36,13 +37,17 @@ namespace linimo {
 
 class Controller final : private Publisher::Owner {
  public:
-  Controller(boost::asio::io_context& io, Config config, Prober& prober);
+  /// `trial`: the one that this configuration is on, if it is; and where that of later ones is noted.
+  Controller(boost::asio::io_context& io, Config config, Prober& prober, ConfigTrial trial = ConfigTrial());
 
   void start();
 
   /// Reads the configuration file again. An error, also that memory runs out, leaves everything as it is, and
   /// is remembered.
   tl::expected<void, std::string> reload(std::string_view by);
+
+  /// The configuration file is not what is in force, and why.
+  void note_error(std::string why) { last_error_ = std::move(why); }
 
   /// To be called with each configuration that a reload took over.
   void on_loaded(std::function<void(const Config&)> follow) { follow_ = std::move(follow); }
@@ -108,6 +113,7 @@ class Controller final : private Publisher::Owner {
   std::map<BackendKey, FlowEnds> draining() const;
   void save_drains();
   void on_health_change(const HealthMonitor::Change& change);
+  void await_end_of_trial();
   void begin_checks();
   void inherit_live_states();
   void hold_ids(const Config& config);
@@ -128,6 +134,8 @@ class Controller final : private Publisher::Owner {
   DrainWatch drain_watch_;
   boost::asio::steady_timer evaluation_;
   boost::asio::steady_timer drain_look_;
+  ConfigTrial trial_;
+  boost::asio::steady_timer trial_end_;
   Announcer announcer_;
   ConditionWatch watch_;
 

@@ -58,7 +58,12 @@ void run_through(boost::asio::io_context& io) {
 }
 
 int serve(const std::filesystem::path& file) {
-  auto config = load_config(file);
+  // Whoever ends this process while it loads a configuration does not mean that one.
+  sigset_t ends;
+  sigemptyset(&ends);
+  for (const int signal : {SIGTERM, SIGINT}) sigaddset(&ends, signal);
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  auto [config, trial, text, complaint] = load_at_start(file);
   if (!config) {
     log_error("configuration refused", {{"why", config.error()}});
     return kFailed;
@@ -72,13 +77,18 @@ int serve(const std::filesystem::path& file) {
     log_error("cannot start", {{"why", opened.error()}});
     return kFailed;
   }
+  if (complaint.empty()) trial.begin(text);  // unless it is, in a folder that was there
   std::signal(SIGPIPE, SIG_IGN);
 
   boost::asio::io_context serving(1);  // outlives `io`, where answers may wait that belong to it
   boost::asio::io_context io(1);
   const NodeConfig node = config->node;
   const auto prober = make_all_probers(io);
-  Controller controller(io, std::move(*config), *prober);
+  Controller controller(io, std::move(*config), *prober, std::move(trial));
+  if (!complaint.empty()) {
+    log_error("configuration not loaded", {{"why", complaint}});
+    controller.note_error(complaint);
+  }
   Api api(serving, io, controller);
   HttpServer server(serving, node.control_socket(),
                     [&](const HttpRequest& request, const auto& respond) { api.answer(request, respond); });
@@ -101,6 +111,7 @@ int serve(const std::filesystem::path& file) {
     sd_notify(0, "STOPPING=1");
     io.stop();
   });
+  pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
 
   controller.start();
   const ServingThread serving_thread(serving);

@@ -44,8 +44,7 @@ Config to_config(Sections&& sections) {
   return config;
 }
 
-Config read_config(const std::filesystem::path& file) {
-  const std::string text = read_toml_text(file);
+Config read_config(const std::string& text, const std::filesystem::path& file) {
   const TomlValue document = parse_toml(text, file.string());
   Sections sections = read_sections(document);
   document.place().throw_mistakes();
@@ -86,9 +85,23 @@ std::chrono::seconds Config::longest_idle_timeout() const {
   return std::chrono::seconds(longest);
 }
 
-tl::expected<Config, std::string> load_config(const std::filesystem::path& file) {
+tl::expected<std::string, std::string> read_config_text(const std::filesystem::path& file) {
   try {
-    return read_config(file);
+    return read_toml_text(file);
+  } catch (const ConfigError& error) {
+    return tl::unexpected(std::string(error.what()));
+  }
+}
+
+tl::expected<Config, std::string> load_config(const std::filesystem::path& file) {
+  return read_config_text(file).and_then(
+      [&](const std::string& text) { return load_config_text(text, file); });
+}
+
+tl::expected<Config, std::string> load_config_text(const std::string& text,
+                                                   const std::filesystem::path& file) {
+  try {
+    return read_config(text, file);
   } catch (const ConfigError& error) {
     return tl::unexpected(std::string(error.what()));
   }

@@ -91,6 +91,10 @@ struct Config {
 
 /// The error is ready to be shown: "FILE:LINE:COLUMN: problem; expected ...", and how many more there are.
 tl::expected<Config, std::string> load_config(const std::filesystem::path& file);
+/// The same in two steps.
+tl::expected<std::string, std::string> read_config_text(const std::filesystem::path& file);
+tl::expected<Config, std::string> load_config_text(const std::string& text,
+                                                   const std::filesystem::path& file);
 
 /// All that is wrong with a file, and what is hardly meant. Needs neither the hash seed nor rights.
 struct ConfigReport {

@@ -52,6 +52,41 @@ class ControlPlaneDies(LabCase):
             self.assertEqual(before, node.status()["generation"])
         self.assert_served(load, self._addresses(1, 2, 3))
 
+    def test_a_configuration_is_the_death_of_one_process_at_most(self) -> None:
+        """A control plane that dies before a configuration is in force leaves a mark: the next one starts with the last one
+        that was, says so, and takes whatever the file says next."""
+        node = self.lab.node
+        dataplane = node.dataplane
+        assert dataplane
+        node.config.backends = {1: 100, 2: 100, 3: 50}
+        good = node.reload()["config"]["revision"]
+        node.config.backends = {1: 100, 2: 100, 3: 25}
+        dataplane.send_signal(signal.SIGSTOP)  # so that it cannot be in force too soon
+        try:
+            node.write_config()
+            wait_until((node.folder / "state/config.trying").exists, "it is on trial")
+            self._kill()
+        finally:
+            dataplane.send_signal(signal.SIGCONT)
+        for again in (False, True):
+            with self.subTest(again=again):
+                if again:
+                    self._kill()
+                node.start_controlplane()
+                wait_until(self._answers, "the new one answers", alive=node.check_alive)
+                config = node.status()["config"]
+                self.assertEqual(good, config["revision"])
+                self.assertIn("the process died when it loaded this", config["last_error"])
+                self.assertIn("REFUSED", node.cli("status").stdout)
+                self.assertIn('level=error msg="configuration not loaded"', node.logs())
+                self.assertEqual({100, 50}, {backend["weight"] for backend in node.backend_list()})
+        node.config.backends = {1: 100, 2: 100, 3: 75}
+        self.assertIsNone(node.reload()["config"]["last_error"])
+        self.assertEqual({100, 75}, {backend["weight"] for backend in node.backend_list()})
+        self._kill()
+        node.start_controlplane()
+        self.assertIsNone(node.wait_settled()["config"]["last_error"], "it has passed")
+
     def test_ids_outlive_their_file(self) -> None:
         """The same without ids.json: what is live says which id is whose, and connections are tracked by it."""
         node = self.lab.node
@@ -150,6 +185,11 @@ class ControlPlaneDies(LabCase):
 
         wait_until(replaced, "the dead backend is noticed", limit, alive=self.lab.node.check_alive)
         return seen
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(RuntimeError):  # the control socket is not there yet
+            return bool(self.lab.node.status())
+        return False
 
     def _dataplane(self) -> dict[str, Any]:
         return self.lab.node.status()["dataplane"]
