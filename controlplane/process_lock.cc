@@ -12,7 +12,10 @@
 namespace linimo {
 
 tl::expected<UniqueFd, std::string> lock_runtime_dir(const std::filesystem::path& folder) {
-  if (auto made = make_own_folder(folder, operators_group()); !made) return tl::unexpected(made.error());
+  if (auto made = make_own_folder(folder, operators_group()); !made) {
+    return tl::unexpected(
+        fmt::format("{} (runtime_dir in [node] names the folder for sockets)", made.error()));
+  }
   const std::filesystem::path file = folder / "controlplane.lock";
   auto fd = open_own_file(file);
   if (!fd) return fd;

@@ -66,7 +66,10 @@ bool take_lock(int lock) {
 
 /// One data plane for a runtime folder; the lock goes with the process.
 tl::expected<UniqueFd, std::string> lock_runtime_folder(const std::filesystem::path& folder) {
-  if (auto made = make_own_folder(folder); !made) return tl::unexpected(made.error());
+  if (auto made = make_own_folder(folder); !made) {
+    return tl::unexpected(
+        fmt::format("{} (runtime_dir in [node] names the folder for sockets)", made.error()));
+  }
   const std::filesystem::path path = folder / "dataplane.lock";
   auto fd = open_own_file(path);
   if (!fd) return fd;

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <vector>
 
 #include <fcntl.h>
@@ -26,14 +27,20 @@ tl::expected<uint64_t, std::string> load_hash_seed(const std::filesystem::path& 
   };
   constexpr std::string_view kFleets = "the fleet's seed, the same file as on the other nodes";
   const int fd = open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0 && errno == ENOENT) {
+  const int error = errno;
+  std::error_code unknown;
+  if (fd < 0 && error == ENOENT && std::filesystem::is_symlink(file, unknown)) {
+    // There is a seed, only not here at the moment.
+    const auto target = std::filesystem::read_symlink(file, unknown);
+    return refuse(fmt::format("is a symbolic link to {}, which does not exist", target.string()), kFleets);
+  }
+  if (fd < 0 && error == ENOENT) {
     return refuse(
         "does not exist",
         fmt::format("{}; for a first node: mkdir -p {} && head -c 32 /dev/urandom > {} && chmod 600 {}",
                     kFleets, file.parent_path().string(), name, name));
   }
   if (fd < 0) {
-    const int error = errno;
     return refuse(fmt::format("cannot be read: {}", std::strerror(error)),
                   fmt::format("a file that this user (uid {}) may read; leave the seed as it is", geteuid()));
   }
