@@ -4,8 +4,13 @@ must."""
 from __future__ import annotations
 
 import json
+import os
+import resource
 import signal
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 from case import LabCase
@@ -121,3 +126,54 @@ class ControlPlaneEnds(LabCase):
         load = Load(self.lab.client, VIP[6], threads=2)
         load.run(200)
         self.assert_served(load)
+
+
+class Rights(LabCase):
+    """What a daemon may not do, whatever makes it try."""
+
+    engine: ClassVar[str]
+
+    @classmethod
+    def configure(cls) -> None:
+        cls.lab.node.config.engine = cls.engine
+
+    def test_no_program_that_they_start_has_more_rights(self) -> None:
+        for daemon in (self.lab.node.dataplane, self.lab.node.controlplane):
+            assert daemon
+            self.assertIn("\nNoNewPrivs:\t1\n", Path(f"/proc/{daemon.pid}/status").read_text())
+
+    def test_they_leave_no_core_dump(self) -> None:
+        """The hash seed would be in it. Ended by SIGABRT with no limit to a dump's size, where another program leaves one."""
+        node = self.lab.node
+        with tempfile.TemporaryDirectory() as folder:
+            other = subprocess.Popen(["sleep", "60"], cwd=folder)
+            if how_it_died(other) != os.CLD_DUMPED:
+                self.skipTest("no program leaves a core dump on this machine")
+        assert node.controlplane and node.dataplane
+        self.assertEqual(os.CLD_KILLED, how_it_died(node.controlplane))
+        node.start_controlplane()
+        self.assertEqual(os.CLD_KILLED, how_it_died(node.dataplane))
+        node.start_dataplane()
+        node.wait_settled()
+
+
+class RightsDpdk(Rights):
+    engine = "dpdk"
+
+
+class RightsXdp(Rights):
+    engine = "xdp"
+
+
+del Rights  # it is no test of its own
+
+
+def how_it_died(process: subprocess.Popen[bytes]) -> int:
+    """By SIGABRT: os.CLD_DUMPED or os.CLD_KILLED."""
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(process.pid, resource.RLIMIT_CORE, unlimited)
+    process.send_signal(signal.SIGABRT)
+    end = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    process.wait()
+    assert end
+    return end.si_code

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
+import time
 from ipaddress import ip_address
 from typing import ClassVar
 
 from case import LabCase
 from lab.client import upload
 from lab.netns import Namespace
-from lab.topology import FABRIC_MTU, VIP
+from lab.topology import FABRIC_MTU, NODE, VIP, backend_address
 from lab.wait import wait_until
 
 SIZE = 8 * 1024 * 1024
@@ -60,6 +62,34 @@ class _PathMtu(LabCase):
         wait_until(lambda: 1280 in self._lengths_to_the_vip(wires, seen), "a packet of 1280 bytes arrives", 10)
         told = self.lab.client.run(["ip", "-6", "route", "get", VIP[6]]).stdout
         self.assertIn("mtu 1280", told)
+
+    def test_storm_of_forged_words_is_a_few_lines(self) -> None:
+        """Thousands of them, about tunnels of ours and about none: counted each, and a line a second of each kind."""
+        node, log = self.lab.node, self.lab.node.folder / "linimo-dataplane.log"
+        node.config.backend_family = 4
+        node.reload_if_changed()
+        before, begun = self._words_ignored(), time.monotonic()
+        lines = len(log.read_text().splitlines())
+        with self.lab.topology.router.entered():
+            wire = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        with wire:
+            for number in range(3000):
+                ours = number % 10 == 0  # each lower than the one before
+                wire.sendto(forged_word(1480 - number // 10 if ours else 1000, protocol=4 if ours else 6), (NODE[4], 0))
+                if number % 50 == 0:
+                    time.sleep(0.005)  # none is to be lost on the way
+        wait_until(lambda: self._words_ignored() - before >= 2000, "they are counted", 5)
+        seconds = time.monotonic() - begun
+        told = log.read_text().splitlines()[lines:]
+        self.assertLessEqual(len(told), 2 * (seconds + 1), told)
+        self.assertTrue(any("ignored: it is about no tunnel" in line for line in told), told)
+
+    def _words_ignored(self) -> int:
+        page = self.lab.node.box.run(["curl", "-sS", "--unix-socket", str(self.lab.node.config.runtime_dir / "control.sock"),
+                                      "http://linimo/metrics"]).stdout
+        found = re.search(r"(?m)^linimo_path_mtu_ignored_total (\d+)$", page)
+        assert found, page
+        return int(found[1])
 
     def _wire(self, backend: Namespace) -> socket.socket:
         with backend.entered():
@@ -110,6 +140,16 @@ class _PathMtu(LabCase):
         self.assertIn(status, ("201", "204"), "created, or written over")
         self.assertGreater(self.lab.node.outcomes()["too_big_reply"], before)
         return self.lab.client.run(["ip", f"-{family}", "route", "get", VIP[family]]).stdout
+
+
+def forged_word(mtu: int, protocol: int) -> bytes:
+    """ICMP "fragmentation needed" that quotes a packet from the node to backend 1 (RFC 792, RFC 1191)."""
+    quote = struct.pack("!BBHHHBBH4s4s8s", 0x45, 0, 1500, 1, 0, 64, protocol, 0, ip_address(NODE[4]).packed,
+                        ip_address(backend_address(1, 4)).packed, b"")
+    words = struct.unpack(f"!{(8 + len(quote)) // 2}H", struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + quote)
+    total = sum(words)
+    total = (total & 0xffff) + (total >> 16)
+    return struct.pack("!BBHHH", 3, 4, ~((total & 0xffff) + (total >> 16)) & 0xffff, 0, mtu) + quote
 
 
 class PathMtuInDpdk(_PathMtu):
