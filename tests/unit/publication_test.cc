@@ -219,5 +219,24 @@ TEST(Publication, SurvivesWantOfMemory) {
   EXPECT_THAT(refused.error(), testing::HasSubstr("no memory"));
 }
 
+// Whoever waits for a worker that stands still is told so, again and again: there is something else to do
+// meanwhile.
+TEST(Publication, CallsBackWhileAWorkerHasNotSwitched) {
+  Publication publication(1, allocate);
+  std::atomic<bool> joined = false;
+  std::atomic<int> calls = 0;
+  std::thread worker([&] {
+    publication.join(0);
+    joined = true;
+    while (calls < 2) std::this_thread::yield();
+    publication.between_bursts(0);
+    publication.leave(0);
+  });
+  while (!joined) std::this_thread::yield();
+  EXPECT_TRUE(publication.publish(snapshot_of(0, 1), {}, 0, [&] { ++calls; }));
+  worker.join();
+  EXPECT_GE(calls, 2);
+}
+
 }  // namespace
 }  // namespace linimo
