@@ -1,0 +1,52 @@
+#include "controlplane/fleet/heartbeats.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace linimo::fleet {
+namespace {
+
+constexpr double kImprobable = 8;  // phi: once in a hundred million
+
+}  // namespace
+
+void take_heartbeat(State& s, const Heartbeat& heartbeat, Actions& out) {
+  // Only of members: anybody may send, and what is remembered must be bounded.
+  if (heartbeat.node == s.settings.node || !s.view.nodes.contains(heartbeat.node)) return;
+  auto found = s.peers.find(heartbeat.node);
+  if (found == s.peers.end())
+    found = s.peers.emplace(heartbeat.node, Peer{0, 0, PhiDetector(s.settings.heartbeat)}).first;
+  Peer& peer = found->second;
+  if (std::pair(heartbeat.instance, heartbeat.sequence) <= std::pair(peer.instance, peer.sequence)) return;
+  peer.instance = heartbeat.instance;
+  peer.sequence = heartbeat.sequence;
+  if (std::exchange(peer.silent, false)) {
+    peer.phi.forget_last();
+    out.push_back(Say{fmt::format("node {} is heard again", heartbeat.node)});
+  }
+  peer.phi.on_success(s.now);
+  if (heartbeat.table.revision == 0 || heartbeat.table != s.own.live) return;
+  const bool differs = heartbeat.digest != s.own.live_digest;
+  alarm_while(s, out, AlarmKind::kDigestMismatch, differs, [&] {
+    return fmt::format("node {} made another table of revision {} and state {}: {:016x} there, {:016x} here",
+                       heartbeat.node, heartbeat.table.revision, heartbeat.table.state, heartbeat.digest,
+                       s.own.live_digest);
+  });
+}
+
+void beat(State& s, Actions& out) {
+  if (s.now < s.heartbeat_due) return wake_at(s, s.heartbeat_due);
+  s.heartbeat_due = s.now + s.settings.heartbeat;
+  wake_at(s, s.heartbeat_due);
+  std::erase_if(s.peers, [&](const auto& peer) { return !s.view.nodes.contains(peer.first); });
+  for (auto& [name, peer] : s.peers) {
+    if (peer.silent || peer.phi.phi(s.now) < kImprobable) continue;
+    peer.silent = true;
+    out.push_back(Say{fmt::format("no heartbeat from node {}: it is dead or cut off from this one", name)});
+  }
+  out.push_back(
+      SendHeartbeat{{s.settings.node, s.settings.instance, ++s.heartbeats, s.own.live, s.own.live_digest}});
+}
+
+}  // namespace linimo::fleet

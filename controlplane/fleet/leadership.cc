@@ -1,0 +1,129 @@
+#include "controlplane/fleet/leadership.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "controlplane/fleet/activation.h"
+#include "controlplane/fleet/excuses.h"
+#include "controlplane/fleet/fence.h"
+#include "controlplane/fleet/history.h"
+#include "controlplane/fleet/membership.h"
+#include "controlplane/fleet/observations.h"
+#include "controlplane/fleet/session.h"
+#include "controlplane/fleet/trust.h"
+
+namespace linimo::fleet {
+namespace {
+
+bool fit_to_lead(const State& s) {
+  return s.trusts && is_member(s) &&
+         (!s.view.active || (s.memory.table.revision == s.view.active->number &&
+                             s.memory.table.documents == s.view.active->digest));
+}
+
+void campaign(State& s, Actions& out) {
+  Transact transaction;
+  const Key key{KeyKind::kLeader};
+  transaction.compares.push_back({key, Compare::What::kCreated, 0});
+  transaction.puts.push_back(
+      {key, std::make_shared<const Value>(LeaderRecord{s.settings.node, s.settings.instance}),
+       s.session.lease});
+  send(s, out, s.session.leading, std::move(transaction));
+}
+
+void resign(State& s, Actions& out) {
+  Transact transaction;
+  transaction.compares = fence_of(s.view);
+  transaction.erases.push_back(Key{KeyKind::kLeader});
+  send(s, out, s.session.leading, std::move(transaction));
+  out.push_back(Say{"this node leads and cannot: it makes room"});
+}
+
+std::chrono::milliseconds since(const State& s, Time time) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(s.now - time);
+}
+
+/// The state that should follow the present one, of the same revision; nothing: it may stay.
+std::shared_ptr<StateRecord> next_state(const State& s, bool activates) {
+  static const StateRecord kNone{{}, 0, std::make_shared<const BackendStates>(), {}, {}};
+  const StateRecord& before = s.view.state ? *s.view.state : kNone;
+  BackendStates backends = merged(s);
+  std::vector<std::string> excused = excuses(s.view, before.excused);
+  const bool other_table = activates || backends != *before.backends;
+  if (!other_table && excused == before.excused && before.fence.epoch == s.memory.floors.epoch)
+    return nullptr;
+
+  auto next = std::make_shared<StateRecord>();
+  next->fence = {s.memory.floors.epoch, s.view.leader.created};
+  next->number = before.number + 1;
+  next->backends = other_table ? std::make_shared<const BackendStates>(std::move(backends)) : before.backends;
+  next->excused = std::move(excused);
+  next->history = history_after(before, other_table ? s.view.active_number() : 0,
+                                since(s, s.leading.state_seen), s.settings.window);
+  return next;
+}
+
+void write(State& s, Actions& out) {
+  const bool activates = may_activate(s);
+  auto next = next_state(s, activates);
+  const bool old_epoch = s.view.active && s.view.active->fence.epoch != s.memory.floors.epoch;
+  if (!next && !activates && !old_epoch) return;
+
+  Transact transaction;
+  transaction.compares = fence_of(s.view);
+  transaction.compares.push_back({Key{KeyKind::kState}, Compare::What::kChanged, s.view.state.changed});
+  transaction.compares.push_back({Key{KeyKind::kActive}, Compare::What::kChanged, s.view.active.changed});
+  const Fence fence{s.memory.floors.epoch, s.view.leader.created};
+  if (next)
+    transaction.puts.push_back({Key{KeyKind::kState}, std::make_shared<const Value>(std::move(*next)), 0});
+  if (activates || old_epoch) {
+    const ActiveRecord active{fence, activates ? s.view.newest->number : s.view.active->number,
+                              activates ? s.view.newest->digest : s.view.active->digest};
+    transaction.puts.push_back({Key{KeyKind::kActive}, std::make_shared<const Value>(active), 0});
+  }
+  if (activates) {
+    // Nobody has come whose vote was not seen, and nobody has changed a vote or the wish.
+    transaction.compares.push_back({Key{KeyKind::kNode}, Compare::What::kNoneChanged, s.view.revision});
+    transaction.compares.push_back(
+        {Key{KeyKind::kReady, s.view.newest->number}, Compare::What::kNoneChanged, s.view.revision});
+    transaction.compares.push_back({Key{KeyKind::kRevision}, Compare::What::kChanged, s.view.newest.changed});
+    const uint64_t number = s.view.newest->number;
+    if (number > s.settings.kept_revisions) transaction.forget_below = number - s.settings.kept_revisions;
+    out.push_back(Say{fmt::format("every living node is ready for revision {}: activating it", number)});
+  }
+  send(s, out, s.session.leading, std::move(transaction));
+}
+
+}  // namespace
+
+void lead(State& s, Actions& out) {
+  Leading& leading = s.leading;
+  if (leading.state_changed != s.view.state.changed) {
+    leading.state_changed = s.view.state.changed;
+    leading.state_seen = s.now;
+  }
+  const bool holds = holds_lead(s);
+  const bool fit = fit_to_lead(s);
+  if (!holds || fit) leading.unfit_since.reset();
+  if (!holds) leading.ready_since.reset();
+  if (!idle(s, s.session.leading)) return;
+  if (!holds) {
+    if (fit && s.view.leader.changed == 0) campaign(s, out);
+    return;
+  }
+  if (!fit) {
+    if (!leading.unfit_since) leading.unfit_since = s.now;
+    const Time due = *leading.unfit_since + s.settings.lease;
+    if (s.now >= due) return resign(s, out);
+    return wake_at(s, due);
+  }
+  if (leading.ready_since) leading.version = 0;  // an activation waits for time as well
+  if (leading.version == s.view.version) return;
+  leading.version = s.view.version;
+  write(s, out);
+}
+
+}  // namespace linimo::fleet

@@ -1,0 +1,129 @@
+// The rules of a fleet that are functions by themselves. What comes of them together is tests/fleet.
+
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "controlplane/fleet/checkers.h"
+#include "controlplane/fleet/excuses.h"
+#include "controlplane/fleet/history.h"
+#include "controlplane/fleet/majority.h"
+#include "controlplane/fleet/view.h"
+
+namespace linimo::fleet {
+namespace {
+
+using std::chrono::milliseconds;
+
+Entry entry(Key key, Value value, int64_t revision) {
+  return {std::move(key), std::make_shared<const Value>(std::move(value)), revision, revision, 0};
+}
+
+TEST(FleetMajority, IsMoreThanHalfOfAllWhoMaySpeak) {
+  EXPECT_TRUE(is_majority(1, 1));
+  EXPECT_FALSE(is_majority(1, 2));
+  EXPECT_TRUE(is_majority(2, 3));
+  EXPECT_FALSE(is_majority(2, 4));
+  EXPECT_FALSE(is_majority(0, 0));
+}
+
+TEST(FleetCheckers, ANodeThatGoesMovesOnlyItsOwnBackends) {
+  std::vector<std::string> nodes;
+  for (int i = 0; i < 32; ++i) nodes.push_back("n" + std::to_string(100 + i));
+  std::vector<std::string> backends;
+  for (int i = 0; i < 1000; ++i) backends.push_back("p/" + std::to_string(1000 + i));
+  const auto names = [](const Assignment& assignment, size_t backend) {
+    std::set<std::string> result;
+    for (const uint16_t node : assignment.backends[backend].checkers) result.insert(assignment.nodes[node]);
+    return result;
+  };
+  const Assignment before = assign(nodes, backends, 3);
+  const std::string gone = nodes[7];
+  nodes.erase(nodes.begin() + 7);
+  const Assignment after = assign(nodes, backends, 3);
+  size_t moved = 0;
+  for (size_t i = 0; i < backends.size(); ++i) {
+    EXPECT_EQ(names(before, i).size(), 3U);
+    EXPECT_EQ(names(after, i).size(), 3U);
+    const bool was_its = names(before, i).contains(gone);
+    moved += was_its;
+    if (was_its) continue;
+    EXPECT_EQ(names(before, i), names(after, i));
+  }
+  EXPECT_GT(moved, 50U);
+  EXPECT_LT(moved, 150U);
+}
+
+TEST(FleetCheckers, AllCheckWhereFewLive) {
+  EXPECT_EQ(assign({"a", "b"}, {"p/1"}, 3).backends[0].checkers.size(), 2U);
+  EXPECT_TRUE(assign({}, {"p/1"}, 3).backends[0].checkers.empty());
+}
+
+TEST(FleetHistory, KeepsWhatHasTimeLeftAndIsCut) {
+  StateRecord state;
+  state.backends = std::make_shared<const BackendStates>(BackendStates{{"p/1", HealthState::kUp, false}});
+  state.history = {{3, state.backends, milliseconds(5000)}, {2, state.backends, milliseconds(1000)}};
+  const auto after = history_after(state, 4, milliseconds(1000), milliseconds(9000));
+  ASSERT_EQ(after.size(), 2U);
+  EXPECT_EQ(after[0].revision, 4U);
+  EXPECT_EQ(after[0].left, milliseconds(9000));
+  EXPECT_EQ(after[1].revision, 3U);
+  EXPECT_EQ(after[1].left, milliseconds(4000));
+
+  EXPECT_EQ(history_after(state, 0, milliseconds(0), milliseconds(9000)).size(), 2U);  // no table was changed
+
+  for (uint64_t i = 0; i < 100; ++i)
+    state.history = history_after(state, i + 5, milliseconds(1), milliseconds(9000));
+  ASSERT_EQ(state.history.size(), kMostPast);
+  EXPECT_EQ(state.history.front().revision, 104U);  // the oldest went
+}
+
+View view_with(std::vector<std::string> complaining, std::vector<std::string> announcing) {
+  View view;
+  int64_t revision = 1;
+  for (const std::string& node : announcing)
+    view.take(entry({KeyKind::kNode, 0, node}, NodeRecord{1, "", {"v"}}, revision++));
+  for (const std::string& node : complaining)
+    view.take(entry({KeyKind::kObservations, 0, node}, ObservationsRecord{{}, "contradiction"}, revision++));
+  return view;
+}
+
+TEST(FleetExcuses, NeverLetTheLastGo) {
+  const std::vector<std::string> all{"a", "b", "c"};
+  EXPECT_EQ(excuses(view_with({"b"}, all), {}), std::vector<std::string>({"b"}));
+  EXPECT_EQ(excuses(view_with(all, all), {}), std::vector<std::string>({"a", "b"}));
+  EXPECT_EQ(excuses(view_with({"a"}, {"a"}), {}), std::vector<std::string>());
+}
+
+TEST(FleetExcuses, KeepWhoWasExcused) {
+  EXPECT_EQ(excuses(view_with({"a", "b"}, {"a", "b"}), {"b"}), std::vector<std::string>({"b"}));
+}
+
+TEST(FleetView, TakesNothingOlderAndForgetsVotesThatNobodyNeeds) {
+  View view = view_of({entry({KeyKind::kRevision}, RevisionRecord{2, 7, ""}, 5),
+                       entry({KeyKind::kReady, 1, "a"}, ReadyRecord{1, 7, ""}, 4),
+                       entry({KeyKind::kReady, 2, "a"}, ReadyRecord{1, 7, ""}, 6)},
+                      6);
+  EXPECT_EQ(view.candidate(), 2U);
+  EXPECT_EQ(view.ready.size(), 1U);
+  const uint64_t version = view.version;
+  view.take(entry({KeyKind::kReady, 2, "a"}, ReadyRecord{1, 7, "no"}, 5));  // known already
+  EXPECT_EQ(view.version, version);
+  view.take(entry({KeyKind::kActive}, ActiveRecord{{}, 2, 7}, 7));
+  view.complete_to(7);
+  EXPECT_EQ(view.candidate(), 0U);
+  EXPECT_TRUE(view.ready.empty());
+}
+
+TEST(FleetView, WhatCannotBeReadIsNamedAndNothing) {
+  View view = view_of({entry({KeyKind::kActive}, std::monostate(), 3)}, 3);
+  EXPECT_FALSE(view.active);
+  EXPECT_EQ(view.active.changed, 3);
+  EXPECT_EQ(view.unreadable, std::set<std::string>({"active"}));
+  view.take(entry({KeyKind::kActive}, ActiveRecord{{}, 2, 7}, 4));
+  EXPECT_TRUE(view.active);
+  EXPECT_TRUE(view.unreadable.empty());
+}
+
+}  // namespace
+}  // namespace linimo::fleet
