@@ -198,7 +198,8 @@ class Measured {
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, program_->obj) {
       const int shared = data_plane.map_fd(bpf_map__name(map));
-      if (!bpf_map__is_internal(map) && bpf_map__reuse_fd(map, shared) != 0) {
+      if (!bpf_map__is_internal(map) && map != program_->maps.bench_whole_path &&
+          bpf_map__reuse_fd(map, shared) != 0) {
         throw std::runtime_error("a map cannot be shared");
       }
     }
@@ -214,6 +215,10 @@ class Measured {
     std::copy_n(frame_.begin(), ETH_HLEN, const_cast<uint8_t*>(constants.bench_ethernet));
     if (xdp_bench_bpf__load(program_.get()) != 0)
       throw std::runtime_error("the kernel does not load the program");
+    const uint32_t only = 0;
+    const int whole = bpf_program__fd(program_->progs.bench_whole);
+    if (bpf_map_update_elem(bpf_map__fd(program_->maps.bench_whole_path), &only, &whole, BPF_ANY) != 0)
+      throw std::runtime_error("the whole path's place");
   }
 
   const Case& what() const { return case_; }

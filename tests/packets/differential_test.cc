@@ -114,7 +114,8 @@ TEST(Differential, PlainPacketsGoStraight) {
   engine.apply(case_file().configuration);
   engine.take_whole_path_away();
   for (const char* name :
-       {"flows_spread_untracked_v4", "flows_spread_tracked_v4", "udp_flows_spread_tracked_v4"}) {
+       {"flows_spread_untracked_v4", "flows_spread_tracked_v4", "udp_flows_spread_tracked_v4",
+        "flows_spread_untracked_v6", "flows_spread_tracked_v6", "udp_flows_spread_tracked_v6"}) {
     const auto from = std::find_if(case_file().cases.begin(), case_file().cases.end(),
                                    [&](const Case& candidate) { return candidate.name == name; });
     ASSERT_NE(from, case_file().cases.end());

@@ -45,12 +45,9 @@ inline Engine& tracking_xdp() {
 inline Engine& tracking_xdp_whole() {
   return xdp_whole_engine();
 }
-inline constexpr TrackedBy kTrackedBy[] = {{"Dpdk", tracking_dpdk, 4},
-                                           {"Dpdk", tracking_dpdk, 6},
-                                           {"Xdp", tracking_xdp, 4},
-                                           {"Xdp", tracking_xdp, 6},
-                                           {"XdpWhole", tracking_xdp_whole, 4},
-                                           {"XdpWhole", tracking_xdp_whole, 6}};
+inline constexpr TrackedBy kTrackedBy[] = {
+    {"Dpdk", tracking_dpdk, 4}, {"Dpdk", tracking_dpdk, 6},          {"Xdp", tracking_xdp, 4},
+    {"Xdp", tracking_xdp, 6},   {"XdpWhole", tracking_xdp_whole, 4}, {"XdpWhole", tracking_xdp_whole, 6}};
 
 inline std::string tracked_by(const testing::TestParamInfo<TrackedBy>& info) {
   return info.param.engine + std::string("v") + std::to_string(info.param.ip);
