@@ -43,6 +43,8 @@ class EngineBase {
   /// then is to be told of, too.
   void on_waiting(std::function<void()> callback) { waiting_ = std::move(callback); }
   virtual uint32_t workers() const = 0;
+  /// Why the engine has to be started anew, once something that it stands on was replaced.
+  virtual std::string outdated() const { return {}; }
 
   /// What it counts, and the descriptor by which others map it.
   virtual CountersBlock& counters() = 0;

@@ -39,6 +39,7 @@ namespace {
 
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
+constexpr int kStartAnew = -1;  // no exit code
 constexpr std::chrono::seconds kGuardianLimit{5};
 constexpr std::chrono::seconds kEndLimit{10};
 constexpr std::chrono::seconds kWithdrawalHeard{1};
@@ -184,10 +185,23 @@ int run(const std::string& config_file) {
   loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });
   spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
   loop.run();
+  const std::string outdated = engine.outdated();
   if (probes) probes->reset();
   started->reset();
   if (guardian) guardian->release();
-  return 0;
+  if (outdated.empty()) return 0;
+  spdlog::warn("{}: starting anew", outdated);
+  return kStartAnew;
+}
+
+/// The same program with the same arguments, in this process, so that whoever watches over it need not know.
+int start_anew(char** argv) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);  // the event loop's signals
+  execv("/proc/self/exe", argv);
+  spdlog::error("cannot start anew: {}", std::strerror(errno));
+  return kFailed;
 }
 
 /// Withdraws what is announced, once nobody is left who would announce it anew, and gives routers the time to
@@ -268,7 +282,8 @@ int main(int argc, char** argv) {
   spdlog::set_level(linimo::log_level(log_level));
   linimo::harden_process();
   try {
-    return detaching ? linimo::detach(config_file) : linimo::run(config_file);
+    const int code = detaching ? linimo::detach(config_file) : linimo::run(config_file);
+    return code == linimo::kStartAnew ? linimo::start_anew(argv) : code;
   } catch (const std::exception& error) {
     spdlog::error("{}", error.what());
     return 1;

@@ -13,6 +13,8 @@ namespace linimo::dpdk {
 namespace {
 
 constexpr auto kPeriod = std::chrono::seconds(1);
+constexpr auto kFirstAddress = std::chrono::seconds(10);  // a new device that has none by then gets none
+constexpr auto kRoutes = std::chrono::seconds(1);         // after its addresses, by whoever configures it
 constexpr const char* kRestart = "systemctl restart linimo-dataplane";
 
 FrameCounts counts_of(const Interface& interface) {
@@ -32,7 +34,7 @@ FrameCounts counts_of(const Interface& interface) {
 PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& counters,
                      const std::vector<Interface>& interfaces, const std::vector<NetdevFacts>& netdevs,
                      PortMacs& macs, KernelPath& kernel)
-    : board_(board), macs_(macs), kernel_(kernel) {
+    : loop_(loop), board_(board), macs_(macs), kernel_(kernel) {
   std::vector<std::string> names;
   for (uint32_t i = 0; i < interfaces.size(); ++i) {
     watched_.push_back(
@@ -66,8 +68,25 @@ std::string PortWatch::look_at_netdev(Watched& watched, uint32_t number, const N
   const bool same = now != nullptr && now->index == watched.netdev_index;
   set_carrier(watched, number, same && now->carrier);
   if (same && now->mac != watched.mac) follow_mac(watched, number, now->mac);
-  if (now == nullptr || same) return {};
-  return fmt::format("{} was made anew; DPDK has the one before", watched.interface.netdev);
+  if (now == nullptr || same) {
+    watched.made_anew.reset();
+    watched.addressed.reset();
+    return {};
+  }
+  if (!watched.made_anew) watched.made_anew = Clock::now();
+  std::string what = fmt::format("{} was made anew; DPDK has the one before", watched.interface.netdev);
+  if (is_ready(watched, *now)) {
+    outdated_ = what;
+    loop_.stop();
+  }
+  return what;
+}
+
+bool PortWatch::is_ready(Watched& watched, const NetdevFacts& now) {
+  const auto time = Clock::now();
+  if (!watched.addressed && has_addresses(netlink_, now.index)) watched.addressed = time;
+  if (watched.addressed) return now.up && time - *watched.addressed >= kRoutes;
+  return now.up && time - *watched.made_anew >= kFirstAddress;
 }
 
 void PortWatch::look_at_port(Watched& watched, uint32_t number) {

@@ -2,12 +2,17 @@
 // of an interface has a carrier while its port has one, so that the kernel knows too, and a netdev's MAC
 // address, whichever it is given; the port has the TAP's MTU.
 //
+// A netdev that was deleted and made again can only be had by starting anew: the port has the device before.
+// That waits until whoever made it has given it addresses and routes, which move to the TAP at a start.
+//
 // Looks once a second, and at netdevs whenever the kernel reports a change of one. Keeps the conditions
 // `interface-present`, `carrier`, `mtu-followed`, `addresses-moved`, `transmit-works` and `receive-works`.
 // Control thread.
 #pragma once
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +35,12 @@ class PortWatch {
             const std::vector<Interface>& interfaces, const std::vector<NetdevFacts>& netdevs, PortMacs& macs,
             KernelPath& kernel);
 
+  /// Which netdev is to be taken anew, in words, or empty. The loop is stopped when there is one.
+  const std::string& outdated() const { return outdated_; }
+
  private:
+  using Clock = std::chrono::steady_clock;
+
   struct Watched {
     const Interface& interface;
     int netdev_index;
@@ -38,15 +48,19 @@ class PortWatch {
     LossWatch losses;
     bool carrier = true;
     std::string mac_failure{};  // why the TAP has not the netdev's
+    std::optional<Clock::time_point> made_anew{};  // when another device of this name was first seen
+    std::optional<Clock::time_point> addressed{};  // when it was first seen with addresses
   };
 
   std::string look_at_netdev(Watched& watched, uint32_t number, const NetdevFacts* now);
+  bool is_ready(Watched& watched, const NetdevFacts& now);
   void look_at_port(Watched& watched, uint32_t number);
   void look_at_mtu(const Watched& watched, uint32_t number);
   void look_at_addresses(const Watched& watched, uint32_t number);
   void follow_mac(Watched& watched, uint32_t number, const Mac& mac);
   void set_carrier(Watched& watched, uint32_t number, bool carrier);
 
+  EventLoop& loop_;
   ConditionBoard& board_;
   PortMacs& macs_;
   KernelPath& kernel_;
@@ -54,6 +68,7 @@ class PortWatch {
   std::vector<Watched> watched_;
   std::vector<uint32_t> netdevs_;  // numbers of interfaces
   std::unique_ptr<DeviceWatch> devices_;
+  std::string outdated_;
 };
 
 }  // namespace linimo::dpdk

@@ -21,13 +21,15 @@ from ..topology import VIP
 from ..traffic import traffic
 from ..wait import wait_until
 from .events import KINDS, Stage, set_queues
+from .table import Row, markdown, row
 from .timeline import Violation
-from .watch import LIMIT_S, Probes, Watch
+from .watch import LIMIT_S, SAMPLE_S, STATUS_S, Probes, Watch
 
 ENGINES = ("dpdk", "xdp")  # of the nodes: behind the same routes, and doing the same
 BACKENDS = 4
 KEPT = 40  # connections that stay open
 RECOVERY_S = 20.0  # until all is as at the start, once nothing happens any more
+TABLE_S = 8.0  # each event lasts so long where the time until it has consequences is measured
 WHAT_FAILS = (RuntimeError, TimeoutError, OSError, subprocess.SubprocessError, AssertionError)
 
 
@@ -57,32 +59,42 @@ def plan(seed: int, seconds: float, kinds: Sequence[str]) -> list[Event]:
             at += lasts + chance.uniform(1.0, 4.0)
 
 
+def each_alone(kinds: Sequence[str]) -> list[Event]:
+    """Each kind on a node of each engine that knows it."""
+    return [Event(0.0, kind, number, TABLE_S) for kind in kinds for number, engine in enumerate(ENGINES, 1)
+            if engine in KINDS[kind].engines]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m lab.campaign", description="Random faults under load; what must hold "
                                      "is judged of ten samples a second.")
     parser.add_argument("words", nargs="*", metavar="KIND", help=f"only kinds with these words, of {', '.join(KINDS)}")
     parser.add_argument("--seed", type=int, default=1, help="the same events again (default: 1)")
     parser.add_argument("--minutes", type=float, default=1.5)
-    parser.add_argument("--all", action="store_true", help="kinds too that are known not to hold")
     parser.add_argument("--one-by-one", action="store_true", help="wait after each event until all is as at the start")
+    parser.add_argument("--table", type=Path, metavar="FILE",
+                        help="instead of a random order: each kind by itself on each engine, and how soon what followed")
     parser.add_argument("--name", default="linimo-campaign")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
-    kinds = [name for name, kind in KINDS.items()
-             if (any(word in name for word in options.words) if options.words else kind.holds or options.all)]
+    kinds = [name for name in KINDS if not options.words or any(word in name for word in options.words)]
     if not kinds:
         parser.error("no such kind of event")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    print(f"seed {options.seed}, {options.minutes:g} minutes, {', '.join(kinds)}", flush=True)
+    events = each_alone(kinds) if options.table else plan(options.seed, options.minutes * 60, kinds)
+    print(f"{len(events)} events: " + ("each alone" if options.table else f"seed {options.seed}, {options.minutes:g} minutes")
+          + f", {', '.join(kinds)}", flush=True)
     with Lab(options.name) as lab:
         campaign = Campaign(lab)
         try:
             campaign.start()
-            campaign.run(plan(options.seed, options.minutes * 60, kinds), options.one_by_one)
+            campaign.run(events, options.one_by_one or options.table is not None, SAMPLE_S if options.table else STATUS_S)
         except WHAT_FAILS as error:
             campaign.failures.append(f"the campaign itself: {type(error).__name__}: {error}")
         if campaign.failures:
             print("\n".join(node.logs() for node in lab.nodes), campaign.routed.logs(), sep="\n", file=sys.stderr)
+    if options.table:
+        options.table.write_text(markdown(campaign.rows))
     for failure in campaign.failures:
         print(f"FAILED {failure}")
     if options.report:
@@ -98,6 +110,7 @@ class Campaign:
         self.lab = lab
         self.failures: list[str] = []
         self.passed = 0
+        self.rows: list[Row] = []
         self.routed = Routed(lab, 'drain_wait = "1s"')
 
     def start(self) -> None:
@@ -116,8 +129,8 @@ class Campaign:
         self.routed.start()
         self.probes = Probes(lab)
 
-    def run(self, events: list[Event], one_by_one: bool) -> None:
-        with Watch(self.lab) as watch, traffic(self.lab, timeout=2, threads=8, kept=KEPT) as load:
+    def run(self, events: list[Event], one_by_one: bool, status_s: float) -> None:
+        with Watch(self.lab, status_s) as watch, traffic(self.lab, timeout=2, threads=8, kept=KEPT) as load:
             self.all_is_well()
             began = time.monotonic()
             happened: list[tuple[float, Event]] = []
@@ -125,11 +138,15 @@ class Campaign:
                 if not one_by_one:
                     time.sleep(max(0.0, began + event.at - time.monotonic()))
                 print(event, flush=True)
-                happened.append((time.monotonic(), event))
+                begun = time.monotonic()
+                happened.append((begun, event))
                 with self.happening(event):
                     time.sleep(event.lasts)
                 if one_by_one:
+                    ended = time.monotonic()
                     self.recovers(event)
+                    time.sleep(1.0)  # the next event begins where nothing has just changed
+                    self.rows.append(self.what_followed(event, watch, begun, ended))
             if not one_by_one:
                 self.recovers(None)
             time.sleep(1.0)  # of quiet, to be judged too
@@ -137,6 +154,12 @@ class Campaign:
                   f"{len(load.kept.broken)} broke; {watch.asked} probes", flush=True)
             violations = watch.violations()
         self.judge(happened, violations, began)
+
+    def what_followed(self, event: Event, watch: Watch, begun: float, ended: float) -> Row:
+        link = self.lab.topology.wires[event.node - 1].link
+        return row(event.kind, ENGINES[event.node - 1], begun, ended, time.monotonic(), list(watch.told[link]),
+                   [list(watch.routed[link, family]) for family in VIP],
+                   [list(watch.answered[link, family]) for family in VIP])
 
     def judge(self, happened: list[tuple[float, Event]], violations: list[Violation], began: float) -> None:
         blamed = set()

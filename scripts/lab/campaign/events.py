@@ -210,7 +210,6 @@ def backend_drained(on: Stage) -> Undo:
 class Kind:
     do: Callable[[Stage], Undo | None]
     engines: tuple[str, ...] = ("dpdk", "xdp")
-    holds: bool = True  # False: not mended yet; such a kind runs only if it is named
 
 
 KINDS = {
@@ -222,7 +221,7 @@ KINDS = {
     "rule-deleted": Kind(rule_deleted),
     "carrier-lost": Kind(carrier_lost),
     "uplink-down": Kind(uplink_down),
-    "interface-recreated": Kind(interface_recreated, holds=False),
+    "interface-recreated": Kind(interface_recreated),
     "queues-changed": Kind(queues_changed, ("xdp",)),
     "xdp-off": Kind(xdp_off, ("xdp",)),
     "mac-changed": Kind(mac_changed),

@@ -18,6 +18,7 @@ from ..client import ConnectionBroken
 from ..lab import Lab
 from ..node import Node
 from ..topology import CLIENT, VIP, Wire
+from .table import Said
 from .timeline import Violation, black_holes, contradictions
 
 HOLD_S = 3.0  # BGP's, by scripts/bird: the longest that the router may believe in a node that is silent
@@ -45,6 +46,9 @@ class Probes:
         for family, vip in VIP.items():
             self._lab.topology.router.run(["ip", f"-{family}", "route", "replace", vip, "via", wire.node[family], "dev",
                                            wire.link, "table", str(100 + number)], check=False)
+            # While that way is gone, packets must not take the way that all others do.
+            self._lab.topology.router.run(["ip", f"-{family}", "route", "replace", "unreachable", vip, "metric", "9999",
+                                           "table", str(100 + number)])
 
 
 def source(family: int, node_number: int) -> str:
@@ -54,18 +58,20 @@ def source(family: int, node_number: int) -> str:
 class Watch:
     """All of it, while the block runs."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, status_s: float = STATUS_S) -> None:
+        """`status_s`: how often nodes are asked for their status."""
         self._lab = lab
         self._ending = threading.Event()
         links = [wire.link for wire in lab.topology.wires]
         self.routed: dict[tuple[str, int], list[tuple[float, bool]]] = {(link, family): [] for link in links for family in VIP}
         self.said: dict[tuple[str, int], list[tuple[float, bool | None]]] = {key: [] for key in self.routed}
         self.answered: dict[tuple[str, int], list[float]] = {key: [] for key in self.routed}
+        self.told: dict[str, list[tuple[float, Said]]] = {link: [] for link in links}
         self.asked = 0
         self.blind: list[Violation] = []
         self._threads = [self._repeat(self._look_at_routes, SAMPLE_S)]
         for number, (node, link) in enumerate(zip(lab.nodes, links), 1):
-            self._threads.append(self._repeat(lambda node=node, link=link: self._ask_status(node, link), STATUS_S))
+            self._threads.append(self._repeat(lambda node=node, link=link: self._ask_status(node, link), status_s))
             for family in VIP:
                 self._threads.append(self._repeat(
                     lambda number=number, link=link, family=family: self._request(number, link, family), SAMPLE_S))
@@ -123,11 +129,18 @@ class Watch:
         """Announced is what the table has and BIRD's session tells the router; a status that says of either that it is
         not so has not claimed it."""
         now = time.monotonic()
-        announce = None
+        status = None
         with contextlib.suppress(RuntimeError, ValueError, subprocess.SubprocessError):  # it is dead, or stands still
-            announce = json.loads(ask(node))["announce"]
+            status = json.loads(ask(node))
+        self.told[link].append((now, said(status) if status else Said()))
         for family, vip in VIP.items():
-            self.said[link, family].append((now, announced(announce, vip, family) if announce else None))
+            self.said[link, family].append((now, announced(status["announce"], vip, family) if status else None))
+
+
+def said(status: dict[str, Any]) -> Said:
+    return Said(True, status["serves"],
+                frozenset(condition["name"] for condition in status["conditions"] if condition["state"] == "fails"),
+                frozenset(one["vip"] for one in status["announce"]["vips"] if one["announced"]), status["digest"])
 
 
 def announced(announce: dict[str, Any], vip: str, family: int) -> bool:
