@@ -57,14 +57,17 @@ std::vector<std::string> restore(const std::vector<DeviceState>& states) {
   Netlink netlink;
   for (const DeviceState& state : states) {
     wait_until_gone(state.tap);
-    char name[IF_NAMESIZE] = "";
-    if (if_indextoname(static_cast<unsigned>(state.index), name) == nullptr || state.name != name) {
-      done.push_back(fmt::format("{} is another device now; its addresses and routes are lost", state.name));
+    // By its name, as the configuration has it: a device that was made anew gets what the one before had.
+    const auto index = static_cast<int>(if_nametoindex(state.name.c_str()));
+    if (index == 0) {
+      done.push_back(fmt::format("{} is gone; its addresses and routes are lost", state.name));
       continue;
     }
-    for (const uint32_t mode : {XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE})
-      bpf_xdp_detach(state.index, mode, nullptr);
-    for (const std::string& failure : give_back(netlink, state))
+    if (index == state.index) {
+      for (const uint32_t mode : {XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE})
+        bpf_xdp_detach(index, mode, nullptr);
+    }
+    for (const std::string& failure : give_back(netlink, state, index))
       done.push_back(fmt::format("{} does not take back {}", state.name, failure));
     done.push_back(fmt::format("{} has its {} addresses and {} routes back", state.name,
                                state.addresses.size(), state.routes.size()));

@@ -205,9 +205,9 @@ std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int
   return failures;
 }
 
-std::vector<std::string> give_back(Netlink& netlink, const DeviceState& state) {
+std::vector<std::string> give_back(Netlink& netlink, const DeviceState& state, int index) {
   std::vector<std::string> failures;
-  put_on(netlink, state, state.index, failures);
+  put_on(netlink, state, index, failures);
   return failures;
 }
 

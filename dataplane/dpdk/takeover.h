@@ -34,8 +34,8 @@ bool has_addresses(Netlink& netlink, int index);
 /// words.
 std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int tap_index);
 
-/// Gives the device back what it had. What is there already is left alone.
-std::vector<std::string> give_back(Netlink& netlink, const DeviceState& state);
+/// Gives the device back what it had, or the one that has its place now. What is there already is left alone.
+std::vector<std::string> give_back(Netlink& netlink, const DeviceState& state, int index);
 
 /// For the guardian's journal.
 std::vector<uint8_t> serialize(const std::vector<DeviceState>& states);

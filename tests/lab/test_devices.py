@@ -334,7 +334,7 @@ class DpdkDevices(DeviceCase):
         self._router("ip", "link", "del", "lb1")
         self._wait_logged("eth0: interface-present fails", begun)
         self.lab.topology.connect_node()
-        self._wait_logged("eth0 was made anew; DPDK has the one before: starting anew", begun)
+        self._wait_logged("eth0 was made anew; DPDK has the one before: starting anew", begun, 5)
         self._wait_answered("the interface was made anew", 10)
         self.assertEqual(set(NODE.values()), self._addresses("linimo0"))
         self.assertEqual(pid, node.status()["dataplane"]["pid"])
