@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
-from . import headers, includes, names, style
+from . import configuration, headers, includes, names, style
 from .tree import ROOT
 
 CHECKS: dict[str, Callable[[], list[str]]] = {
@@ -20,6 +20,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "python": style.python,
     "includes": includes.check,
     "names": names.check,
+    "configuration": configuration.check,
     "headers": headers.check,
 }
 HOOK = '#!/bin/sh\nexec "$(git rev-parse --show-toplevel)/scripts/check"\n'
