@@ -6,6 +6,7 @@ import unittest
 
 from lab.campaign.__main__ import plan
 from lab.campaign.events import KINDS
+from lab.campaign.table import Said, markdown, row
 from lab.campaign.timeline import black_holes, contradictions
 
 TENTHS = [number / 10 for number in range(201)]  # twenty seconds
@@ -61,3 +62,26 @@ class Plans(unittest.TestCase):
         events = plan(5, 90, list(KINDS))
         self.assertTrue(all(a.at + a.lasts < b.at for a, b in zip(events, events[1:])))
         self.assertLess(events[-1].at + events[-1].lasts, 90.1)
+
+
+class Table(unittest.TestCase):
+    def test_what_followed_an_event(self) -> None:
+        """Noticed at 5.4, withdrawn at 6, silent from 5 to 9, routed again at 10; the event lasted from 5 to 8."""
+        well = Said(True, True, frozenset(), frozenset({"vip"}), "a")
+        ill = Said(True, False, frozenset({"carrier"}), frozenset(), "a")
+        said = [(when, ill if 5.4 <= when < 9 else well) for when in TENTHS]
+        routed = [(when, not 6 <= when < 10) for when in TENTHS]
+        answered = [when for when in TENTHS if not 5 < when < 9]
+        followed = row("carrier-lost", "xdp", 5, 8, 15, said, [routed], [answered])
+        self.assertEqual("carrier", followed.by)
+        for wanted, seen in ((0.4, followed.noticed), (1, followed.withdrawn), (4, followed.silence), (1, followed.answered),
+                             (1.9, followed.routed)):
+            assert seen is not None
+            self.assertAlmostEqual(wanted, seen)
+
+    def test_an_event_that_nothing_followed(self) -> None:
+        well = Said(True, True, frozenset(), frozenset({"vip"}), "a")
+        followed = row("mtu-changed", "xdp", 5, 8, 15, [(when, well) for when in TENTHS], [[(when, True) for when in TENTHS]],
+                       [TENTHS])
+        self.assertEqual((None, None, None, None), (followed.noticed, followed.withdrawn, followed.answered, followed.routed))
+        self.assertIn("under 1 s", markdown([followed]))

@@ -142,8 +142,8 @@ class Campaign:
                 happened.append((begun, event))
                 with self.happening(event):
                     time.sleep(event.lasts)
-                if one_by_one:
                     ended = time.monotonic()
+                if one_by_one:
                     self.recovers(event)
                     time.sleep(1.0)  # the next event begins where nothing has just changed
                     self.rows.append(self.what_followed(event, watch, begun, ended))
