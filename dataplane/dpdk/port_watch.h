@@ -47,7 +47,7 @@ class PortWatch {
     Mac mac;
     LossWatch losses;
     bool carrier = true;
-    std::string mac_failure{};  // why the TAP has not the netdev's
+    std::string mac_failure{};                     // why the TAP has not the netdev's
     std::optional<Clock::time_point> made_anew{};  // when another device of this name was first seen
     std::optional<Clock::time_point> addressed{};  // when it was first seen with addresses
   };
