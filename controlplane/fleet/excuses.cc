@@ -9,7 +9,8 @@ namespace linimo::fleet {
 std::vector<std::string> excuses(const View& view, const std::vector<std::string>& before) {
   std::vector<std::string> excused;
   const auto consider = [&](bool was_excused) {
-    for (const auto& [name, observations] : view.observations) {
+    for (const auto& [complaining, observations] : view.observations) {
+      const std::string& name = complaining;  // clang captures no structured binding
       if (!observations || observations->complaint.empty()) continue;
       if (std::binary_search(before.begin(), before.end(), name) != was_excused) continue;
       const auto node = view.nodes.find(name);
