@@ -343,6 +343,7 @@ void Controller::on_no_dataplane() {
 void Controller::on_live(const std::string& by) {
   follows_plan_ = !evaluation_due_;  // something else may have changed since
   if (follows_plan_) trial_.pass();
+  drain_watch_.forget_others(draining());
   announcer_.update(by);
   if (ids_to_release_) {  // they begin to rest only now
     ids_to_release_ = false;

@@ -25,9 +25,13 @@ FlowEnds flow_ends(const Config& config, uint32_t pool) {
   return ends;
 }
 
+void DrainWatch::forget_others(const std::map<BackendKey, FlowEnds>& draining) {
+  std::erase_if(drains_, [&](const auto& entry) { return !draining.contains(entry.first); });
+}
+
 std::vector<BackendKey> DrainWatch::update(const std::map<BackendKey, FlowEnds>& draining, uint64_t rounds,
                                            const Look& look, Time now) {
-  std::erase_if(drains_, [&](const auto& entry) { return !draining.contains(entry.first); });
+  forget_others(draining);
   std::vector<BackendKey> ended;
   for (const auto& [backend, ends] : draining) {
     const Seen seen = look(backend);

@@ -2,8 +2,7 @@
 //
 // Flows end in several ways, and who may be told by its end depends on what the data plane keeps of it:
 // - tracked flows are counted: TCP's until it has said FIN and then nothing for 10 s, or was silent for the
-// idle
-//   timeout, UDP's until it was silent for that long;
+//   idle timeout, UDP's until it was silent for that long;
 // - with adaptive tracking those that had no entry are heard of within one idle timeout, or have ended;
 // - of untracked ones, and of QUIC, which follows the server ids in its packets, nothing is known but that
 //   packets come: when none has come for an idle timeout, they have ended.
@@ -54,6 +53,9 @@ class DrainWatch {
   /// plane has counted. Returns those that have become drained.
   std::vector<BackendKey> update(const std::map<BackendKey, FlowEnds>& draining, uint64_t rounds,
                                  const Look& look, Time now);
+
+  /// To be called whenever tables go live: a drain that was cancelled and begins again later is another one.
+  void forget_others(const std::map<BackendKey, FlowEnds>& draining);
 
   /// Of a backend that drains, after an update; nullptr of others.
   const Progress* find(const BackendKey& backend) const;

@@ -126,6 +126,15 @@ TEST_F(DrainWatchTest, EstimatesTheEndOfWhatHasEndedAlready) {
   EXPECT_EQ(look(5, 9, 7, ends).left, seconds(2)) << "half have ended since";
 }
 
+/// Whoever takes a drain back and drains again between two looks drains anew: new flows have come meanwhile.
+TEST_F(DrainWatchTest, BeginsAnewAfterACancelledDrain) {
+  look(0, 7);
+  EXPECT_TRUE(look(0, 9).done);
+  watch_.forget_others({});
+  EXPECT_EQ(watch_.find(key(1)), nullptr);
+  EXPECT_FALSE(look(0, 9).done);
+}
+
 TEST_F(DrainWatchTest, WaitsForTwoWholeCounts) {
   EXPECT_FALSE(look(0, 7).done) << "the last count may be from before the drain";
   EXPECT_EQ(look(0, 7).left, seconds(32));
