@@ -1,8 +1,7 @@
 // The conditions that the data plane watches (maglev/condition.h), as they are now. What watches something
 // says `set` as often as it looks; only changes are logged and go on to the control plane.
 //
-//   board.set("carrier", "eth0", ConditionState::kFails, "no carrier", "check the cable or the switch's
-//   port");
+//   board.set("carrier", "eth0", ConditionState::kFails, "no carrier", "check the cable");
 //
 // Control thread only.
 #pragma once

@@ -11,9 +11,8 @@
 //
 // and between two sides that both have the feature kReports, whenever there is something to say:
 //
-//                                         ←     Condition {name, subject, state}: all of them first, then
-//                                         changes ←     NextHops {states}: all that are known first, then
-//                                         changes
+//                                         ←     Condition {name, subject, state}: all first, then changes
+//                                         ←     NextHops {states}: all that are known first, then changes
 //   Heartbeat                             ↔     Heartbeat: I go round; from the data plane also: all is told
 //
 // The descriptor of a snapshot is a memfd sealed against growing, shrinking and writing. The counters'

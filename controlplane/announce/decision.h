@@ -10,8 +10,7 @@
 //   all) has `min_backends` alive, both in those tables and by the health checks: tables of a pool in panic
 //   hold the dead as well. Draining backends count as alive: their connections want the way to them.
 // - Until the health of every backend is known, or `startup_deadline` is over, nothing is said: what an
-// earlier
-//   process announced stays as it is. So it does until a data plane has told what it forwards by.
+//   earlier process announced stays as it is. So it does until a data plane has told what it forwards by.
 // - A node whose conditions do not let it serve announces nothing, whatever else is known.
 // - A node that drains raises the metric of what it announces, adds nothing, and after `drain_wait` announces
 //   nothing.

@@ -2,8 +2,7 @@
 // table, published when it has come round. So a packet pays nothing for it, and a count is at most two rounds
 // old.
 //
-//   table.sweep(buckets, services, now, census);   // calls saw() for each entry that lives, end_round() at
-//   the end
+//   table.sweep(buckets, services, now, census);   // calls saw() for each live entry, then end_round()
 //
 // Belongs to the thread that sweeps; readers look at the counters.
 #pragma once

@@ -1,6 +1,6 @@
 // What a backend must do with a tunnel that comes from Linimo, on a kernel as Debian ships it: the datagram
 // inside reaches a socket on the VIP. Shown for linimo-decap, in both modes, and for the kernel's own tunnel
-// devices, set up as the README says. All in a network namespace of the test's own, over a veth.
+// devices, set up as docs/install.md says. All in a network namespace of the test's own, over a veth.
 
 #include <array>
 #include <cstdlib>
