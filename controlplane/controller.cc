@@ -343,7 +343,6 @@ void Controller::on_no_dataplane() {
 void Controller::on_live(const std::string& by) {
   follows_plan_ = !evaluation_due_;  // something else may have changed since
   if (follows_plan_) trial_.pass();
-  drain_watch_.forget_others(draining());
   announcer_.update(by);
   if (ids_to_release_) {  // they begin to rest only now
     ids_to_release_ = false;
@@ -391,6 +390,7 @@ void Controller::plan_and_publish() {
   }
   SnapshotSpec spec = planner_.plan(
       config_, [this](const BackendKey& key) { return standing(key); }, ids_, publisher_.next_generation());
+  drain_watch_.forget_others(draining());
   note_panics();
   changed_meanwhile_ = !publisher_.ready();
   if (changed_meanwhile_) return;  // the answer, or the next connection, brings us here again

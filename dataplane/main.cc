@@ -18,6 +18,8 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "dataplane/dpdk/engine.h"
 #include "dataplane/dpdk/start_watch.h"
@@ -135,7 +137,9 @@ int run(const std::string& config_file) {
   std::optional<dpdk::Guardian> guardian;
   if (!xdp) guardian.emplace(journal);  // before DPDK and its threads: it forks
   EventLoop loop;
+  bool asked_to_end = false;
   loop.on_signals({SIGINT, SIGTERM}, [&](int signal) {
+    asked_to_end = true;
     spdlog::info("{}: ending{}", strsignal(signal),
                  xdp ? "; forwarding goes on (`linimo dataplane detach` ends it)" : "");
     loop.stop();
@@ -189,7 +193,7 @@ int run(const std::string& config_file) {
   if (probes) probes->reset();
   started->reset();
   if (guardian) guardian->release();
-  if (outdated.empty()) return 0;
+  if (outdated.empty() || asked_to_end) return 0;
   spdlog::warn("{}: starting anew", outdated);
   return kStartAnew;
 }
@@ -199,6 +203,7 @@ int start_anew(char** argv) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);  // the event loop's signals
+  close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);  // DPDK's hugepages among them
   execv("/proc/self/exe", argv);
   spdlog::error("cannot start anew: {}", std::strerror(errno));
   return kFailed;
@@ -277,6 +282,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : linimo::kUsage;
   }
+  prctl(PR_SET_NAME, "linimo-dataplan");  // as it would be, also after starting anew
   spdlog::set_default_logger(spdlog::stderr_logger_mt("dataplane"));
   spdlog::set_formatter(linimo::make_log_formatter(linimo::LogText::kSentence));
   spdlog::set_level(linimo::log_level(log_level));

@@ -71,6 +71,8 @@ std::optional<CountersView> CountersView::map(int fd) {
       static_cast<const CountersBlock*>(memory),
       [size](const CountersBlock* block) { munmap(const_cast<CountersBlock*>(block), size); });
   view.workers_ = view.block_->workers;
+  struct stat status {};
+  if (fstat(fd, &status) == 0) view.inode_ = status.st_ino;
   if (view.block_->magic != kCountersMagic || view.block_->abi_version != LINIMO_ABI_VERSION ||
       view.workers_ == 0 || view.workers_ > kMaxWorkers || size < counters_size(view.workers_)) {
     return std::nullopt;

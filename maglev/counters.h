@@ -83,6 +83,8 @@ class CountersView {
   static std::optional<CountersView> map(int fd);
 
   uint32_t workers() const { return workers_; }
+  /// False: those of another process, though it may have the same id. Programs of engine `xdp` share theirs.
+  bool shares_memory_with(const CountersView& other) const { return inode_ == other.inode_; }
   uint64_t path_mtus_lowered() const;
   uint64_t path_mtus_ignored() const;
   uint64_t path_mtus_lowered_now() const;
@@ -100,6 +102,7 @@ class CountersView {
  private:
   std::shared_ptr<const CountersBlock> block_;
   uint32_t workers_ = 0;
+  uint64_t inode_ = 0;
 };
 
 }  // namespace linimo

@@ -54,7 +54,7 @@ class DrainWatch {
   std::vector<BackendKey> update(const std::map<BackendKey, FlowEnds>& draining, uint64_t rounds,
                                  const Look& look, Time now);
 
-  /// To be called whenever tables go live: a drain that was cancelled and begins again later is another one.
+  /// To be called whenever tables are planned: a drain that was cancelled and begins again is another one.
   void forget_others(const std::map<BackendKey, FlowEnds>& draining);
 
   /// Of a backend that drains, after an update; nullptr of others.

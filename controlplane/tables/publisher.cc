@@ -58,7 +58,9 @@ void Publisher::on_connected(const DataplanePeer& peer, LiveTables live,
     log_warning("what is live cannot be read back", {{"why", peer.snapshot_error}});
   }
   if (!counters) log_warning("the data plane's counters cannot be read");
-  const bool another = peer_ && peer_->pid != peer.pid;
+  // One that started anew by itself is the same process with other memory.
+  const bool another = peer_ && (peer_->pid != peer.pid ||
+                                 (counters_ && counters && !counters->shares_memory_with(*counters_)));
   connected_ = true;
   last_loss_.clear();
   peer_ = peer;

@@ -1,5 +1,8 @@
 #include "dataplane/dpdk/port_watch.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <fmt/format.h>
 #include <net/if.h>
 #include <rte_ethdev.h>
@@ -68,14 +71,9 @@ std::string PortWatch::look_at_netdev(Watched& watched, uint32_t number, const N
   const bool same = now != nullptr && now->index == watched.netdev_index;
   set_carrier(watched, number, same && now->carrier);
   if (same && now->mac != watched.mac) follow_mac(watched, number, now->mac);
-  if (now == nullptr || same) {
-    watched.made_anew.reset();
-    watched.addressed.reset();
-    return {};
-  }
-  if (!watched.made_anew) watched.made_anew = Clock::now();
+  if (now == nullptr || same) return {};
   std::string what = fmt::format("{} was made anew; DPDK has the one before", watched.interface.netdev);
-  if (is_ready(watched, *now)) {
+  if (is_ready(watched, *now) && is_alone(watched)) {
     outdated_ = what;
     loop_.stop();
   }
@@ -83,10 +81,20 @@ std::string PortWatch::look_at_netdev(Watched& watched, uint32_t number, const N
 }
 
 bool PortWatch::is_ready(Watched& watched, const NetdevFacts& now) {
+  if (std::exchange(watched.newcomer, now.index) != now.index || !now.up) {
+    watched.up.reset();
+    watched.addressed.reset();
+  }
+  if (!now.up) return false;
   const auto time = Clock::now();
+  if (!watched.up) watched.up = time;
   if (!watched.addressed && has_addresses(netlink_, now.index)) watched.addressed = time;
-  if (watched.addressed) return now.up && time - *watched.addressed >= kRoutes;
-  return now.up && time - *watched.made_anew >= kFirstAddress;
+  return watched.addressed ? time - *watched.addressed >= kRoutes : time - *watched.up >= kFirstAddress;
+}
+
+bool PortWatch::is_alone(const Watched& watched) const {
+  return std::none_of(watched_.begin(), watched_.end(),
+                      [&](const Watched& other) { return &other != &watched && other.carrier; });
 }
 
 void PortWatch::look_at_port(Watched& watched, uint32_t number) {

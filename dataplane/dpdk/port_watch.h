@@ -3,7 +3,8 @@
 // address, whichever it is given; the port has the TAP's MTU.
 //
 // A netdev that was deleted and made again can only be had by starting anew: the port has the device before.
-// That waits until whoever made it has given it addresses and routes, which move to the TAP at a start.
+// That waits until whoever made it has given it addresses and routes, which move to the TAP at a start, and
+// is left to the operator while another interface has a carrier: a start that fails would end that, too.
 //
 // Looks once a second, and at netdevs whenever the kernel reports a change of one. Keeps the conditions
 // `interface-present`, `carrier`, `mtu-followed`, `addresses-moved`, `transmit-works` and `receive-works`.
@@ -48,12 +49,14 @@ class PortWatch {
     LossWatch losses;
     bool carrier = true;
     std::string mac_failure{};                     // why the TAP has not the netdev's
-    std::optional<Clock::time_point> made_anew{};  // when another device of this name was first seen
-    std::optional<Clock::time_point> addressed{};  // when it was first seen with addresses
+    int newcomer = 0;                              // another device of this name, and
+    std::optional<Clock::time_point> up{};         // when it was first seen to be up
+    std::optional<Clock::time_point> addressed{};  // and to have addresses
   };
 
   std::string look_at_netdev(Watched& watched, uint32_t number, const NetdevFacts* now);
   bool is_ready(Watched& watched, const NetdevFacts& now);
+  bool is_alone(const Watched& watched) const;
   void look_at_port(Watched& watched, uint32_t number);
   void look_at_mtu(const Watched& watched, uint32_t number);
   void look_at_addresses(const Watched& watched, uint32_t number);

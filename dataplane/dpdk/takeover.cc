@@ -102,8 +102,18 @@ NetlinkMessage deletion(NetlinkMessage message, uint16_t type) {
   return message;
 }
 
-void put_on(Netlink& netlink, const DeviceState& state, int index, std::vector<std::string>& failures) {
+/// What the kernel has already stays, instead of being replaced.
+NetlinkMessage only_if_new(NetlinkMessage message) {
+  header_of(message)->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+  return message;
+}
+
+/// `foreign`: the device has a life of its own, so what it has already is right.
+void put_on(Netlink& netlink, const DeviceState& state, int index, bool foreign,
+            std::vector<std::string>& failures) {
+  const bool has_own = foreign && has_addresses(netlink, index);
   for (const NetlinkMessage& address : state.addresses) {
+    if (has_own) break;
     const int error = netlink.request(address_on(address, index));
     if (error != 0 && error != -EEXIST)
       failures.push_back(fmt::format("an address: {}", std::strerror(-error)));
@@ -115,7 +125,8 @@ void put_on(Netlink& netlink, const DeviceState& state, int index, std::vector<s
   for (size_t before = waiting.size() + 1; !waiting.empty() && waiting.size() < before;) {
     before = waiting.size();
     std::erase_if(waiting, [&](const NetlinkMessage* route) {
-      const int result = netlink.request(route_on(*route, state.index, index));
+      NetlinkMessage request = route_on(*route, state.index, index);
+      const int result = netlink.request(foreign ? only_if_new(std::move(request)) : std::move(request));
       if (result != 0 && result != -EEXIST) error = result;
       return result == 0 || result == -EEXIST;
     });
@@ -201,13 +212,13 @@ std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int
   std::vector<std::string> failures;
   for (const NetlinkMessage& route : state.routes) netlink.request(deletion(route, RTM_DELROUTE));
   for (const NetlinkMessage& address : state.addresses) netlink.request(deletion(address, RTM_DELADDR));
-  put_on(netlink, state, tap_index, failures);
+  put_on(netlink, state, tap_index, false, failures);
   return failures;
 }
 
 std::vector<std::string> give_back(Netlink& netlink, const DeviceState& state, int index) {
   std::vector<std::string> failures;
-  put_on(netlink, state, index, failures);
+  put_on(netlink, state, index, index != state.index, failures);
   return failures;
 }
 

@@ -34,7 +34,8 @@ bool has_addresses(Netlink& netlink, int index);
 /// words.
 std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int tap_index);
 
-/// Gives the device back what it had, or the one that has its place now. What is there already is left alone.
+/// Gives the device back what it had. One that has its place now, and its name, gets what it has not got from
+/// somebody else: no addresses if it has some, no route where there is one.
 std::vector<std::string> give_back(Netlink& netlink, const DeviceState& state, int index);
 
 /// For the guardian's journal.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -219,7 +220,7 @@ void XdpEngine::follow(uint32_t port, const NetdevFacts* now) {
   }
   const bool moved = now->index != interface.facts.index || now->mac != interface.facts.mac;
   const bool other_queues = now->queues != interface.facts.queues;
-  interface.facts = *now;
+  const NetdevFacts before = std::exchange(interface.facts, *now);
   tl::expected<void, std::string> attached;
   if (moved) attached = program_->set_port(port, now->index, now->mac);
   if (attached && (!interface.link || device_of_link(interface.link) != now->index)) {
@@ -234,6 +235,10 @@ void XdpEngine::follow(uint32_t port, const NetdevFacts* now) {
   else
     board_.set("program-attached", interface.name, kFails, attached.error());
   serve_queues(interface);
+  if (!attached) {  // so that the next look tries again
+    interface.facts.queues = before.queues;
+    interface.facts.mac = before.mac;
+  }
   hold_fragments();
   if (moved) egresses_changed();
 }

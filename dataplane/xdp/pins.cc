@@ -184,8 +184,11 @@ std::string Pins::discard_other_shape(const Shape& shape) const {
   if (rows == 0) return {};
   const uint32_t buckets = entries_of_inner(maps() / "connections");
   if (rows == shape.all_rows() && buckets == shape.buckets()) return {};
+  // Not removed before the new program is attached (remove_orphans): the kernel empties the map of tail calls
+  // with its last pin, though the program before still needs it.
   std::error_code error;
-  std::filesystem::remove_all(maps(), error);
+  std::filesystem::rename(maps(), root_ / fmt::format("replaced-{}", getpid()), error);
+  if (error) std::filesystem::remove_all(maps(), error);
   return fmt::format(
       "there was room for {} receive queues with {} buckets of flows each, now for {} with {}: tracked flows "
       "and counters begin anew",

@@ -227,13 +227,7 @@ uint64_t Program::recall_datagram(uint64_t hash, uint64_t now_ns) const {
 tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t first_row, uint32_t queues) {
   linimo_bpf* object = linimo_bpf__open();
   if (object == nullptr) return failed("the XDP program's object");
-  const auto of_port = [port](const linimo_bpf* loaded) { return loaded->rodata->port_number == port; };
-  if (std::count_if(programs_.begin(), programs_.end(), of_port) > 1) {
-    const auto oldest = std::find_if(programs_.begin(), programs_.end(), of_port);
-    linimo_bpf__destroy(*oldest);
-    programs_.erase(oldest);
-  }
-  programs_.push_back(object);
+  std::unique_ptr<linimo_bpf, decltype(&linimo_bpf__destroy)> owner(object, linimo_bpf__destroy);
   object->rodata->port_number = port;
   object->bss->port_mac = macs_.at(port);
   object->rodata->first_row = first_row;
@@ -253,6 +247,13 @@ tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t firs
   const int whole = bpf_program__fd(object->progs.linimo_whole);
   if (bpf_map_update_elem(map_fd("whole_paths"), &port, &whole, BPF_ANY) != 0)
     return failed("the whole path's place");
+  const auto of_port = [port](const linimo_bpf* loaded) { return loaded->rodata->port_number == port; };
+  if (std::count_if(programs_.begin(), programs_.end(), of_port) > 1) {
+    const auto oldest = std::find_if(programs_.begin(), programs_.end(), of_port);
+    linimo_bpf__destroy(*oldest);
+    programs_.erase(oldest);
+  }
+  programs_.push_back(owner.release());
   return bpf_program__fd(object->progs.linimo);
 }
 

@@ -70,7 +70,7 @@ class Drain(LabCase):
             self.assertEqual(self.others(drained), self.served())
             self.assertEqual("draining", self.of(drained)["state"])
             wait_until(lambda: (self.of(drained)["drain"] or {}).get("tcp_flows") == left, f"{left} flows are left",
-                       2 * COUNTED_S + 5, alive=node.check_alive)
+                       8 * COUNTED_S, alive=node.check_alive)
             self.assertIn(f"drains: {left} TCP and 0 UDP flows left", node.cli("backend", "list").stdout)
 
             node.stop_controlplane()
