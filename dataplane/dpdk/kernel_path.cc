@@ -18,6 +18,7 @@
 #include <rte_ring.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -77,6 +78,15 @@ tl::expected<void, std::string> KernelPath::set_mac(uint32_t interface, const Ma
   std::memcpy(request.ifr_hwaddr.sa_data, mac.data(), mac.size());
   if (ioctl(links_[interface].tap.fd.get(), SIOCSIFHWADDR, &request) == 0) return {};
   return tl::unexpected(fmt::format("{}: the MAC address: {}", tap_name(interface), std::strerror(errno)));
+}
+
+tl::expected<void, std::string> KernelPath::set_mtu(uint32_t interface, uint16_t mtu) {
+  const UniqueFd any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  tap_name(interface).copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_mtu = mtu;
+  if (ioctl(any.get(), SIOCSIFMTU, &request) == 0) return {};
+  return tl::unexpected(fmt::format("{}: an MTU of {}: {}", tap_name(interface), mtu, std::strerror(errno)));
 }
 
 void KernelPath::start() {

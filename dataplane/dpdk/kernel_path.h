@@ -43,6 +43,8 @@ class KernelPath {
   void set_carrier(uint32_t interface, bool carrier);
   /// The MAC address by which the kernel answers; why not. Control thread.
   tl::expected<void, std::string> set_mac(uint32_t interface, const Mac& mac);
+  /// The longest packet that the kernel sends; why not. Control thread.
+  tl::expected<void, std::string> set_mtu(uint32_t interface, uint16_t mtu);
 
   /// Any worker. Returns how many were taken; the rest remain the caller's.
   uint32_t to_kernel(uint32_t interface, std::span<rte_mbuf* const> frames, bool control);

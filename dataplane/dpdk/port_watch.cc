@@ -40,8 +40,8 @@ PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& coun
     : loop_(loop), board_(board), macs_(macs), kernel_(kernel) {
   std::vector<std::string> names;
   for (uint32_t i = 0; i < interfaces.size(); ++i) {
-    watched_.push_back(
-        {interfaces[i], netdevs[i].index, netdevs[i].mac, LossWatch(board, counters, interfaces[i].name)});
+    watched_.push_back({interfaces[i], netdevs[i].index, netdevs[i].mac, netdevs[i].mtu,
+                        LossWatch(board, counters, interfaces[i].name)});
     if (interfaces[i].netdev.empty()) continue;
     netdevs_.push_back(i);
     names.push_back(interfaces[i].netdev);
@@ -70,7 +70,11 @@ PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& coun
 std::string PortWatch::look_at_netdev(Watched& watched, uint32_t number, const NetdevFacts* now) {
   const bool same = now != nullptr && now->index == watched.netdev_index;
   set_carrier(watched, number, same && now->carrier);
-  if (same && now->mac != watched.mac) follow_mac(watched, number, now->mac);
+  if (same) {
+    if (now->mac != watched.mac) follow_mac(watched, number, now->mac);
+    follow_mtu(watched, number, now->mtu);
+    look_at_queues(watched, now->queues);
+  }
   if (now == nullptr || same) return {};
   std::string what = fmt::format("{} was made anew; DPDK has the one before", watched.interface.netdev);
   if (is_ready(watched, *now) && is_alone(watched)) {
@@ -156,6 +160,29 @@ void PortWatch::follow_mac(Watched& watched, uint32_t number, const Mac& mac) {
   macs_.store(number, mac);
   watched.mac = mac;
   spdlog::info("{} has another MAC address, and so has {}", watched.interface.name, kernel_.tap_name(number));
+}
+
+/// What is routed by the TAP must fit the wire. Buffers are made at the start, so it may be too long for
+/// them.
+void PortWatch::follow_mtu(Watched& watched, uint32_t number, uint16_t mtu) {
+  tl::expected<void, std::string> set;
+  if (mtu != watched.mtu) {
+    for (const Lane& lane : watched.interface.lanes) {
+      if (set && lane.queue == 0) set = set_port_mtu(lane.port_id, mtu);
+    }
+    if (set) set = kernel_.set_mtu(number, mtu);
+    if (set) watched.mtu = mtu;
+  }
+  board_.set("mtu-followed", watched.interface.name, set ? ConditionState::kHolds : ConditionState::kFails,
+             set ? "" : set.error(), set ? "" : kRestart);
+}
+
+/// AF_XDP receives by the queues that were there at the start.
+void PortWatch::look_at_queues(const Watched& watched, uint32_t now) {
+  const size_t served = watched.interface.lanes.size();
+  const bool all = now <= served;
+  board_.set("queues-served", watched.interface.name, all ? ConditionState::kHolds : ConditionState::kFails,
+             all ? "" : fmt::format("{} queues, of which DPDK serves {}", now, served), all ? "" : kRestart);
 }
 
 void PortWatch::set_carrier(Watched& watched, uint32_t number, bool carrier) {

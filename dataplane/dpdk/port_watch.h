@@ -1,13 +1,14 @@
 // The ports while they run: whether they still are there and have a link, and what their NIC loses. The TAP
 // of an interface has a carrier while its port has one, so that the kernel knows too, and a netdev's MAC
-// address, whichever it is given; the port has the TAP's MTU.
+// address and MTU, whichever it is given; without a netdev the port has the TAP's MTU.
 //
 // A netdev that was deleted and made again can only be had by starting anew: the port has the device before.
 // That waits until whoever made it has given it addresses and routes, which move to the TAP at a start, and
 // is left to the operator while another interface has a carrier: a start that fails would end that, too.
 //
 // Looks once a second, and at netdevs whenever the kernel reports a change of one. Keeps the conditions
-// `interface-present`, `carrier`, `mtu-followed`, `addresses-moved`, `transmit-works` and `receive-works`.
+// `interface-present`, `carrier`, `queues-served`, `mtu-followed`, `addresses-moved`, `transmit-works` and
+// `receive-works`.
 // Control thread.
 #pragma once
 
@@ -46,6 +47,7 @@ class PortWatch {
     const Interface& interface;
     int netdev_index;
     Mac mac;
+    uint16_t mtu;
     LossWatch losses;
     bool carrier = true;
     std::string mac_failure{};                     // why the TAP has not the netdev's
@@ -61,6 +63,8 @@ class PortWatch {
   void look_at_mtu(const Watched& watched, uint32_t number);
   void look_at_addresses(const Watched& watched, uint32_t number);
   void follow_mac(Watched& watched, uint32_t number, const Mac& mac);
+  void follow_mtu(Watched& watched, uint32_t number, uint16_t mtu);
+  void look_at_queues(const Watched& watched, uint32_t now);
   void set_carrier(Watched& watched, uint32_t number, bool carrier);
 
   EventLoop& loop_;

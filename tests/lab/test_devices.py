@@ -67,6 +67,14 @@ class DeviceCase(LabCase):
         wait_until(lambda: node.status()["flows"]["tracked"] - tracked >= requests, "all of them are tracked", 6)
 
 
+    @classmethod
+    def _set_queues(cls, count: int) -> None:
+        """A veth may send on no more queues than its other end receives on."""
+        ends = [(cls.lab.topology.node, "eth0"), (cls.lab.topology.router, "lb1")]
+        for kind in ("tx", "rx") if count == 1 else ("rx", "tx"):
+            for box, link in ends:
+                box.run(["ethtool", "-L", link, kind, str(count)])
+
     def _assert_vlan_tags_stay(self) -> None:
         """The driver is told to leave them in frames, and told again if somebody says otherwise."""
         stay = lambda: "rx-vlan-offload: off" in self._node("ethtool", "-k", "eth0")
@@ -92,14 +100,6 @@ class XdpDevices(DeviceCase):
     def configure(cls) -> None:
         cls.lab.node.config.engine = "xdp"
         cls._set_queues(1)
-
-    @classmethod
-    def _set_queues(cls, count: int) -> None:
-        """A veth may send on no more queues than its other end receives on."""
-        ends = [(cls.lab.topology.node, "eth0"), (cls.lab.topology.router, "lb1")]
-        for kind in ("tx", "rx") if count == 1 else ("rx", "tx"):
-            for box, link in ends:
-                box.run(["ethtool", "-L", link, kind, str(count)])
 
     def _attached(self) -> bool:
         links: list[dict[str, Any]] = json.loads(self._node("ip", "-j", "-d", "link"))
@@ -196,6 +196,13 @@ class XdpDevices(DeviceCase):
 
 
 class DpdkDevices(DeviceCase):
+    workers = 2  # queues that the veth may have
+
+    @classmethod
+    def configure(cls) -> None:
+        cls.lab.node.config.workers = 1
+        cls._set_queues(1)
+
     def setUp(self) -> None:
         if self.lab.node.dataplane is None:
             self._start()
@@ -325,7 +332,22 @@ class DpdkDevices(DeviceCase):
         self.assertIn(address, self._router("ip", "neigh", "show", NODE[4], "dev", "lb1"))
         self.assertEqual({address}, self._senders_of_tunnels())
 
-    def test_9_an_interface_made_anew(self) -> None:
+    def test_9_another_mtu(self) -> None:
+        """The TAP has the netdev's, so that what is routed by it fits the wire."""
+        for mtu in (1500, FABRIC_MTU):
+            self._set_mtu(mtu)
+            wait_until(lambda: f"mtu {mtu} " in self._node("ip", "link", "show", "linimo0"), "the TAP has it too", FOLLOWS_S)
+        self._wait_answered("the MTU changed")
+
+    def test_a_queues_that_come_are_told(self) -> None:
+        """DPDK does not serve them: the condition says so, until they are gone."""
+        begun = len(self._log())
+        self._set_queues(2)
+        self._wait_logged("eth0: queues-served fails: 2 queues, of which DPDK serves 1", begun, 2 * FOLLOWS_S)
+        self._set_queues(1)
+        self._wait_logged("eth0: queues-served holds", begun, 2 * FOLLOWS_S)
+
+    def test_b_an_interface_made_anew(self) -> None:
         """DPDK holds a device, not its name: once the new one has its addresses, the data plane starts anew by itself, as the
         same process, and takes it."""
         node, begun = self.lab.node, len(self._log())
