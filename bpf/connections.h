@@ -9,8 +9,8 @@
 #ifndef LINIMO_BPF_CONNECTIONS_H
 #define LINIMO_BPF_CONNECTIONS_H
 
+#include "count.h"
 #include "maglev/rules/flow_entry.h"
-#include "tables.h"
 
 static __always_inline struct linimo_flow_places places_of(__u64 hash, __u32 service_id) {
   return linimo_flow_places_of(hash, service_id, bucket_count);
@@ -230,6 +230,16 @@ __noinline int insert_flow(const struct wanted_flow* want) {
     entry_gone(row, owner);
     entry_made(row, want->service_id);
   }
+  return 1;
+}
+
+/* The same, counted. No room is no reason to drop: the flow's next packet will take the same slot. */
+static __always_inline int remember_flow(const struct wanted_flow* want) {
+  if (!insert_flow(want)) {
+    count_unstored(want->row);
+    return 0;
+  }
+  count_new_flow(want->row, want->service_id, want->backend_id);
   return 1;
 }
 

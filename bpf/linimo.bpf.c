@@ -194,13 +194,7 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
     const __u32 backend_id = target->backend_id;
     const struct wanted_flow want = {flow->hash, flow->row, flow->service_id, backend_id, service->idle_ticks,
                                      now,        0};
-    // No room is no reason to drop: the flow's next packet will take the same slot.
-    if (insert_flow(&want)) {
-      flow->target = target;
-      count_new_flow(flow->row, flow->service_id, backend_id);
-    } else {
-      count_unstored(flow->row);
-    }
+    if (remember_flow(&want)) flow->target = target;
   }
   return 1;
 }

@@ -142,11 +142,7 @@ static __always_inline int straight_on(struct xdp_md* ctx, struct generation* ge
     replace_flow(row, hash, service_id, found, touched);
   } else if (tracked && found == 0 && leaves_a_trace) {
     const struct wanted_flow want = {hash, row, service_id, backend_id, service->idle_ticks, now, 0};
-    // No room is no reason to drop: the flow's next packet will take the same slot.
-    if (insert_flow(&want))
-      count_new_flow(row, service_id, backend_id);
-    else
-      count_unstored(row);
+    remember_flow(&want);
   }
   if (bpf_xdp_adjust_head(ctx, -(int)target->header_length)) {
     count_outcome(row, LINIMO_OUTCOME_tx_full);
