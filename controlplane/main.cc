@@ -13,7 +13,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <systemd/sd-daemon.h>
 
 #include "controlplane/api/http_server.h"
 #include "controlplane/api/routes.h"
@@ -24,6 +23,7 @@
 #include "controlplane/log.h"
 #include "controlplane/metrics/metrics_listener.h"
 #include "controlplane/process_lock.h"
+#include "controlplane/service_reports.h"
 #include "controlplane/state_folder.h"
 #include "maglev/harden.h"
 #include "maglev/log_format.h"
@@ -105,10 +105,11 @@ int serve(const std::filesystem::path& file) {
 
   boost::asio::signal_set hangup(io, SIGHUP);
   reload_on_hangup(hangup, controller);
+  ServiceReports reports(io, controller);
   boost::asio::signal_set end(io, SIGTERM, SIGINT);
   end.async_wait([&](const boost::system::error_code&, int signal) {
     log_info("ending, the data plane goes on", {{"signal", signal}});
-    sd_notify(0, "STOPPING=1");
+    reports.stopping();
     io.stop();
   });
   pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
@@ -120,7 +121,7 @@ int serve(const std::filesystem::path& file) {
                        {"config", file.string()},
                        {"revision", controller.config().revision},
                        {"socket", node.control_socket().string()}});
-  sd_notify(0, "READY=1");
+  reports.start();
   run_through(io);
   return 0;
 }

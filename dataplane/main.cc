@@ -29,11 +29,13 @@
 #include "dataplane/nexthop/resolver.h"
 #include "dataplane/probe/probe_device.h"
 #include "dataplane/probe/probe_path.h"
+#include "dataplane/service_reports.h"
 #include "dataplane/xdp/engine.h"
 #include "maglev/config/announce.h"
 #include "maglev/config/node.h"
 #include "maglev/harden.h"
 #include "maglev/log_format.h"
+#include "maglev/service_manager.h"
 #include "maglev/state_file.h"
 
 namespace linimo {
@@ -45,6 +47,7 @@ constexpr int kStartAnew = -1;  // no exit code
 constexpr std::chrono::seconds kGuardianLimit{5};
 constexpr std::chrono::seconds kEndLimit{10};
 constexpr std::chrono::seconds kWithdrawalHeard{1};
+constexpr std::chrono::milliseconds kServicePeriod{500};
 
 bool lives(pid_t pid) {
   return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
@@ -137,9 +140,11 @@ int run(const std::string& config_file) {
   std::optional<dpdk::Guardian> guardian;
   if (!xdp) guardian.emplace(journal);  // before DPDK and its threads: it forks
   EventLoop loop;
+  ServiceManager manager;
   bool asked_to_end = false;
   loop.on_signals({SIGINT, SIGTERM}, [&](int signal) {
     asked_to_end = true;
+    manager.stopping();
     spdlog::info("{}: ending{}", strsignal(signal),
                  xdp ? "; forwarding goes on (`linimo dataplane detach` ends it)" : "");
     loop.stop();
@@ -187,6 +192,13 @@ int run(const std::string& config_file) {
                     : Announcements{};
       });
   loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });
+  loop.every(kServicePeriod, [&] {
+    const auto live = engine.live();
+    manager.look(all_go_round(board),
+                 service_status(live ? std::optional(live->header().generation) : std::nullopt,
+                                !link.controller_gone_since(), board));
+  });
+  manager.ready();
   spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
   loop.run();
   const std::string outdated = engine.outdated();

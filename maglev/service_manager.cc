@@ -1,0 +1,23 @@
+#include "maglev/service_manager.h"
+
+#include <systemd/sd-daemon.h>
+
+namespace linimo {
+
+void ServiceManager::ready() {
+  if (!ready_) sd_notify(0, "READY=1");
+  ready_ = true;
+}
+
+void ServiceManager::look(bool alive, const std::string& status) {
+  if (alive) sd_notify(0, "WATCHDOG=1");
+  if (status == status_) return;
+  sd_notify(0, ("STATUS=" + status).c_str());
+  status_ = status;
+}
+
+void ServiceManager::stopping() {
+  sd_notify(0, "STOPPING=1");
+}
+
+}  // namespace linimo
