@@ -1,6 +1,8 @@
 #include "dataplane/xdp/array_map.h"
 
 #include <bpf/bpf.h>
+#include <fmt/format.h>
+#include <unistd.h>
 
 #include "bpf/layout.h"
 
@@ -12,10 +14,19 @@ UniqueFd create_array(const char* name, uint64_t cells, uint32_t flags) {
                                  static_cast<uint32_t>(cells), &options));
 }
 
-UniqueFd inner_map(int outer, uint32_t slot, uint64_t& cells) {
-  uint32_t id = 0;
-  if (bpf_map_lookup_elem(outer, &slot, &id) != 0) return {};
-  UniqueFd fd(bpf_map_get_fd_by_id(id));
+std::filesystem::path pin_of_inner(const std::filesystem::path& pins, const char* outer, uint32_t slot) {
+  return pins.empty() ? pins : pins / fmt::format("{}-{}", outer, slot);
+}
+
+bool pin_map(const UniqueFd& map, const std::filesystem::path& pin) {
+  if (pin.empty()) return true;
+  unlink(pin.c_str());
+  return bpf_obj_pin(map.get(), pin.c_str()) == 0;
+}
+
+UniqueFd pinned_map(const std::filesystem::path& pin, uint64_t& cells) {
+  if (pin.empty()) return {};
+  UniqueFd fd(bpf_obj_get(pin.c_str()));
   bpf_map_info info{};
   uint32_t length = sizeof info;
   if (!fd || bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return {};

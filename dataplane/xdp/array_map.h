@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 
 #include "maglev/unique_fd.h"
 
@@ -11,7 +12,14 @@ namespace linimo::xdp {
 /// Empty where the kernel refuses; errno says why.
 UniqueFd create_array(const char* name, uint64_t cells, uint32_t flags);
 
-/// The map in a slot of an array of maps, with its size; nothing where the slot is empty.
-UniqueFd inner_map(int outer, uint32_t slot, uint64_t& cells);
+/// Where a map is pinned that is in a slot of the array of maps `outer`: who starts later finds it there. By
+/// the ids that the array itself shows, only CAP_SYS_ADMIN does. `pins`: empty where nothing is pinned.
+std::filesystem::path pin_of_inner(const std::filesystem::path& pins, const char* outer, uint32_t slot);
+
+/// Pins it in the place of what is pinned there, or does nothing where `pin` is empty. False: errno says why.
+bool pin_map(const UniqueFd& map, const std::filesystem::path& pin);
+
+/// The map that is pinned there, with its size; nothing where none is.
+UniqueFd pinned_map(const std::filesystem::path& pin, uint64_t& cells);
 
 }  // namespace linimo::xdp

@@ -123,11 +123,10 @@ uint32_t entries_of_map(const std::filesystem::path& pin) {
 }
 
 /// All inner maps are of one size; not every place has one.
-uint32_t entries_of_inner(const std::filesystem::path& pin) {
-  const UniqueFd outer(bpf_obj_get(pin.c_str()));
-  for (uint32_t row = 0; outer && row < LINIMO_MAX_ROWS; ++row) {
+uint32_t entries_of_inner(const std::filesystem::path& maps, const char* outer) {
+  for (uint32_t row = 0; row < LINIMO_MAX_ROWS; ++row) {
     uint64_t cells = 0;
-    if (inner_map(outer.get(), row, cells)) return static_cast<uint32_t>(cells);
+    if (pinned_map(pin_of_inner(maps, outer, row), cells)) return static_cast<uint32_t>(cells);
   }
   return 0;
 }
@@ -182,7 +181,7 @@ std::filesystem::path Pins::maps() const {
 std::string Pins::discard_other_shape(const Shape& shape) const {
   const uint32_t rows = entries_of_map(maps() / "flows");
   if (rows == 0) return {};
-  const uint32_t buckets = entries_of_inner(maps() / "connections");
+  const uint32_t buckets = entries_of_inner(maps(), "connections");
   if (rows == shape.all_rows() && buckets == shape.buckets()) return {};
   // Not removed before the new program is attached (remove_orphans): the kernel empties the map of tail calls
   // with its last pin, though the program before still needs it.

@@ -122,21 +122,27 @@ tl::expected<void, std::string> Program::find_rows() {
   rows_.resize(shape_.all_rows());
   for (uint32_t row = 0; row < shape_.all_rows(); ++row) {
     uint64_t cells = 0;
-    const UniqueFd table = inner_map(bpf_map__fd(maps_->maps.connections), row, cells);
+    const UniqueFd table = pinned_map(pin_of_inner(pins_, "connections", row), cells);
     if (!table) continue;
     if (cells != shape_.buckets())
       return tl::unexpected<std::string>("the pinned connection tables have another size");
+    // Also where the process before ended between pinning it and this.
+    if (!put_table(row, table)) return failed("a connection table's place");
     if (auto taken = take_table(row, table); !taken) return taken;
   }
   return {};
+}
+
+bool Program::put_table(uint32_t row, const UniqueFd& table) {
+  const int fd = table.get();
+  return bpf_map_update_elem(bpf_map__fd(maps_->maps.connections), &row, &fd, BPF_ANY) == 0;
 }
 
 tl::expected<void, std::string> Program::serve(uint32_t row) {
   if (rows_[row].table) return {};
   const UniqueFd table = create_array("connections", shape_.buckets(), 0);
   if (!table) return no_room_for_flows();
-  const int fd = table.get();
-  if (bpf_map_update_elem(bpf_map__fd(maps_->maps.connections), &row, &fd, BPF_ANY) != 0)
+  if (!pin_map(table, pin_of_inner(pins_, "connections", row)) || !put_table(row, table))
     return no_room_for_flows();
   return take_table(row, table);
 }
@@ -180,13 +186,13 @@ void Program::find_live() {
   const linimo_xdp_head& head = generations.heads[which];
   if (head.size == 0) return;
   uint64_t cells = 0;
-  generation_.fd = inner_map(bpf_map__fd(maps_->maps.images), which, cells);
+  generation_.fd = pinned_map(pin_of_inner(pins_, "images", which), cells);
   if (!generation_.fd || head.size > cells * sizeof(linimo_cell)) return;
   generation_.memory = Mapping::of(generation_.fd.get(), cells * sizeof(linimo_cell));
   if (!generation_.memory) return;
   const auto view = SnapshotView::validate({generation_.memory.as<std::byte>(), head.size});
   if (!view) return;
-  UniqueFd unsettled = inner_map(bpf_map__fd(maps_->maps.unsettled), which, cells);
+  UniqueFd unsettled = pinned_map(pin_of_inner(pins_, "unsettled", which), cells);
   generation_.unsettled = UnsettledBlocks::found(std::move(unsettled), cells, *view, shape_.all_rows(),
                                                  generation_.services(head, *view));
   follow(*view);
@@ -309,6 +315,9 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
   const uint32_t old = generations.active & 1;
   const uint32_t slot = 1 - old;
   const int fd = next->fd.get(), blocks_fd = next->unsettled.fd();
+  if (!pin_map(next->fd, pin_of_inner(pins_, "images", slot)) ||
+      !next->unsettled.pin(pin_of_inner(pins_, "unsettled", slot)))
+    return failed("a pin for the new generation");
   // The slot is not active, so nobody reads it; after an update of an array of maps the kernel has waited for
   // every program that was running.
   if ((blocks_fd >= 0 && bpf_map_update_elem(blocks, &slot, &blocks_fd, BPF_ANY) != 0) ||
@@ -319,6 +328,10 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
   bpf_map_update_elem(images, &slot, &fd, BPF_ANY);  // only to wait: now no packet is in the old one
   bpf_map_delete_elem(images, &old);
   bpf_map_delete_elem(blocks, &old);
+  for (const char* outer : {"images", "unsettled"}) {
+    std::error_code ignored;
+    if (!pins_.empty()) std::filesystem::remove(pin_of_inner(pins_, outer, old), ignored);
+  }
 
   next->unsettled.take_stamps(generation_.unsettled);
   generation_ = std::move(*next);

@@ -109,6 +109,7 @@ class Program {
   tl::expected<void, std::string> make_maps();
   tl::expected<void, std::string> find_rows();
   tl::expected<void, std::string> take_table(uint32_t row, const UniqueFd& table);
+  bool put_table(uint32_t row, const UniqueFd& table);
   tl::unexpected<std::string> no_room_for_flows() const;
   tl::expected<void, std::string> map_memory();
   void find_live();

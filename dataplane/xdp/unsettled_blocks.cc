@@ -73,6 +73,13 @@ UnsettledBlocks UnsettledBlocks::found(UniqueFd map, uint64_t cells, const Snaps
   return made;
 }
 
+bool UnsettledBlocks::pin(const std::filesystem::path& pin) const {
+  if (map_) return pin_map(map_, pin);
+  std::error_code ignored;
+  if (!pin.empty()) std::filesystem::remove(pin, ignored);
+  return true;
+}
+
 /// Those that track adaptively; packets are on their way meanwhile.
 void UnsettledBlocks::tell_services(size_t pool, uint32_t block) {
   for (size_t i = 0; i < services_.size(); ++i) {

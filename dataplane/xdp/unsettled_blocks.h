@@ -8,6 +8,7 @@
 // Control thread.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -41,6 +42,9 @@ class UnsettledBlocks {
 
   /// The map; -1 where none is needed.
   int fd() const { return map_.get(); }
+  /// Pins the map in the place of what is pinned there; where there is no map, nothing is then. False: errno
+  /// says why.
+  bool pin(const std::filesystem::path& pin) const;
 
   /// What was stamped in the generation before, until no packet was in it any more.
   void take_stamps(const UnsettledBlocks& before);

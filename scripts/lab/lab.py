@@ -18,6 +18,7 @@ from typing import Callable
 from . import hugepages
 from .backend import Backend, make_files
 from .node import Node
+from .rights import Rights
 from .topology import Topology
 from .wait import wait_until
 
@@ -39,6 +40,7 @@ class Lab:
         self.backends: dict[int, Backend] = {}
         self.node = Node(self.topology.node, self.folder / "node", build)
         self.node.config.workers = workers
+        self.node.rights = Rights() if os.environ.get("LINIMO_LAB_RIGHTS") == "least" else None
         self.nodes = [self.node]
         self._build = build
         self._decap_program = build / "bpf/decap/linimo-decap"
@@ -87,6 +89,7 @@ class Lab:
         node.folder.mkdir(exist_ok=True)
         node.config = dataclasses.replace(self.node.config, runtime_dir=node.config.runtime_dir, name=wire.link,
                                           addresses=wire.node)
+        node.rights = self.node.rights
         self.nodes.append(node)
         return node
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from .config import NodeConfig
 from .netns import Namespace
+from .rights import Rights
 from .wait import wait_until
 
 
@@ -26,6 +27,7 @@ class Node:
         self._controlplane_program = build / "controlplane/linimo-controlplane"
         self.cli_program = build / "controlplane/linimo"
         self.dataplane_wrapper: list[str] = []  # a command that starts the data plane
+        self.rights: Rights | None = None  # root's
         self.dataplane: subprocess.Popen[bytes] | None = None
         self.controlplane: subprocess.Popen[bytes] | None = None
 
@@ -43,6 +45,18 @@ class Node:
             self.config.seed_file.touch(0o600)
             self.config.seed_file.write_text(secrets.token_hex(16) + "\n")
         self.write_config()
+        if self.rights:
+            self._give_rights(self.rights)
+
+    def _give_rights(self, rights: Rights) -> None:
+        """What packages and units do for a user of their own."""
+        runtime, state = self.config.runtime_dir, self.config.runtime_dir.parent / "state"
+        state.mkdir(mode=0o750, exist_ok=True)
+        if not self.config.takes_netdev and not (runtime / "bpf").is_mount():
+            (runtime / "bpf").mkdir(exist_ok=True)
+            subprocess.run(["mount", "-t", "bpf", "-o", "nosuid,nodev,noexec,mode=0700", "bpf", runtime / "bpf"], check=True)
+        for path in (runtime, runtime / "bpf", state, self.config.seed_file, *runtime.glob("*.*"), *state.iterdir()):
+            rights.give(path)
 
     def start_dataplane(self) -> None:
         before = self._dataplane_socket()
@@ -189,7 +203,8 @@ class Node:
             raise FileNotFoundError(f"{program} is not built: run scripts/build")
         with open(self.folder / f"{program.name}.log", "ab") as log:
             spawn = self.box.spawn if self.config.takes_netdev else self.box.spawn_sharing_mounts
-            return spawn([*(wrapper or []), str(program), "--config", str(self.config_file)], log)
+            rights = self.rights.command(program.name, self.config.takes_netdev) if self.rights else []
+            return spawn([*(wrapper or []), *rights, str(program), "--config", str(self.config_file)], log)
 
     def _end(self, process: subprocess.Popen[bytes], sig: signal.Signals) -> int:
         with contextlib.suppress(ProcessLookupError):

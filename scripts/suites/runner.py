@@ -71,7 +71,7 @@ def main() -> int:
     wanted = [suite for suite in SUITES if (suite.name in options.suites if options.suites else suite.by_default)]
     wanted = [dataclasses.replace(suite, budget_s=round(options.minutes * 60) + CAMPAIGN_MORE_S)
               if suite.name == "campaign" else suite for suite in wanted]
-    subprocess.run([ROOT / "scripts/install-packages", "build", "run", "test", "check"], check=True)
+    subprocess.run([ROOT / "scripts/install-packages", "build", "run", "test", "check", "package"], check=True)
     begun = time.monotonic()
     LOGS.mkdir(parents=True, exist_ok=True)
     outcomes = [run_suite(suite, options) for suite in wanted if suite.build is None]

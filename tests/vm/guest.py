@@ -37,6 +37,8 @@ class Machine:
     iommu: bool = False
     hugepages: int = 0  # of 2 MB
     memory_mb: int = 1536
+    root: Path = Path("/")  # whose files the guest sees
+    system: str = ""  # the guest's own first process there; "": it runs orders
 
 
 def fetch_kernel(cache: Path) -> Path:
@@ -84,12 +86,17 @@ def module_files(kernel: Path, names: Iterable[str]) -> list[Path]:
     return wanted
 
 
+def more_modules(kernel: Path, names: Iterable[str]) -> list[Path]:
+    """Those that the guest has to load itself."""
+    there = module_files(kernel, _FIRST_MODULES)
+    return [path for path in module_files(kernel, names) if path not in there]
+
+
 def boot(kernel: Path, machine: Machine, modules: Iterable[str], shared: Path, console: Path, seconds: float) -> bool:
     """Run the guest until it powers off; False if it did not in time, or not by itself. Its first process runs what
     `shared`/orders says, a line each. Its first serial port is its console, its second QEMU's monitor: so the guest
     may pull its own cables. A kernel that panics ends the run."""
-    there = module_files(kernel, _FIRST_MODULES)
-    wanted = [path for path in module_files(kernel, modules) if path not in there]
+    wanted = more_modules(kernel, modules)
     (shared / "modules").write_text("".join(f"{path}\n" for path in wanted))
     with tempfile.TemporaryDirectory(prefix="linimo-guest-") as work, open(console, "ab") as log:
         qemu = _qemu(kernel, machine, Path(work), shared, console)
@@ -107,7 +114,8 @@ def _qemu(kernel: Path, machine: Machine, work: Path, shared: Path, console: Pat
     _pack_initramfs(kernel, work / "initramfs")
     kernel_options = ["console=ttyS0", "quiet", "mitigations=off", "panic=-1", "oops=panic", f"TESTS={HERE}",
                       *([f"hugepages={machine.hugepages}"] if machine.hugepages else []),
-                      *(["intel_iommu=on", "iommu=pt"] if machine.iommu else [])]
+                      *(["intel_iommu=on", "iommu=pt"] if machine.iommu else []),
+                      *([f"SYSTEM={machine.system}"] if machine.system else [])]
     options = [
         "qemu-system-x86_64", "-cpu", "max", "-machine",
         "q35,accel=tcg" + (",kernel-irqchip=split" if machine.iommu else ""),
@@ -115,7 +123,7 @@ def _qemu(kernel: Path, machine: Machine, work: Path, shared: Path, console: Pat
         "-smp", str(machine.processors), "-m", str(machine.memory_mb),
         "-kernel", str(image), "-initrd", str(work / "initramfs"), "-append", " ".join(kernel_options),
         "-no-reboot", "-display", "none", "-nodefaults",
-        "-virtfs", "local,path=/,mount_tag=here,security_model=none,readonly=on,multidevs=remap",
+        "-virtfs", f"local,path={machine.root},mount_tag=here,security_model=none,readonly=on,multidevs=remap",
         "-virtfs", f"local,path={shared},mount_tag=shared,security_model=none",
         "-chardev", f"socket,id=monitor,path={work}/monitor,server=on,wait=off", "-mon", "chardev=monitor,mode=readline",
         "-chardev", f"socket,id=tty,path={work}/monitor",
