@@ -17,6 +17,7 @@ PACKAGES = ROOT / "build/package"
 CLEAN = PACKAGES / "clean"
 # Besides the essential ones. Python runs the tests in the guest.
 _INCLUDED = ("systemd", "systemd-sysv", "udev", "dbus", "kmod", "iproute2", "procps", "python3")
+_DRIVERS = ("librte-net-e1000-23",)  # what is recommended, of which the guest has a NIC
 _BOUND = ("proc", "sys", "dev")
 
 
@@ -35,7 +36,7 @@ def depends(*names: str) -> list[str]:
 
 def prepare() -> Path:
     """The clean system with all that the packages need and not the packages; made anew when they need something else."""
-    wanted = depends("linimo", "linimo-decap")
+    wanted = [*depends("linimo", "linimo-decap"), *_DRIVERS]
     mark = hashlib.sha256(" ".join((*_INCLUDED, *wanted)).encode()).hexdigest()[:16]
     root = CLEAN / mark
     if root.exists():
