@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
-from . import configuration, headers, includes, names, style
+from . import configuration, headers, includes, names, style, tidy
 from .tree import ROOT
 
 CHECKS: dict[str, Callable[[], list[str]]] = {
@@ -31,7 +31,7 @@ def main() -> int:
                                      "includes whom, whether what they name is there. Builds nothing, needs no root.")
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; default: all")
     parser.add_argument("--tidy", action="store_true", help="clang-tidy too, of what differs from main")
-    parser.add_argument("--all", action="store_true", help="with --tidy: of everything, which takes many minutes")
+    parser.add_argument("--all", action="store_true", help="with --tidy: of everything, which takes many minutes the first time")
     parser.add_argument("--install-hook", action="store_true", help="have git run this before each commit")
     parser.add_argument("--report", type=Path, help="counts as JSON, for scripts/test")
     options = parser.parse_args()
@@ -42,7 +42,7 @@ def main() -> int:
 
     wanted = {name: check for name, check in CHECKS.items() if not options.checks or name in options.checks}
     if options.tidy:
-        wanted["tidy"] = lambda: style.tidy(options.all)
+        wanted["tidy"] = lambda: tidy.check(options.all)
     with ThreadPoolExecutor() as pool:
         found = dict(zip(wanted, pool.map(timed, wanted.values())))
     failures = []

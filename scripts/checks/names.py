@@ -1,4 +1,5 @@
-"""Files that prose and comments name are there: a reader who follows a name must arrive."""
+"""Files that prose and comments name are there: a reader who follows a name must arrive. And the READMEs that list files
+list them all."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ _COMMENT = re.compile(r"(?://|#(?!\s*include)|\"\"\").*")
 
 
 _MADE = re.compile(r"^build/")  # by the scripts
+_LISTED = {"tests/packets": "_test.cc", "maglev/rules": ".h"}  # folders whose READMEs list each such file
 _FOREIGN = {"dpdk-devbind.py"}  # programs of other packages
 
 
@@ -30,7 +32,9 @@ def check() -> list[str]:
         for number, line in enumerate(read(name).splitlines(), 1):
             for comment in _COMMENT.findall(line):
                 found += _missing(name, number, comment, known)
-    return found
+    return found + [f"{folder}/README.md does not say what {Path(name).name} is" for folder, kind in _LISTED.items()
+                    for name in files(kind, under=f"{folder}/")
+                    if Path(name).parent == Path(folder) and f"`{Path(name).name}`" not in read(f"{folder}/README.md")]
 
 
 def _endings(name: str) -> list[str]:

@@ -45,7 +45,7 @@ def command(name: str, given: list[str]) -> list[str]:
     if given and name in ("forwarding", "micro"):  # which points: that is then the caller's to say
         arguments = []
     out = [last + file] if last.endswith("=") else [last, file]
-    program = [sys.executable, "-m", f"benches.{name}"] if name in MODULES else [str(OUT / name)]
+    program = [sys.executable, "-m", f"harness.{name}"] if name in MODULES else [str(OUT / name)]
     return [*program, *arguments, *given, *out]
 
 
@@ -106,6 +106,8 @@ def main() -> int:
         say(f"there is no benchmark {unknown[0]}; there are: {', '.join(COMMANDS)}" if unknown
             else "arguments are for one benchmark: name it")
         return 2
+    if "LINIMO_ONLY_PARSE" in os.environ:
+        return 0
     hugepages.reserve(RECORD, say, HUGEPAGES)
     try:
         passed = [run(name, given) for name in names or COMMANDS]
