@@ -39,11 +39,12 @@ class ConditionBoard {
 
   const Entries& entries() const { return entries_; }
   void on_change(OnChange on_change) { on_change_ = std::move(on_change); }
+  static void nobody(const Key&, const Entry*) {}
 
  private:
   Entries entries_;
   std::map<std::string, std::string> devices_;
-  OnChange on_change_ = [](const Key&, const Entry*) {};
+  OnChange on_change_ = nobody;
 };
 
 }  // namespace linimo

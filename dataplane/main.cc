@@ -112,6 +112,62 @@ void hold_end_signals() {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
+/// Nobody can be forked in its place: by now there are threads.
+void watch_guardian(EventLoop& loop, const dpdk::Guardian& guardian, ConditionBoard& board) {
+  board.set("guardian-alive", "", ConditionState::kHolds);
+  loop.add(guardian.ended_fd(), [&] {
+    loop.remove(guardian.ended_fd());
+    board.set("guardian-alive", "", ConditionState::kFails,
+              "it was killed: were the data plane killed too, the host would be without its addresses until "
+              "`linimo dataplane detach` or the next start",
+              "systemctl restart linimo-dataplane");
+  });
+}
+
+/// Everything that relies on the engine, from when it is there until the loop is told to stop.
+void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, ConditionBoard& board,
+           ServiceManager& manager, const EngineChoice& choice) {
+  const std::filesystem::path kept = config.runtime_dir / "snapshot";
+  Reports reports(board);
+  Resolver resolver(loop, engine, board,
+                    [&](uint32_t backend_id, auto state) { reports.next_hop(backend_id, state); });
+  const bool restored = engine.live() || restore(engine, kept);
+  if (restored) resolver.follow(*engine.live());
+  const auto on_accepted = [&](const SnapshotView& live) {
+    resolver.follow(live);
+    // What it forwarded by before a reboot is no guide to a node that starts.
+    if (auto done = write_state_file(kept, live.bytes(), Outlives::kProcess); !done)
+      spdlog::warn("a data plane that starts alone will forward by an older generation: {}", done.error());
+  };
+  auto probes = ProbePath::open(loop, config, engine, board);
+  if (!probes) {
+    spdlog::warn("no health checks through the tunnel: {}", probes.error());
+    board.set("tunnel-check-path", "", ConditionState::kFails, probes.error());
+  }
+  LinkServer link(loop, config.dataplane_socket(), engine,
+                  {choice.engine == Engine::kXdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()},
+                  reports, on_accepted);
+  link.set_restored(restored);
+  OrphanWatch orphans(
+      [&] { return link.controller_gone_since(); },
+      [&] {
+        const auto live = engine.live();
+        return live ? Announcements{live->header().announce_table,
+                                    std::chrono::milliseconds(live->header().orphan_timeout_ms)}
+                    : Announcements{};
+      });
+  loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });
+  loop.every(kServicePeriod, [&] {
+    const auto live = engine.live();
+    manager.look(all_go_round(board),
+                 service_status(live ? std::optional(live->header().generation) : std::nullopt,
+                                !link.controller_gone_since(), board));
+  });
+  manager.ready();
+  spdlog::info("ready: waiting for a control plane on {}", config.dataplane_socket().string());
+  loop.run();
+}
+
 int run(const std::string& config_file) {
   hold_end_signals();
   const auto config = load_node_config(config_file);
@@ -162,49 +218,15 @@ int run(const std::string& config_file) {
     return 1;
   }
   EngineBase& engine = **started;
+  if (guardian) watch_guardian(loop, *guardian, board);
 
-  const std::filesystem::path kept = config->runtime_dir / "snapshot";
-  Reports reports(board);
-  Resolver resolver(loop, engine, board,
-                    [&](uint32_t backend_id, auto state) { reports.next_hop(backend_id, state); });
-  const bool restored = engine.live() || restore(engine, kept);
-  if (restored) resolver.follow(*engine.live());
-  const auto on_accepted = [&](const SnapshotView& live) {
-    resolver.follow(live);
-    // What it forwarded by before a reboot is no guide to a node that starts.
-    if (auto done = write_state_file(kept, live.bytes(), Outlives::kProcess); !done)
-      spdlog::warn("a data plane that starts alone will forward by an older generation: {}", done.error());
-  };
-  auto probes = ProbePath::open(loop, *config, engine, board);
-  if (!probes) {
-    spdlog::warn("no health checks through the tunnel: {}", probes.error());
-    board.set("tunnel-check-path", "", ConditionState::kFails, probes.error());
-  }
-  LinkServer link(loop, config->dataplane_socket(), engine,
-                  {xdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()}, reports, on_accepted);
-  link.set_restored(restored);
-  OrphanWatch orphans(
-      [&] { return link.controller_gone_since(); },
-      [&] {
-        const auto live = engine.live();
-        return live ? Announcements{live->header().announce_table,
-                                    std::chrono::milliseconds(live->header().orphan_timeout_ms)}
-                    : Announcements{};
-      });
-  loop.every(OrphanWatch::kPeriod, [&] { orphans.look(); });
-  loop.every(kServicePeriod, [&] {
-    const auto live = engine.live();
-    manager.look(all_go_round(board),
-                 service_status(live ? std::optional(live->header().generation) : std::nullopt,
-                                !link.controller_gone_since(), board));
-  });
-  manager.ready();
-  spdlog::info("ready: waiting for a control plane on {}", config->dataplane_socket().string());
-  loop.run();
+  serve(*config, loop, engine, board, manager, choice);
   const std::string outdated = engine.outdated();
-  if (probes) probes->reset();
   started->reset();
-  if (guardian) guardian->release();
+  if (guardian) {
+    loop.remove(guardian->ended_fd());
+    guardian->release();
+  }
   if (outdated.empty() || asked_to_end) return 0;
   spdlog::warn("{}: starting anew", outdated);
   return kStartAnew;

@@ -25,6 +25,8 @@ constexpr ConditionKind kKinds[] = {
     {"peer-offloads", Scope::kAdvice, kAtOnce, kMoment,
      "the other end of a veth, TAP or virtio NIC finishes its frames; nobody can see that from here"},
     {"addresses-moved", Scope::kAdvice, kAtOnce, kMoment, "the TAP has the addresses of the interface"},
+    {"guardian-alive", Scope::kAdvice, kAtOnce, kAtOnce,
+     "should the data plane end, its guardian gives the interface its addresses back"},
     {"mtu-followed", Scope::kAdvice, kAtOnce, kMoment, "the port has the MTU of its TAP"},
     {"bpffs-shared", Scope::kAdvice, kAtOnce, kAtOnce, "what is pinned outlives the process"},
     {"dataplane-alive", Scope::kNode, kAtOnce, kAtOnce,

@@ -13,7 +13,9 @@
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 namespace linimo::dpdk {
 namespace {
@@ -111,6 +113,8 @@ Guardian::Guardian(std::filesystem::path journal) : journal_(std::move(journal))
     alive_.reset();
     guard(journal_, read_end.get());
   }
+  ended_ = UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, child_, 0)));
+  if (!ended_) throw std::system_error(errno, std::generic_category(), "guardian: pidfd_open");
 }
 
 void Guardian::protect(const std::vector<DeviceState>& states) {

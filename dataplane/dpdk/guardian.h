@@ -31,9 +31,13 @@ class Guardian {
   void protect(const std::vector<DeviceState>& states);
   void release();
 
+  /// Readable once the guardian has ended, which it does by itself only after this process.
+  int ended_fd() const { return ended_.get(); }
+
  private:
   std::filesystem::path journal_;
   UniqueFd alive_;  // its end of file tells the guardian that this process is gone
+  UniqueFd ended_;  // a pidfd
   pid_t child_ = -1;
 };
 

@@ -24,6 +24,10 @@ Reports::Reports(ConditionBoard& board) : board_(board), next_hops_(LINIMO_MAX_B
   });
 }
 
+Reports::~Reports() {
+  board_.on_change(ConditionBoard::nobody);
+}
+
 void Reports::begin(Send send) {
   send_ = std::move(send);
   unsent_conditions_.clear();

@@ -29,6 +29,8 @@ class Reports {
   using Send = std::function<bool(std::span<const std::byte>)>;
 
   explicit Reports(ConditionBoard& board);
+  ~Reports();  // the board outlives it
+  Reports(const Reports&) = delete;
 
   /// To somebody new, who knows nothing.
   void begin(Send send);

@@ -225,11 +225,14 @@ class DpdkDevices(DeviceCase):
         return {address["local"] for found in links if found["ifname"] == link for address in found["addr_info"]
                 if address["scope"] == "global"}
 
-    def _kill_with_guardian(self) -> None:
-        """As the end of a unit's cgroup does. The guardian first, else it does its work."""
+    def _kill_guardian(self) -> None:
         for pid in self.lab.topology.node.pids():
             if Path(f"/proc/{pid}/comm").read_text().strip() == "linimo-guardian":
                 os.kill(pid, signal.SIGKILL)
+
+    def _kill_with_guardian(self) -> None:
+        """As the end of a unit's cgroup does. The guardian first, else it does its work."""
+        self._kill_guardian()
         self.lab.node.stop_dataplane(signal.SIGKILL)
         wait_until(lambda: not self.lab.node.has_link("linimo0"), "the TAP is gone")
 
@@ -346,6 +349,20 @@ class DpdkDevices(DeviceCase):
         self._wait_logged("eth0: queues-served fails: 2 queues, of which DPDK serves 1", begun, 2 * FOLLOWS_S)
         self._set_queues(1)
         self._wait_logged("eth0: queues-served holds", begun, 2 * FOLLOWS_S)
+
+    def test_c_its_guardian_is_killed(self) -> None:
+        """Nothing that forwards needs it: the operator is told, and a restart mends it."""
+        wait_until(lambda: self.lab.node.status()["serves"], "the node serves")
+        begun = len(self._log())
+        self._kill_guardian()
+        self._wait_logged("guardian-alive fails", begun)
+        self._wait_answered("the guardian was killed")
+        self.assertTrue(self.lab.node.status()["serves"])
+        self.assertEqual(0, self.lab.node.stop_dataplane())
+        self.assertEqual(set(NODE.values()), self._addresses("eth0"), "the data plane gives them back itself")
+        begun = len(self._log())
+        self._start()
+        self.assertNotIn("guardian-alive fails", self._log()[begun:])
 
     def test_b_an_interface_made_anew(self) -> None:
         """DPDK holds a device, not its name: once the new one has its addresses, the data plane starts anew by itself, as the
