@@ -33,7 +33,9 @@ bool give_up_rights(const User& user) {
                          setresuid(user.id, user.id, user.id) != 0)) {
     return false;
   }
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+  // Who is not root may have capabilities all the same, which would go over exec.
+  return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 &&
+         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
 /// What is ignored or blocked stays so over exec.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .netns import Namespace
+from .rights import USER
 from .topology import Wire
 from .wait import wait_until
 
@@ -63,7 +64,8 @@ class Bird:
     def spawn(self) -> None:
         """By the configuration that it had. Returns at once."""
         with open(self.folder / "bird.log", "ab") as log:
-            self.process = self.box.spawn(["bird", "-f", "-c", str(self._config), "-s", str(self.socket)], log)
+            # Whoever is of BIRD's group may use its socket, as the packages have it of Linimo's user.
+            self.process = self.box.spawn(["bird", "-f", "-g", str(USER), "-c", str(self._config), "-s", str(self.socket)], log)
 
     @property
     def _config(self) -> Path:

@@ -45,18 +45,24 @@ class Node:
             self.config.seed_file.touch(0o600)
             self.config.seed_file.write_text(secrets.token_hex(16) + "\n")
         self.write_config()
-        if self.rights:
-            self._give_rights(self.rights)
 
-    def _give_rights(self, rights: Rights) -> None:
-        """What packages and units do for a user of their own."""
+    def command(self, program: Path) -> list[str]:
+        """Starts a daemon as it is to run here."""
+        self.give_rights()
+        rights = self.rights.command(program.name, self.config.takes_netdev) if self.rights else []
+        return [*rights, str(program), "--config", str(self.config_file)]
+
+    def give_rights(self) -> None:
+        """What units and packages do for a user of their own, before each start."""
+        if not self.rights:
+            return
         runtime, state = self.config.runtime_dir, self.config.runtime_dir.parent / "state"
         state.mkdir(mode=0o750, exist_ok=True)
         if not self.config.takes_netdev and not (runtime / "bpf").is_mount():
             (runtime / "bpf").mkdir(exist_ok=True)
             subprocess.run(["mount", "-t", "bpf", "-o", "nosuid,nodev,noexec,mode=0700", "bpf", runtime / "bpf"], check=True)
-        for path in (runtime, runtime / "bpf", state, self.config.seed_file, *runtime.glob("*.*"), *state.iterdir()):
-            rights.give(path)
+        for path in (runtime, runtime / "bpf", state, self.config.seed_file, *runtime.iterdir(), *state.iterdir()):
+            self.rights.give(path)
 
     def start_dataplane(self) -> None:
         before = self._dataplane_socket()
@@ -203,8 +209,7 @@ class Node:
             raise FileNotFoundError(f"{program} is not built: run scripts/build")
         with open(self.folder / f"{program.name}.log", "ab") as log:
             spawn = self.box.spawn if self.config.takes_netdev else self.box.spawn_sharing_mounts
-            rights = self.rights.command(program.name, self.config.takes_netdev) if self.rights else []
-            return spawn([*(wrapper or []), *rights, str(program), "--config", str(self.config_file)], log)
+            return spawn([*(wrapper or []), *self.command(program)], log)
 
     def _end(self, process: subprocess.Popen[bytes], sig: signal.Signals) -> int:
         with contextlib.suppress(ProcessLookupError):

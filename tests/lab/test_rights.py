@@ -12,6 +12,7 @@ from lab.client import Load
 from lab.rights import CAPABILITIES, FOR_AF_XDP, Rights
 from lab.topology import VIP, backend_address
 from lab.wait import wait_until
+from test_health_checks import PROGRAM, program
 
 SECONDS = 8  # more than any of it takes
 
@@ -29,10 +30,23 @@ class _Rights(LabCase):
 
     @classmethod
     def configure(cls) -> None:
+        cls.enterClassContext(program("#!/bin/sh\n! grep '^CapEff.*[1-9a-f]' /proc/self/status\n"))
         config = cls.lab.node.config
         config.engine = cls.engine
         config.announce = 'via = "bird"'
         config.more = f'''
+[[pool]]
+name = "executed"
+health = {{ type = "exec", program = "{PROGRAM}", interval = "1s", timeout = "1s", rise = 1, fall = 1 }}
+backends = [ {{ address = "{backend_address(1, 4)}" }} ]
+
+[[service]]
+name = "executed"
+vips = ["{VIP[4]}"]
+protocol = "tcp"
+ports = [82]
+pool = "executed"
+
 [[pool]]
 name = "pinged"
 health = {{ type = "icmp", interval = "200ms", timeout = "200ms", rise = 1, fall = 1 }}
@@ -59,6 +73,8 @@ pool = "pinged"
             load.run(50)
             if load.failures:
                 return f"requests fail: {load.failures[0].error}"
+            wait_until(lambda: node.backend_states("executed") == {backend_address(1, 4): "up"},
+                       "a program has none of the control plane's rights", SECONDS)
             wait_until(lambda: node.backend_states("pinged") == {backend_address(1, 4): "up"}, "pings are answered", SECONDS)
             wait_until(lambda: VIP[4] in node.box.run(["ip", "route", "show", "table", "77"], check=False).stdout,
                        "the VIP is announced", SECONDS)
@@ -82,12 +98,12 @@ pool = "pinged"
 
     def test_each_is_needed_and_no_other(self) -> None:
         """Without it, something does not work; with all of them, all does."""
-        for program, names in self.capabilities.items():
+        for daemon, names in self.capabilities.items():
             for name in names:
-                with self.subTest(program=program, capability=name):
-                    fewer = {**self.capabilities, program: tuple(other for other in names if other != name)}
+                with self.subTest(daemon=daemon, capability=name):
+                    fewer = {**self.capabilities, daemon: tuple(other for other in names if other != name)}
                     amiss = self.what_is_amiss(Rights(capabilities=fewer, af_xdp=False))
-                    print(f"    {program} without {name}: {amiss.splitlines()[-1][:150] if amiss else 'well'}", file=sys.stderr)
+                    print(f"    {daemon} without {name}: {amiss.splitlines()[-1][:150] if amiss else 'well'}", file=sys.stderr)
                     self.assertNotEqual("", amiss)
         self.assertEqual("", self.what_is_amiss(Rights(capabilities=self.capabilities, af_xdp=False)))
 
@@ -102,4 +118,4 @@ class RightsDpdk(_Rights):
     capabilities = {**CAPABILITIES, "linimo-dataplane": ("net_admin", "net_raw", *FOR_AF_XDP)}
 
 
-del _Rights, LabCase
+del _Rights, LabCase  # they are no tests of their own

@@ -60,7 +60,7 @@ class DataPlaneStarts(LabCase):
         setattr(node.config, field, value)
         node.prepare()
         addresses = self._addresses()
-        result = node.box.run([str(node.dataplane_program), "--config", str(node.config_file)], check=False)
+        result = node.box.run(node.command(node.dataplane_program), check=False)
         self.assertEqual(1, result.returncode, result.stderr)
         self.assertIn(reason, result.stderr)
         self.assertEqual(addresses, self._addresses())
@@ -107,6 +107,7 @@ class WhatOperatorsDo(LabCase):
     @classmethod
     def configure(cls) -> None:
         cls.lab.let_pass(1)
+        cls.lab.node.rights = None  # by hand, as root
 
     def setUp(self) -> None:
         self.folder = self.lab.folder / "operator"
@@ -159,7 +160,7 @@ class WhatOperatorsDo(LabCase):
         node.stop_dataplane()
         node.config.engine = "dpdk"
         node.write_config()
-        done = node.box.run([str(node.dataplane_program), "--config", str(node.config_file)], check=False, timeout=30)
+        done = node.box.run(node.command(node.dataplane_program), check=False, timeout=30)
         self.assertEqual(1, done.returncode)
         errors = [line for line in done.stderr.splitlines() if "level=error" in line]
         self.assertEqual(1, len(errors), done.stderr)

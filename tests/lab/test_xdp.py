@@ -217,7 +217,7 @@ class Start(XdpCase):
 
     def _run_another(self) -> CompletedProcess[str]:
         node = self.lab.node
-        return node.box.run([str(node.dataplane_program), "--config", str(node.config_file)], check=False, timeout=10)
+        return node.box.run(node.command(node.dataplane_program), check=False, timeout=10)
 
 
 del XdpCase  # has no tests of its own

@@ -47,6 +47,7 @@ class FromThePackage(unittest.TestCase):
         lab.node.rights = FilesAlone(self.user)
         lab.build()
         lab.node.prepare()
+        lab.node.give_rights()
         self._share(STATE)
         lab.start_node()
         for family in (4, 6):
