@@ -39,8 +39,21 @@ Config to_config(Sections&& sections) {
   config.node = std::move(sections.node);
   config.announce = std::move(sections.announce);
   config.metrics = sections.metrics;
+  config.fleet = std::move(sections.fleet);
   for (PoolSection& section : sections.pools) config.pools.push_back(std::move(section.pool));
   for (ServiceSection& section : sections.services) config.services.push_back(std::move(section.service));
+  return config;
+}
+
+std::string revision_of(const std::string& text) {
+  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+}
+
+Config read_config(const TomlValue& document, Sections sections, const std::filesystem::path& file) {
+  const uint64_t seed = read_hash_seed(document, sections.node);
+  Config config = to_config(std::move(sections));
+  config.hash_seed = seed;
+  config.file = file;
   return config;
 }
 
@@ -48,25 +61,40 @@ Config read_config(const std::string& text, const std::filesystem::path& file) {
   const TomlValue document = parse_toml(text, file.string());
   Sections sections = read_sections(document);
   document.place().throw_mistakes();
-  const uint64_t seed = read_hash_seed(document, sections.node);
-  Config config = to_config(std::move(sections));
-  config.hash_seed = seed;
-  config.file = file;
-  config.revision = fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+  Config config = read_config(document, std::move(sections), file);
+  config.revision = revision_of(text);
   return config;
 }
 
-}  // namespace
+Config read_config(const std::string& own_text, const std::filesystem::path& file,
+                   const std::string& shared_text, const std::string& name) {
+  const TomlValue own = parse_toml(own_text, file.string());
+  const TomlValue shared = parse_toml(shared_text, name);
+  Sections sections = read_sections(own, shared);
+  own.place().throw_mistakes();
+  shared.place().throw_mistakes();
+  Config config = read_config(own, std::move(sections), file);
+  config.revision = revision_of(own_text + shared_text);
+  return config;
+}
 
-Sections read_sections(const TomlValue& document) {
-  const TomlTable root = document.table({"node", "announce", "metrics", "pool", "service"});
+TomlTable root_of(const TomlValue& document) {
+  return document.table({"node", "announce", "metrics", "fleet", "pool", "service"});
+}
+
+void read_own(const TomlValue& document, Sections& sections) {
+  const TomlTable root = root_of(document);
   const TomlPlace& place = document.place();
-  Sections sections;
-  sections.place = place;
   const bool read = place.attempt([&] { sections.node = read_node_section(root); });
   sections.node_is_right = read && place.file->mistakes.empty();
   place.attempt([&] { sections.announce = read_announce_section(root); });
   root.with("metrics", [&](const TomlValue& value) { sections.metrics = read_metrics(value); });
+  root.with("fleet", [&](const TomlValue& value) { sections.fleet = read_fleet(value); });
+}
+
+void read_shared(const TomlValue& document, Sections& sections) {
+  const TomlTable root = root_of(document);
+  sections.place = document.place();
   const bool all_pools = each_section(root, "pool", "[[pool]] sections", [&](const TomlValue& value) {
     sections.pools.push_back(read_pool(value));
   });
@@ -76,6 +104,18 @@ Sections read_sections(const TomlValue& document) {
       });
   check_across_sections(sections);
   if (all_services) complete_tunnel_checks(sections);
+}
+
+}  // namespace
+
+Sections read_sections(const TomlValue& document) {
+  return read_sections(document, document);
+}
+
+Sections read_sections(const TomlValue& own, const TomlValue& shared) {
+  Sections sections;
+  read_own(own, sections);
+  read_shared(shared, sections);
   return sections;
 }
 
@@ -102,6 +142,15 @@ tl::expected<Config, std::string> load_config_text(const std::string& text,
                                                    const std::filesystem::path& file) {
   try {
     return read_config(text, file);
+  } catch (const ConfigError& error) {
+    return tl::unexpected(std::string(error.what()));
+  }
+}
+
+tl::expected<Config, std::string> load_config_texts(const std::string& own, const std::filesystem::path& file,
+                                                    const std::string& shared, const std::string& name) {
+  try {
+    return read_config(own, file, shared, name);
   } catch (const ConfigError& error) {
     return tl::unexpected(std::string(error.what()));
   }

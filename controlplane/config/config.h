@@ -17,6 +17,7 @@
 
 #include <tl/expected.hpp>
 
+#include "controlplane/config/fleet_config.h"
 #include "controlplane/config/health_config.h"
 #include "controlplane/config/tcp_endpoint.h"
 #include "maglev/abi.h"
@@ -80,6 +81,7 @@ struct Config {
   NodeConfig node;
   std::optional<AnnounceConfig> announce;  // none: nothing is announced
   MetricsConfig metrics;
+  std::optional<FleetConfig> fleet;  // none: this node is alone, and all is in its file
   uint64_t hash_seed = 0;
   std::vector<PoolConfig> pools;
   std::vector<ServiceConfig> services;
@@ -95,6 +97,10 @@ tl::expected<Config, std::string> load_config(const std::filesystem::path& file)
 tl::expected<std::string, std::string> read_config_text(const std::filesystem::path& file);
 tl::expected<Config, std::string> load_config_text(const std::string& text,
                                                    const std::filesystem::path& file);
+/// What belongs to a node from its file's text; pools and services, and no more, from `shared`, which is
+/// called `name` in messages.
+tl::expected<Config, std::string> load_config_texts(const std::string& own, const std::filesystem::path& file,
+                                                    const std::string& shared, const std::string& name);
 
 /// All that is wrong with a file, and what is hardly meant. Needs neither the hash seed nor rights.
 struct ConfigReport {

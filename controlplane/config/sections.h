@@ -34,13 +34,17 @@ struct Sections {
   bool node_is_right = false;
   std::optional<AnnounceConfig> announce;
   MetricsConfig metrics;
+  std::optional<FleetConfig> fleet;
   std::vector<PoolSection> pools;
   std::vector<ServiceSection> services;
 };
 /// The document must outlive what this returns.
 Sections read_sections(const TomlValue& document);
+/// What belongs to a node from one document, pools and services from another.
+Sections read_sections(const TomlValue& own, const TomlValue& shared);
 
 MetricsConfig read_metrics(const TomlValue& value);
+FleetConfig read_fleet(const TomlValue& value);
 HealthCheckConfig read_health(const TomlValue& value);
 PoolSection read_pool(const TomlValue& value);
 /// `all_pools`: there is no pool besides those.
