@@ -40,6 +40,7 @@ SUITES = [
     Suite("faults", "a minute and a half of the campaign", PROGRAMS, 300, campaign, alone=True),
     Suite("unit", "each part by itself", TESTS, 300, meson("build", "unit")),
     Suite("fleet", "20,000 fleets in virtual time, and that wrong rules are noticed", TESTS, 120, runner("tests/fleet/run.py")),
+    Suite("store", "a fleet's store in etcd, whose members die, freeze and forget", TESTS, 180, meson("build", "store")),
     Suite("packets", "every kind of packet through the real pipeline", TESTS, 400, packets),
     Suite("vm", "on Debian 12's own kernel, and on NICs, in virtual machines", TESTS, 900,
           runner("tests/vm/run.py")),
