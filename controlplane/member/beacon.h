@@ -1,0 +1,55 @@
+// Heartbeats between nodes, by UDP: what is sent is signed with the fleet's secret (HMAC-SHA-256, RFC 2104,
+// the first 16 bytes), and what comes is read only if it is. A datagram that is older than one that was taken
+// is a matter of `step`. Lives on the event loop's thread.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/udp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <tl/expected.hpp>
+
+#include "controlplane/config/tcp_endpoint.h"
+#include "controlplane/fleet/events.h"
+
+namespace linimo {
+
+/// What goes over the wire, and back; nothing where it was not signed with this secret or makes no sense.
+std::string sign(const fleet::Heartbeat& heartbeat, std::string_view secret);
+tl::expected<fleet::Heartbeat, std::string> verify(std::string_view datagram, std::string_view secret);
+
+class Beacon {
+ public:
+  using OnHeartbeat = std::function<void(const fleet::Heartbeat&)>;
+
+  Beacon(boost::asio::io_context& io, std::string secret, OnHeartbeat on_heartbeat);
+
+  /// Of the peers, the one that is an address of this machine is this node. Where none is, it may come: tries
+  /// again.
+  void open(const std::vector<TcpEndpoint>& peers);
+  void send(const fleet::Heartbeat& heartbeat);
+
+  /// Datagrams that were not taken: signed with another secret, cut, or made up.
+  uint64_t refused() const { return refused_; }
+
+ private:
+  tl::expected<void, std::string> bind(const std::vector<TcpEndpoint>& peers);
+  void receive();
+
+  std::string secret_;
+  OnHeartbeat on_heartbeat_;
+  boost::asio::ip::udp::socket socket_;
+  boost::asio::steady_timer again_;
+  bool complained_ = false;
+  std::vector<boost::asio::ip::udp::endpoint> others_;
+  std::array<char, 2048> datagram_;
+  boost::asio::ip::udp::endpoint sender_;
+  uint64_t refused_ = 0;
+};
+
+}  // namespace linimo

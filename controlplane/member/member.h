@@ -1,0 +1,160 @@
+// A node as a member of its fleet: feeds the decisions (controlplane/fleet/step.h) with what happens, and
+// carries out what they want. It decides nothing itself.
+//
+//   auto member = FleetMember::make(io, config, text);      // config has a [fleet] section; text is its
+//   file's Controller controller(..., member->get()); (*member)->start(controller);
+//
+// Until the fleet has a revision in force, the node goes by its own file, as one without a fleet does. From
+// then on pools and services are those of the revision, and a backend is up if the fleet's state says so.
+//
+// What comes from the store, from other nodes and from this node's data plane and checks may come at any
+// time; it is taken one after the other. Lives on the event loop's thread.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <tl/expected.hpp>
+
+#include "controlplane/config/config.h"
+#include "controlplane/fleet/step.h"
+#include "controlplane/health/backend_health.h"
+#include "controlplane/member/beacon.h"
+#include "controlplane/member/memory.h"
+#include "controlplane/member/records_in_store.h"
+#include "controlplane/member/revisions.h"
+#include "controlplane/store/store.h"
+
+namespace linimo {
+
+class FleetMember {
+ public:
+  /// The node, as its fleet needs it.
+  class Node {
+   public:
+    virtual ~Node() = default;
+    /// Forward by these pools and services, and by what standing() says; then call on_forwarding or
+    /// on_refused.
+    virtual void adopt(Config config) = 0;
+    /// What to_check() says has changed; then call on_checks for what is known.
+    virtual void checks_changed() = 0;
+    /// What may_announce() says has changed.
+    virtual void announcements_changed() = 0;
+    virtual void drain_node(bool wanted) = 0;
+    /// Standings in the tables have changed.
+    virtual const Config& config() const = 0;
+    /// What this node's own checks say; unknown before the first one.
+    virtual HealthState observed(const BackendKey& backend) const = 0;
+  };
+
+  struct Heard {
+    fleet::Heartbeat heartbeat;
+    std::chrono::steady_clock::time_point at;
+  };
+
+  /// The error says why what [fleet] names cannot be used.
+  static tl::expected<std::unique_ptr<FleetMember>, std::string> make(boost::asio::io_context& io,
+                                                                      const Config& config,
+                                                                      const std::string& text);
+  FleetMember(boost::asio::io_context& io, const Config& config, std::string text,
+              std::unique_ptr<ConfigStore> store, std::unique_ptr<Beacon> beacon);
+
+  /// The configuration to begin with: that of the revision which this node knew last; nothing: its file's.
+  std::optional<Config> remembered() const;
+  void start(Node& node);
+
+  // What the node asks.
+
+  /// This node's file as it is now with the fleet's pools and services; with its own until there are any.
+  tl::expected<Config, std::string> load(const std::string& text) const;
+  /// To be called when what load() has made of this text is in force.
+  void on_loaded(const std::string& text);
+  /// The fleet's pools and services are in force.
+  bool leads_tables() const { return wanted_.revision != 0; }
+  Standing standing(const BackendKey& backend) const;
+  /// What this node checks: its part of what the fleet has, and, until that has a revision, all of its own.
+  Config to_check(const Config& own) const;
+  bool may_announce(const Prefix& vip) const;
+
+  // What the node tells.
+
+  void on_dataplane(uint64_t generation, uint64_t digest);
+  void on_forwarding(uint64_t generation, uint64_t digest);
+  void on_refused(const std::string& why);
+  void on_serving(bool serves);
+  void on_health(const BackendKey& backend);
+  void on_checks();
+
+  // For operators.
+
+  const fleet::State& state() const { return state_; }
+  const FleetConfig& settings() const { return fleet_; }
+  const RecordsInStore& keys() const { return keys_; }
+  ConfigStore& store() { return *store_; }
+  const std::string& text() const { return text_; }
+  const std::filesystem::path& file() const { return file_; }
+  const std::map<std::string, Heard>& heard() const { return heard_; }
+  const std::map<fleet::AlarmKind, std::string>& alarms() const { return alarms_; }
+  const std::string& last_error() const { return last_error_; }
+
+ private:
+  struct Effects;
+
+  void feed(fleet::Event event);
+  void carry_out(const fleet::Action& action);
+  void read(const fleet::Read& wanted);
+  void watch(const fleet::Watch& wanted);
+  void lease(uint64_t request, const tl::expected<StoreLease, std::string>& answer, bool granted);
+  void transact(const fleet::Transact& wanted);
+  void validate(uint64_t number, uint64_t digest);
+  void validated(const Revision& revision);
+  void publish(const fleet::Publish& wanted);
+  void raise(const fleet::Alarm& alarm);
+  void remember();
+  void save();
+  void await_tick();
+  std::vector<fleet::Entry> entries(const StoreRead& read);
+  void note_error(const std::string& why);
+
+  boost::asio::io_context& io_;
+  FleetConfig fleet_;
+  std::filesystem::path file_;
+  std::string text_;
+  std::unique_ptr<ConfigStore> store_;
+  RecordsInStore keys_;
+  FleetFiles files_;
+  Revisions revisions_;
+  std::unique_ptr<Beacon> beacon_;
+  boost::asio::steady_timer tick_;
+  Node* node_ = nullptr;
+
+  fleet::State state_;
+  std::deque<fleet::Event> events_;
+  bool feeding_ = false;
+
+  fleet::Remembered remembered_;
+  bool unsaved_ = false;       // the memory
+  bool unsaved_live_ = false;  // only what the data plane forwards by
+  uint64_t saved_documents_ = 0;
+
+  fleet::TableId wanted_;  // what the node was asked to forward by
+  std::shared_ptr<const fleet::StateRecord> standings_;
+  std::vector<std::string> to_check_;
+  std::optional<std::set<std::string>> announced_;
+  bool drained_ = false;
+
+  std::map<std::string, Heard> heard_;
+  std::map<fleet::AlarmKind, std::string> alarms_;
+  std::string last_error_;  // of the store
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>();
+};
+
+}  // namespace linimo
