@@ -17,6 +17,9 @@ from .rights import Rights
 from .wait import wait_until
 
 
+LIBXDP_LOCKS = Path("/run/xdp")  # it insists on this place, and on writing there
+
+
 class Node:
     def __init__(self, box: Namespace, folder: Path, build: Path) -> None:
         self.box = box
@@ -61,6 +64,9 @@ class Node:
         if not self.config.takes_netdev and not (runtime / "bpf").is_mount():
             (runtime / "bpf").mkdir(exist_ok=True)
             subprocess.run(["mount", "-t", "bpf", "-o", "nosuid,nodev,noexec,mode=0700", "bpf", runtime / "bpf"], check=True)
+        if self.config.takes_netdev:
+            LIBXDP_LOCKS.mkdir(mode=0o700, exist_ok=True)
+            self.rights.give(LIBXDP_LOCKS)
         for path in (runtime, runtime / "bpf", state, self.config.seed_file, *runtime.iterdir(), *state.iterdir()):
             self.rights.give(path)
 
