@@ -100,6 +100,7 @@ struct ServiceSpec {
   bool quic = false;
   uint8_t server_id_offset = 1;
   uint32_t idle_timeout_s = 900;
+  bool shares_flows = false;  // nodes tell each other of flows (rules/sharing.h); where tracking is adaptive
   std::vector<Prefix> vips;
   std::vector<PortRange> ports;
   std::vector<Prefix> allow_sources;  // empty: everyone

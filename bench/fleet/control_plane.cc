@@ -36,13 +36,18 @@ SnapshotSpec ControlPlane::plan(const PoolSpec& pool, uint32_t now_ms) {
   spec.hash_seed = settings_.seed;
   spec.encap_source4 = Address::v4(htonl(0xac100001));
   spec.pools.push_back(pool);
+  spec.pools.push_back(pool);
+  spec.pools[1].name = kModeNames[kShared];
+  for (BackendSpec& backend : spec.pools[1].backends) backend.id += settings_.backends;
   constexpr ByMode<linimo_tracking> kTracking = {LINIMO_TRACKING_OFF, LINIMO_TRACKING_FULL,
-                                                 LINIMO_TRACKING_ADAPTIVE};
-  for (uint32_t mode = 0; mode < kModes; ++mode) {
+                                                 LINIMO_TRACKING_ADAPTIVE, LINIMO_TRACKING_ADAPTIVE};
+  for (const Mode mode : kAllModes) {
     ServiceSpec service;
     service.name = kModeNames[mode];
-    service.id = mode;
+    service.id = static_cast<uint32_t>(mode);
+    service.pool = mode == kShared ? 1 : 0;
     service.tracking = kTracking[mode];
+    service.shares_flows = mode == kShared;
     service.idle_timeout_s = settings_.idle_timeout_s;
     service.vips = {{Address::v4(htonl(0xc6336401)), 128}};
     service.ports = {{Node::port_of(mode), Node::port_of(mode)}};

@@ -1,5 +1,6 @@
-// What the nodes' control planes make of the backends: one pool, one table, and a service for each way of
-// tracking, so that all of them have the same slots at any time.
+// What the nodes' control planes make of the backends: one table, and a service for each way of tracking, so
+// that all of them have the same slots at any time. Where flows are shared a base counts for longer, so that
+// service has the same backends once more in a pool of its own.
 #pragma once
 
 #include <cstdint>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 namespace linimo::fleet {
 
@@ -39,6 +40,26 @@ void Fleet::advance(uint32_t now_ms) {
          member.on_their_way.pop_front())
       member.node->publish(*member.on_their_way.front().snapshot, now_ms / 1000);
   }
+  carry_words(now_ms);
+}
+
+/// What was said within the last step goes to all others, each of whom may miss it.
+void Fleet::carry_words(uint32_t now_ms) {
+  for (const Member& member : members_) {
+    if (member.node == nullptr) continue;
+    for (const Word& word : member.node->take_words()) {
+      said_.push_back({now_ms + settings_.telling_ms, member.node.get(), word});
+      ++telling_.words;
+      ++words_this_second_;
+      if (word.ended) ++telling_.ends;
+    }
+  }
+  for (; !said_.empty() && said_.front().at_ms <= now_ms; said_.pop_front()) {
+    for (const Member& member : members_) {
+      if (member.node == nullptr || member.node.get() == said_.front().by) continue;
+      if (random_.below(1000) >= settings_.telling_lost) member.node->hear(said_.front().word, now_ms / 1000);
+    }
+  }
 }
 
 /// Whether the nodes' tables are to be made anew.
@@ -59,10 +80,7 @@ bool Fleet::apply(const Change& change, uint32_t now_ms) {
       return true;
     case Kind::kNodeLost: {
       Member& member = members_[subject];
-      for (const Mode mode : {kFull, kAdaptive}) {
-        counts_of_lost_[mode].asked += member.node->counts(mode).asked;
-        counts_of_lost_[mode].unstored += member.node->counts(mode).unstored;
-      }
+      for (const Mode mode : kWithTables) counts_of_lost_[mode] += member.node->counts(mode);
       member.node = nullptr;
       member.on_their_way.clear();
       ecmp_.lose(subject);
@@ -106,8 +124,14 @@ void Fleet::publish(uint32_t now_ms) {
 
 void Fleet::keep_house(uint32_t now_s) {
   for (Member& member : members_) {
-    if (member.node != nullptr) member.node->keep_house(now_s);
+    if (member.node == nullptr) continue;
+    member.node->keep_house(now_s);
+    telling_.most_entries = std::max(telling_.most_entries, member.node->told_flows());
+    if (now_s < settings_.warm_up_s()) continue;
+    telling_.entries += static_cast<double>(member.node->told_flows());
+    ++samples_;
   }
+  telling_.most_a_second = std::max(telling_.most_a_second, std::exchange(words_this_second_, 0));
 }
 
 uint64_t Fleet::entries(Mode mode) const {
@@ -125,11 +149,16 @@ double Fleet::unsettled() const {
 Node::Counts Fleet::counts(Mode mode) const {
   Node::Counts counts = counts_of_lost_[mode];
   for (const Member& member : members_) {
-    if (member.node == nullptr) continue;
-    counts.asked += member.node->counts(mode).asked;
-    counts.unstored += member.node->counts(mode).unstored;
+    if (member.node != nullptr) counts += member.node->counts(mode);
   }
   return counts;
+}
+
+Telling Fleet::telling() const {
+  Telling telling = telling_;
+  telling.untold = counts(kShared).untold;
+  telling.entries /= static_cast<double>(std::max(samples_, uint64_t{1}));
+  return telling;
 }
 
 }  // namespace linimo::fleet

@@ -14,6 +14,16 @@
 
 namespace linimo::fleet {
 
+/// What nodes tell each other, and keep of it.
+struct Telling {
+  uint64_t words = 0;  // each to all other nodes
+  uint64_t ends = 0;   // of these: that a flow has ended
+  uint64_t untold = 0;
+  uint32_t most_a_second = 0;  // of the whole fleet
+  double entries = 0;          // of a node, on average
+  uint64_t most_entries = 0;
+};
+
 class Fleet {
  public:
   Fleet(const Settings& settings, const Scenario& scenario);
@@ -37,6 +47,7 @@ class Fleet {
   uint64_t entries(Mode mode) const;
   double unsettled() const;              // share of slots, over the nodes
   Node::Counts counts(Mode mode) const;  // of all nodes that there ever were
+  Telling telling() const;
 
  private:
   struct Truth {
@@ -47,6 +58,11 @@ class Fleet {
     uint32_t at_ms;
     Snapshot snapshot;
   };
+  struct Said {
+    uint32_t at_ms;
+    const Node* by;
+    Word word;
+  };
   struct Member {
     std::unique_ptr<Node> node;  // null while it is lost
     std::shared_ptr<ControlPlane> control_plane;
@@ -56,6 +72,7 @@ class Fleet {
   bool apply(const Change& change, uint32_t now_ms);
   void publish(uint32_t now_ms);
   void bring_back(Member& member, uint32_t now_ms);
+  void carry_words(uint32_t now_ms);
 
   const Settings& settings_;
   const Scenario& scenario_;
@@ -68,6 +85,10 @@ class Fleet {
   std::shared_ptr<ControlPlane> common_;
   std::vector<Member> members_;
   ByMode<Node::Counts> counts_of_lost_;
+  std::deque<Said> said_;
+  Telling telling_;
+  uint32_t words_this_second_ = 0;
+  uint64_t samples_ = 0;
   uint32_t generations_ = 0;
 };
 

@@ -7,7 +7,9 @@
 
 #include <sys/mman.h>
 
+#include "maglev/hash.h"
 #include "maglev/rules/choice.h"
+#include "maglev/rules/sharing.h"
 
 namespace linimo::fleet {
 namespace {
@@ -44,10 +46,14 @@ Node::Table::Table(uint64_t flows, WorkerCounters& counters)
       census(counters) {}
 
 Node::Node(const Settings& settings)
-    : publication_(1, allocate), counters_(untouched(sizeof(WorkerCounters))) {
-  auto& counters = *reinterpret_cast<WorkerCounters*>(counters_.get());
-  for (const uint64_t flows : {uint32_t{1}, settings.flows_per_node, settings.flows_per_node})
-    tables_.emplace_back(flows, counters);
+    : publication_(1, allocate),
+      counters_(untouched(sizeof(WorkerCounters))),
+      told_(settings.told_flows, counters()),
+      told_key_{.id = kShared, .idle_timeout_s = linimo_told_for(settings.idle_timeout_s)},
+      idle_timeout_s_(settings.idle_timeout_s),
+      backends_(settings.backends),
+      table_size_(settings.table_size) {
+  for (const Mode mode : kAllModes) tables_.emplace_back(mode == kOff ? 1 : settings.flows_per_node, counters());
 }
 
 void Node::publish(const std::vector<std::byte>& snapshot, uint32_t now_s) {
@@ -61,21 +67,19 @@ void Node::publish(const std::vector<std::byte>& snapshot, uint32_t now_s) {
 // same rules, without mbufs: for a TCP packet that is no fragment and names no backend.
 // tests/packets/fleet_test.cc shows that it is the same.
 uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
-  const Generation& generation = *publication_.live();
   const ServiceView& service = *services_[mode];
   Table& table = tables_[mode];
   const bool unsettled = !service.is_settled(packet.slot);
   const Target* const current = service.targets + service.slots[packet.slot];
-  if (!linimo_is_tracked(service.tracked, unsettled)) return current->backend_id;
+  if (!linimo_is_tracked(service.tracked, unsettled)) return current->backend_id % backends_;
 
   ++table.counts.asked;
   const Target* target = nullptr;
   ConnectionTable::Entry entry = table.connections.find(packet.hash, service.tracking_key, now_s);
   if (entry != nullptr) {
-    const Target* known = generation.target_of(ConnectionTable::backend_id(entry));
-    const bool usable = known != nullptr && known->pool == service.pool && known->alive;
+    const Target* known = usable(ConnectionTable::backend_id(entry), service);
     const linimo_entry_use use =
-        linimo_use_of_entry(usable, false, packet.begins, usable && known->takes_new_flows,
+        linimo_use_of_entry(known != nullptr, false, packet.begins, known != nullptr && known->takes_new_flows,
                             ConnectionTable::may_have_ended(entry, now_s));
     if (use == LINIMO_ENTRY_FOLLOWED) {
       target = known;
@@ -86,8 +90,11 @@ uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
   if (target == nullptr) {
     target = current;
     if (linimo_asks_base(unsettled, packet.begins)) {
-      const uint16_t base = service.unsettled->base(packet.slot, now_s);
-      if (base != LINIMO_NO_BACKEND && service.targets[base].alive) target = service.targets + base;
+      if (const Target* base = base_of(service, packet.slot, now_s)) target = base;
+      if (mode == kShared) {
+        const auto told = told_.connections.peek(packet.hash, told_key_, now_s);
+        if (const Target* known = told ? usable(*told, service) : nullptr) target = known;
+      }
     }
     if (entry != nullptr) {
       table.connections.redirect(entry, target->backend_id);
@@ -96,16 +103,72 @@ uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
     }
   }
   if (service.unsettled != nullptr && target != current) service.unsettled->deviated(0, packet.slot, now_s);
-  return target->backend_id;
+  if (mode == kShared) tell(packet, service, target, now_s);
+  return target->backend_id % backends_;
+}
+
+const Target* Node::usable(uint32_t backend_id, const ServiceView& service) const {
+  const Target* target = publication_.live()->target_of(backend_id);
+  return target != nullptr && target->pool == service.pool && target->alive ? target : nullptr;
+}
+
+const Target* Node::base_of(const ServiceView& service, uint32_t slot, uint32_t now_s) const {
+  const uint16_t base = service.unsettled->base(slot, now_s);
+  return base != LINIMO_NO_BACKEND && service.targets[base].alive ? service.targets + base : nullptr;
+}
+
+void Node::tell(const Packet& packet, const ServiceView& service, const Target* target, uint32_t now_s) {
+  if (packet.ends) {
+    if (!told_.connections.peek(packet.hash, told_key_, now_s)) return;
+    const Word word{packet.hash, target->backend_id, true};
+    note(word, now_s);
+    words_.push_back(word);
+    return;
+  }
+  const Target* base = base_of(service, packet.slot, now_s);
+  if (linimo_is_to_be_told(target->backend_id, service.targets[service.slots[packet.slot]].backend_id,
+                           base == nullptr ? LINIMO_MAX_BACKEND_IDS : base->backend_id, LINIMO_MAX_BACKEND_IDS,
+                           service.unsettled->base_left(packet.slot, now_s), idle_timeout_s_) == 0)
+    return;
+  const Word word{packet.hash, target->backend_id, false};
+  if (packet.alone)
+    ++tables_[kShared].counts.untold;
+  else if (note(word, now_s))
+    words_.push_back(word);
+}
+
+bool Node::note(const Word& word, uint32_t now_s) {
+  ConnectionTable& told = told_.connections;
+  const ConnectionTable::Entry entry = told.find(word.hash, told_key_, now_s);
+  if (entry == nullptr) return !word.ended && told.insert(word.hash, told_key_, word.backend, now_s);
+  const bool is_news = ConnectionTable::backend_id(entry) != word.backend ||
+                       linimo_flow_age(*entry, now_s) >= linimo_told_again_after(idle_timeout_s_);
+  if (is_news || word.ended) {
+    told.redirect(entry, word.backend);
+    told.touch(entry, word.ended, false, now_s);
+  }
+  return is_news;
+}
+
+void Node::hear(const Word& word, uint32_t now_s) {
+  note(word, now_s);
+  const ServiceView& service = *services_[kShared];
+  const uint32_t slot = slot_of(word.hash, table_size_);
+  if (!word.ended && !service.is_settled(slot) &&
+      service.targets[service.slots[slot]].backend_id != word.backend)
+    service.unsettled->deviated(0, slot, now_s);
+}
+
+void Node::sweep(Table& table, std::span<const SweptService> services, uint32_t now_s) {
+  ConnectionTable& connections = table.connections;
+  connections.sweep(connections.buckets() / kSweepRound_s + 1, services, now_s, table.census);
 }
 
 void Node::keep_house(uint32_t now_s) {
-  for (const Mode mode : {kFull, kAdaptive}) {
-    Table& table = tables_[mode];
-    ConnectionTable& connections = table.connections;
-    connections.sweep(connections.buckets() / kSweepRound_s + 1, publication_.live()->swept_services(), now_s,
-                      table.census);
-  }
+  for (const Mode mode : kWithTables) sweep(tables_[mode], publication_.live()->swept_services(), now_s);
+  std::vector<SweptService> told(kModes);
+  told[kShared] = {.idle_timeout = static_cast<uint16_t>(told_key_.idle_timeout_s), .tcp = true};
+  sweep(told_, told, now_s);
   if (now_s % kSettleEvery_s == 0) publication_.settle(now_s);
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "bench/fleet/settings.h"
@@ -18,6 +19,14 @@ struct Packet {
   uint32_t slot;
   bool begins;  // SYN
   bool ends;    // FIN
+  bool alone;   // nothing follows, not even the handshake's ACK: what a flood makes
+};
+
+/// What a node tells the others of a flow, by its hash.
+struct Word {
+  uint64_t hash;
+  uint32_t backend;
+  bool ended;
 };
 
 /// Of one worker: receive-side scaling keeps a flow with its worker, so that a node with several is like
@@ -27,6 +36,14 @@ class Node {
   struct Counts {
     uint64_t asked = 0;     // packets that asked the connection table
     uint64_t unstored = 0;  // flows that found no place in it
+    uint64_t untold = 0;    // packets that stood alone, of flows that would have been told of
+
+    Counts& operator+=(const Counts& other) {
+      asked += other.asked;
+      unstored += other.unstored;
+      untold += other.untold;
+      return *this;
+    }
   };
 
   // The daemon settles about every second, which for 32 nodes would take most of the time here. Slots may
@@ -53,6 +70,12 @@ class Node {
   /// The id of the backend that a packet goes to.
   uint32_t choose(Mode mode, const Packet& packet, uint32_t now_s);
 
+  /// What there is to tell since it was asked last.
+  std::vector<Word> take_words() { return std::exchange(words_, {}); }
+  /// Another node's.
+  void hear(const Word& word, uint32_t now_s);
+  uint64_t told_flows() const { return told_.connections.entries(); }
+
   /// Once a second: what the daemon does beside forwarding.
   void keep_house(uint32_t now_s);
 
@@ -70,10 +93,23 @@ class Node {
     Counts counts;
   };
 
+  /// Where a stranger sends what begins no flow, as long as that counts and lives; else null.
+  const Target* base_of(const ServiceView& service, uint32_t slot, uint32_t now_s) const;
+  const Target* usable(uint32_t backend_id, const ServiceView& service) const;
+  void tell(const Packet& packet, const ServiceView& service, const Target* target, uint32_t now_s);
+  /// Whether that is news.
+  bool note(const Word& word, uint32_t now_s);
+  static void sweep(Table& table, std::span<const SweptService> services, uint32_t now_s);
+  WorkerCounters& counters() { return *reinterpret_cast<WorkerCounters*>(counters_.get()); }
+
   Publication publication_;
   Generation::Memory counters_;  // that the sweep writes, and nobody reads
   ByMode<const ServiceView*> services_{};
   std::vector<Table> tables_;  // by mode
+  Table told_;
+  ConnectionTable::Service told_key_;
+  uint32_t idle_timeout_s_, backends_, table_size_;
+  std::vector<Word> words_;
 };
 
 }  // namespace linimo::fleet

@@ -4,11 +4,14 @@
 #include <stdexcept>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace linimo::fleet {
 namespace {
 
-constexpr double kMostTimesWithNodes = 2;  // as many as `full` breaks, while nodes come and go
+// As many as `full` breaks.
+constexpr double kMostTimesWithNodes = 2;             // by `adaptive`, while nodes come and go
+constexpr double kMostTimesSharedWithModulo = 0.15;  // by `shared`, while nodes come and go and few flows stay
 
 double per_million(uint64_t part, uint64_t whole) {
   return whole == 0 ? 0 : 1e6 * static_cast<double>(part) / static_cast<double>(whole);
@@ -24,12 +27,15 @@ double broken_ppm(const Result& result, Mode mode) {
   return per_million(result.outcomes[mode].broken, could_break(result, mode));
 }
 
-double limit_ppm(const Result& result) {
-  return broken_ppm(result, kFull) * (result.scenario.nodes_change() ? kMostTimesWithNodes : 1);
+/// So many times as many connections as `full` may a way of tracking break.
+double limit_of(const Result& result, Mode mode) {
+  if (!result.scenario.nodes_change()) return 1;
+  if (mode == kAdaptive) return kMostTimesWithNodes;
+  return result.scenario.ecmp == Ecmp::Kind::kModulo ? kMostTimesSharedWithModulo : 1;
 }
 
-bool holds(const Result& result) {
-  return broken_ppm(result, kAdaptive) <= limit_ppm(result);
+bool holds(const Result& result, Mode mode) {
+  return broken_ppm(result, mode) <= broken_ppm(result, kFull) * limit_of(result, mode);
 }
 
 std::string list(const std::vector<std::string>& items) {
@@ -40,12 +46,28 @@ std::string list(const std::vector<std::string>& items) {
 
 template <typename T>
 std::string by_mode(const ByMode<T>& values) {
-  return fmt::format("[{}, {}, {}]", values[kOff], values[kFull], values[kAdaptive]);
+  return fmt::format("[{}]", fmt::join(values, ", "));
+}
+
+std::string json_of(const Telling& telling) {
+  return fmt::format(
+      "{{\"words\": {}, \"ends\": {}, \"untold\": {}, \"most_a_second\": {}, \"entries\": {:.0f}, "
+      "\"most_entries\": {}}}",
+      telling.words, telling.ends, telling.untold, telling.most_a_second, telling.entries, telling.most_entries);
+}
+
+std::string targets_of(const Result& result) {
+  std::string targets;
+  for (const Mode mode : {kAdaptive, kShared}) {
+    targets += fmt::format("{}\"{}\": {{\"limit\": {}, \"holds\": {}}}", targets.empty() ? "" : ", ",
+                           kModeNames[mode], limit_of(result, mode), holds(result, mode));
+  }
+  return targets;
 }
 
 std::string json_of(const Result& result) {
   std::string modes;
-  for (const Mode mode : {kOff, kFull, kAdaptive}) {
+  for (const Mode mode : kAllModes) {
     const Outcome& outcome = result.outcomes[mode];
     modes += fmt::format(
         "{}\"{}\": {{\"broken\": {}, \"broken_silent\": {}, \"broken_ppm\": {:.2f}, \"lost\": {}, "
@@ -65,10 +87,10 @@ std::string json_of(const Result& result) {
   return fmt::format(
       "{{\"name\": \"{}\", \"about\": \"{}\", \"nodes_change\": {}, \"connections\": {}, \"packets\": {}, "
       "\"attack_packets\": {}, \"generations\": {}, \"unsettled\": {:.4f}, \"seconds\": {:.1f}, "
-      "\"target_holds\": {}, \"modes\": {{{}}}, \"samples\": [{}]}}",
+      "\"targets\": {{{}}}, \"telling\": {}, \"modes\": {{{}}}, \"samples\": [{}]}}",
       result.scenario.name, result.scenario.about, result.scenario.nodes_change(), result.connections,
       result.packets, result.attack_packets, result.generations, result.unsettled, result.seconds,
-      holds(result), modes, samples);
+      targets_of(result), json_of(result.telling), modes, samples);
 }
 
 }  // namespace
@@ -88,7 +110,7 @@ void print_table(const Settings& settings, const std::vector<Result>& results) {
         result.generations, 100 * result.unsettled, result.seconds);
     fmt::print("  {:<10}{:>9}{:>10}{:>11}{:>11}{:>11}{:>11}{:>9}{:>11}{:>11}\n", "", "broken", "ppm",
                "silent > W", "lost", "entries", "at most", "asked", "unstored", "imbalance");
-    for (const Mode mode : {kOff, kFull, kAdaptive}) {
+    for (const Mode mode : kAllModes) {
       const Outcome& outcome = result.outcomes[mode];
       const double asked =
           static_cast<double>(outcome.asked) / static_cast<double>(result.packets + result.attack_packets);
@@ -97,9 +119,15 @@ void print_table(const Settings& settings, const std::vector<Result>& results) {
                  outcome.lost, outcome.entries, outcome.most_entries, 100 * asked, outcome.unstored,
                  outcome.imbalance);
     }
-    fmt::print("  adaptive breaks at most {} full: {}\n",
-               result.scenario.nodes_change() ? "twice as many as" : "as many as",
-               holds(result) ? "holds" : "MISSED");
+    for (const Mode mode : {kAdaptive, kShared}) {
+      fmt::print("  {} breaks {:.2f} times as many as full, at most {}: {}\n", kModeNames[mode],
+                 broken_ppm(result, mode) / broken_ppm(result, kFull), limit_of(result, mode),
+                 holds(result, mode) ? "holds" : "MISSED");
+    }
+    const Telling& telling = result.telling;
+    fmt::print("  told: {} words, of which {} of ends; at most {} a second; {:.0f} entries a node, at most {}{}\n",
+               telling.words, telling.ends, telling.most_a_second, telling.entries, telling.most_entries,
+               telling.untold == 0 ? "" : fmt::format("; {} of the attack not told of", telling.untold));
   }
 }
 
@@ -139,10 +167,10 @@ void write_json(const std::string& path, const Settings& settings, const std::ve
   std::ofstream file(path);
   file << fmt::format(
       "{{\"nodes\": {}, \"backends\": {}, \"table_size\": {}, \"duration_s\": {}, \"idle_timeout_s\": {}, "
-      "\"flows_per_node\": {}, \"seed\": {}, \"modes\": [\"off\", \"full\", \"adaptive\"],\n"
+      "\"flows_per_node\": {}, \"seed\": {}, \"modes\": [\"{}\"],\n"
       "\"scenarios\": [{}],\n\"evenness\": [{}],\n\"disruption\": [{}]}}\n",
       settings.nodes, settings.backends, settings.table_size, settings.duration_s, settings.idle_timeout_s,
-      settings.flows_per_node, settings.seed, list(scenarios), list(evenness), list(disruption));
+      settings.flows_per_node, settings.seed, fmt::join(kModeNames, "\", \""), list(scenarios), list(evenness), list(disruption));
   file.close();
   if (!file) throw std::runtime_error("cannot write " + path);
 }

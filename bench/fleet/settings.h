@@ -10,8 +10,11 @@
 namespace linimo::fleet {
 
 /// Ways of tracking. All of them see the very same packets, each with tables of its own.
-enum Mode : size_t { kOff, kFull, kAdaptive, kModes };
-inline constexpr std::array<const char*, kModes> kModeNames = {"off", "full", "adaptive"};
+/// `kShared`: adaptive, and nodes tell each other of flows (maglev/rules/sharing.h).
+enum Mode : size_t { kOff, kFull, kAdaptive, kShared, kModes };
+inline constexpr std::array<Mode, kModes> kAllModes = {kOff, kFull, kAdaptive, kShared};
+inline constexpr std::array<Mode, 3> kWithTables = {kFull, kAdaptive, kShared};
+inline constexpr std::array<const char*, kModes> kModeNames = {"off", "full", "adaptive", "shared"};
 
 template <typename T>
 using ByMode = std::array<T, kModes>;
@@ -25,6 +28,9 @@ struct Settings {
   uint32_t idle_timeout_s = 900;
   uint32_t flows_per_node = 65536;  // that a node's connection table is made for
   uint32_t skew_ms = 2000;          // nodes get a change up to so much later than the first of them
+  uint32_t told_flows = 16384;      // that a node has room for, of which others have told it
+  uint32_t telling_ms = 200;        // until the others hear
+  uint32_t telling_lost = 10;       // of a thousand, for each of them
   uint64_t seed = 1;
 
   /// Until then nothing changes, so that there is something that a change can break.

@@ -33,7 +33,8 @@ class Simulation {
     return {.hash = connection.hash,
             .slot = slot_of(connection.hash, settings_.table_size),
             .begins = connection.last_ms == Connection::kNotBegun,
-            .ends = false};
+            .ends = false,
+            .alone = false};
   }
   void arrive(uint32_t step);
   void send_due(uint32_t step);
@@ -125,7 +126,7 @@ bool Simulation::send(Connection& connection, uint32_t now_ms) {
   packet.ends = ends;
   Node& node = fleet_.node_for(connection.spread);
   ++result_.packets;
-  for (const Mode mode : {kOff, kFull, kAdaptive}) {
+  for (const Mode mode : kAllModes) {
     if ((connection.goes_on >> mode & 1) != 0)
       reach(connection, mode, node.choose(mode, packet, now_ms / 1000), now_ms);
   }
@@ -140,7 +141,7 @@ void Simulation::reach(Connection& connection, Mode mode, uint32_t backend, uint
       connection.backend[mode] = static_cast<uint16_t>(backend);
       ++load_[mode][backend];
     } else {
-      connection.goes_on &= static_cast<uint8_t>(~(1U << mode));
+      connection.goes_on &= ~(1U << mode);
       ++outcome.lost;
     }
     return;
@@ -154,7 +155,7 @@ void Simulation::reach(Connection& connection, Mode mode, uint32_t backend, uint
   } else {
     ++outcome.lost;
   }
-  connection.goes_on &= static_cast<uint8_t>(~(1U << mode));
+  connection.goes_on &= ~(1U << mode);
   --load_[mode][before];
 }
 
@@ -165,7 +166,7 @@ void Simulation::schedule(uint32_t index, uint32_t step, uint32_t at_ms) {
 
 void Simulation::give_back(uint32_t index) {
   const Connection& connection = connections_[index];
-  for (const Mode mode : {kOff, kFull, kAdaptive}) {
+  for (const Mode mode : kAllModes) {
     if ((connection.goes_on >> mode & 1) != 0) --load_[mode][connection.backend[mode]];
   }
   free_.push_back(index);
@@ -176,9 +177,13 @@ void Simulation::attack(uint32_t now_ms) {
   if (now_ms < attack.from_s * 1000 || now_ms >= attack.until_s * 1000) return;
   for (uint32_t i = 0; i < attack.packets_per_s / kStepsPerSecond; ++i) {
     const uint64_t hash = attackers_.next();
-    const Packet packet{hash, slot_of(hash, settings_.table_size), i % 2 == 0, false};
+    const Packet packet{.hash = hash,
+                        .slot = slot_of(hash, settings_.table_size),
+                        .begins = i % 2 == 0,
+                        .ends = false,
+                        .alone = true};
     Node& node = fleet_.node_for(static_cast<uint32_t>(attackers_.next()));
-    for (const Mode mode : {kOff, kFull, kAdaptive}) node.choose(mode, packet, now_ms / 1000);
+    for (const Mode mode : kAllModes) node.choose(mode, packet, now_ms / 1000);
     ++result_.attack_packets;
   }
 }
@@ -203,7 +208,7 @@ void Simulation::sample(uint32_t now_s) {
                 .unsettled = fleet_.unsettled(),
                 .entries = {},
                 .broken = {}};
-  for (const Mode mode : {kOff, kFull, kAdaptive}) {
+  for (const Mode mode : kAllModes) {
     Outcome& outcome = result_.outcomes[mode];
     sample.entries[mode] = fleet_.entries(mode);
     sample.broken[mode] = outcome.broken;
@@ -222,7 +227,7 @@ void Simulation::finish() {
   const auto counted = static_cast<double>(
       std::count_if(result_.samples.begin(), result_.samples.end(),
                     [&](const Sample& sample) { return sample.at_s >= settings_.warm_up_s(); }));
-  for (const Mode mode : {kOff, kFull, kAdaptive}) {
+  for (const Mode mode : kAllModes) {
     Outcome& outcome = result_.outcomes[mode];
     outcome.entries /= counted;
     outcome.imbalance /= counted;
@@ -231,6 +236,7 @@ void Simulation::finish() {
   }
   result_.unsettled /= counted;
   result_.generations = fleet_.generations();
+  result_.telling = fleet_.telling();
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "bench/fleet/fleet.h"
 #include "bench/fleet/scenario.h"
 #include "bench/fleet/settings.h"
 
@@ -43,6 +44,7 @@ struct Result {
   uint64_t attack_packets = 0;
   uint32_t generations = 0;
   double unsettled = 0;  // share of slots, on average
+  Telling telling;
   ByMode<Outcome> outcomes;
   std::vector<Sample> samples;
   double seconds = 0;  // that it took

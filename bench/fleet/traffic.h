@@ -18,12 +18,13 @@ struct Connection {
   static constexpr uint32_t kNotBegun = ~0U;
 
   uint64_t hash;
-  uint32_t begin_ms, end_ms;
-  uint32_t last_ms;  // of its last packet, or kNotBegun
-  uint32_t spread;   // the router's hash
+  uint32_t begin_ms;
+  uint32_t end_ms : 27;
+  uint32_t goes_on : kModes;  // by mode, a bit each: neither over, nor broken, nor lost with its backend
+  uint32_t vanishes : 1;      // ends without a FIN
+  uint32_t last_ms;           // of its last packet, or kNotBegun
+  uint32_t spread;            // the router's hash
   ByMode<uint16_t> backend;
-  uint8_t goes_on;  // by mode, a bit each: neither over, nor broken, nor lost with its backend
-  bool vanishes;    // ends without a FIN
 };
 static_assert(sizeof(Connection) == 32);
 
@@ -46,11 +47,11 @@ class Traffic {
     Connection connection{.hash = hash,
                           .begin_ms = now_ms,
                           .end_ms = now_ms + static_cast<uint32_t>(life_ms),
+                          .goes_on = (1 << kModes) - 1,
+                          .vanishes = random_.below(kOneVanishesOf) == 0,
                           .last_ms = Connection::kNotBegun,
                           .spread = static_cast<uint32_t>(Random(hash).next()),
-                          .backend = {},
-                          .goes_on = (1 << kModes) - 1,
-                          .vanishes = random_.below(kOneVanishesOf) == 0};
+                          .backend = {}};
     return connection;
   }
 

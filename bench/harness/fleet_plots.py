@@ -39,7 +39,7 @@ def broken(fleet: dict[str, Any]) -> str | None:
         left = LEFT + group * width
         for number, mode in enumerate(modes):
             top = y(height(scenario["modes"][mode]["broken_ppm"]), 1)
-            body += (f'<rect x="{left + width * (0.14 + 0.24 * number):.1f}" y="{top:.1f}" width="{width * 0.24:.1f}" '
+            body += (f'<rect x="{left + width * (0.14 + 0.18 * number):.1f}" y="{top:.1f}" width="{width * 0.18:.1f}" '
                      f'height="{HEIGHT - BOTTOM - top:.1f}" fill="{COLOURS[number]}"/>')
         # One after the other in three rows, since they are wider than their groups.
         body += text(left + width / 2, HEIGHT - BOTTOM + 14 + 14 * (group % 3), scenario["name"], "middle")

@@ -39,12 +39,13 @@ def of(parts: dict[str, Any]) -> list[Row]:
     if "micro" in parts:
         rows += of_micro(parts["micro"]["benchmarks"])
     for scenario in parts.get("fleet", {}).get("scenarios", []):
-        full, adaptive = (scenario["modes"][mode]["broken_ppm"] for mode in ("full", "adaptive"))
-        limit = 2.0 if scenario["nodes_change"] else 1.0
-        # Where full tracking breaks none, neither may adaptive.
-        times = adaptive / full if full else (0.0 if not adaptive else float(adaptive))
-        rows.append(Row("fleet", scenario["name"], "times as many connections broken by adaptive as by full", limit,
-                        times, scenario["target_holds"]))
+        full = scenario["modes"]["full"]["broken_ppm"]
+        for mode, target in scenario["targets"].items():
+            broken = scenario["modes"][mode]["broken_ppm"]
+            # Where full tracking breaks none, neither may the others.
+            times = broken / full if full else (0.0 if not broken else float(broken))
+            rows.append(Row("fleet", scenario["name"], f"times as many connections broken by {mode} as by full",
+                            target["limit"], times, target["holds"]))
     return rows
 
 
@@ -59,15 +60,17 @@ def of_micro(benchmarks: list[dict[str, Any]]) -> list[Row]:
 
 
 def worst_of_fleet(rows: list[Row]) -> list[Row]:
-    """One row for the scenarios in which no node comes or goes, one for the others."""
+    """One row for all scenarios in which the same is to be reached."""
     kept = [row for row in rows if row.part != "fleet"]
-    for limit, words in ((1.0, "no node comes or goes"), (2.0, "nodes come and go")):
-        scenarios = [row for row in rows if row.part == "fleet" and row.limit == limit]
-        if scenarios:
-            worst = max(scenarios, key=lambda row: (not row.holds, row.value))
-            held = sum(row.holds for row in scenarios)
-            kept.append(replace(worst, subject=f"fleet, {words}: {worst.subject}, the worst of {len(scenarios)}, "
-                                               f"of which {held} reach it"))
+    alike: dict[tuple[str, float], list[Row]] = {}
+    for row in rows:
+        if row.part == "fleet":
+            alike.setdefault((row.what, row.limit), []).append(row)
+    for scenarios in alike.values():
+        worst = max(scenarios, key=lambda row: (not row.holds, row.value))
+        held = sum(row.holds for row in scenarios)
+        kept.append(replace(worst, subject=f"fleet: {worst.subject}, the worst of {len(scenarios)}, of which {held} "
+                                           "reach it"))
     return kept
 
 

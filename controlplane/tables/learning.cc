@@ -8,19 +8,25 @@ namespace {
 
 using std::chrono::seconds;
 
-/// Longest idle timeouts of adaptive services, by pool; 0: none.
-std::vector<uint32_t> windows(const SnapshotSpec& spec) {
-  std::vector<uint32_t> windows(spec.pools.size());
+struct Window {
+  uint32_t length_s = 0;  // the longest idle timeout of the pool's adaptive services; 0: it has none
+  bool shared = true;     // all of them share their flows
+
+  /// For how long of it a slot's base counts.
+  seconds with_base() const { return seconds(shared ? length_s : (2 * length_s + 2) / 3); }
+  seconds without_base() const { return seconds(length_s) - with_base(); }
+};
+
+/// By pool.
+std::vector<Window> windows(const SnapshotSpec& spec) {
+  std::vector<Window> windows(spec.pools.size());
   for (const ServiceSpec& service : spec.services) {
-    if (service.tracking == LINIMO_TRACKING_ADAPTIVE)
-      windows[service.pool] = std::max(windows[service.pool], service.idle_timeout_s);
+    if (service.tracking != LINIMO_TRACKING_ADAPTIVE) continue;
+    Window& window = windows[service.pool];
+    window.length_s = std::max(window.length_s, service.idle_timeout_s);
+    window.shared = window.shared && service.shares_flows;
   }
   return windows;
-}
-
-/// For how long of a window a slot's base counts.
-seconds with_base(uint32_t window_s) {
-  return seconds((2 * window_s + 2) / 3);
 }
 
 uint16_t seconds_left(Learning::Time until, Learning::Time now) {
@@ -56,19 +62,19 @@ std::vector<Learning::Slot> Learning::changed(const PoolTable& before, const Poo
 
 void Learning::plan(SnapshotSpec& spec, Time now) {
   planned_.clear();
-  const std::vector<uint32_t> window = windows(spec);
+  const std::vector<Window> window = windows(spec);
   for (size_t p = 0; p < spec.pools.size(); ++p) {
     PoolSpec& pool = spec.pools[p];
     Pool& planned = planned_[pool.name];
     planned.table = pool.table;
     const auto live = live_.find(pool.name);
-    if (window[p] == 0 || live == live_.end() || live->second.table->slots.size() != pool.table->slots.size())
+    if (window[p].length_s == 0 || live == live_.end() || live->second.table->slots.size() != pool.table->slots.size())
       continue;
 
     std::vector<Slot> fresh;
     if (live->second.table != pool.table)
-      fresh = changed(*live->second.table, pool, now + with_base(window[p]));
-    const seconds without_base = seconds(window[p]) - with_base(window[p]);
+      fresh = changed(*live->second.table, pool, now + window[p].with_base());
+    const seconds without_base = window[p].without_base();
     std::vector<Slot> going_on = live->second.slots;
     std::erase_if(going_on, [&](const Slot& slot) { return slot.until + without_base <= now; });
     // Of two for one slot the first stays: the one that is learning already.

@@ -8,7 +8,8 @@
 //
 // Flows that nobody knows are sent to the base for the first two thirds of the window alone. So late they are
 // either older than the change and have been silent ever since, which few are, or began after it at a node
-// that is gone. bench/README.md has what that breaks and saves.
+// that is gone. Where nodes share their flows the latter are known, and the base counts for the whole window.
+// bench/README.md has what that breaks and saves.
 //
 //   learning.plan(spec, now);      // completes a specification, by what is live
 //   learning.accepted();           // the last one that was planned is live now

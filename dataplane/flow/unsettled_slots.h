@@ -90,6 +90,11 @@ class UnsettledSlots {
   /// backends, or LINIMO_NO_BACKEND: where the table says. For a slot that is contained.
   uint16_t base(uint32_t slot, uint32_t now) const { return linimo_base_of(&learning_[rank(slot)], now); }
 
+  /// For how many units more the base counts; below 1: it does not. For a slot that is contained.
+  int32_t base_left(uint32_t slot, uint32_t now) const {
+    return static_cast<int32_t>(learning_[rank(slot)].until - now);
+  }
+
   /// A packet of worker `worker` has gone elsewhere than to the slot's current backend.
   void deviated(uint32_t worker, uint32_t slot, uint32_t now) {
     stamp(worker, rank(slot)).store(now, std::memory_order_relaxed);

@@ -105,7 +105,8 @@ class FleetNode : public testing::TestWithParam<Mode> {
     const uint64_t hash = flow_hash(key, settings_.seed);
     return node_->choose(
         GetParam(),
-        {hash, slot_of(hash, settings_.table_size), (flags & kTcpSyn) != 0, (flags & kTcpFin) != 0}, now_s);
+        {hash, slot_of(hash, settings_.table_size), (flags & kTcpSyn) != 0, (flags & kTcpFin) != 0, false},
+        now_s);
   }
 
   static uint32_t source_of(uint32_t flow) { return htonl(0x0b000000 + flow); }

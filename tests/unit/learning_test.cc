@@ -25,7 +25,7 @@ class LearningTest : public testing::Test {
 
   using States = std::vector<linimo_backend_state>;
 
-  static SnapshotSpec spec_of(const States& states) {
+  SnapshotSpec spec_of(const States& states) const {
     SnapshotSpec spec;
     spec.generation = 1;
     spec.encap_source4 = *Address::parse("10.0.0.11");
@@ -40,6 +40,7 @@ class LearningTest : public testing::Test {
       service.id = timeout_s;
       service.tracking = LINIMO_TRACKING_ADAPTIVE;
       service.idle_timeout_s = timeout_s;
+      service.shares_flows = spec.services.size() < share_flows_;
       service.vips = {*Prefix::parse("203.0.113.1")};
       service.ports = {{static_cast<uint16_t>(timeout_s), static_cast<uint16_t>(timeout_s)}};
       spec.services.push_back(service);
@@ -64,6 +65,7 @@ class LearningTest : public testing::Test {
   const States all_up_{4, LINIMO_BACKEND_UP};
   const States last_drains_{LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_DRAINING};
   const States last_down_{LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_DOWN};
+  size_t share_flows_ = 0;  // so many services
   Learning learning_;
   Learning::Time now_{};
   SnapshotSpec last_;
@@ -116,6 +118,18 @@ TEST_F(LearningTest, ASlotIsListedForTwoThirdsOfItsWindow) {
   EXPECT_FALSE(publish(last_drains_).empty());
   now_ += seconds(1);
   EXPECT_TRUE(publish(last_drains_).empty());
+}
+
+TEST_F(LearningTest, WhereFlowsAreSharedABaseCountsForTheWholeWindow) {
+  share_flows_ = 1;
+  EXPECT_EQ(publish(last_drains_).front().learning_s, kWithBase_s) << "not all services share them";
+  share_flows_ = 2;
+  now_ += seconds(2 * kWindow_s);
+  EXPECT_EQ(publish(all_up_).front().learning_s, kWindow_s);
+  now_ += seconds(kWindow_s - 1);
+  EXPECT_FALSE(publish(all_up_).empty());
+  now_ += seconds(1);
+  EXPECT_TRUE(publish(all_up_).empty());
 }
 
 TEST_F(LearningTest, ANewWindowBeginsWhenTheLastOneIsOverAndNotBefore) {

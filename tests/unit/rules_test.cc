@@ -21,6 +21,7 @@
 #include "maglev/rules/reply.h"
 #include "maglev/rules/reply_limit.h"
 #include "maglev/rules/schedule.h"
+#include "maglev/rules/sharing.h"
 #include "maglev/rules/tunnel.h"
 
 namespace linimo {
@@ -215,6 +216,22 @@ TEST(Adaptive, ASlotSettlesOnceItLearnsNoMoreAndWasSilentForTheWindow) {
   EXPECT_FALSE(linimo_slot_settles(&learning, 0, 900, 900));
   EXPECT_TRUE(linimo_slot_settles(&learning, 0, 900, 901));
   EXPECT_FALSE(linimo_slot_settles(&learning, ~0U - 2000, 900, 4));
+}
+
+TEST(Sharing, TellsOfWhatAStrangerWouldSendElsewhereNowOrWhenTheBaseCeasesToCount) {
+  constexpr uint32_t kNone = 0, kBase = 1, kCurrent = 2, kThird = 3, kIdle_s = 900;
+  const auto told = [](uint32_t goes, uint32_t base, int32_t base_left) {
+    return linimo_is_to_be_told(goes, kCurrent, base, kNone, base_left, kIdle_s) != 0;
+  };
+  EXPECT_FALSE(told(kBase, kBase, 300));
+  EXPECT_TRUE(told(kBase, kBase, 299)) << "soon strangers follow the table";
+  EXPECT_TRUE(told(kCurrent, kBase, 899)) << "strangers ask the base";
+  EXPECT_TRUE(told(kThird, kBase, 899));
+  EXPECT_FALSE(told(kCurrent, kNone, 0));
+  EXPECT_TRUE(told(kBase, kNone, 0));
+  EXPECT_FALSE(told(kCurrent, kCurrent, 100)) << "a slot that is back where it was";
+  EXPECT_TRUE(told(kBase, kCurrent, 100));
+  EXPECT_EQ(linimo_told_for(kIdle_s), 1200U);
 }
 
 TEST(Schedule, PlacesOfTurnsAreEvenAndConnectionsCountByWeight) {
