@@ -53,7 +53,8 @@ Node::Node(const Settings& settings)
       idle_timeout_s_(settings.idle_timeout_s),
       backends_(settings.backends),
       table_size_(settings.table_size) {
-  for (const Mode mode : kAllModes) tables_.emplace_back(mode == kOff ? 1 : settings.flows_per_node, counters());
+  for (const Mode mode : kAllModes)
+    tables_.emplace_back(mode == kOff ? 1 : settings.flows_per_node, counters());
 }
 
 void Node::publish(const std::vector<std::byte>& snapshot, uint32_t now_s) {
@@ -78,9 +79,9 @@ uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
   ConnectionTable::Entry entry = table.connections.find(packet.hash, service.tracking_key, now_s);
   if (entry != nullptr) {
     const Target* known = usable(ConnectionTable::backend_id(entry), service);
-    const linimo_entry_use use =
-        linimo_use_of_entry(known != nullptr, false, packet.begins, known != nullptr && known->takes_new_flows,
-                            ConnectionTable::may_have_ended(entry, now_s));
+    const linimo_entry_use use = linimo_use_of_entry(known != nullptr, false, packet.begins,
+                                                     known != nullptr && known->takes_new_flows,
+                                                     ConnectionTable::may_have_ended(entry, now_s));
     if (use == LINIMO_ENTRY_FOLLOWED) {
       target = known;
       table.connections.touch(entry, packet.ends, packet.begins, now_s);
@@ -127,8 +128,9 @@ void Node::tell(const Packet& packet, const ServiceView& service, const Target* 
   }
   const Target* base = base_of(service, packet.slot, now_s);
   if (linimo_is_to_be_told(target->backend_id, service.targets[service.slots[packet.slot]].backend_id,
-                           base == nullptr ? LINIMO_MAX_BACKEND_IDS : base->backend_id, LINIMO_MAX_BACKEND_IDS,
-                           service.unsettled->base_left(packet.slot, now_s), idle_timeout_s_) == 0)
+                           base == nullptr ? LINIMO_MAX_BACKEND_IDS : base->backend_id,
+                           LINIMO_MAX_BACKEND_IDS, service.unsettled->base_left(packet.slot, now_s),
+                           idle_timeout_s_) == 0)
     return;
   const Word word{packet.hash, target->backend_id, false};
   if (packet.alone)

@@ -10,8 +10,9 @@ namespace linimo::fleet {
 namespace {
 
 // As many as `full` breaks.
-constexpr double kMostTimesWithNodes = 2;             // by `adaptive`, while nodes come and go
-constexpr double kMostTimesSharedWithModulo = 0.15;  // by `shared`, while nodes come and go and few flows stay
+constexpr double kMostTimesWithNodes = 2;  // by `adaptive`, while nodes come and go
+constexpr double kMostTimesSharedWithModulo =
+    0.15;  // by `shared`, while nodes come and go and few flows stay
 
 double per_million(uint64_t part, uint64_t whole) {
   return whole == 0 ? 0 : 1e6 * static_cast<double>(part) / static_cast<double>(whole);
@@ -38,6 +39,12 @@ bool holds(const Result& result, Mode mode) {
   return broken_ppm(result, mode) <= broken_ppm(result, kFull) * limit_of(result, mode);
 }
 
+std::string times(const Result& result, Mode mode) {
+  const double full = broken_ppm(result, kFull);
+  if (full == 0) return result.outcomes[mode].broken == 0 ? "none, as full" : "some, and full none";
+  return fmt::format("{:.2f} times as many as full", broken_ppm(result, mode) / full);
+}
+
 std::string list(const std::vector<std::string>& items) {
   std::string text;
   for (const std::string& item : items) text += (text.empty() ? "\n  " : ",\n  ") + item;
@@ -53,7 +60,8 @@ std::string json_of(const Telling& telling) {
   return fmt::format(
       "{{\"words\": {}, \"ends\": {}, \"untold\": {}, \"most_a_second\": {}, \"entries\": {:.0f}, "
       "\"most_entries\": {}}}",
-      telling.words, telling.ends, telling.untold, telling.most_a_second, telling.entries, telling.most_entries);
+      telling.words, telling.ends, telling.untold, telling.most_a_second, telling.entries,
+      telling.most_entries);
 }
 
 std::string targets_of(const Result& result) {
@@ -120,14 +128,14 @@ void print_table(const Settings& settings, const std::vector<Result>& results) {
                  outcome.imbalance);
     }
     for (const Mode mode : {kAdaptive, kShared}) {
-      fmt::print("  {} breaks {:.2f} times as many as full, at most {}: {}\n", kModeNames[mode],
-                 broken_ppm(result, mode) / broken_ppm(result, kFull), limit_of(result, mode),
-                 holds(result, mode) ? "holds" : "MISSED");
+      fmt::print("  {} breaks {}, at most {} times as many: {}\n", kModeNames[mode], times(result, mode),
+                 limit_of(result, mode), holds(result, mode) ? "holds" : "MISSED");
     }
     const Telling& telling = result.telling;
-    fmt::print("  told: {} words, of which {} of ends; at most {} a second; {:.0f} entries a node, at most {}{}\n",
-               telling.words, telling.ends, telling.most_a_second, telling.entries, telling.most_entries,
-               telling.untold == 0 ? "" : fmt::format("; {} of the attack not told of", telling.untold));
+    fmt::print(
+        "  told: {} words, of which {} of ends; at most {} a second; {:.0f} entries a node, at most {}{}\n",
+        telling.words, telling.ends, telling.most_a_second, telling.entries, telling.most_entries,
+        telling.untold == 0 ? "" : fmt::format("; {} of the attack not told of", telling.untold));
   }
 }
 
@@ -170,7 +178,8 @@ void write_json(const std::string& path, const Settings& settings, const std::ve
       "\"flows_per_node\": {}, \"seed\": {}, \"modes\": [\"{}\"],\n"
       "\"scenarios\": [{}],\n\"evenness\": [{}],\n\"disruption\": [{}]}}\n",
       settings.nodes, settings.backends, settings.table_size, settings.duration_s, settings.idle_timeout_s,
-      settings.flows_per_node, settings.seed, fmt::join(kModeNames, "\", \""), list(scenarios), list(evenness), list(disruption));
+      settings.flows_per_node, settings.seed, fmt::join(kModeNames, "\", \""), list(scenarios),
+      list(evenness), list(disruption));
   file.close();
   if (!file) throw std::runtime_error("cannot write " + path);
 }

@@ -28,7 +28,7 @@ struct Settings {
   uint32_t idle_timeout_s = 900;
   uint32_t flows_per_node = 65536;  // that a node's connection table is made for
   uint32_t skew_ms = 2000;          // nodes get a change up to so much later than the first of them
-  uint32_t told_flows = 16384;      // that a node has room for, of which others have told it
+  uint32_t told_flows = 65536;      // that a node has room for, of which others have told it
   uint32_t telling_ms = 200;        // until the others hear
   uint32_t telling_lost = 10;       // of a thousand, for each of them
   uint64_t seed = 1;

@@ -68,7 +68,8 @@ void Learning::plan(SnapshotSpec& spec, Time now) {
     Pool& planned = planned_[pool.name];
     planned.table = pool.table;
     const auto live = live_.find(pool.name);
-    if (window[p].length_s == 0 || live == live_.end() || live->second.table->slots.size() != pool.table->slots.size())
+    if (window[p].length_s == 0 || live == live_.end() ||
+        live->second.table->slots.size() != pool.table->slots.size())
       continue;
 
     std::vector<Slot> fresh;

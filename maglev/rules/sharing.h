@@ -20,9 +20,9 @@ LINIMO_RULE __u32 linimo_told_for(__u32 idle_timeout) {
   return idle_timeout + linimo_told_again_after(idle_timeout);
 }
 
-/* Is the flow one to tell of? It goes to `goes`, on an unsettled slot whose backend is `current`. `base`: where
- * a stranger sends what begins no flow, while that counts and lives; it counts for `base_left` more. Who would
- * guess right today, and wrong when the base ceases to count, is told before it does. */
+/* Is the flow one to tell of? It goes to `goes`, on an unsettled slot whose backend is `current`. `base`:
+ * where a stranger sends what begins no flow, while that counts and lives; it counts for `base_left` more.
+ * Who would guess right today, and wrong when the base ceases to count, is told before it does. */
 LINIMO_RULE int linimo_is_to_be_told(__u32 goes, __u32 current, __u32 base, __u32 none, __s32 base_left,
                                      __u32 idle_timeout) {
   if (base == none || base == current) return goes != current;
