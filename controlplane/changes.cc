@@ -141,6 +141,7 @@ void compare_fixed(Differences& keys, const NodeConfig& running, const NodeConfi
   keys.compare("idle", running.idle, wanted.idle);
   keys.compare("flows_per_worker", running.flows_per_worker, wanted.flows_per_worker);
   keys.compare("xdp_mode", running.xdp_mode, wanted.xdp_mode);
+  keys.compare("lanes", running.lanes, wanted.lanes);
   keys.compare("mtu", running.mtu, wanted.mtu);
   keys.compare("runtime_dir", running.runtime_dir, wanted.runtime_dir);
 }

@@ -43,6 +43,8 @@ class EngineBase {
   /// then is to be told of, too.
   void on_waiting(std::function<void()> callback) { waiting_ = std::move(callback); }
   virtual uint32_t workers() const = 0;
+  /// What of how it runs is worth a few words in the status.
+  virtual std::string manner() const { return {}; }
   /// Why the engine has to be started anew, once something that it stands on was replaced.
   virtual std::string outdated() const { return {}; }
 

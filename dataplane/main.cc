@@ -144,9 +144,11 @@ void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, Condit
     spdlog::warn("no health checks through the tunnel: {}", probes.error());
     board.set("tunnel-check-path", "", ConditionState::kFails, probes.error());
   }
+  const std::string manner = engine.manner();
+  const std::string reason = manner.empty() ? choice.reason : fmt::format("{}; {}", choice.reason, manner);
   LinkServer link(loop, config.dataplane_socket(), engine,
-                  {choice.engine == Engine::kXdp ? "xdp" : "dpdk", choice.reason, engine.counters_fd()},
-                  reports, on_accepted);
+                  {choice.engine == Engine::kXdp ? "xdp" : "dpdk", reason, engine.counters_fd()}, reports,
+                  on_accepted);
   link.set_restored(restored);
   OrphanWatch orphans(
       [&] { return link.controller_gone_since(); },

@@ -35,6 +35,21 @@ inline uint64_t flow_hash6(const uint64_t (&addresses)[4], uint64_t rest, uint64
   return XXH3_64bits_withSeed(key, sizeof key, seed);
 }
 
+/// XXH3 with a seed mixes its input with words of the secret, changed by the seed: words that do not vary,
+/// for who computes it by other means (bpf/hash.h, dataplane/forward/lane_path.cc).
+struct FlowHashWords {
+  uint64_t key4[2];
+  uint64_t key6[8];
+};
+inline FlowHashWords flow_hash_words(uint64_t seed) {
+  const auto secret = [](int word) { return XXH_readLE64(XXH3_kSecret + 8 * word); };
+  FlowHashWords words;
+  words.key4[0] = (secret(3) ^ secret(4)) + seed;
+  words.key4[1] = (secret(5) ^ secret(6)) - seed;
+  for (int i = 0; i < 8; ++i) words.key6[i] = i % 2 == 0 ? secret(i) + seed : secret(i) - seed;
+  return words;
+}
+
 /// Slot in [0, table_size) for a flow hash.
 inline uint32_t slot_of(uint64_t hash, uint32_t table_size) {
   return linimo_slot_of(hash, table_size);

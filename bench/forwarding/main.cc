@@ -1,7 +1,7 @@
 // What forwarding a packet costs on one core: the daemon's own worker loop, between a port that supplies
 // frames and swallows them. bench/README.md says how, and what is not in it.
 //
-//   forwarding [--all] [--rounds 9] [--packets 1048576] [--json FILE] [POINT...]
+//   forwarding [--all] [--rounds 9] [--packets 1048576] [--json FILE] [--lanes auto,off] [POINT...]
 
 #include <algorithm>
 #include <chrono>
@@ -38,6 +38,7 @@ struct Options {
   uint32_t rounds = 9;
   uint64_t packets = 1 << 20;
   std::string json;
+  std::vector<std::string> lanes = {"auto"};  // the points as they are, then those that stand beside them
   std::vector<std::string> names;
 };
 
@@ -96,6 +97,22 @@ std::vector<Point> chosen_points(const Options& options, size_t cores) {
   return chosen;
 }
 
+std::string beside(const std::string& point, const std::string& lanes) {
+  return fmt::format("{} [{}]", point, lanes);
+}
+
+/// A result for the point, and one for each further way to go in lanes.
+std::vector<Result> results_of(const Point& point, const Options& options) {
+  std::vector<Result> results = {{.point = point, .ns = {}}};
+  for (size_t i = 1; i < options.lanes.size() && point.loop == Loop::kWorker; ++i) {
+    Point other = point;
+    other.name = beside(point.name, options.lanes[i]);
+    other.targets.clear();
+    results.push_back({.point = other, .ns = {}});
+  }
+  return results;
+}
+
 double load() {
   double minute = 0;
   return getloadavg(&minute, 1) == 1 ? minute : 0;
@@ -130,25 +147,35 @@ int run(const Options& options) {
     stations.push_back({lcore, lane, *supplies.back()});
   }
   std::vector<std::unique_ptr<Subject>> subjects;
-  std::vector<Result> results;
+  std::vector<std::vector<Result>> measured;
   const std::vector<Point> points = chosen_points(options, stations.size());
   for (const Point& point : points) {
     progress(fmt::format("preparing {} of {}: {}", subjects.size() + 1, points.size(), point.name));
     subjects.push_back(std::make_unique<Subject>(point, stations));
-    results.push_back({.point = point, .ns = {}});
+    measured.push_back(results_of(point, options));
   }
   auto last_round = Clock::now();
   for (uint32_t round = 0; round < options.rounds; ++round) {
     progress(fmt::format("round {} of {}", round + 1, options.rounds));
     std::this_thread::sleep_until(last_round + kOldEnough);
     last_round = Clock::now();
-    for (size_t i = 0; i < subjects.size(); ++i) results[i].ns.push_back(subjects[i]->round(options.packets));
+    for (size_t i = 0; i < subjects.size(); ++i) {
+      for (size_t way = 0; way < measured[i].size(); ++way) {
+        if (way != 0 && points[i].table != Table::kOfTheFlows) std::this_thread::sleep_for(kOldEnough);
+        subjects[i]->go_in_lanes(lane_path(options.lanes[way]));
+        measured[i][way].ns.push_back(subjects[i]->round(options.packets));
+      }
+    }
   }
+  std::vector<Result> results;
   for (size_t i = 0; i < subjects.size(); ++i) {
-    results[i].bytes_for_a_flow = subjects[i]->table_bytes_for_a_flow();
-    results[i].unstored = subjects[i]->unstored();
-    results[i].dropped = subjects[i]->dropped();
-    results[i].displaced = subjects[i]->displaced();
+    Result& first = measured[i].front();
+    first.bytes_for_a_flow = subjects[i]->table_bytes_for_a_flow();
+    first.unstored = subjects[i]->unstored();
+    first.dropped = subjects[i]->dropped();
+    first.displaced = subjects[i]->displaced();
+    results.insert(results.end(), measured[i].begin(), measured[i].end());
+    subjects[i]->go_in_lanes(lane_path(options.lanes.front()));
   }
   progress("latency");
   std::vector<Stays> stays;
@@ -186,6 +213,14 @@ int main(int argc, char** argv) {
   app.add_option("--packets", options.packets, "of each measurement, a multiple of 32")
       ->capture_default_str();
   app.add_option("--json", options.json, "write the results to this file");
+  app.add_option(
+         "--lanes", options.lanes,
+         "how packets go in lanes: auto, avx512, avx2 or off; of several, in turn, the others stand beside "
+         "the first")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember({"auto", "avx512", "avx2", "off"}))
+      ->capture_default_str();
   app.add_option("POINT", options.names, "measure these, the bases and the floors alone");
   CLI11_PARSE(app, argc, argv);
   options.packets = (options.packets + 31) / 32 * 32;

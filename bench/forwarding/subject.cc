@@ -96,7 +96,7 @@ Subject::Subject(const Point& point, std::span<const Station> stations)
     : point_(point),
       flows_made_for_(tracks(point) ? std::max(kFlowsPerWorker, point.traffic.flows) : 1),
       counters_(point.workers),
-      publication_(std::make_unique<Publication>(point.workers, allocate)) {
+      publication_(std::make_unique<Publication>(point.workers, allocate, &shared_.next_hops)) {
   shared_.publication = publication_.get();
   shared_.macs.store(0, {2, 0, 0, 0, 0, 1});
   const size_t bytes = ConnectionTable::bytes_for(flows_made_for_);
@@ -127,6 +127,10 @@ Subject::Subject(const Point& point, std::span<const Station> stations)
   }
   if (!tracks(point)) return;
   for (Lane& lane : lanes_) fill(lane);
+}
+
+void Subject::go_in_lanes(const LanePath* lanes) {
+  for (Lane& lane : lanes_) lane.worker->go_in_lanes(lanes);
 }
 
 void Subject::feed(Traffic& traffic, Lane& lane, const Supply::Plan& plan, Meeting& meeting) {

@@ -35,6 +35,9 @@ class Subject {
   /// Of packets that come by chance, every `mean_ns` on average; one worker's.
   Latency latency(uint64_t packets, double mean_ns);
 
+  /// The workers' packets, from now on.
+  void go_in_lanes(const LanePath* lanes);
+
   uint64_t unstored() const { return unstored_; }  // flows that found no place while it was measured
   uint64_t dropped() const { return dropped_; }
   uint64_t displaced() const { return displaced_; }  // entries of the bystander that went
@@ -61,8 +64,8 @@ class Subject {
   Point point_;
   uint64_t flows_made_for_;
   CountersMemory counters_;
-  std::unique_ptr<Publication> publication_;
   dpdk::Shared shared_;
+  std::unique_ptr<Publication> publication_;
   std::vector<Lane> lanes_;
   uint64_t unstored_ = 0, dropped_ = 0, displaced_ = 0;
 };

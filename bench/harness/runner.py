@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab import hugepages
 
-from . import plots, targets, testpmd
+from . import compare, plots, targets, testpmd
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench"
@@ -97,10 +97,29 @@ def gather(names: list[str]) -> None:
     say("written: " + ", ".join(str(file.relative_to(ROOT)) for file in written))
 
 
+def compare_with(bases: list[str], given: list[str]) -> int:
+    if len(bases) != 1:
+        say("compare with which revision? scripts/bench compare BASE [-- POINT...]")
+        return 2
+    if "LINIMO_ONLY_PARSE" in os.environ:
+        return 0
+    hugepages.reserve(RECORD, say, HUGEPAGES)
+    try:
+        compare.run(bases[0], given, say)
+    except subprocess.CalledProcessError as error:
+        say(f"{' '.join(map(str, error.cmd))} failed with {error.returncode}: {(error.stderr or '').strip()}")
+        return 1
+    finally:
+        hugepages.put_back(RECORD, say)
+    return 0
+
+
 def main() -> int:
     arguments = sys.argv[1:]
     given = arguments[arguments.index("--") + 1:] if "--" in arguments else []
     names = arguments[:arguments.index("--")] if "--" in arguments else arguments
+    if names[:1] == ["compare"]:
+        return compare_with(names[1:], given)
     unknown = [name for name in names if name not in COMMANDS]
     if unknown or (given and len(names) != 1):
         say(f"there is no benchmark {unknown[0]}; there are: {', '.join(COMMANDS)}" if unknown

@@ -71,6 +71,11 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
   auto eal = start_eal(config);
   if (!eal) return tl::unexpected(eal.error());
   std::unique_ptr<DpdkEngine> engine(new DpdkEngine(config, std::move(*eal), board));
+  engine->shared_.lanes = lane_path(config.lanes);
+  if (engine->shared_.lanes == nullptr && config.lanes != "auto" && config.lanes != "off") {
+    return tl::unexpected(
+        fmt::format("[node] lanes = \"{}\": this CPU has no such instructions; take \"auto\"", config.lanes));
+  }
   if (auto taken = engine->take_interfaces(config.mtu, guardian); !taken)
     return tl::unexpected(taken.error());
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
@@ -151,7 +156,7 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, G
 }
 
 tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& config) {
-  publication_ = std::make_unique<Publication>(config.workers, allocate);
+  publication_ = std::make_unique<Publication>(config.workers, allocate, &shared_.next_hops);
   shared_.publication = publication_.get();
   const bool busy = polls_busily(config);
   const size_t bytes = ConnectionTable::bytes_for(config.flows_per_worker);
@@ -190,8 +195,8 @@ tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& confi
       "frames that come in several buffers are put together in one; what is longer than that, {} bytes, is "
       "dropped as fragmented_frame",
       room_for_frames(eal_.interfaces.front().lanes.front().port_id));
-  spdlog::info("{} worker(s), idle policy {}, {} flows each", config.workers, busy ? "busy" : "adaptive",
-               config.flows_per_worker);
+  spdlog::info("{} worker(s), idle policy {}, {} flows each, {}", config.workers, busy ? "busy" : "adaptive",
+               config.flows_per_worker, manner());
   return {};
 }
 
@@ -216,6 +221,11 @@ tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> s
     stalls_.look();
     waits();
   });
+}
+
+std::string DpdkEngine::manner() const {
+  return shared_.lanes == nullptr ? "packets one by one"
+                                  : fmt::format("eight packets at a time by {}", shared_.lanes->name);
 }
 
 std::optional<SnapshotView> DpdkEngine::live() const {

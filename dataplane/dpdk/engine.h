@@ -34,6 +34,7 @@ class DpdkEngine final : public EngineBase {
   NextHopTable& next_hops() override { return shared_.next_hops; }
   std::vector<Egress> egresses() const override;
   uint32_t workers() const override { return static_cast<uint32_t>(workers_.size()); }
+  std::string manner() const override;
   std::string outdated() const override { return watch_->outdated(); }
   CountersBlock& counters() override { return counters_.block(); }
   int counters_fd() const override { return counters_.fd(); }

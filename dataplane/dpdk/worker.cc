@@ -34,6 +34,7 @@ Worker::Worker(uint32_t index, Shared& shared, std::vector<Source> receive, std:
       pipeline_(shared.macs, shared.next_hops, shared.flows, index, counters),
       tsc_hz_(rte_get_tsc_hz()) {
   counters_.flows_capacity = flows_.connections.capacity();
+  pipeline_.go_in_lanes(shared.lanes);
 }
 
 void Worker::run() {

@@ -22,8 +22,9 @@ struct Shared {
   Publication* publication = nullptr;
   std::atomic<bool> running = true;
   NextHopTable next_hops;
-  PortMacs macs;                 // of the interfaces; the control thread may write one anew
-  std::vector<FlowState> flows;  // one for each worker, made before the first of them
+  const LanePath* lanes = nullptr;  // by which packets go eight at a time, if they do
+  PortMacs macs;                    // of the interfaces; the control thread may write one anew
+  std::vector<FlowState> flows;     // one for each worker, made before the first of them
 };
 
 class Worker {
@@ -40,6 +41,9 @@ class Worker {
 
   /// The loop, until `shared.running` is false. To be run on the worker's lcore.
   void run();
+
+  /// Otherwise than `shared` says; not while it runs.
+  void go_in_lanes(const LanePath* lanes) { pipeline_.go_in_lanes(lanes); }
 
  private:
   bool poll(const Source& source, const Generation* generation);

@@ -69,6 +69,13 @@ class ConnectionTable {
   /// The live entry of a flow, or nullptr.
   Entry find(uint64_t hash, const Service& service, uint32_t now_s) const;
 
+  /// The same of one that the first bucket does not hold.
+  Entry find_second(uint64_t hash, const Service& service, uint32_t now_s) const {
+    const Places at = places_of(hash, service.id);
+    const Entry entry = find_in(at.second, at.flow);
+    return entry == nullptr || is_expired(*entry, service, now_s) ? nullptr : entry;
+  }
+
   /// The same, if that is quickly found: an entry that a packet followed within this very second, so that
   /// there is nothing to note of another one but a FIN. nullptr: nothing is known.
   Entry find_fresh(uint64_t hash, const Service& service, uint32_t now_s) const {
@@ -107,6 +114,7 @@ class ConnectionTable {
   uint32_t connections_of(uint32_t backend_id) const { return connections_[backend_id]; }
   uint64_t capacity() const { return buckets_ * LINIMO_FLOW_BUCKET; }
   uint64_t buckets() const { return buckets_; }
+  const uint64_t* words() const { return words_; }  // of the first bucket, and then of the others
 
  private:
   static_assert(LINIMO_MAX_SERVICES <= LINIMO_FLOW_SERVICE_MASK + 1 &&

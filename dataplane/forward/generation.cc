@@ -63,7 +63,7 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
   const Address source6 = Address::from_abi(view.header().encap_source6);
   uint32_t highest_id = 0;
   for (const linimo_backend& backend : view.backends()) highest_id = std::max(highest_id, backend.id);
-  by_id_.resize(view.backends().empty() ? 0 : highest_id + 1);
+  known_.resize(highest_id + 1);
 
   for (uint32_t p = 0; p < view.pools().size(); ++p) {
     const linimo_pool& pool = view.pools()[p];
@@ -73,13 +73,15 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
       const packet::TunnelEnds ends{
           address.is_v4() ? source4 : source6, address,
           address.is_v4() ? view.header().encap_prefix4 : view.header().encap_prefix6};
-      targets_[b] = {.tunnel = packet::make_tunnel(static_cast<linimo_encapsulation>(pool.encapsulation),
-                                                   ends, pool.gue_port),
+      targets_[b] = {.way = 0,
+                     .plain_mtu = 0,
                      .backend_id = backend.id,
+                     .tunnel = packet::make_tunnel(static_cast<linimo_encapsulation>(pool.encapsulation),
+                                                   ends, pool.gue_port),
                      .pool = p,
                      .alive = backend.state != LINIMO_BACKEND_DOWN,
                      .takes_new_flows = backend.state == LINIMO_BACKEND_UP && backend.weight != 0};
-      by_id_[backend.id] = &targets_[b];
+      known_[backend.id] = {b, targets_[b].alive ? p : Known::kNone};
       if (pool.server_id_length != 0) server_ids_.push_back({p, backend.server_id, &targets_[b]});
     }
   }
@@ -128,6 +130,23 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
     sources_.push_back(
         {address, mask_words(source.prefix_length), source.prefix_length >= 96 && address.is_v4()});
   }
+  lane_tables_ = {exact_.places4(), exact_.places6(), &suspects_,      services_.data(),
+                  known_.data(),    known_.size(),    targets_.data(), flow_hash_words(seed_)};
+}
+
+void Generation::take_next_hops(const NextHopTable& next_hops) const {
+  for (const linimo_backend& backend : view_.backends()) take_next_hop(next_hops, backend.id);
+}
+
+void Generation::take_next_hop(const NextHopTable& next_hops, uint32_t backend_id) const {
+  if (target_of(backend_id) == nullptr) return;
+  Target& target = targets_[known_[backend_id].target];
+  const NextHopTable::Raw hop = next_hops.load(backend_id);
+  const packet::Tunnel& tunnel = target.tunnel;
+  const bool plain = hop.state() == NextHop::kResolved && hop.tags() == 0 && !tunnel.has_open_bits() &&
+                     tunnel.encapsulation == LINIMO_ENCAP_IPIP;
+  std::atomic_ref(target.way).store(hop.way(), std::memory_order_relaxed);
+  std::atomic_ref(target.plain_mtu).store(plain ? hop.mtu() : 0, std::memory_order_relaxed);
 }
 
 void Generation::make_unsettled(const History& history) {

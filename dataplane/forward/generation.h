@@ -16,19 +16,25 @@
 
 #include "dataplane/flow/connection_table.h"
 #include "dataplane/flow/unsettled_slots.h"
+#include "dataplane/forward/next_hop.h"
 #include "dataplane/forward/scheduler.h"
 #include "dataplane/forward/service_table.h"
 #include "dataplane/forward/suspect_sources.h"
 #include "dataplane/forward/vip_table.h"
 #include "dataplane/packet/encapsulate.h"
+#include "maglev/hash.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {
 
-/// A backend as the packet path needs it: one cache line.
+/// A backend as the packet path needs it: one cache line. The path in lanes reads its first half, and so has
+/// the next hop there, too: two words that the control thread writes while workers read them, each right by
+/// itself, as in NextHopTable.
 struct alignas(64) Target {
-  packet::Tunnel tunnel;
+  uint64_t way;        // the next hop's, see linimo_next_hop
+  uint32_t plain_mtu;  // for packets that only get a usual header in front; 0: look closer
   uint32_t backend_id;
+  packet::Tunnel tunnel;
   uint32_t pool;
   bool alive;            // up or draining: keeps its tracked flows
   bool takes_new_flows;  // else only those
@@ -71,6 +77,25 @@ struct SourceView {
   bool v4;
 };
 
+/// What an entry of a connection table leads to: a backend by its id.
+struct Known {
+  static constexpr uint32_t kNone = ~uint32_t{0};
+  uint32_t target = kNone;         // among all
+  uint32_t pool_if_alive = kNone;  // else none
+};
+
+/// Where the path in lanes finds what it reads of a generation.
+struct LaneTables {
+  ServiceTable::Places4 services_of4;
+  ServiceTable::Places6 services_of6;
+  const SuspectSources* suspects;
+  const ServiceView* services;
+  const Known* known;  // by backend id
+  uint64_t known_count;
+  const Target* targets;
+  FlowHashWords hash;
+};
+
 class Generation {
  public:
   /// Memory for the copy of a snapshot: zeroed or not, 64-byte aligned, freed by its deleter.
@@ -102,6 +127,9 @@ class Generation {
   void take_stamps(const Generation& before) const;
   /// Control thread, about once a second.
   void settle(uint32_t now_s) const;
+  /// Control thread, before the generation is published, and whenever a next hop changes afterwards.
+  void take_next_hops(const NextHopTable& next_hops) const;
+  void take_next_hop(const NextHopTable& next_hops, uint32_t backend_id) const;
 
   const SnapshotView& snapshot() const { return view_; }
   uint64_t number() const { return view_.header().generation; }
@@ -148,7 +176,8 @@ class Generation {
   }
 
   const Target* target_of(uint32_t backend_id) const {
-    return backend_id < by_id_.size() ? by_id_[backend_id] : nullptr;
+    const bool known = backend_id < known_.size() && known_[backend_id].target != Known::kNone;
+    return known ? &targets_[known_[backend_id].target] : nullptr;
   }
   /// The backend of a QUIC service that has a server id, or nullptr.
   const Target* target_of_server_id(const ServiceView& service, uint64_t id) const;
@@ -161,6 +190,9 @@ class Generation {
   bool is_impostor(const AddressWords& source, bool v6) const {
     return suspects_.contains(source, v6) && (vips_.find(source) != VipTable::kNone || is_own(source));
   }
+
+  /// All of it that the path in lanes reads.
+  const LaneTables& lane_tables() const { return lane_tables_; }
 
   /// By service id, for the sweep of connection tables.
   std::span<const SweptService> swept_services() const { return swept_services_; }
@@ -192,9 +224,10 @@ class Generation {
   std::vector<const ServiceView*> service_by_id_;
   std::vector<SourceView> sources_;
   std::span<Target> targets_;
-  std::vector<const Target*> by_id_;
+  std::vector<Known> known_;          // by backend id; at least one
   std::vector<ServerId> server_ids_;  // by pool and id
   std::vector<SweptService> swept_services_;
+  LaneTables lane_tables_;
 };
 
 }  // namespace linimo

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -69,7 +70,11 @@ class NextHopTable {
     std::atomic_ref(record.tags).store(std::bit_cast<__u64>(wire), std::memory_order_relaxed);
     std::atomic_ref(record.mtu).store(hop.mtu, std::memory_order_relaxed);
     std::atomic_ref(record.way).store(way, std::memory_order_relaxed);
+    if (on_store_) on_store_(backend_id);
   }
+
+  /// Whoever keeps copies is told what to copy anew, on the thread that stores.
+  void on_store(std::function<void(uint32_t backend_id)> tell) { on_store_ = std::move(tell); }
 
   /// As it stands in memory.
   class Raw {
@@ -79,6 +84,7 @@ class NextHopTable {
     NextHop::State state() const { return static_cast<NextHop::State>(linimo_next_hop_state_of(way_)); }
     uint8_t port() const { return static_cast<uint8_t>(linimo_next_hop_port(way_)); }
     uint32_t mtu() const { return mtu_; }
+    uint64_t way() const { return way_; }    // all of these, as in linimo_next_hop
     uint64_t mac() const { return way_; }    // the word's first six bytes, as on the wire
     uint64_t tags() const { return tags_; }  // as on the wire, outermost first
     uint32_t tags_length() const { return linimo_tags_length(tags_); }
@@ -96,6 +102,7 @@ class NextHopTable {
 
  private:
   std::shared_ptr<linimo_next_hop[]> records_;
+  std::function<void(uint32_t)> on_store_;
 };
 
 }  // namespace linimo

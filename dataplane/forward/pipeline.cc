@@ -56,12 +56,13 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
     return;
   }
   const Generation& generation = *live;
+  const auto now_s = static_cast<uint32_t>(now_ms / 1000);
+  if (lanes_ != nullptr) return run_in_lanes(burst, generation, now_s, out);
 
   Packet* admitted = packets_.data();
   long_headers_ = false;
   for (rte_mbuf* mbuf : burst) admitted += admit(mbuf, generation, *admitted, out) ? 1 : 0;
 
-  const auto now_s = static_cast<uint32_t>(now_ms / 1000);
   bool all_chosen = true;
   for (Packet* packet = packets_.data(); packet != admitted; ++packet)
     all_chosen &= choose(generation, now_s, *packet);
@@ -362,6 +363,17 @@ LINIMO_INLINE void Pipeline::send(const Generation& generation, Packet& packet, 
     transmit.push(mbuf);
   else
     transmit.push(mbuf, packet.sent_as);
+}
+
+// The stages for one packet alone, where others of its burst go in lanes.
+bool Pipeline::admit_one(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out) {
+  return admit(mbuf, generation, packet, out);
+}
+bool Pipeline::choose_one(const Generation& generation, uint32_t now_s, Packet& packet) const {
+  return choose(generation, now_s, packet);
+}
+void Pipeline::send_one(const Generation& generation, Packet& packet, BurstOutput& out) {
+  send(generation, packet, out);
 }
 
 __attribute__((noinline)) void Pipeline::wrap(const Target& target, Packet& packet, uint8_t* outer) {

@@ -12,11 +12,13 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "dataplane/flow/flow_state.h"
 #include "dataplane/forward/generation.h"
 #include "dataplane/forward/held_fragments.h"
+#include "dataplane/forward/lane_path.h"
 #include "dataplane/forward/next_hop.h"
 #include "dataplane/forward/port_macs.h"
 #include "dataplane/forward/scheduler.h"
@@ -36,6 +38,10 @@ struct MbufList {
   uint32_t count = 0;
 
   void push(rte_mbuf* mbuf) { mbufs[count++] = mbuf; }
+  void push_group(const LaneGroup& group) {
+    std::memcpy(mbufs.data() + count, group.mbuf, sizeof group.mbuf);
+    count += LaneGroup::kLanes;
+  }
   void clear() { count = 0; }
 };
 
@@ -95,6 +101,16 @@ class Pipeline {
   ~Pipeline();
   Pipeline(const Pipeline&) = delete;
 
+  /// Packets go eight at a time from now on, as far as they can: by `path`, or null: none do. `fewest`: what
+  /// is left of a burst is worth a group of its own.
+  void go_in_lanes(const LanePath* path, uint32_t fewest = kFewestInLanes) {
+    lanes_ = path;
+    fewest_in_lanes_ = fewest;
+  }
+  static constexpr uint32_t kFewestInLanes = 4;
+  /// Packets that did, up to the wire.
+  uint64_t went_in_lanes() const { return went_in_lanes_; }
+
   /// At most kMaxBurst frames. `generation`: null before the first, when every frame is the kernel's.
   /// `in_port`: where they came in, and replies leave. `now_ms`: of any monotonic clock.
   void run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Generation* generation, uint64_t now_ms,
@@ -123,6 +139,17 @@ class Pipeline {
     packet::Flow flow;
   };
 
+  // Eight at a time: in_lanes.cc.
+  void run_in_lanes(std::span<rte_mbuf* const> burst, const Generation& generation, uint32_t now_s,
+                    BurstOutput& out);
+  uint32_t follow_lane(const Generation& generation, uint32_t now_s, LaneGroup& group, uint32_t lane,
+                       BurstOutput& out);
+  void send_group(const LaneContext& context, const Generation& generation, uint32_t n, BurstOutput& out);
+  static void leave_lane(const LaneGroup& group, uint32_t lane, Packet& packet);
+
+  bool admit_one(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out);
+  bool choose_one(const Generation& generation, uint32_t now_s, Packet& packet) const;
+  void send_one(const Generation& generation, Packet& packet, BurstOutput& out);
   bool admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet, BurstOutput& out);
   template <bool kV6>
   bool recognize(const Generation& generation, const uint8_t* bytes, Packet& packet);
@@ -177,6 +204,11 @@ class Pipeline {
   bool settling_ = false;
   bool long_headers_ = false;  // the last burst had some that go on in a second cache line
   std::array<Packet, kMaxBurst> packets_;
+  const LanePath* lanes_ = nullptr;
+  uint32_t fewest_in_lanes_ = kFewestInLanes;
+  uint64_t went_in_lanes_ = 0;
+  std::array<LaneGroup, kMaxBurst / LaneGroup::kLanes> groups_;
+  std::array<uint32_t, kMaxBurst / LaneGroup::kLanes> alone_;  // of a group, in no lane: those to be sent
 };
 
 }  // namespace linimo

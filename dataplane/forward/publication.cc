@@ -8,16 +8,24 @@
 
 namespace linimo {
 
-Publication::Publication(uint32_t workers, Allocate allocate)
+Publication::Publication(uint32_t workers, Allocate allocate, NextHopTable* next_hops)
     : workers_(workers),
       allocate_(std::move(allocate)),
+      next_hops_(next_hops),
       quiescence_memory_(allocate_(rte_rcu_qsbr_get_memsize(workers))) {
   if (!quiescence_memory_) throw std::runtime_error("no memory; reserve more hugepages");
   quiescence_ = reinterpret_cast<rte_rcu_qsbr*>(quiescence_memory_.get());
   rte_rcu_qsbr_init(quiescence_, workers);
+  if (next_hops_ == nullptr) return;
+  next_hops_->on_store([this](uint32_t backend_id) {
+    const Generation* live = current_.load(std::memory_order_relaxed);
+    if (live != nullptr) live->take_next_hop(*next_hops_, backend_id);
+  });
 }
 
-Publication::~Publication() = default;
+Publication::~Publication() {
+  if (next_hops_ != nullptr) next_hops_->on_store({});
+}
 
 tl::expected<void, std::string> Publication::publish(std::span<const std::byte> snapshot,
                                                      std::span<const Address> host_addresses, uint32_t now_s,
@@ -25,6 +33,7 @@ tl::expected<void, std::string> Publication::publish(std::span<const std::byte> 
   const auto block = [this](size_t bytes) { return block_for(bytes); };
   auto next = Generation::compile(snapshot, block, host_addresses, {owned_.get(), workers_, now_s});
   if (!next) return tl::unexpected(next.error());
+  if (next_hops_ != nullptr) (*next)->take_next_hops(*next_hops_);
   current_.store(next->get(), std::memory_order_release);
   // A worker that passes a quiescent point after this takes the new pointer right behind it.
   const uint64_t token = rte_rcu_qsbr_start(quiescence_);

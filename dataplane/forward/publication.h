@@ -33,8 +33,10 @@ class Publication {
   static constexpr std::chrono::milliseconds kWaitingPeriod{250};
   using Allocate = std::function<Generation::Memory(size_t bytes)>;
 
-  /// `allocate` gives 64-byte aligned memory, or nothing; it is called on the control thread.
-  Publication(uint32_t workers, Allocate allocate);
+  /// `allocate` gives 64-byte aligned memory, or nothing; it is called on the control thread. Generations
+  /// have copies of `next_hops`, which are kept up with it, and which must outlive this; null: they need
+  /// none, for nothing goes in lanes.
+  Publication(uint32_t workers, Allocate allocate, NextHopTable* next_hops = nullptr);
   ~Publication();
   Publication(const Publication&) = delete;
 
@@ -73,6 +75,7 @@ class Publication {
 
   uint32_t workers_;
   Allocate allocate_;
+  NextHopTable* next_hops_;
   Generation::Memory quiescence_memory_;
   rte_rcu_qsbr* quiescence_;
   std::atomic<const Generation*> current_ = nullptr;

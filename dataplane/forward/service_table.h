@@ -17,36 +17,6 @@ class ServiceTable {
  public:
   static constexpr uint32_t kNone = ~uint32_t{0};
 
-  ServiceTable(std::span<const linimo_vip> vips, std::span<const linimo_rule> rules,
-               std::span<const linimo_service> services) {
-    size_t v4 = 0, v6 = 0;
-    for_each(vips, rules, services,
-             [&](const AddressWords& address, auto...) { ++(address.is_v4() ? v4 : v6); });
-    v4_.make_room(v4);
-    v6_.make_room(v6);
-    for_each(vips, rules, services,
-             [&](const AddressWords& address, uint16_t port, uint8_t protocol, uint32_t service) {
-               if (address.is_v4()) {
-                 v4_.add(Key4(static_cast<uint32_t>(address.low >> 32), port, protocol), service);
-               } else {
-                 v6_.add(Key6(address, port, protocol), service);
-               }
-             });
-  }
-
-  /// The index of the service, or kNone. All in network byte order. IPv6 on the wire may look like IPv4 in
-  /// the snapshot, hence two functions.
-  uint32_t find_v4(uint32_t address, uint16_t port, uint8_t protocol) const {
-    return v4_.find(Key4(address, port, protocol));
-  }
-  uint32_t find_v6(const AddressWords& address, uint16_t port, uint8_t protocol) const {
-    return v6_.find(Key6(address, port, protocol));
-  }
-
- private:
-  static constexpr uint32_t kMostPorts = 64;         // of a rule
-  static constexpr uint32_t kMostEntries = 1 << 16;  // of all: 2 MB
-
   // Fibonacci hashing: the product's high bits depend on all bits of what was multiplied.
   static constexpr uint64_t kSpread = 0x9e3779b97f4a7c15;
 
@@ -73,6 +43,55 @@ class ServiceTable {
     bool operator==(const Key6&) const = default;
   };
 
+  /// The same as they lie in memory, for the path in lanes: a place is found by the upper bits of
+  /// `key.spread()`.
+  template <typename Key>
+  struct Place {
+    Key key;
+    uint32_t service = kNone;
+  };
+  template <typename Key>
+  struct View {
+    const Place<Key>* places;
+    uint64_t mask;
+    uint32_t shift;
+  };
+  using Places4 = View<Key4>;
+  using Places6 = View<Key6>;
+
+  ServiceTable(std::span<const linimo_vip> vips, std::span<const linimo_rule> rules,
+               std::span<const linimo_service> services) {
+    size_t v4 = 0, v6 = 0;
+    for_each(vips, rules, services,
+             [&](const AddressWords& address, auto...) { ++(address.is_v4() ? v4 : v6); });
+    v4_.make_room(v4);
+    v6_.make_room(v6);
+    for_each(vips, rules, services,
+             [&](const AddressWords& address, uint16_t port, uint8_t protocol, uint32_t service) {
+               if (address.is_v4()) {
+                 v4_.add(Key4(static_cast<uint32_t>(address.low >> 32), port, protocol), service);
+               } else {
+                 v6_.add(Key6(address, port, protocol), service);
+               }
+             });
+  }
+
+  /// The index of the service, or kNone. All in network byte order. IPv6 on the wire may look like IPv4 in
+  /// the snapshot, hence two functions.
+  uint32_t find_v4(uint32_t address, uint16_t port, uint8_t protocol) const {
+    return v4_.find(Key4(address, port, protocol));
+  }
+  uint32_t find_v6(const AddressWords& address, uint16_t port, uint8_t protocol) const {
+    return v6_.find(Key6(address, port, protocol));
+  }
+
+  Places4 places4() const { return v4_.view(); }
+  Places6 places6() const { return v6_.view(); }
+
+ private:
+  static constexpr uint32_t kMostPorts = 64;         // of a rule
+  static constexpr uint32_t kMostEntries = 1 << 16;  // of all: 2 MB
+
   /// Open addressing, at most half full.
   template <typename Key>
   class Places {
@@ -89,19 +108,16 @@ class ServiceTable {
     }
     uint32_t find(const Key& key) const {
       for (uint64_t at = key.spread() >> shift_;; at = (at + 1) & mask_) {
-        const Place& found = places_[at];
+        const Place<Key>& found = places_[at];
         if (found.key == key || found.service == kNone) [[likely]]
           return found.service;  // a free place says kNone, whatever its key
       }
     }
 
-   private:
-    struct Place {
-      Key key;
-      uint32_t service = kNone;
-    };
+    View<Key> view() const { return {places_.data(), mask_, shift_}; }
 
-    std::vector<Place> places_;
+   private:
+    std::vector<Place<Key>> places_;
     uint64_t mask_ = 0;
     uint32_t shift_ = 0;
   };

@@ -3,7 +3,7 @@
 // is asked for a second one, and who shares that too is looked at, and found innocent.
 #pragma once
 
-#include <bitset>
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -26,6 +26,11 @@ class SuspectSources {
     for (const AddressWords& address : own) add(address);
   }
 
+  static constexpr uint32_t kBits = 16;  // of an address that choose the bit: its first, for IPv4
+
+  /// The first 48 bits, which a site has to itself (RFC 6177), mixed.
+  static uint64_t place_v6(uint64_t high) { return (high << kBits) * LINIMO_GOLDEN_RATIO >> (64 - kBits); }
+
   bool contains_v4(uint32_t network_order) const {
     return near4_[network_order & 0xffff] && look_closer_v4(network_order);
   }
@@ -37,14 +42,24 @@ class SuspectSources {
     return v6 ? contains_v6(address) : contains_v4(static_cast<uint32_t>(address.low >> 32));
   }
 
+  // The bits, for the path in lanes.
+  const uint64_t* near4() const { return near4_.words.data(); }
+  const uint64_t* near6() const { return near6_.words.data(); }
+  const uint64_t* all4() const { return all4_.words.data(); }
+  const uint64_t* all6() const { return all6_.words.data(); }
+  const uint64_t* ones() const { return ones_.words.data(); }
+
  private:
-  static constexpr uint32_t kBits = 16;  // of an address that choose the bit: its first, for IPv4
   static constexpr uint32_t kPrefix6 = 48;
 
-  using Bits = std::bitset<1 << kBits>;
+  struct Bits {
+    std::array<uint64_t, (1 << kBits) / 64> words{};
 
-  /// The first 48 bits, which a site has to itself (RFC 6177), mixed.
-  static uint64_t place_v6(uint64_t high) { return (high << kBits) * 0x9e3779b97f4a7c15 >> (64 - kBits); }
+    bool operator[](uint64_t bit) const { return (words[bit / 64] >> bit % 64 & 1) != 0; }
+    void set(uint64_t bit) { words[bit / 64] |= uint64_t{1} << bit % 64; }
+    void set() { words.fill(~uint64_t{0}); }
+  };
+
   static uint64_t place_of_one(const AddressWords& address) {
     return linimo_mix_address(address.high, address.low) >> (64 - kBits);
   }

@@ -31,14 +31,14 @@ Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, u
   tunnel.outer_v6 = !ends.destination.is_v4();
   tunnel.gue_port = swap16(gue_port);
   tunnel.header_length = linimo_tunnel_overhead(encapsulation, tunnel.outer_v6);
-  tunnel.hash_mask = linimo_open_bits(ends.source_prefix);
+  tunnel.source_prefix = static_cast<uint8_t>(ends.source_prefix);
   if (tunnel.outer_v6) {
     std::memcpy(tunnel.addresses, ends.source.bytes.data(), 16);
     std::memcpy(tunnel.addresses + 16, ends.destination.bytes.data(), 16);
-    put_source_bits(tunnel.addresses, tunnel.hash_mask, 0);
+    put_source_bits(tunnel.addresses, tunnel.open_bits(), 0);
   } else {
     Ipv4 ip{};
-    ip.source = ends.source.v4_network_order() & ~swap32(static_cast<uint32_t>(tunnel.hash_mask));
+    ip.source = ends.source.v4_network_order() & ~swap32(static_cast<uint32_t>(tunnel.open_bits()));
     ip.destination = ends.destination.v4_network_order();
     tunnel.checksum_base = checksum_fold(checksum_add(&ip, sizeof ip));
     std::memcpy(tunnel.addresses, reinterpret_cast<const uint8_t*>(&ip) + offsetof(Ipv4, source), 8);

@@ -16,14 +16,19 @@ namespace linimo::packet {
 
 /// What of the outer header does not vary from packet to packet.
 struct Tunnel {
-  uint8_t addresses[32];   // source, then destination, as they lie in the header: 8 bytes or 32
-  uint64_t hash_mask;      // low bits of the source address that come from the flow hash, and are 0 in it
   uint16_t checksum_base;  // IPv4: sum over the addresses
   uint16_t gue_port;       // network byte order
   uint8_t header_length;   // outer IP and what follows it, up to the inner IP header
   bool outer_v6;
   linimo_encapsulation encapsulation : 8;
+  uint8_t source_prefix;  // leading bits of the source, of its 128-bit form; the flow hash gives the others
+  uint8_t addresses[32];  // source, then destination, as they lie in the header: 8 bytes or 32
+
+  /// Low bits of the source address that come from the flow hash, and are 0 in it.
+  uint64_t open_bits() const { return linimo_open_bits(source_prefix); }
+  bool has_open_bits() const { return source_prefix != 128; }
 };
+static_assert(sizeof(Tunnel) == 40);
 
 struct TunnelEnds {  // both of one family: that of the outer header
   Address source;
@@ -51,7 +56,7 @@ inline void put_ipv4(const Tunnel& tunnel, Inner inner, uint32_t next, uint32_t 
   const uint32_t class_in_place = kInnerV6 ? traffic_class(inner) << 8 : load32(inner.ip) & 0xff00;
   const uint32_t id_and_fragment = kInnerV6 ? 0 : load32(inner.ip + offsetof(Ipv4, id));
   const linimo_outer4 words = linimo_outer4_of(kInnerV6, class_in_place, id_and_fragment, next, total,
-                                               tunnel.checksum_base, tunnel.hash_mask, hash);
+                                               tunnel.checksum_base, tunnel.open_bits(), hash);
   store32(outer, words.version_to_length);
   store32(outer + 4, words.id_and_fragment);
   store32(outer + 8, words.ttl_to_checksum);
@@ -72,8 +77,8 @@ inline void put_ipv6(const Tunnel& tunnel, Inner inner, uint32_t next_header, ui
   store32(outer, words.version_to_label);
   store32(outer + 4, words.length_to_hops);
   std::memcpy(outer + 8, tunnel.addresses, sizeof tunnel.addresses);
-  if (tunnel.hash_mask != 0) [[unlikely]]
-    put_source_bits(outer + 8, tunnel.hash_mask, hash);
+  if (tunnel.has_open_bits()) [[unlikely]]
+    put_source_bits(outer + 8, tunnel.open_bits(), hash);
 }
 
 /// Of IPIP.

@@ -57,13 +57,10 @@ class Compiler {
     return static_cast<uint64_t>(static_cast<const std::byte*>(in_snapshot) - view_.bytes().data());
   }
 
-  /// XXH3 with a seed mixes its input with words of the secret, changed by the seed: words that do not vary.
   void mix_seed() {
-    const uint64_t seed = view_.header().hash_seed;
-    const auto secret = [](int word) { return XXH_readLE64(XXH3_kSecret + 8 * word); };
-    head_.key4_mix[0] = (secret(3) ^ secret(4)) + seed;
-    head_.key4_mix[1] = (secret(5) ^ secret(6)) - seed;
-    for (int i = 0; i < 8; ++i) head_.key6_mix[i] = i % 2 == 0 ? secret(i) + seed : secret(i) - seed;
+    const FlowHashWords words = flow_hash_words(view_.header().hash_seed);
+    std::copy(std::begin(words.key4), std::end(words.key4), head_.key4_mix);
+    std::copy(std::begin(words.key6), std::end(words.key6), head_.key6_mix);
   }
 
   static bool is_v4(const linimo_vip& vip) {

@@ -106,10 +106,11 @@ std::filesystem::path read_absolute_path(const TomlValue& value, size_t longest)
 }  // namespace
 
 NodeConfig read_node_section(const TomlTable& root) {
-  const TomlTable table = root.require("node", "a [node] section with name and interfaces")
-                              .table({"name", "interfaces", "engine", "workers", "cores", "idle",
-                                      "flows_per_worker", "encap_source", "encap_source_prefix", "reply_rate",
-                                      "xdp_mode", "mtu", "hash_seed_file", "runtime_dir", "state_dir"});
+  const TomlTable table =
+      root.require("node", "a [node] section with name and interfaces")
+          .table({"name", "interfaces", "engine", "workers", "cores", "idle", "flows_per_worker",
+                  "encap_source", "encap_source_prefix", "reply_rate", "xdp_mode", "lanes", "mtu",
+                  "hash_seed_file", "runtime_dir", "state_dir"});
   NodeConfig node;
   table.with_required("name", "name = \"...\" in [node]",
                       [&](const TomlValue& value) { node.name = value.name(LINIMO_NAME_SIZE - 1); });
@@ -130,6 +131,10 @@ NodeConfig read_node_section(const TomlTable& root) {
   node.reply_rate = static_cast<uint32_t>(table.integer_or("reply_rate", node.reply_rate, 0, 10'000'000));
   table.with("xdp_mode", [&](const TomlValue& value) {
     node.xdp_mode = static_cast<XdpMode>(value.one_of({"auto", "native", "generic"}));
+  });
+  table.with("lanes", [&](const TomlValue& value) {
+    constexpr const char* kNames[] = {"auto", "avx512", "avx2", "off"};
+    node.lanes = kNames[value.one_of({kNames[0], kNames[1], kNames[2], kNames[3]})];
   });
   node.mtu = static_cast<uint16_t>(table.integer_or("mtu", node.mtu, kMinMtu, kMaxMtu));
   table.with("hash_seed_file",

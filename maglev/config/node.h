@@ -38,6 +38,7 @@ struct NodeConfig {
   uint32_t encap_prefix6 = 128;  // hash gives the others
   uint32_t reply_rate = 1000;    // replies of each kind a second from one worker; 0: no limit
   XdpMode xdp_mode = XdpMode::kAuto;
+  std::string lanes = "auto";  // of engine dpdk, as dataplane/forward/lane_path.h names them
   uint16_t mtu = 0;  // of PCI ports as they start, and the largest they take later; 0: what the device has
   std::filesystem::path hash_seed_file = "/etc/linimo/seed";  // the control plane reads it
   std::filesystem::path runtime_dir = "/run/linimo";

@@ -16,6 +16,9 @@ _LIBRARIES = ["libdpdk", "libbpf", "libxdp", "fmt", "spdlog", "libmnl", "nlohman
 _CXX = ["g++", "-std=c++20", "-fsyntax-only", "-D_GNU_SOURCE", "-I.", "-isystem", "maglev/libraries", "-x", "c++"]
 _BPF = ["clang-14", "-target", "bpf", "-O2", "-fsyntax-only", "-I.", f"-I/usr/include/{os.uname().machine}-linux-gnu",
         "-include", "linux/types.h", "-x", "c"]
+# Headers for some CPUs alone, as dataplane/meson.build compiles them.
+_LANES = ["-mavx2", "-mbmi", "-mbmi2", "-DLINIMO_LANES=avx2"]
+_MORE = {"dataplane/forward/lanes.h": _LANES, "dataplane/forward/lane_recognize.h": _LANES}
 
 
 def check() -> list[str]:
@@ -23,7 +26,7 @@ def check() -> list[str]:
     flags = subprocess.run(["pkg-config", "--cflags", *_LIBRARIES], check=True, capture_output=True, text=True).stdout.split()
 
     def compile_alone(name: str) -> list[str]:
-        command = _BPF if name.startswith("bpf/") else [*_CXX, *flags]
+        command = _BPF if name.startswith("bpf/") else [*_CXX, *flags, *_MORE.get(name, [])]
         done = subprocess.run([*command, "-"], cwd=ROOT, input=f'#include "{name}"\n', capture_output=True, text=True)
         errors = [line for line in done.stderr.splitlines() if "error" in line]
         return [f"{name} does not compile alone: {(errors or ['no error named'])[0]}"] if done.returncode else []

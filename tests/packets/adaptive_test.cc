@@ -186,7 +186,7 @@ TEST_P(Adaptive, AnyOrderOfPacketsAndChangesComesOutAsInTheOtherEngine) {
     }
     return results;
   };
-  Engine& other = GetParam().start == tracking_dpdk ? tracking_xdp() : tracking_dpdk();
+  Engine& other = GetParam().engine == "Dpdk" ? static_cast<Engine&>(xdp_engine()) : dpdk_engine();
   const std::vector<Result> here = sent(engine), there = sent(other);
   for (size_t i = 0; i < kPackets; ++i) ASSERT_EQ(here[i].bytes, there[i].bytes) << "packet " << i;
   EXPECT_EQ(engine.flow_table().entries, other.flow_table().entries);

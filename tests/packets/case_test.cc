@@ -1,5 +1,7 @@
 // Every named case through every engine: outcome, counter, and each byte that leaves.
 
+#include <functional>
+
 #include <gtest/gtest.h>
 
 #include "maglev/counters.h"
@@ -11,7 +13,7 @@
 namespace linimo::tests {
 namespace {
 
-using MakeEngine = Engine& (*)();
+using MakeEngine = std::function<Engine&()>;
 
 class PacketCase : public testing::TestWithParam<std::tuple<MakeEngine, Case>> {};
 
@@ -50,19 +52,39 @@ Engine& xdp() {
   return xdp_engine();
 }
 
+/// The engine `dpdk` by each back end of lanes.
+std::vector<MakeEngine> dpdk_in_lanes() {
+  std::vector<MakeEngine> engines;
+  for (const LanePath* path : lane_paths())
+    engines.push_back([path]() -> Engine& { return dpdk_engine(*path); });
+  return engines;
+}
+
+std::string name_in_lanes(const testing::TestParamInfo<PacketCase::ParamType>& info) {
+  const size_t path = info.index / case_file().cases.size();
+  return name_of(info) + "_" + lane_paths()[path]->name;
+}
+
 // What is plain goes the straight path there, so that the whole one would be tried with the odd alone.
 Engine& xdp_whole() {
   return xdp_whole_engine();
 }
 
 INSTANTIATE_TEST_SUITE_P(Dpdk, PacketCase,
-                         testing::Combine(testing::Values(&dpdk), testing::ValuesIn(case_file().cases)),
+                         testing::Combine(testing::Values(MakeEngine(dpdk)),
+                                          testing::ValuesIn(case_file().cases)),
                          name_of);
+INSTANTIATE_TEST_SUITE_P(DpdkLanes, PacketCase,
+                         testing::Combine(testing::ValuesIn(dpdk_in_lanes()),
+                                          testing::ValuesIn(case_file().cases)),
+                         name_in_lanes);
 INSTANTIATE_TEST_SUITE_P(Xdp, PacketCase,
-                         testing::Combine(testing::Values(&xdp), testing::ValuesIn(case_file().cases)),
+                         testing::Combine(testing::Values(MakeEngine(xdp)),
+                                          testing::ValuesIn(case_file().cases)),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(XdpWhole, PacketCase,
-                         testing::Combine(testing::Values(&xdp_whole), testing::ValuesIn(case_file().cases)),
+                         testing::Combine(testing::Values(MakeEngine(xdp_whole)),
+                                          testing::ValuesIn(case_file().cases)),
                          name_of);
 
 }  // namespace

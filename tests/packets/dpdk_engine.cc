@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 
 #include <fmt/format.h>
 #include <rte_eal.h>
@@ -25,6 +27,9 @@ constexpr uint32_t kUntouchedHeadroom =
     64;  // of 128 bytes; the longest outer header is 44 and more than Ethernet's
 
 void start_dpdk() {
+  static bool started = false;
+  if (std::exchange(started, true)) return;
+  std::atexit([] { rte_eal_cleanup(); });
   cpu_set_t allowed;
   sched_getaffinity(0, sizeof allowed, &allowed);
   int first = 0;
@@ -87,6 +92,7 @@ void collect(List& list, std::span<rte_mbuf* const> burst, Left::Way way, uint32
       continue;
     }
     if (last) collected |= uint64_t{1} << index;
+    result.order.push_back(index);
     if (std::string fault = fault_of_buffer(mbuf, way); !fault.empty()) result.fault = fault;
     Left& left = result.left[index];
     if (left.way == way && left.port == port) {
@@ -104,9 +110,11 @@ void collect(List& list, std::span<rte_mbuf* const> burst, Left::Way way, uint32
 
 }  // namespace
 
-DpdkEngine::DpdkEngine() {
+DpdkEngine::DpdkEngine(const LanePath* lanes) : lanes_(lanes) {
   start_dpdk();
-  pool_ = rte_pktmbuf_pool_create("packets", kBuffers, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+  static int number = 0;
+  pool_ = rte_pktmbuf_pool_create(fmt::format("packets{}", ++number).c_str(), kBuffers, 0, 0,
+                                  RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
   if (pool_ == nullptr) throw std::runtime_error("no memory for packets");
   for (unsigned i = 0; i < kNeverInPool; ++i) rte_pktmbuf_alloc(pool_);
   counters_ = std::make_unique<WorkerCounters>();
@@ -117,7 +125,6 @@ DpdkEngine::DpdkEngine() {
 DpdkEngine::~DpdkEngine() {
   pipeline_.reset();  // it may hold frames
   rte_mempool_free(pool_);
-  rte_eal_cleanup();
 }
 
 void DpdkEngine::apply(const Configuration& configuration) {
@@ -128,6 +135,7 @@ void DpdkEngine::apply(const Configuration& configuration) {
   if (generation_ != nullptr) (*compiled)->take_stamps(*generation_);
   generation_ = std::move(*compiled);
   for (const auto& [id, hop] : configuration.next_hops) next_hops_->store(id, hop);
+  generation_->take_next_hops(*next_hops_);
   for (uint32_t port = 0; port < configuration.port_macs.size(); ++port)
     port_macs_.store(port, configuration.port_macs[port]);
 }
@@ -161,6 +169,7 @@ void DpdkEngine::forget_flows(uint64_t capacity) {
         {ConnectionTable(capacity, std::span(connection_memory_.back().get(), bytes)), FragmentMemory()});
   }
   pipeline_.emplace(port_macs_, *next_hops_, flows_, 0, *counters_);
+  pipeline_->go_in_lanes(lanes_, 1);
 }
 
 rte_mbuf* DpdkEngine::mbuf_with(ByteView frame, uint64_t nic_flags) {
@@ -328,6 +337,12 @@ std::vector<Result> DpdkEngine::settle(uint64_t now_ms) {
 DpdkEngine& dpdk_engine() {
   static DpdkEngine engine;
   return engine;
+}
+
+DpdkEngine& dpdk_engine(const LanePath& lanes) {
+  start_dpdk();  // before the map, so that it ends after it
+  static std::map<const LanePath*, DpdkEngine> engines;
+  return engines.try_emplace(&lanes, &lanes).first->second;
 }
 
 }  // namespace linimo::tests

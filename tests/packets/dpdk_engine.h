@@ -21,14 +21,16 @@ namespace linimo::tests {
 using Counts = std::array<uint64_t, LINIMO_OUTCOME_COUNT>;
 
 struct BurstResult {
-  std::vector<Left> left;  // of each frame of the burst
+  std::vector<Left> left;     // of each frame of the burst
+  std::vector<size_t> order;  // of those that left, by port, then the kernel's
   Counts counts{};
   std::string fault;
 };
 
 class DpdkEngine : public Engine {
  public:
-  DpdkEngine();
+  /// `lanes`: by which back end packets go in lanes, or null: none do.
+  explicit DpdkEngine(const LanePath* lanes = nullptr);
   ~DpdkEngine() override;
 
   void apply(const Configuration& configuration) override;
@@ -45,6 +47,8 @@ class DpdkEngine : public Engine {
   /// One frame in several buffers, of these sizes.
   BurstResult run_in_parts(ByteView frame, std::span<const size_t> parts, uint64_t now_ms);
   void forget_flows(uint64_t capacity);
+  /// Packets since the flows were forgotten.
+  uint64_t went_in_lanes() const { return pipeline_->went_in_lanes(); }
 
   const WorkerCounters& counters() const { return *counters_; }
   const ConnectionTable& connections() const { return flows_.front().connections; }
@@ -61,6 +65,7 @@ class DpdkEngine : public Engine {
   void find_held(std::span<rte_mbuf* const> burst, BurstResult& result);
   void check_pool(std::string& fault);
 
+  const LanePath* lanes_;
   rte_mempool* pool_;
   std::unique_ptr<WorkerCounters> counters_;
   std::unique_ptr<NextHopTable> next_hops_;
@@ -74,7 +79,9 @@ class DpdkEngine : public Engine {
   BurstOutput out_;
 };
 
-/// One for the whole program, since DPDK starts once.
+/// One for the whole program, which goes in no lanes.
 DpdkEngine& dpdk_engine();
+/// And one for each back end of lanes that this CPU can do, every packet of which goes in lanes that can.
+DpdkEngine& dpdk_engine(const LanePath& lanes);
 
 }  // namespace linimo::tests

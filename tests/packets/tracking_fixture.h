@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -29,28 +30,29 @@ inline constexpr uint32_t kTcpIdle_s = 900, kUdpIdle_s = 60,
 using Choices = std::vector<Address>;
 
 struct TrackedBy {
-  const char* engine;
-  Engine& (*start)();
+  std::string engine;
+  std::function<Engine&()> start;
   int ip;
 
   friend void PrintTo(const TrackedBy& shown, std::ostream* out) { *out << shown.engine << " v" << shown.ip; }
 };
 
-inline Engine& tracking_dpdk() {
-  return dpdk_engine();
+inline std::vector<TrackedBy> every_engine() {
+  std::vector<TrackedBy> all;
+  const auto add = [&](const std::string& name, const std::function<Engine&()>& start) {
+    for (const int ip : {4, 6}) all.push_back({name, start, ip});
+  };
+  add("Dpdk", []() -> Engine& { return dpdk_engine(); });
+  for (const LanePath* path : lane_paths())
+    add(std::string("Dpdk_") + path->name + "_", [path]() -> Engine& { return dpdk_engine(*path); });
+  add("Xdp", []() -> Engine& { return xdp_engine(); });
+  add("XdpWhole", []() -> Engine& { return xdp_whole_engine(); });
+  return all;
 }
-inline Engine& tracking_xdp() {
-  return xdp_engine();
-}
-inline Engine& tracking_xdp_whole() {
-  return xdp_whole_engine();
-}
-inline constexpr TrackedBy kTrackedBy[] = {
-    {"Dpdk", tracking_dpdk, 4}, {"Dpdk", tracking_dpdk, 6},          {"Xdp", tracking_xdp, 4},
-    {"Xdp", tracking_xdp, 6},   {"XdpWhole", tracking_xdp_whole, 4}, {"XdpWhole", tracking_xdp_whole, 6}};
+inline const std::vector<TrackedBy> kTrackedBy = every_engine();
 
 inline std::string tracked_by(const testing::TestParamInfo<TrackedBy>& info) {
-  return info.param.engine + std::string("v") + std::to_string(info.param.ip);
+  return info.param.engine + "v" + std::to_string(info.param.ip);
 }
 
 class Tracking : public testing::TestWithParam<TrackedBy> {

@@ -40,6 +40,7 @@ encap_source = ["2001:db8::11"]
 encap_source_prefix = ["100.64.0.0/10"]
 reply_rate = 7
 xdp_mode = "generic"
+lanes = "avx2"
 mtu = 9000
 hash_seed_file = "/etc/linimo/other"
 runtime_dir = "/run/linimo-a"
@@ -58,6 +59,7 @@ state_dir = "/var/lib/elsewhere"
   EXPECT_EQ(node->encap_prefix6, 128u);
   EXPECT_EQ(node->reply_rate, 7u);
   EXPECT_EQ(node->xdp_mode, XdpMode::kGeneric);
+  EXPECT_EQ(node->lanes, "avx2");
   EXPECT_EQ(node->mtu, 9000);
   EXPECT_EQ(node->encap_source6.to_string(), "2001:db8::11");
   EXPECT_EQ(node->state_dir, "/var/lib/elsewhere");

@@ -116,6 +116,7 @@ void work(uint32_t index, Publication& publication, const NextHopTable& next_hop
   std::vector<FlowState> flows;
   flows.push_back({ConnectionTable(64, {aligned, ConnectionTable::bytes_for(64)}), FragmentMemory()});
   Pipeline pipeline(macs, next_hops, flows, 0, counters);
+  pipeline.go_in_lanes(index % 2 == 0 ? lane_path("auto") : nullptr);
   Burst burst;
   BurstOutput out;
   const Generation* last = nullptr;
@@ -154,7 +155,7 @@ TEST(Publication, SwapsAreWholeAndLoseNothing) {
   }
   const int64_t held_before = g_bytes_held;
   {
-    Publication publication(kWorkers, allocate);
+    Publication publication(kWorkers, allocate, &next_hops);
     ASSERT_TRUE(publication.publish(snapshot_of(1, 1), {}, 0));
     std::atomic<bool> running = true;
     std::atomic<uint32_t> ready = 0;
@@ -193,6 +194,28 @@ TEST(Publication, SwapsAreWholeAndLoseNothing) {
     EXPECT_EQ(view->service(0).packets, sent);
   }
   EXPECT_EQ(g_bytes_held, held_before);
+}
+
+// The path in lanes reads next hops out of the generation.
+TEST(Publication, NextHopsOfWhatIsLiveFollowTheTable) {
+  NextHopTable next_hops;
+  NextHop hop{.state = NextHop::kResolved, .port = 3, .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1400};
+  next_hops.store(100, hop);
+  Publication publication(1, allocate, &next_hops);
+  ASSERT_TRUE(publication.publish(snapshot_of(1, 1), {}, 0));
+  const Target& first = *publication.live()->target_of(100);
+  const Target& second = *publication.live()->target_of(101);
+  EXPECT_EQ(first.plain_mtu, 1400u);
+  EXPECT_EQ(first.way, next_hops.load(100).way());
+  EXPECT_EQ(second.plain_mtu, 0u) << "there is no way";
+  hop.mtu = 1300;
+  next_hops.store(101, hop);
+  EXPECT_EQ(second.plain_mtu, 1300u);
+  EXPECT_EQ(second.way, next_hops.load(101).way());
+  hop.tags[0] = {0x8100, 7};
+  next_hops.store(100, hop);
+  EXPECT_EQ(first.plain_mtu, 0u) << "tags are more than the usual header";
+  next_hops.store(300, hop);  // which no generation knows
 }
 
 // What is refused changes nothing: the workers go on with the generation before.
