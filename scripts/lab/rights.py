@@ -32,5 +32,5 @@ class Rights:
                 f"--inh-caps=-all,{wanted}", f"--ambient-caps=-all,{wanted}", f"--bounding-set=-all,{wanted}", "--"]
 
     def give(self, path: Path) -> None:
-        if path.exists():
+        if path.exists() and path.stat().st_uid != self.user:  # a file's time of change is looked at
             os.chown(path, self.user, self.user)
