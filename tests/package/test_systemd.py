@@ -14,7 +14,7 @@ from pathlib import Path
 from guest import Machine, Wire, boot, fetch_kernel, more_modules
 from roots import PACKAGES, ROOT, copy, newer, package
 
-SECONDS = 540
+SECONDS = 840
 MACHINE = Machine(wires=(Wire("e1000e"),), processors=2, iommu=True, hugepages=128, memory_mb=1536)
 MODULES = ("virtio_net", "e1000e", "veth", "tun", "vfio-pci", "vfio_iommu_type1")
 # What nothing here needs, and an emulated CPU takes long for.
