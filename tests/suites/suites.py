@@ -44,7 +44,7 @@ SUITES = [
     Suite("packets", "every kind of packet through the real pipeline", TESTS, 400, packets),
     Suite("vm", "on Debian 12's own kernel, and on NICs, in virtual machines", TESTS, 900,
           runner("tests/vm/run.py")),
-    Suite("package", "Debian packages: installed in a clean system, started by systemd in a guest, purged", PACKAGE, 600,
+    Suite("package", "Debian packages: installed in a clean system, started by systemd in a guest, purged", PACKAGE, 720,
           runner("tests/package/run.py")),
     Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", SANITIZE, 900,
           meson("build/sanitize", "unit", "packets")),

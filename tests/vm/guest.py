@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 
 # What brings the guest to this machine's files, and so cannot come from there.
 _FIRST_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
+_DISK_MODULES = ("virtio_blk", "ext4", "crc32c_generic")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Machine:
     iommu: bool = False
     hugepages: int = 0  # of 2 MB
     memory_mb: int = 1536
-    root: Path = Path("/")  # whose files the guest sees
+    disk: Path | None = None  # an ext4 whose files the guest sees instead of this machine's
     system: str = ""  # the guest's own first process there; "": it runs orders
 
 
@@ -111,11 +112,11 @@ def boot(kernel: Path, machine: Machine, modules: Iterable[str], shared: Path, c
 
 def _qemu(kernel: Path, machine: Machine, work: Path, shared: Path, console: Path) -> list[str]:
     [image] = kernel.glob("boot/vmlinuz-*")
-    _pack_initramfs(kernel, work / "initramfs")
+    _pack_initramfs(kernel, work / "initramfs", (*_FIRST_MODULES, *(_DISK_MODULES if machine.disk else ())))
     kernel_options = ["console=ttyS0", "quiet", "mitigations=off", "panic=-1", "oops=panic", f"TESTS={HERE}",
                       *([f"hugepages={machine.hugepages}"] if machine.hugepages else []),
                       *(["intel_iommu=on", "iommu=pt"] if machine.iommu else []),
-                      *([f"SYSTEM={machine.system}"] if machine.system else [])]
+                      *([f"SYSTEM={machine.system}"] if machine.system else []), *(["DISK=/dev/vda"] if machine.disk else [])]
     options = [
         "qemu-system-x86_64", "-cpu", "max", "-machine",
         "q35,accel=tcg" + (",kernel-irqchip=split" if machine.iommu else ""),
@@ -123,7 +124,8 @@ def _qemu(kernel: Path, machine: Machine, work: Path, shared: Path, console: Pat
         "-smp", str(machine.processors), "-m", str(machine.memory_mb),
         "-kernel", str(image), "-initrd", str(work / "initramfs"), "-append", " ".join(kernel_options),
         "-no-reboot", "-display", "none", "-nodefaults",
-        "-virtfs", f"local,path={machine.root},mount_tag=here,security_model=none,readonly=on,multidevs=remap",
+        *(["-drive", f"file={machine.disk},format=raw,if=virtio,readonly=on"] if machine.disk else
+          ["-virtfs", "local,path=/,mount_tag=here,security_model=none,readonly=on,multidevs=remap"]),
         "-virtfs", f"local,path={shared},mount_tag=shared,security_model=none",
         "-chardev", f"socket,id=monitor,path={work}/monitor,server=on,wait=off", "-mon", "chardev=monitor,mode=readline",
         "-chardev", f"socket,id=tty,path={work}/monitor",
@@ -150,7 +152,7 @@ def _taps(machine: Machine) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pack_initramfs(kernel: Path, archive: Path) -> None:
+def _pack_initramfs(kernel: Path, archive: Path, names: tuple[str, ...]) -> None:
     """busybox, `init`, and the first modules."""
     root = archive.with_suffix(".d")
     for name in ("bin", "dev", "proc", "sys", "lower", "upper", "root", "modules.d"):
@@ -158,7 +160,7 @@ def _pack_initramfs(kernel: Path, archive: Path) -> None:
     shutil.copy("/bin/busybox", root / "bin/busybox")
     (root / "bin/sh").symlink_to("busybox")
     shutil.copy(HERE / "init", root / "init")
-    modules = module_files(kernel, _FIRST_MODULES)
+    modules = module_files(kernel, names)
     for module in modules:
         shutil.copy(module, root / "modules.d")
     (root / "modules").write_text("".join(f"/modules.d/{module.name}\n" for module in modules))
