@@ -1,7 +1,9 @@
 // A burst in lanes: who goes through which stage, and how, in the order of the burst. What the stages decide
 // is in lane_path.cc, and what is not plain goes through those of pipeline.cc.
 
+#include <algorithm>
 #include <bit>
+#include <utility>
 
 #include <rte_mbuf.h>
 
@@ -29,18 +31,32 @@ void Pipeline::run_in_lanes(std::span<rte_mbuf* const> burst, const Generation& 
   const LaneContext context{
       &generation.lane_tables(), &connections_, &port_macs_, &counters_, in_mac_, now_s};
   const auto size = static_cast<uint32_t>(burst.size());
+  const auto nothing = reinterpret_cast<uint64_t>(LanePath::nothing());
   const uint32_t groups = (size + kLanes - 1) / kLanes;
+  const bool long_headers = std::exchange(long_headers_, false);
   bool v6 = false;
+  // Two groups ahead: a core waits for a few lines at a time only, and the headroom's are wanted as well.
+  const auto ask_for_frames = [&](uint32_t n) {
+    for (uint32_t i = n * kLanes; i < std::min(size, (n + 1) * kLanes); ++i) {
+      rte_prefetch0(rte_pktmbuf_mtod(burst[i], void*));
+      if (long_headers) rte_prefetch0(rte_pktmbuf_mtod_offset(burst[i], void*, RTE_CACHE_LINE_SIZE));
+    }
+  };
+  ask_for_frames(0);
+  ask_for_frames(1);
   for (uint32_t n = 0; n < groups; ++n) {
     LaneGroup& group = groups_[n];
     const uint32_t first = n * kLanes, count = std::min(size - first, kLanes);
     for (uint32_t i = 0; i < count; ++i) {
       group.mbuf[i] = reinterpret_cast<uint64_t>(burst[first + i]);
       group.frame[i] = rte_pktmbuf_mtod(burst[first + i], uint64_t);
+      const bool readable = rte_pktmbuf_data_len(burst[first + i]) >= LanePath::kLeastFrame;
+      group.readable[i] = readable ? group.frame[i] : nothing;
     }
+    ask_for_frames(n + 2);
     for (uint32_t i = count; i < kLanes; ++i) {
       group.mbuf[i] = reinterpret_cast<uint64_t>(LanePath::blank_mbuf());
-      group.frame[i] = 0;
+      group.frame[i] = group.readable[i] = nothing;
     }
     group.present = (1U << count) - 1;
     group.plain = group.v6 = 0;

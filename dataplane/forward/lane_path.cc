@@ -105,17 +105,14 @@ void admit(const LaneContext& context, LaneGroup& group) {
                 offsetof(rte_mbuf, nb_segs) == 20);
   const Columns mbuf = columns(group.mbuf, offsetof(rte_mbuf, rearm_data));
   const Lanes length = mbuf.q3 & all(0xffff);
-  const Mask long_enough = at_most(all(kLeast4), length);
   const Lanes frame = load(group.frame);
-  Field readable;
-  store(readable, select(long_enough, frame, all(number(kNothing))));
-  const Columns link = columns(readable, 0);
-  const Columns ip = columns(readable, kLeast4 - 32);  // of IPv6: the addresses
+  const Columns link = columns(group.readable, 0);
+  const Columns ip = columns(group.readable, kLeast4 - 32);  // of IPv6: the addresses
   static_assert(kLeast4 - 32 == kEthernet + offsetof(packet::Ipv6, source) &&
                 kLeast4 - 32 == kEthernet + offsetof(packet::Ipv4, ttl));
 
   const Lanes nic = mbuf.q1 & all(RTE_MBUF_F_RX_IP_CKSUM_MASK);
-  const Mask ours = long_enough & equal(shl<16>(link.q0 ^ all(context.in_mac)), all(0)) &
+  const Mask ours = equal(shl<16>(link.q0 ^ all(context.in_mac)), all(0)) &
                     equal(mbuf.q0 & all(uint64_t{0xffff} << 32), all(uint64_t{1} << 32)) &
                     ~equal(nic, all(RTE_MBUF_F_RX_IP_CKSUM_BAD));
   const Lanes kind = shr<32>(link.q1);  // the Ethernet type and the first two bytes of IP

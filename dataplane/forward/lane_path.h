@@ -26,6 +26,7 @@ struct alignas(64) LaneGroup {
   // What came.
   Field mbuf;
   Field frame;       // where its bytes begin
+  Field readable;    // the same, or LanePath::nothing() where it is too short to be plain
   uint32_t present;  // the others are blank
 
   // What `admit` found.
@@ -73,6 +74,9 @@ struct LanePath {
 
   /// What stands in blank lanes.
   static rte_mbuf* blank_mbuf();
+  static const uint8_t* nothing();
+  static constexpr uint32_t kLeastFrame =
+      54;  // that lanes read: Ethernet, IPv4 and TCP; shorter ones are padded
 };
 
 /// Those that this CPU can do, the fastest first.

@@ -42,4 +42,9 @@ rte_mbuf* LanePath::blank_mbuf() {
   return &blank;
 }
 
+const uint8_t* LanePath::nothing() {
+  alignas(64) static constexpr uint8_t kNothing[64] = {};
+  return kNothing;
+}
+
 }  // namespace linimo

@@ -17,7 +17,8 @@ using Field = LaneGroup::Field;
 constexpr uint32_t kLanes = LaneGroup::kLanes, kAllLanes = (1U << kLanes) - 1;
 
 constexpr uint64_t kEthernet = sizeof(packet::Ethernet);
-constexpr uint64_t kLeast4 = kEthernet + sizeof(packet::Ipv4) + sizeof(packet::Tcp);  // UDP's is padded
+constexpr uint64_t kLeast4 = kEthernet + sizeof(packet::Ipv4) + sizeof(packet::Tcp);
+static_assert(kLeast4 == LanePath::kLeastFrame);
 constexpr uint64_t kLeast6 = kEthernet + sizeof(packet::Ipv6) + sizeof(packet::Udp);
 constexpr uint64_t kLeastTcp6 = kEthernet + sizeof(packet::Ipv6) + sizeof(packet::Tcp);
 

@@ -47,6 +47,8 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
   in_port_ = in_port;
   in_mac_ = port_macs_.load(in_port);
   now_ms_ = now_ms;
+  const auto now_s = static_cast<uint32_t>(now_ms / 1000);
+  if (lanes_ != nullptr && live != nullptr) return run_in_lanes(burst, *live, now_s, out);
   for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod(mbuf, void*));
   if (long_headers_) {
     for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod_offset(mbuf, void*, RTE_CACHE_LINE_SIZE));
@@ -56,8 +58,6 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
     return;
   }
   const Generation& generation = *live;
-  const auto now_s = static_cast<uint32_t>(now_ms / 1000);
-  if (lanes_ != nullptr) return run_in_lanes(burst, generation, now_s, out);
 
   Packet* admitted = packets_.data();
   long_headers_ = false;
