@@ -48,14 +48,16 @@ class FromThePackage(unittest.TestCase):
         lab.build()
         lab.node.prepare()
         lab.node.give_rights()
+        # The end of it in there takes off what is mounted in there alone.
+        self.stack.callback(subprocess.run, ["umount", "--lazy", lab.node.config.runtime_dir / "bpf"], check=True)
         self._share(STATE)
+        self.stack.callback(lab.node.stop)
         lab.start_node()
         for family in (4, 6):
             load = Load(lab.client, VIP[family])
             load.run(200)
             self.assertEqual([], load.failures[:3])
             self.assertEqual(3, len(load.served))
-        lab.close()
 
     def _in_root(self, *command: str) -> str:
         return subprocess.run(["chroot", self.root, *command], check=True, capture_output=True, text=True,
