@@ -117,6 +117,10 @@ class ControlPlaneEnds(LabCase):
         node.start_controlplane()
         node.wait_settled()
 
+    def test_the_status_says_how_packets_go(self) -> None:
+        """Several at a time, if the CPU has what that takes."""
+        self.assertRegex(self.lab.node.status()["engine_reason"], "; (eight packets at a time by avx(512|2)|packets one by one)$")
+
     def test_data_plane_that_restarts_is_given_its_tables(self) -> None:
         """The control plane reconnects by itself."""
         node = self.lab.node
