@@ -3,11 +3,6 @@
 
 #include "controlplane/conditions/conditions.h"
 
-#include <cstdlib>
-#include <fstream>
-#include <iterator>
-
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "controlplane/conditions/backend_ways.h"
@@ -113,26 +108,6 @@ TEST_F(ConditionsTest, AdviceTakesNothingAway) {
   tell("of-a-newer-data-plane", "eth0", State::kFails);
   EXPECT_EQ(at_once().size(), 2U);
   EXPECT_TRUE(conditions_.serving().serves);
-}
-
-/// The operator finds every condition in the handbook, with the hold times that it has.
-TEST(ConditionKinds, AreAllInTheHandbook) {
-  const char* docs = std::getenv("LINIMO_DOCS");
-  if (docs == nullptr) GTEST_SKIP() << "LINIMO_DOCS is set by `meson test`";
-  std::ifstream file(std::string(docs) + "/operations.md");
-  const std::string handbook((std::istreambuf_iterator<char>(file)), {});
-  for (const ConditionKind& kind : condition_kinds()) {
-    const std::string row = fmt::format("| `{}` | {} |", kind.name, kind.meaning);
-    const size_t at = handbook.find(row);
-    ASSERT_NE(at, std::string::npos) << row;
-    const std::string line = handbook.substr(at, handbook.find('\n', at) - at);
-    const auto seconds = [](auto time) {
-      return std::chrono::duration_cast<std::chrono::seconds>(time).count();
-    };
-    EXPECT_TRUE(
-        line.ends_with(fmt::format("| {} s, {} s |", seconds(kind.fails_after), seconds(kind.holds_after))))
-        << line;
-  }
 }
 
 State alive(const Sights& sights, uint32_t silent_looks) {
