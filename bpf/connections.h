@@ -96,6 +96,7 @@ static __always_inline int replace_in(struct linimo_cell* bucket, __u64 seen, __
 
 /* Puts a word in the place of what find_flow() found, unless that has changed. */
 __noinline int replace_flow(__u32 row, __u64 hash, __u32 service_id, __u64 seen, __u64 word) {
+  LINIMO_TELL(return 1;)
   void* table = bpf_map_lookup_elem(&connections, &row);
   if (!table) return 0;
   const struct linimo_flow_places at = places_of(hash, service_id);
@@ -121,6 +122,7 @@ static __always_inline void entry_made(struct linimo_xdp_flows* row, __u32 servi
 /* Takes a flow's entry out: an expired one gives its place up before the flow gets another, for there must
  * never be two. */
 __noinline int clear_flow(__u32 row, __u64 hash, __u32 service_id, __u64 seen) {
+  LINIMO_TELL(return 1;)
   struct linimo_xdp_flows* counts = bpf_map_lookup_elem(&flows, &row);
   if (!counts || !replace_flow(row, hash, service_id, seen, 0)) return 0;
   entry_gone(counts, service_id);
@@ -209,6 +211,7 @@ __noinline int insert_flow(const struct wanted_flow* want) {
     }
   }
   if ((__u8)used < LINIMO_FLOW_BUCKET) {
+    LINIMO_TELL(return 1;)
     __u64* place = &bucket->words[used >> kPlaceShift & 7];
     if (__sync_val_compare_and_swap(place, 0, made) != 0) return 0;
     count_connections(&key, want->row, 0, made);
@@ -221,6 +224,7 @@ __noinline int insert_flow(const struct wanted_flow* want) {
   const __u64 own_embryonic = (best_first | best_second) >> kRankEmbryonic;
   const __u64 best = lower(best_first & ~(1ULL << kRankEmbryonic), best_second & ~(1ULL << kRankEmbryonic));
   if (best >= LINIMO_FLOW_RANK_NONE || (own_embryonic && linimo_flow_withstands_flood(best))) return 0;
+  LINIMO_TELL(return 1;)
   bucket = best >> kRankSecond & 1 ? second : first;
   const __u64 word = entry_at(bucket, best & 7);
   if (__sync_val_compare_and_swap(&bucket->words[best & 7], word, made) != word) return 0;
@@ -235,6 +239,9 @@ __noinline int insert_flow(const struct wanted_flow* want) {
 
 /* The same, counted. No room is no reason to drop: the flow's next packet will take the same slot. */
 static __always_inline int remember_flow(const struct wanted_flow* want) {
+  // Where an expired entry of the flow itself would have made room, it still stands.
+  LINIMO_TELL(const int room = find_flow(want->row, want->hash, want->service_id) != 0 || insert_flow(want);
+              told.memory = room ? LINIMO_TRACE_KEEPS_NEW : LINIMO_TRACE_NO_ROOM; return room;)
   if (!insert_flow(want)) {
     count_unstored(want->row);
     return 0;

@@ -15,7 +15,9 @@
 #include "quic.h"
 #include "reply.h"
 #include "scheduler.h"
+#ifndef LINIMO_TRACED
 #include "straight.h"
+#endif
 #include "unsettled.h"
 
 /* What one stage leaves for the next. It is spread over registers, so no function that is not inlined may get
@@ -86,6 +88,7 @@ static __always_inline void hash_key(struct flow* flow, const struct flow_key* k
   const struct words destination = {whole ? key->destination.high : 0, whole ? key->destination.low : 0};
   const __u32 ports = key->source_port | (__u32)key->destination_port << 16;
   flow->service_id = flow->service->id;
+  LINIMO_TELL(told.service = flow->service_id; told.reached = LINIMO_TRACE_ALLOWED;)
   flow->hash = hash_addresses(flow->generation.head, &key->source, &destination,
                               whole ? linimo_key_end(ports, key->protocol) : 0, flow->packet.v6);
 }
@@ -115,6 +118,9 @@ enum { kNamed = 0x7fffffff };
 static __always_inline int find_slot(struct flow* flow) {
   flow->slot = slot_of(flow->hash, flow->service);
   flow->block = unsettled_block(&flow->generation, flow->service, flow->slot);
+  LINIMO_TELL(told.hash = flow->hash; told.slot = flow->slot; told.table_size = flow->service->table_size;
+              told.unsettled = flow->block != 0;
+              told.tracked = linimo_is_tracked(flow->service->tracked, flow->block != 0);)
   return linimo_is_tracked(flow->service->tracked, flow->block != 0);
 }
 
@@ -125,8 +131,10 @@ static __always_inline const struct linimo_xdp_target* target_of_unknown(const s
     const __u32 base = base_of_slot(flow->generation.active, flow->block, flow->slot);
     const struct linimo_xdp_target* target =
         base == LINIMO_NO_BACKEND ? 0 : target_at(&flow->generation, flow->service->target_first + base);
+    LINIMO_TELL(told.decider = LINIMO_TRACE_BY_BASE;)
     if (target && target->alive) return target;
   }
+  LINIMO_TELL(told.decider = LINIMO_TRACE_BY_SLOT;)
   return target_of_slot(&flow->generation, flow->service, flow->slot);
 }
 
@@ -138,11 +146,13 @@ static __always_inline const struct linimo_xdp_target* scheduled_target(const st
         find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
     const struct linimo_xdp_target* tracked =
         found == 0 ? 0 : target_of_id(&flow->generation, linimo_flow_backend(found));
+    LINIMO_TELL(if (is_usable(flow, tracked)) told.decider = LINIMO_TRACE_BY_ENTRY;)
     return is_usable(flow, tracked) ? tracked : flow->target;
   }
   const __u32 member = scheduled_member(flow->generation.active, flow->service, flow->hash, flow->row);
   const struct linimo_xdp_target* target =
       member == LINIMO_NO_BACKEND ? 0 : target_at(&flow->generation, flow->service->target_first + member);
+  LINIMO_TELL(if (target) told.decider = LINIMO_TRACE_BY_SCHEDULER;)
   return target ? target : flow->target;
 }
 
@@ -172,6 +182,11 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
           linimo_use_of_entry(usable, flow->target && flow->target != tracked, begins,
                               usable && tracked->alive != LINIMO_XDP_NO_NEW_FLOWS,
                               linimo_flow_may_have_ended(found, now, LINIMO_TICKS));
+      LINIMO_TELL(told.entry = found; told.entry_age = linimo_flow_age(found, now); told.entry_use = 1 + use;
+                  told.memory = use == LINIMO_ENTRY_REDIRECTED                   ? LINIMO_TRACE_KEEPS_MOVE
+                                : use == LINIMO_ENTRY_FOLLOWED && leaves_a_trace ? LINIMO_TRACE_KEEPS_TOUCH
+                                                                                 : LINIMO_TRACE_KEEPS_NOTHING;
+                  if (use == LINIMO_ENTRY_FOLLOWED) told.decider = LINIMO_TRACE_BY_ENTRY;)
       if (use == LINIMO_ENTRY_FOLLOWED) {
         flow->target = tracked;
         const __u64 next = linimo_flow_touched(found, flow->packet.tcp_flags & LINIMO_FIN, begins, now);
@@ -195,6 +210,8 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
     const struct wanted_flow want = {flow->hash, flow->row, flow->service_id, backend_id, service->idle_ticks,
                                      now,        0};
     if (remember_flow(&want)) flow->target = target;
+    LINIMO_TELL(if (told.memory == LINIMO_TRACE_NO_ROOM && service->members != 0 && flow->block != kNamed)
+                    told.decider = LINIMO_TRACE_BY_SLOT;)
   }
   return 1;
 }
@@ -203,6 +220,7 @@ static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
   flow->target = named_target(ctx, flow);
   const int tracks = find_slot(flow);
   if (flow->target) flow->block = kNamed;
+  LINIMO_TELL(told.decider = flow->target ? LINIMO_TRACE_BY_NAME : LINIMO_TRACE_BY_NOBODY;)
   if (!find_target(flow, tracks)) return 0;
   if (flow->block != 0 && flow->block != kNamed) note_deviation(flow);
   return 1;
@@ -216,9 +234,15 @@ static __always_inline int answered(const struct flow* flow, int failed, enum li
   return XDP_TX;
 }
 
+LINIMO_TELL(struct linimo_reply_limit asked;) /* a copy of two words that may be written */
+
 __noinline int may_reply(__u32 row, __u32 kind, __u32 rate, __u32 place) {
   struct linimo_xdp_replies* of_row = bpf_map_lookup_elem(&replies, &row);
   if (!of_row || kind >= LINIMO_REPLY_COUNT) return 0;
+  LINIMO_TELL(const __u32 source = place % LINIMO_REPLY_SOURCES;
+              asked.full_at = of_row->of_kind[kind].full_at;
+              asked.full_at_of_source[source] = of_row->of_kind[kind].full_at_of_source[source];
+              return linimo_may_reply(&asked, rate, place, bpf_ktime_get_coarse_ns());)
   return linimo_may_reply(&of_row->of_kind[kind], rate, place, bpf_ktime_get_coarse_ns());
 }
 
@@ -253,12 +277,28 @@ static __always_inline int too_big(struct xdp_md* ctx, const struct flow* flow, 
   return drop(flow, LINIMO_OUTCOME_too_big);
 }
 
+#ifdef LINIMO_TRACED
+static __always_inline void tell_target(const struct linimo_xdp_target* target, const struct way_out* way) {
+  told.reached = LINIMO_TRACE_CHOSEN;
+  told.backend = target->backend_id;
+  told.keeps_only = target->alive == LINIMO_XDP_NO_NEW_FLOWS;
+  told.encapsulation = target->encapsulation;
+  told.header_length = target->header_length;
+  told.way = way->mac;
+  told.tags = way->tags;
+  told.mtu = way->mtu;
+}
+#endif
+
 /* Into the tunnel and onto the wire. */
 static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
   const struct linimo_xdp_target* target = flow->target;
   struct way_out way;
+  LINIMO_TELL(way = (struct way_out){};)
   const int reachable = way_to(target->backend_id, &way);
+  LINIMO_TELL(tell_target(target, &way);)
   if (reachable != LINIMO_OUTCOME_forwarded) return drop(flow, reachable);
+  LINIMO_TELL(told.reached = LINIMO_TRACE_WAY;)
   const int fits = flow->packet.ip_length + target->header_length <= way.mtu;
   if (!fits && !linimo_leaves_in_fragments(flow->packet.v6, flow->packet.ip_length))
     return too_big(ctx, flow, way.mtu);
@@ -276,6 +316,7 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
         LINIMO_XDP_HANDED_WAY(port->ifindex, way.mtu, ETH_HLEN + linimo_tags_length(way.tags), flow->sent);
     if (hand_to_process(ctx, flow->row, 0, cut) != XDP_REDIRECT) return drop(flow, LINIMO_OUTCOME_too_big);
   }
+  LINIMO_TELL(told.reached = LINIMO_TRACE_SENT;)
   count_traffic(flow->row, kCountersServices + flow->service_id, flow->packet.ip_length);
   count_traffic(flow->row, kCountersBackends + target->backend_id, flow->packet.ip_length);
   if (!fits) return XDP_REDIRECT;  // the process counts what becomes of it
@@ -300,6 +341,7 @@ static __always_inline int take_flow(struct xdp_md* ctx, struct flow* flow,
   const struct packet* p = &flow->packet;
   flow->service = find_service(&flow->generation, vip, p->protocol, bpf_ntohs(p->destination_port));
   if (!flow->service) return no_service(ctx, flow);
+  LINIMO_TELL(told.reached = LINIMO_TRACE_SERVICE; told.service = flow->service->id;)
   if (!is_allowed(&flow->generation, flow->service, &p->source))
     return drop(flow, LINIMO_OUTCOME_not_allowed);
   const struct flow_key key = {p->source, p->destination, p->source_port, p->destination_port, p->protocol};
@@ -318,6 +360,11 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
   struct quote quote = {};
   const int kind =
       flow->packet.fragment == LINIMO_WHOLE ? judge_icmp(ctx, in_memory(flow), &quote) : kIcmpOther;
+  LINIMO_TELL(const int answers = kind == kIcmpEcho && !is_source_routed(ctx, in_memory(flow));
+              told.icmp = answers                  ? LINIMO_TRACE_ICMP_ECHO
+                          : kind == kIcmpNeighbour ? LINIMO_TRACE_ICMP_NEIGHBOUR
+                          : kind == kIcmpError     ? LINIMO_TRACE_ICMP_ERROR
+                                                   : LINIMO_TRACE_ICMP_OTHER;)
   if (kind == kIcmpEcho && !is_source_routed(ctx, in_memory(flow)))
     return answer(ctx, flow, LINIMO_REPLY_ECHO, 0);
   if (kind == kIcmpNeighbour) return to_kernel(ctx, flow);
@@ -327,6 +374,7 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
   if (!flow->service) return no_service(ctx, flow);
   hash_key(flow, &quote.key);
   flow->sent = LINIMO_OUTCOME_icmp_error;
+  LINIMO_TELL(told.decider = LINIMO_TRACE_BY_ENTRY;)
   if (find_slot(flow)) {
     const __u64 found =
         find_flow_anywhere(flow->row, flow->hash, flow->service_id, flow->service->idle_ticks);
@@ -339,12 +387,15 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
 /* A fragment without ports follows the first of its datagram, or waits for it in the process. */
 static __always_inline int take_later_fragment(struct xdp_md* ctx, struct flow* flow) {
   flow->hash = datagram_hash(flow->generation.head, &flow->packet);
+  LINIMO_TELL(told.hash = flow->hash;)
   const __u64 word = recall_datagram(flow->hash, flow->row);
   if (word == 0) {
     const int action = hand_to_process(ctx, flow->row, flow->hash, 0);
     return action == XDP_REDIRECT ? action : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
   }
   flow->service_id = linimo_fragment_service(word);
+  LINIMO_TELL(told.reached = LINIMO_TRACE_ALLOWED; told.service = flow->service_id;
+              told.decider = LINIMO_TRACE_BY_FRAGMENT;)
   flow->target = target_of_id(&flow->generation, linimo_fragment_backend(word));
   return flow->target && flow->target->alive ? kSend : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
 }
@@ -355,11 +406,15 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   struct packet* p = &flow.packet;
   void* data = (void*)(long)ctx->data;
   void* data_end = (void*)(long)ctx->data_end;
-  flow.row = row_of_queue(ctx->rx_queue_index);
+  LINIMO_UNTRACED(flow.row = row_of_queue(ctx->rx_queue_index);)
+  LINIMO_TELL(flow.row = first_row;)
   p->frame_length = data_end - data;
 
   // Is it for a VIP? Only then may it be judged.
   void* header = live_generation(&flow.generation) ? locate(data, data_end, p) : 0;
+  LINIMO_TELL(told.reached = header ? LINIMO_TRACE_LOCATED : LINIMO_TRACE_NOTHING;
+              if (header && linimo_is_addressed_to(*(const __u64*)data, port_mac)) told.reached =
+                  LINIMO_TRACE_ADDRESSED;)
   if (!header || !may_be_vip(flow.generation.head, &p->destination, !p->v6)) return to_kernel(ctx, &flow);
   if (!linimo_is_addressed_to(*(const __u64*)data, port_mac)) return to_kernel(ctx, &flow);
   if (p->v6 && is_v4_words(&p->destination))  // ::ffff:a.b.c.d on the wire is no VIP's address
@@ -367,6 +422,7 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   if (!live_image(&flow.generation)) return to_kernel(ctx, &flow);
   const struct linimo_xdp_vip* vip = find_vip(&flow.generation, &p->destination, !p->v6);
   if (!vip) return to_kernel(ctx, &flow);
+  LINIMO_TELL(told.reached = LINIMO_TRACE_TO_VIP; told.vip_bits = vip->bits;)
 
   int verdict = 0;
   if (p->v6) {
@@ -376,10 +432,17 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   } else {
     verdict = judge_v4(header, data, data_end, p);
   }
+  LINIMO_TELL(told.verdict = verdict; told.inner_length = p->ip_length;
+              told.source =
+                  verdict == LINIMO_VERDICT_MARTIAN ? LINIMO_TRACE_SOURCE_MARTIAN
+                  : verdict < LINIMO_VERDICT_MALFORMED && is_impostor(&flow.generation, &p->source, !p->v6)
+                      ? LINIMO_TRACE_SOURCE_OWN
+                      : LINIMO_TRACE_SOURCE_FINE;)
   if (verdict == LINIMO_VERDICT_MALFORMED) return drop(&flow, LINIMO_OUTCOME_malformed);
   if (verdict == LINIMO_VERDICT_BAD_CHECKSUM) return drop(&flow, LINIMO_OUTCOME_bad_checksum);
   if (verdict == LINIMO_VERDICT_MARTIAN || is_impostor(&flow.generation, &p->source, !p->v6))
     return drop(&flow, LINIMO_OUTCOME_martian);
+  LINIMO_TELL(told.reached = LINIMO_TRACE_SOUND;)
   if (verdict == LINIMO_VERDICT_OTHER) p->destination_port = 0;
 
   const int action = verdict == LINIMO_VERDICT_ICMP             ? take_icmp(ctx, &flow, vip)
@@ -387,6 +450,13 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
                                                                 : take_flow(ctx, &flow, vip);
   return action == (int)kSend ? send(ctx, &flow) : action;
 }
+
+#ifdef LINIMO_TRACED
+SEC("xdp")
+int linimo_trace(struct xdp_md* ctx) {
+  return linimo_forward(ctx);
+}
+#else
 
 /* The whole path, of each interface: by tail call, which leaves it all of the stack. */
 struct {
@@ -408,5 +478,6 @@ int linimo(struct xdp_md* ctx) {
   bpf_tail_call(ctx, &whole_paths, port_number);
   return XDP_PASS;  // the program is being taken off
 }
+#endif
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -86,8 +86,10 @@ __noinline __u32 scheduled_member(__u32 active, const struct linimo_xdp_service*
   if (!service || !counts || service->members == 0) return LINIMO_NO_BACKEND;
   if (service->scheduler == LINIMO_SCHEDULER_LEAST_CONNECTIONS)
     return least_connected(active, service, hash, row);
+  __u32* const turns = &counts->turns[service->id & LINIMO_FLOW_SERVICE_MASK];
+  LINIMO_TELL(const __u32 turn = *turns;)
   // Several CPUs may run one queue: each turn is taken once.
-  const __u32 turn = __sync_fetch_and_add(&counts->turns[service->id & LINIMO_FLOW_SERVICE_MASK], 1);
+  LINIMO_UNTRACED(const __u32 turn = __sync_fetch_and_add(turns, 1);)
   if (service->scheduler == LINIMO_SCHEDULER_ROUND_ROBIN) return turn % service->members;
   return member_at(active, service->backend_first, service->members, turn);
 }

@@ -12,11 +12,18 @@
 #include "hash.h"
 #include "maglev/next_hop.h"
 #include "packet.h"
+#include "told.h"
 
 /* Set before loading, one load per interface: its number among the ports, the row of its first queue, and how
- * many of its queues have rows. The last of all rows is spare: queues that came to be more share it. */
+ * many of its queues have rows. The last of all rows is spare: queues that came to be more share it. The
+ * traced build is loaded once for all: there the process sets port and row for each frame. */
+#ifdef LINIMO_TRACED
+volatile __u32 port_number = 0;
+volatile __u32 first_row = 0;
+#else
 const volatile __u32 port_number = 0;
 const volatile __u32 first_row = 0;
+#endif
 const volatile __u32 queue_rows = 1;
 const volatile __u32 row_count = 1;
 const volatile __u32 bucket_count = 1; /* of connection tables */
@@ -279,6 +286,7 @@ static __always_inline const struct linimo_xdp_service* find_service(const struc
     }
   }
   if ((__u16)(rule >> 32) != protocol || (__u16)rule > port || (__u16)(rule >> 16) < port) return 0;
+  LINIMO_TELL(told.rule = rule;)
   return (void*)cell(generation->image, generation->head->service_first + (__u32)(rule >> 48));
 }
 

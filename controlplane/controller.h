@@ -89,6 +89,11 @@ class Controller final : private Publisher::Owner {
   /// Why the last publication was refused; empty when it was not.
   const std::string& last_refusal() const { return publisher_.last_refusal(); }
 
+  /// What the data plane would do with a packet; see DataplaneLink.
+  void trace(const protocol::Trace& question, DataplaneLink::OnTraced done) {
+    publisher_.trace(question, std::move(done));
+  }
+
   const std::string& loaded_at() const { return loaded_at_; }
   const std::optional<std::string>& last_error() const { return last_error_; }
   /// Keys of [node] whose new values wait for a restart of the data plane.

@@ -10,6 +10,7 @@
 #include <tl/expected.hpp>
 
 #include "dataplane/forward/next_hop.h"
+#include "dataplane/forward/traced.h"
 #include "maglev/counters.h"
 #include "maglev/snapshot.h"
 
@@ -19,6 +20,12 @@ namespace linimo {
 struct Egress {
   int device_index;  // the kernel's, of the device that routes point to
   uint8_t port;      // the engine's number for it
+};
+
+/// A frame that an engine is asked about (maglev/trace.h).
+struct TraceRequest {
+  uint32_t port;  // by which it comes in
+  std::span<const uint8_t> frame;
 };
 
 class EngineBase {
@@ -48,6 +55,12 @@ class EngineBase {
   /// Why the engine has to be started anew, once something that it stands on was replaced.
   virtual std::string outdated() const { return {}; }
 
+  /// What would become of a frame, told by what forwards; nothing changes. The error says why it does not
+  /// say.
+  virtual tl::expected<Traced, std::string> trace(const TraceRequest& request) = 0;
+  /// Interfaces, as they are configured, and their MAC addresses, by port.
+  virtual std::vector<std::pair<std::string, Mac>> interfaces() const = 0;
+
   /// What it counts, and the descriptor by which others map it.
   virtual CountersBlock& counters() = 0;
   virtual int counters_fd() const = 0;
@@ -60,5 +73,17 @@ class EngineBase {
   std::function<void()> egresses_changed_ = [] {};
   std::function<void()> waiting_ = [] {};
 };
+
+/// Asks the workers' or queues' memories in turn until one knows the packet's flow: which of them a NIC would
+/// choose nobody can say. What is known to none is as the first says. `run`: of a memory's number.
+template <typename Run>
+tl::expected<Traced, std::string> trace_where_known(std::span<const uint32_t> memories, Run run) {
+  tl::expected<Traced, std::string> first = run(memories.front());
+  if (!first || first->told.tracked == 0 || first->told.entry != 0) return first;
+  for (const uint32_t memory : memories.subspan(1)) {
+    if (auto other = run(memory); other && other->told.entry != 0) return other;
+  }
+  return first;
+}
 
 }  // namespace linimo

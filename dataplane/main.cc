@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <net/if.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
@@ -150,6 +151,14 @@ void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, Condit
                   {choice.engine == Engine::kXdp ? "xdp" : "dpdk", reason, engine.counters_fd()}, reports,
                   on_accepted);
   link.set_restored(restored);
+  link.on_traced([&](uint32_t backend_id, protocol::Traced& traced) {
+    const auto route = resolver.route_of(backend_id);
+    if (!route) return;
+    char device[IF_NAMESIZE] = {};
+    if (if_indextoname(static_cast<unsigned>(route->device), device) != nullptr)
+      protocol::set_text(traced.device, device);
+    traced.gateway = route->gateway.to_abi();
+  });
   OrphanWatch orphans(
       [&] { return link.controller_gone_since(); },
       [&] {

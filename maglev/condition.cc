@@ -34,6 +34,8 @@ constexpr ConditionKind kKinds[] = {
     {"tables-current", Scope::kAdvice, kMoment, kAtOnce,
      "the data plane forwards by all that is configured and known"},
     {"next-hop", Scope::kAdvice, kAtOnce, kAtOnce, "every backend has a way"},
+    {"tunnel-accepted", Scope::kAdvice, kAtOnce, kAtOnce,
+     "no ICMP error comes back that quotes our tunnel to a backend"},
     {"neighbour-table", Scope::kAdvice, kAtOnce, kMoment,
      "the kernel has room for every neighbour (`gc_thresh3`)"},
     {"tunnel-check-path", Scope::kAdvice, kAtOnce, kAtOnce,

@@ -92,6 +92,10 @@ uint64_t CountersView::receive_lost() const {
   return read(block_->receive_lost);
 }
 
+uint64_t CountersView::tunnel_errors(size_t kind) const {
+  return kind < std::size(block_->tunnel_errors) ? read(block_->tunnel_errors[kind]) : 0;
+}
+
 uint64_t CountersView::path_mtus_ignored() const {
   return __atomic_load_n(&block_->path_mtus_ignored, __ATOMIC_RELAXED);
 }

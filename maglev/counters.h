@@ -64,6 +64,8 @@ struct alignas(4096) CountersBlock {
   uint64_t path_mtus_lowered_now;  // backends to which the MTU is lowered
   uint64_t transmit_lost;          // frames that the kernel, a driver or a NIC lost after they were sent
   uint64_t receive_lost;           // and before they came here
+  /// ICMP errors that quote our tunnels: no such protocol, no such port, prohibited, unreachable.
+  uint64_t tunnel_errors[4];
 
   WorkerCounters& worker(uint32_t index) { return reinterpret_cast<WorkerCounters*>(this + 1)[index]; }
   const WorkerCounters& worker(uint32_t index) const {
@@ -90,6 +92,7 @@ class CountersView {
   uint64_t path_mtus_lowered_now() const;
   uint64_t transmit_lost() const;
   uint64_t receive_lost() const;
+  uint64_t tunnel_errors(size_t kind) const;
   uint64_t outcome(linimo_outcome which) const;
   TrafficCount service(uint32_t id) const;
   TrafficCount backend(uint32_t id) const;  // without its flows, which a sum over time has none of

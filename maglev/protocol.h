@@ -15,6 +15,11 @@
 //                                         ←     NextHops {states}: all that are known first, then changes
 //   Heartbeat                             ↔     Heartbeat: I go round; from the data plane also: all is told
 //
+// and to a data plane that has the feature kTraces, as often as somebody asks:
+//
+//   Trace {number, a frame}               →
+//                                         ←     Traced {number, what would become of it}: nothing has changed
+//
 // The descriptor of a snapshot is a memfd sealed against growing, shrinking and writing. The counters'
 // descriptor is the shared memory of counters.h, to be mapped read-only.
 //
@@ -30,6 +35,7 @@
 #include <string_view>
 
 #include "maglev/abi.h"
+#include "maglev/trace.h"
 
 namespace linimo::protocol {
 
@@ -41,11 +47,15 @@ enum class Type : uint32_t {
   kRefused,
   kHeartbeat,
   kCondition,
-  kNextHops
+  kNextHops,
+  kTrace,
+  kTraced
 };
 
 /// A bit of `features`: the sender speaks, and understands, Heartbeat, Condition and NextHops.
 inline constexpr uint32_t kReports = 1;
+/// A bit of a data plane's `features`: it answers Trace.
+inline constexpr uint32_t kTraces = 2;
 
 struct Hello {
   static constexpr Type kType = Type::kHello;
@@ -124,11 +134,41 @@ struct NextHops {
   uint8_t states[kRange] = {};
 };
 
+inline constexpr size_t kMaxTracedFrame = 9728;
+
+/// What would become of a frame that came in by an interface?
+struct Trace {
+  static constexpr Type kType = Type::kTrace;
+  Type type = kType;
+  uint32_t number = 0;    // comes back with the answer
+  uint16_t length = 0;    // of the frame
+  uint8_t addressed = 0;  // 1: put the interface's MAC address in as the destination
+  uint8_t reserved = 0;
+  char interface[64] = {};  // as it is configured; empty: the first
+  uint8_t frame[kMaxTracedFrame] = {};
+};
+
+struct Traced {
+  static constexpr Type kType = Type::kTraced;
+  Type type = kType;
+  uint32_t number = 0;
+  linimo_trace told{};
+  char error[240] = {};     // why there is no answer; else empty
+  char interface[64] = {};  // by which it would have come
+  char leaves_by[64] = {};  // an interface, as it is configured; empty: it does not
+  char device[16] = {};     // the kernel's, of the route to the backend
+  linimo_addr gateway{};    // of that route, or the backend itself; all zero: there is none
+  uint8_t mac[6] = {};      // of `interface`
+  uint16_t length = 0;      // of the frame that would leave: the first, if it leaves in pieces
+  uint8_t frame[kMaxTracedFrame] = {};
+};
+
+static_assert(sizeof(Trace) == 76 + kMaxTracedFrame && sizeof(Traced) % 8 == 0);
 static_assert(sizeof(Heartbeat) == 16 && sizeof(Condition) == 504 && sizeof(NextHops) == 496);
 static_assert(sizeof(Hello) == 16 && sizeof(Publish) == 16 && sizeof(Accepted) == 16);
 static_assert(sizeof(Welcome) == 208 && sizeof(Refused) == 256);
 
-inline constexpr size_t kMaxMessageSize = 512;
+inline constexpr size_t kMaxMessageSize = sizeof(Traced);
 
 inline void set_text(std::span<char> field, std::string_view text) {
   const size_t length = text.size() < field.size() ? text.size() : field.size() - 1;

@@ -9,6 +9,8 @@
 
 #include "controlplane/api/views.h"
 #include "controlplane/metrics/metrics.h"
+#include "controlplane/trace/account.h"
+#include "controlplane/trace/trial_packet.h"
 
 namespace linimo {
 namespace {
@@ -144,6 +146,53 @@ tl::expected<BackendRange, std::string> range_of(const PageQuery& page, const Co
   return BackendRange{first, std::min(page.limit, backend_count(config) - first)};
 }
 
+protocol::Trace question_of(const TrialPacket& packet) {
+  protocol::Trace question;
+  question.length = static_cast<uint16_t>(packet.frame.size());
+  question.addressed = packet.addressed ? 1 : 0;
+  protocol::set_text(question.interface, packet.interface);
+  std::copy(packet.frame.begin(), packet.frame.end(), question.frame);
+  return question;
+}
+
+/// Of ids in the data plane's tables. One that has just gone from the configuration has no name.
+TraceNames names_of(const Controller& controller) {
+  const auto find_backend = [&controller](uint32_t id) -> std::optional<BackendKey> {
+    for (const PoolConfig& pool : controller.config().pools) {
+      for (const BackendConfig& backend : pool.backends) {
+        const BackendKey key{pool.name, backend.address};
+        if (controller.ids().find_backend(key) == id) return key;
+      }
+    }
+    return std::nullopt;
+  };
+  TraceNames names;
+  names.service = [&controller](uint32_t id) {
+    for (const ServiceConfig& service : controller.config().services) {
+      if (controller.ids().find_service(service.name) == id) return service.name;
+    }
+    return "service " + std::to_string(id);
+  };
+  names.backend = [find_backend](uint32_t id) {
+    const auto key = find_backend(id);
+    return key ? key->pool + '/' + key->address.to_string() : "backend " + std::to_string(id);
+  };
+  names.backend_address = [find_backend](uint32_t id) {
+    const auto key = find_backend(id);
+    return key ? key->address.to_string() : std::string();
+  };
+  names.backend_state = [find_backend, &controller](uint32_t id) -> std::string {
+    const auto key = find_backend(id);
+    if (!key) return "not configured any more";
+    const Standing standing = controller.standing(*key);
+    const std::string health = health_name(standing.health);
+    return standing.drains || controller.drained_by_operator(*key) ? health + " and drains" : health;
+  };
+  const auto& peer = controller.peer();
+  names.memory = peer && peer->engine == "xdp" ? "queue" : "worker";
+  return names;
+}
+
 /// An answer that is made of a state, or why there is none.
 template <typename Make>
 Inquiry::Done responding(const HttpServer::Respond& respond, unsigned status_if_none, Make make) {
@@ -183,13 +232,18 @@ void Api::answer(const HttpRequest& request, const Respond& respond) {
     if (use("GET")) backends(request, respond);
     return;
   }
+  if (request.path == "/v1/trace") {
+    if (use("GET")) trace(request, respond);
+    return;
+  }
   if (request.path == "/metrics") {
     if (use("GET")) metrics(respond);
     return;
   }
-  respond(reply(404, {{"error",
-                       "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
-                       "/v1/reload, /v1/drain, /v1/undrain, /v1/node/drain, /v1/node/undrain, /metrics"}}));
+  respond(reply(
+      404, {{"error",
+             "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
+             "/v1/trace, /v1/reload, /v1/drain, /v1/undrain, /v1/node/drain, /v1/node/undrain, /metrics"}}));
 }
 
 void Api::answer_metrics(const HttpRequest& request, const Respond& respond) {
@@ -204,6 +258,23 @@ void Api::backends(const HttpRequest& request, const Respond& respond) {
   inquiry_.backends(
       [page = *page](const Config& config) { return range_of(page, config); },
       responding(respond, 404, [](const auto& state) { return reply(200, backends_view(*state)); }));
+}
+
+void Api::trace(const HttpRequest& request, const Respond& respond) {
+  auto packet = trial_packet(request.query);
+  if (!packet) return respond(reply(400, {{"error", packet.error()}}));
+  const auto answer = [&serving = serving_](Respond respond, HttpResponse response) {
+    boost::asio::post(serving,
+                      [respond = std::move(respond), response = std::move(response)] { respond(response); });
+  };
+  boost::asio::post(deciding_, [this, packet = std::move(*packet), respond = respond, answer]() mutable {
+    // Shared, so that a connection does not end on this thread: the last of them goes with the answer.
+    const auto asker = std::make_shared<Respond>(std::move(respond));
+    controller_.trace(question_of(packet), [this, packet, asker, answer](const auto& traced) {
+      answer(std::move(*asker), traced ? reply(200, trace_account(packet, *traced, names_of(controller_)))
+                                       : reply(503, {{"error", traced.error()}}));
+    });
+  });
 }
 
 void Api::metrics(const Respond& respond) {

@@ -4,6 +4,8 @@
 //   GET /v1/backends?after=POOL/ADDRESS&limit=N    the next N (1000) backends of the configuration after that
 //                                                  one; a page that is shorter is the last
 //   GET /v1/backends?backend=POOL/ADDRESS          that one alone
+//   GET /v1/trace?protocol=tcp&from=198.51.100.7:4242&to=203.0.113.10:443
+//                                                  what would become of a packet (trace/trial_packet.h)
 //   POST /v1/reload
 //   POST /v1/drain, /v1/undrain with {"pool": NAME, "backend": ADDRESS}
 //   POST /v1/node/drain, /v1/node/undrain
@@ -47,6 +49,7 @@ class Api {
   using Change = HttpResponse (*)(const HttpRequest&, Controller&);
 
   void backends(const HttpRequest& request, const Respond& respond);
+  void trace(const HttpRequest& request, const Respond& respond);
   void metrics(const Respond& respond);
   void change(Change change, const HttpRequest& request, const Respond& respond);
 

@@ -20,7 +20,10 @@
 #include <unistd.h>
 
 #include "controlplane/cli/client.h"
+#include "controlplane/cli/doctor.h"
+#include "controlplane/cli/probe.h"
 #include "controlplane/cli/render.h"
+#include "controlplane/cli/trace.h"
 #include "controlplane/config/config.h"
 
 namespace linimo {
@@ -215,6 +218,63 @@ int detach(const Options& options) {
   return fail(fmt::format("linimo-dataplane: {}", std::strerror(errno)));
 }
 
+int show_trace(const Options& options, const TraceOptions& asked) {
+  if (asked.pcap.empty() == asked.to.empty()) {
+    fail(asked.pcap.empty() ? "trace what? As in: linimo trace tcp 198.51.100.7:4242 203.0.113.10:443"
+                            : "either a packet or --pcap FILE");
+    return kUsage;
+  }
+  const auto answers =
+      trace(asked, [&](const std::string& path) { return fetch(options, "GET", path.c_str()); });
+  if (!answers) return fail(answers.error());
+  if (options.output == "json") {
+    std::cout << (asked.pcap.empty() ? answers->front() : json(*answers)).dump(2) << '\n';
+    return 0;
+  }
+  for (size_t i = 0; i < answers->size(); ++i)
+    std::cout << (i == 0 ? "" : "\n") << render_trace((*answers)[i]);
+  return 0;
+}
+
+int print_backend_script(const json& services, const json& pools) {
+  for (const json& service : services) {
+    for (const json& pool : pools) {
+      if (service.at("pool") != pool.at("name") || service.at("vips").empty()) continue;
+      const auto vip = service.at("vips").at(0).get<std::string>();
+      // Which family tunnels have is the backend's address'; a script for each says the same of both.
+      std::cout << backend_script(vip.substr(0, vip.find('/')), pool.at("encapsulation").get<std::string>(),
+                                  "0.0.0.0");
+      return 0;
+    }
+  }
+  return fail("no service is configured");
+}
+
+int doctor(const Options& options, bool script) {
+  const FetchPath get = [&](const std::string& path) { return fetch(options, "GET", path.c_str()); };
+  if (script) {
+    const auto services = get("/v1/services"), pools = get("/v1/pools");
+    return services && pools ? print_backend_script(*services, *pools)
+                             : fail(services ? pools.error() : services.error());
+  }
+  const auto backends = fetch_backends(options);
+  if (!backends) return fail(backends.error());
+  const auto facts = gather_facts(get, *backends);
+  if (!facts) return fail(facts.error());
+  const auto findings = diagnose(*facts);
+  std::cout << (options.output == "json"
+                    ? findings_json(findings).dump(2, ' ', false, json::error_handler_t::replace) + "\n"
+                    : render_findings(findings));
+  return findings.empty() ? 0 : kFailed;
+}
+
+int show_probe(const Options& options, const ProbeOptions& asked) {
+  const auto report = probe(asked);
+  if (!report) return fail(report.error());
+  std::cout << (options.output == "json" ? probe_json(*report).dump(2) + "\n" : render_probe(*report));
+  return report->failures.empty() ? 0 : kFailed;
+}
+
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("linimo: show and control a node of the Linimo load balancer");
@@ -254,6 +314,15 @@ int run(int argc, char** argv) {
       node->add_subcommand("drain", "make routers send traffic elsewhere, then announce nothing");
   drain_node_command->add_flag("--wait", options.wait, "return when nothing is announced");
   auto* undrain_node_command = node->add_subcommand("undrain", "announce again");
+  auto* doctor_command = app.add_subcommand(
+      "doctor", "what is wrong with the node and its backends, by what evidence, and what mends it");
+  bool script = false;
+  doctor_command->add_flag("--backend-script", script,
+                           "print what to run on a backend instead: it names what cannot be seen from here");
+  TraceOptions traced;
+  auto* trace_command = traced.add_to(app);
+  ProbeOptions probed;
+  auto* probe_command = probed.add_to(app);
   for (auto* group : {config, service, backend, dataplane, node}) group->fallthrough();
 
   try {
@@ -269,6 +338,9 @@ int run(int argc, char** argv) {
   if (*backend_undrain) return drain(options, false);
   if (*status) return show(options, fetch(options, "GET", "/v1/status"), render_status);
   if (*reload_command) return reload(options);
+  if (*doctor_command) return doctor(options, script);
+  if (*probe_command) return show_probe(options, probed);
+  if (*trace_command) return show_trace(options, traced);
   if (*drain_node_command) return drain_node(options, true);
   if (*undrain_node_command) return drain_node(options, false);
   if (*detach_command) return detach(options);

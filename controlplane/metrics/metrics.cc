@@ -104,6 +104,11 @@ class Page {
             "Frames lost by kernel, driver or NIC: after they were sent, or before they came here.");
     page_.add(labels({{"direction", "transmit"}}), counters_->transmit_lost());
     page_.add(labels({{"direction", "receive"}}), counters_->receive_lost());
+    counter("linimo_tunnel_errors_total",
+            "ICMP errors that quote our tunnels; the condition tunnel-accepted says of which backends.");
+    constexpr const char* kReasons[] = {"no_protocol", "no_port", "prohibited", "unreachable"};
+    for (size_t kind = 0; kind < std::size(kReasons); ++kind)
+      page_.add(labels({{"reason", kReasons[kind]}}), counters_->tunnel_errors(kind));
   }
 
   void path_mtus() {

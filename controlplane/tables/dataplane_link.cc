@@ -1,6 +1,7 @@
 #include "controlplane/tables/dataplane_link.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <boost/asio/post.hpp>
 #include <fmt/format.h>
@@ -9,6 +10,11 @@
 #include "maglev/protocol.h"
 
 namespace linimo {
+namespace {
+
+constexpr size_t kMostQuestions = 16;
+
+}  // namespace
 
 DataplaneLink::DataplaneLink(boost::asio::io_context& io, std::filesystem::path socket, Observer& observer)
     : DataplaneLink(io, std::move(socket), observer, Limits{}) {}
@@ -122,6 +128,8 @@ bool DataplaneLink::take_report(const Packet& packet) {
     report.evidence = protocol::text_of(condition->evidence);
     report.mend = protocol::text_of(condition->mend);
     observer_.on_condition(report);
+  } else if (const auto traced = protocol::decode<protocol::Traced>(packet.bytes)) {
+    on_traced(*traced);
   } else {
     return false;
   }
@@ -171,6 +179,7 @@ void DataplaneLink::on_welcome(Packet packet) {
     }
   }
   live.generation = welcome->generation;
+  peer.traces = traces_ = (welcome->features & protocol::kTraces) != 0;
   timer_.cancel();
   retry_ = limits_.first_retry;
   phase_ = Phase::kReady;
@@ -192,8 +201,34 @@ void DataplaneLink::on_answer(const Packet& packet) {
   }
 }
 
+void DataplaneLink::trace(protocol::Trace question, OnTraced done) {
+  if (phase_ != Phase::kReady && phase_ != Phase::kPublishing)
+    return done(tl::unexpected(std::string("no data plane is connected")));
+  if (!traces_) {
+    return done(tl::unexpected(std::string(
+        "the data plane is older than this and traces nothing: systemctl restart linimo-dataplane")));
+  }
+  if (asked_.size() >= kMostQuestions) return done(tl::unexpected(std::string("too many traces at once")));
+  question.number = ++last_question_;
+  if (auto sent = send_packet(socket_.native_handle(), protocol::encode(question)); !sent)
+    return done(tl::unexpected(sent.error()));
+  asked_.emplace(question.number, std::move(done));
+}
+
+/// One that nobody asked for has no taker.
+void DataplaneLink::on_traced(const protocol::Traced& answer) {
+  const auto found = asked_.extract(answer.number);
+  if (found.empty()) return;
+  const auto error = protocol::text_of(answer.error);
+  if (error.empty())
+    found.mapped()(answer);
+  else
+    found.mapped()(tl::unexpected(std::string(error)));
+}
+
 void DataplaneLink::lose(const std::string& reason) {
   phase_ = Phase::kAway;
+  for (const auto& [number, done] : std::exchange(asked_, {})) done(tl::unexpected(reason));
   ++connection_;
   boost::system::error_code ignored;
   socket_.close(ignored);

@@ -13,6 +13,8 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,6 +28,7 @@
 #include "controlplane/tables/snapshot_memory.h"
 #include "controlplane/unix/seqpacket.h"
 #include "maglev/counters.h"
+#include "maglev/protocol.h"
 
 namespace linimo {
 
@@ -37,6 +40,7 @@ struct DataplanePeer {
   uint64_t generation = 0;  // live at the time of its welcome
   std::string engine;
   std::string engine_reason;
+  bool traces = false;         // answers what it would do with a packet
   bool reports = false;        // speaks of conditions, next hops and heartbeats
   std::string snapshot_error;  // why what it sent back as live could not be read; empty: it could
 };
@@ -77,6 +81,12 @@ class DataplaneLink {
   /// Only when ready(). The bytes are copied before this returns.
   void publish(uint64_t generation, std::span<const std::byte> snapshot);
 
+  using OnTraced = std::function<void(const tl::expected<protocol::Traced, std::string>&)>;
+
+  /// Asks what would become of a packet. `done` is called in any case, perhaps before this returns; the error
+  /// says why nobody knows.
+  void trace(protocol::Trace question, OnTraced done);
+
   /// Makes memory ready for what will be published next, of which most tables will be those of this snapshot;
   /// it must be valid. Takes as long as copying it does: to be called when nothing else is due.
   void prepare(std::span<const std::byte> snapshot) { memory_.prepare(snapshot); }
@@ -91,6 +101,7 @@ class DataplaneLink {
   void on_welcome(Packet packet);
   void on_answer(const Packet& packet);
   bool take_report(const Packet& packet);
+  void on_traced(const protocol::Traced& answer);
   void beat();
   void limit(std::chrono::milliseconds time, std::string what);
   void lose(const std::string& reason);
@@ -108,6 +119,9 @@ class DataplaneLink {
   boost::asio::steady_timer timer_;
   boost::asio::steady_timer heartbeat_;
   uint64_t beat_ = 0;
+  bool traces_ = false;                 // the peer does
+  std::map<uint32_t, OnTraced> asked_;  // by the question's number
+  uint32_t last_question_ = 0;
 };
 
 }  // namespace linimo

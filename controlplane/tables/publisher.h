@@ -54,6 +54,11 @@ class Publisher final : private DataplaneLink::Observer {
   /// Size of what is live, or of what is being taken over if that is more.
   size_t tables_bytes() const { return std::max(live_.bytes.size(), publishing_.size()); }
 
+  /// See DataplaneLink.
+  void trace(const protocol::Trace& question, DataplaneLink::OnTraced done) {
+    link_.trace(question, std::move(done));
+  }
+
   /// Of what is offered next.
   uint64_t next_generation() const { return last_generation_ + 1; }
 

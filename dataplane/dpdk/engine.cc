@@ -1,6 +1,7 @@
 #include "dataplane/dpdk/engine.h"
 
 #include <cstring>
+#include <numeric>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -8,9 +9,11 @@
 #include <rte_eal.h>
 #include <rte_launch.h>
 #include <rte_malloc.h>
+#include <rte_mbuf.h>
 #include <spdlog/spdlog.h>
 
 #include "dataplane/dpdk/port.h"
+#include "dataplane/forward/trace.h"
 #include "dataplane/netdev.h"
 
 namespace linimo::dpdk {
@@ -240,6 +243,38 @@ void DpdkEngine::set_host_addresses(std::vector<Address> addresses) {
   if (auto published = publish(publication_->live()->snapshot().bytes()); !published) {
     spdlog::error("the live generation could not take the host's new addresses: {}", published.error());
   }
+}
+
+tl::expected<Traced, std::string> DpdkEngine::trace(const TraceRequest& request) {
+  rte_mempool* pool = pool_of(eal_.interfaces.at(request.port).lanes.front().port_id);
+  std::vector<uint32_t> all(workers_.size());
+  std::iota(all.begin(), all.end(), 0);
+  auto traced = trace_where_known(all, [&](uint32_t worker) -> tl::expected<Traced, std::string> {
+    rte_mbuf* mbuf = rte_pktmbuf_alloc(pool);
+    if (mbuf == nullptr) return tl::unexpected<std::string>("no buffer is free: the workers have them all");
+    if (request.frame.size() > rte_pktmbuf_tailroom(mbuf)) {
+      const uint16_t most = rte_pktmbuf_tailroom(mbuf);
+      rte_pktmbuf_free(mbuf);
+      return tl::unexpected(
+          fmt::format("a buffer of {} holds frames of {} bytes", eal_.interfaces[request.port].name, most));
+    }
+    std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(request.frame.size())), request.frame.data(),
+                request.frame.size());
+    return trace_packet({shared_.macs, shared_.next_hops, shared_.flows, worker, workers_[worker]->memory(),
+                         publication_->live(), worker_clock_ms(rte_rdtsc(), rte_get_tsc_hz())},
+                        request.port, mbuf);
+  });
+  if (traced) traced->leaves_by = eal_.interfaces.at(traced->port).name;
+  return traced;
+}
+
+std::vector<std::pair<std::string, Mac>> DpdkEngine::interfaces() const {
+  std::vector<std::pair<std::string, Mac>> all;
+  for (uint32_t port = 0; port < eal_.interfaces.size(); ++port) {
+    const uint64_t word = shared_.macs.load(port);
+    std::memcpy(all.emplace_back(eal_.interfaces[port].name, Mac{}).second.data(), &word, sizeof(Mac));
+  }
+  return all;
 }
 
 std::vector<Egress> DpdkEngine::egresses() const {

@@ -36,6 +36,8 @@ class DpdkEngine final : public EngineBase {
   uint32_t workers() const override { return static_cast<uint32_t>(workers_.size()); }
   std::string manner() const override;
   std::string outdated() const override { return watch_->outdated(); }
+  tl::expected<Traced, std::string> trace(const TraceRequest& request) override;
+  std::vector<std::pair<std::string, Mac>> interfaces() const override;
   CountersBlock& counters() override { return counters_.block(); }
   int counters_fd() const override { return counters_.fd(); }
 

@@ -44,6 +44,8 @@ class Worker {
 
   /// Otherwise than `shared` says; not while it runs.
   void go_in_lanes(const LanePath* lanes) { pipeline_.go_in_lanes(lanes); }
+  /// For a trace, on any thread (Pipeline::memory).
+  const PipelineMemory& memory() const { return pipeline_.memory(); }
 
  private:
   bool poll(const Source& source, const Generation* generation);

@@ -67,7 +67,8 @@ void ConnectionTable::redirect(Entry entry, uint32_t to) {
   replace(entry, linimo_flow_with_backend(*entry, to));
 }
 
-ConnectionTable::Entry ConnectionTable::place_for(const Places& at, const Service& service, uint32_t now_s) {
+ConnectionTable::Entry ConnectionTable::place_for(const Places& at, const Service& service,
+                                                  uint32_t now_s) const {
   const uint32_t free_first = empty_in(at.first);
   if (linimo_flow_first_suffices(LINIMO_FLOW_BUCKET - static_cast<uint32_t>(std::popcount(free_first))))
     return bucket(at.first) + std::countr_zero(free_first);
@@ -92,7 +93,6 @@ ConnectionTable::Entry ConnectionTable::place_for(const Places& at, const Servic
   }
   if (best == nullptr || (linimo_flow_withstands_flood(best_rank) && holds_embryonic(at, service.id)))
     return nullptr;
-  clear(best);
   return best;
 }
 
@@ -122,11 +122,19 @@ bool ConnectionTable::insert(uint64_t hash, const Service& service, uint32_t bac
   }
   const Entry entry = place_for(at, service, now_s);
   if (entry == nullptr) return false;
+  if (linimo_flow_state(*entry) != LINIMO_FLOW_EMPTY) clear(entry);
   store(entry, linimo_flow_made(at.flow, backend_id, now_s));
   ++entries_;
   ++connections_[backend_id];
   if (per_service_[service.id]++ == 0) ++services_holding_;
   return true;
+}
+
+bool ConnectionTable::has_room(uint64_t hash, const Service& service, uint32_t now_s) const {
+  const Places at = places_of(hash, service.id);
+  // An expired entry of the flow itself would give its place up.
+  return find_in(at.first, at.flow) != nullptr || find_in(at.second, at.flow) != nullptr ||
+         place_for(at, service, now_s) != nullptr;
 }
 
 void ConnectionTable::clear(Entry entry) {

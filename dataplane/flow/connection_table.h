@@ -103,6 +103,9 @@ class ConnectionTable {
   /// Makes an embryonic entry; false: there was no place that the flow may take.
   bool insert(uint64_t hash, const Service& service, uint32_t backend_id, uint32_t now_s);
 
+  /// Would `insert` find one? Any thread, while the owner goes on writing.
+  bool has_room(uint64_t hash, const Service& service, uint32_t now_s) const;
+
   /// Clears expired entries in the next `buckets` buckets, going round, and those of services (by id;
   /// timeouts in seconds) that are gone. The rest are counted, but those that have ended (flow_entry.h).
   void sweep(uint64_t buckets, std::span<const SweptService> services, uint32_t now_s, FlowCensus& census);
@@ -182,7 +185,8 @@ class ConnectionTable {
       return age >= seconds;
     });
   }
-  Entry place_for(const Places& at, const Service& service, uint32_t now_s);
+  /// Where an entry would go, whatever is there now; nullptr: there is no such place.
+  Entry place_for(const Places& at, const Service& service, uint32_t now_s) const;
   uint64_t rank_of(uint64_t word, const Service& service, uint32_t now_s) const;
   bool holds_embryonic(const Places& at, uint32_t service_id) const;
   void replace(Entry entry, uint64_t word);

@@ -56,18 +56,25 @@ LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip,
                                      BurstOutput& out) {
   rte_mbuf* mbuf = packet.mbuf;
   if (packet::is_echo_request(packet.frame, packet.flow)) {
-    if (!may_reply(generation, echo_limit_, packet)) return false;
+    LINIMO_TELL(told_.icmp = LINIMO_TRACE_ICMP_ECHO;)
+    if (!may_reply(generation, memory_.echo, packet)) return false;
     packet::make_echo_reply(rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame, packet.flow);
     reply(mbuf, 0, uint32_t{packet.frame.ip_offset} + packet.flow.ip_length, LINIMO_OUTCOME_echo_reply, out);
     return false;
   }
   const auto about = packet::quoted_flow(packet.frame, packet.flow);
+  LINIMO_TELL(told_.icmp = about ? LINIMO_TRACE_ICMP_ERROR
+                           : packet::is_neighbour_discovery(packet.frame, packet.flow)
+                               ? LINIMO_TRACE_ICMP_NEIGHBOUR
+                               : LINIMO_TRACE_ICMP_OTHER;)
   if (!about) {
     return packet::is_neighbour_discovery(packet.frame, packet.flow) ? to_kernel(mbuf, out)
                                                                      : no_service(generation, packet, out);
   }
   packet.service = generation.service(vip, about->protocol, packet::swap16(about->destination_port));
+  LINIMO_TELL(tell_rule(generation, vip, about->protocol, about->destination_port);)
   if (packet.service == nullptr) return no_service(generation, packet, out);
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_ALLOWED; told_.service = packet.service->tracking_key.id;)
   const bool whole = !packet.service->source_hash;
   const uint32_t ports = uint32_t{about->source_port} | uint32_t{about->destination_port} << 16;
   packet.hash =
@@ -75,6 +82,7 @@ LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip,
               whole ? linimo_key_end(ports, about->protocol) : 0, packet.frame.is_v6, generation.seed());
   packet.sent_as = LINIMO_OUTCOME_icmp_error;
   packet.slot = slot_of(packet.hash, packet.service->table_size);
+  LINIMO_TELL(tell_slot(packet); told_.decider = LINIMO_TRACE_BY_ENTRY;)
   packet.target = packet.service->tracks(packet.slot) ? tracked_anywhere(generation, packet) : nullptr;
   packet.decider = Decider::kNobody;
   if (packet.target == nullptr)
@@ -109,15 +117,18 @@ const Target* Pipeline::scheduled(const Generation& generation, Packet& packet) 
   look_closer(packet);
   if (linimo_is_midway(packet.flow.protocol, packet.tcp_flags)) {
     const Target* tracked = tracked_anywhere(generation, packet);
+    LINIMO_TELL(if (tracked != nullptr) told_.decider = LINIMO_TRACE_BY_ENTRY;)
     return tracked != nullptr ? tracked : packet.target;
   }
-  const linimo_slot member = scheduler_.next(*service.schedule, service.tracking_key.id, packet.hash);
+  const linimo_slot member = memory_.scheduler.next(*service.schedule, service.tracking_key.id, packet.hash);
+  LINIMO_TELL(if (member != LINIMO_NO_BACKEND) told_.decider = LINIMO_TRACE_BY_SCHEDULER;)
   return member == LINIMO_NO_BACKEND ? packet.target : service.targets + member;
 }
 
-LINIMO_COLD void Pipeline::remember_datagram(const Generation& generation, const Packet& packet) {
-  fragments_.remember(datagram_hash(packet.frame, packet.flow, generation.seed()),
-                      {packet.target->backend_id, packet.service->tracking_key.id}, now_ms_);
+LINIMO_COLD void Pipeline::remember_datagram([[maybe_unused]] const Generation& generation,
+                                             [[maybe_unused]] const Packet& packet) {
+  LINIMO_UNTRACED(fragments_.remember(datagram_hash(packet.frame, packet.flow, generation.seed()),
+                                      {packet.target->backend_id, packet.service->tracking_key.id}, now_ms_);)
 }
 
 std::optional<FragmentMemory::Choice> Pipeline::recall_datagram(uint64_t datagram) const {
@@ -130,12 +141,15 @@ std::optional<FragmentMemory::Choice> Pipeline::recall_datagram(uint64_t datagra
 // A fragment without ports follows the first of its datagram, or waits for it.
 LINIMO_COLD bool Pipeline::take_later_fragment(const Generation& generation, Packet& packet) {
   packet.hash = datagram_hash(packet.frame, packet.flow, generation.seed());
+  LINIMO_TELL(told_.hash = packet.hash;)
   const auto choice = recall_datagram(packet.hash);
   if (!choice) {
     packet.mbuf->hash.usr = in_port_;  // nobody asks for what a NIC may have written there
     if (!settling_ && held_.hold(packet.hash, packet.mbuf, now_ms_)) return false;
     return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);
   }
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_ALLOWED; told_.service = choice->service_id;
+              told_.decider = LINIMO_TRACE_BY_FRAGMENT;)
   packet.service = generation.service_of_id(choice->service_id);
   packet.target = generation.target_of(choice->backend_id);
   packet.decider = Decider::kNobody;
@@ -172,7 +186,7 @@ LINIMO_COLD bool Pipeline::no_backend(const Generation& generation, Packet& pack
   if (!packet.service->reject ||
       !linimo_may_be_rejected(packet.flow.protocol, fragment, packet.flow.tcp_flags))
     return drop(mbuf, LINIMO_OUTCOME_no_backend);
-  if (!may_reply(generation, reject_limit_, packet)) return false;
+  if (!may_reply(generation, memory_.reject, packet)) return false;
   auto* bytes = rte_pktmbuf_mtod(mbuf, uint8_t*);
   const packet::Reply made =
       udp ? packet::make_icmp_error(bytes, packet.frame, packet.flow, LINIMO_ERROR_PORT_UNREACHABLE, 0)
@@ -218,7 +232,7 @@ LINIMO_COLD void Pipeline::too_big(const Generation& generation, Packet& packet,
     drop(mbuf, LINIMO_OUTCOME_too_big);
     return;
   }
-  if (!may_reply(generation, too_big_limit_, packet)) return;
+  if (!may_reply(generation, memory_.too_big, packet)) return;
   const packet::Reply made = packet::make_icmp_error(
       rte_pktmbuf_mtod(mbuf, uint8_t*), packet.frame, packet.flow, LINIMO_ERROR_TOO_BIG,
       linimo_told_mtu(v6, mtu, packet.target->tunnel.header_length));

@@ -136,8 +136,8 @@ class Generation {
   uint64_t seed() const { return seed_; }
   const VipTable& vips() const { return vips_; }
 
-  /// The service of a port of a VIP, or nullptr. `port` in host byte order.
-  const ServiceView* service(uint32_t vip, uint8_t protocol, uint16_t port) const {
+  /// The rule of a VIP that a port is in, or nullptr. `port` in host byte order.
+  const linimo_rule* rule(uint32_t vip, uint8_t protocol, uint16_t port) const {
     const linimo_vip& entry = view_.vips()[vip];
     const linimo_rule* low = view_.rules().data() + entry.rule_first;
     const linimo_rule* const end = low + entry.rule_count;
@@ -149,7 +149,13 @@ class Generation {
       count = last < wanted ? count - half - 1 : half;
     }
     const bool matches = low != end && low->protocol == protocol && low->port_first <= port;
-    return matches ? &services_[low->service] : nullptr;
+    return matches ? low : nullptr;
+  }
+
+  /// The service that it belongs to, or nullptr.
+  const ServiceView* service(uint32_t vip, uint8_t protocol, uint16_t port) const {
+    const linimo_rule* found = rule(vip, protocol, port);
+    return found != nullptr ? &services_[found->service] : nullptr;
   }
 
   /// The service of a packet as packet::read_plain found it. nullptr: nothing is known, judge and ask the

@@ -29,6 +29,19 @@ AddressWords destination_of(const packet::Frame& frame) {
 
 }  // namespace
 
+#ifdef LINIMO_TRACED
+Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<const FlowState> flows,
+                   uint32_t own, WorkerCounters& counters, const PipelineMemory& memory, linimo_trace& told)
+    : port_macs_(port_macs),
+      next_hops_(next_hops),
+      all_flows_(flows),
+      own_(own),
+      connections_(flows[own].connections),
+      fragments_(flows[own].fragments),
+      counters_(counters),
+      memory_(memory),
+      told_(told) {}
+#else
 Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
                    uint32_t own, WorkerCounters& counters)
     : port_macs_(port_macs),
@@ -38,7 +51,8 @@ Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std
       connections_(flows[own].connections),
       fragments_(flows[own].fragments),
       counters_(counters),
-      scheduler_(connections_) {}
+      memory_(connections_) {}
+#endif
 
 // Each stage runs over the whole burst and asks the memory for what the next will read, so that the misses of
 // up to 64 packets overlap instead of following one another.
@@ -48,7 +62,7 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
   in_mac_ = port_macs_.load(in_port);
   now_ms_ = now_ms;
   const auto now_s = static_cast<uint32_t>(now_ms / 1000);
-  if (lanes_ != nullptr && live != nullptr) return run_in_lanes(burst, *live, now_s, out);
+  LINIMO_UNTRACED(if (lanes_ != nullptr && live != nullptr) return run_in_lanes(burst, *live, now_s, out);)
   for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod(mbuf, void*));
   if (long_headers_) {
     for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod_offset(mbuf, void*, RTE_CACHE_LINE_SIZE));
@@ -71,7 +85,8 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
   for (Packet* packet = packets_.data(); packet != chosen; ++packet) send(generation, *packet, out);
 }
 
-// Whose is it? Nearly every packet is recognized by a few words of it; all others are judged.
+// Whose is it? Nearly every packet is recognized by a few words of it; all others are judged, which of those
+// says the same: a traced one always is.
 LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation, Packet& packet,
                                    BurstOutput& out) {
   packet.mbuf = mbuf;
@@ -79,7 +94,9 @@ LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation,
   const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
   const packet::Plain kind = packet::plain_kind(bytes, rte_pktmbuf_data_len(mbuf));
   bool recognized = false;
-  if (kind == packet::Plain::kIpv4) [[likely]] {
+  if (kTraced) {
+    recognized = false;
+  } else if (kind == packet::Plain::kIpv4) [[likely]] {
     recognized = recognize<false>(generation, bytes, packet);
   } else if (kind == packet::Plain::kIpv6) {
     long_headers_ = true;
@@ -128,8 +145,10 @@ __attribute__((noinline, cold)) void Pipeline::look_closer(Packet& packet) {
 // The VIP that a frame is for, or VipTable::kNone. Where there is one, the IP header has been located.
 uint32_t Pipeline::vip_of(const Generation& generation, const uint8_t* bytes, uint32_t length,
                           packet::Frame& frame) const {
-  if (!packet::locate(bytes, length, frame) || !linimo_is_addressed_to(packet::load64(bytes), in_mac_))
-    return VipTable::kNone;
+  if (!packet::locate(bytes, length, frame)) return VipTable::kNone;
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_LOCATED;)
+  if (!linimo_is_addressed_to(packet::load64(bytes), in_mac_)) return VipTable::kNone;
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_ADDRESSED;)
   const AddressWords destination = destination_of(frame);
   // ::ffff:a.b.c.d on the wire is no VIP's address.
   return frame.is_v6 && destination.is_v4() ? VipTable::kNone : generation.vips().find(destination);
@@ -143,6 +162,8 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
   const uint32_t vip =
       vip_of(generation, rte_pktmbuf_mtod(mbuf, const uint8_t*), rte_pktmbuf_data_len(mbuf), packet.frame);
   if (vip == VipTable::kNone) return to_kernel(mbuf, out);
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_TO_VIP;
+              told_.vip_bits = generation.snapshot().vips()[vip].prefix_length;)
 
   const packet::Frame& frame = packet.frame;
   const bool v6 = frame.is_v6;
@@ -154,6 +175,7 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
   packet.v6 = v6;
   packet.ip_length = packet.flow.ip_length;
   packet.tcp_flags = packet.flow.tcp_flags;
+  LINIMO_TELL(told_.verdict = static_cast<uint32_t>(verdict); told_.inner_length = packet.ip_length;)
   switch (verdict) {
     case Verdict::kFlow:
     case Verdict::kIcmp:
@@ -164,21 +186,29 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
     case Verdict::kBadChecksum:
       return drop(mbuf, LINIMO_OUTCOME_bad_checksum);
     case Verdict::kMartian:
+      LINIMO_TELL(told_.source = LINIMO_TRACE_SOURCE_MARTIAN;)
       return drop(mbuf, LINIMO_OUTCOME_martian);
     case Verdict::kOther:
       packet.flow.destination_port = 0;
       break;
   }
 
-  if (generation.is_impostor(source_of(frame), v6)) return drop(mbuf, LINIMO_OUTCOME_martian);
+  if (generation.is_impostor(source_of(frame), v6)) {
+    LINIMO_TELL(told_.source = LINIMO_TRACE_SOURCE_OWN;)
+    return drop(mbuf, LINIMO_OUTCOME_martian);
+  }
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_SOUND;)
   if (verdict == Verdict::kIcmp) [[unlikely]]
     return take_icmp(generation, vip, packet, out);
   if (verdict == Verdict::kLaterFragment) [[unlikely]]
     return take_later_fragment(generation, packet);
   packet.service =
       generation.service(vip, packet.flow.protocol, packet::swap16(packet.flow.destination_port));
+  LINIMO_TELL(tell_rule(generation, vip, packet.flow.protocol, packet.flow.destination_port);)
   if (packet.service == nullptr) return no_service(generation, packet, out);
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_SERVICE; told_.service = packet.service->tracking_key.id;)
   if (!generation.allows(*packet.service, source_of(frame))) return drop(mbuf, LINIMO_OUTCOME_not_allowed);
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_ALLOWED;)
   const uint32_t ports = uint32_t{packet.flow.source_port} | uint32_t{packet.flow.destination_port} << 16;
   v6 ? look_up<true>(generation, ports, packet.flow.protocol, packet)
      : look_up<false>(generation, ports, packet.flow.protocol, packet);
@@ -206,6 +236,7 @@ LINIMO_INLINE void Pipeline::look_up(const Generation& generation, uint32_t port
   }
   packet.slot = slot_of(packet.hash, service.table_size);
   packet.decider = service.is_settled(packet.slot) ? service.decider : Decider::kConnections;
+  LINIMO_TELL(tell_slot(packet);)
   rte_prefetch0(service.slots + packet.slot);
   if (packet.decider != Decider::kTable) connections_.prefetch(packet.hash);
 }
@@ -215,8 +246,10 @@ const Target* Pipeline::target_of_slot(const Packet& packet, bool begins, uint32
   const ServiceView& service = *packet.service;
   if (linimo_asks_base(!service.is_settled(packet.slot), begins)) {
     const uint16_t base = service.unsettled->base(packet.slot, now_s);
+    LINIMO_TELL(told_.decider = LINIMO_TRACE_BY_BASE;)
     if (base != LINIMO_NO_BACKEND && service.targets[base].alive) return service.targets + base;
   }
+  LINIMO_TELL(told_.decider = LINIMO_TRACE_BY_SLOT;)
   const linimo_slot slot = service.slots[packet.slot];
   return slot == LINIMO_NO_BACKEND ? nullptr : service.targets + slot;
 }
@@ -224,7 +257,9 @@ const Target* Pipeline::target_of_slot(const Packet& packet, bool begins, uint32
 // The backend, as nearly every packet finds it: the table says it, or the flow's entry. False: more has to be
 // asked, as `decider` then says.
 LINIMO_INLINE bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet) const {
-  if (packet.decider == Decider::kTable) [[likely]] {
+  if (kTraced && packet.decider != Decider::kNobody) {
+    // Asked as the others are, which finds the same.
+  } else if (packet.decider == Decider::kTable) [[likely]] {
     const ServiceView& service = *packet.service;
     const linimo_slot slot = service.slots[packet.slot];
     if (slot != LINIMO_NO_BACKEND) [[likely]] {
@@ -273,6 +308,7 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
   const ServiceView& service = *packet.service;
   packet.target = service.server_id_length != 0 ? named_target(generation, packet) : nullptr;
   const bool named = packet.target != nullptr;
+  LINIMO_TELL(told_.decider = named ? LINIMO_TRACE_BY_NAME : LINIMO_TRACE_BY_NOBODY;)
   const bool tracked = service.tracks(packet.slot);
   const bool leaves_a_trace = linimo_leaves_a_trace(packet.tcp_flags);
   const bool begins = linimo_begins_connection(packet.tcp_flags);
@@ -286,9 +322,11 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
         linimo_use_of_entry(usable, named && packet.target != known, begins, usable && known->takes_new_flows,
                             ConnectionTable::may_have_ended(entry, now_s));
     follows = use == LINIMO_ENTRY_FOLLOWED;
+    LINIMO_TELL(tell_entry(entry, use, leaves_a_trace, now_s);)
     if (follows) packet.target = known;
-    if (follows && leaves_a_trace)
-      connections_.touch(entry, (packet.tcp_flags & packet::kTcpFin) != 0, begins, now_s);
+    if (follows && leaves_a_trace) {
+      LINIMO_UNTRACED(connections_.touch(entry, (packet.tcp_flags & packet::kTcpFin) != 0, begins, now_s);)
+    }
     if (use == LINIMO_ENTRY_ENDED) entry = nullptr;
   }
 
@@ -298,27 +336,42 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
       if (packet.target == nullptr) return no_backend(generation, packet, out);
     }
     if (entry != nullptr) {
-      connections_.redirect(entry, packet.target->backend_id);
+      LINIMO_UNTRACED(connections_.redirect(entry, packet.target->backend_id);)
     } else if (tracked && leaves_a_trace) {
       // No room is no reason to drop: the flow's next packet will take the same slot.
       const Target* target =
           service.schedule == nullptr || named ? packet.target : scheduled(generation, packet);
-      if (connections_.insert(packet.hash, service.tracking_key, target->backend_id, now_s)) {
+      if (remember_flow(packet, target->backend_id, now_s)) {
         packet.target = target;
         count(counters_.services[service.tracking_key.id].new_flows);
         count(counters_.backends[packet.target->backend_id].new_flows);
       } else {
+        LINIMO_TELL(if (service.schedule != nullptr && !named) told_.decider = LINIMO_TRACE_BY_SLOT;)
         count(counters_.flows_unstored);
       }
     }
   }
   if (service.unsettled != nullptr && tracked && !named &&
-      packet.target - service.targets != service.slots[packet.slot])
-    service.unsettled->deviated(own_, packet.slot, now_s);
+      packet.target - service.targets != service.slots[packet.slot]) {
+    LINIMO_UNTRACED(service.unsettled->deviated(own_, packet.slot, now_s);)
+  }
   rte_prefetch0(packet.target);
   if (packet.judged && packet.flow.fragment == packet::Fragment::kFirst) [[unlikely]]
     remember_datagram(generation, packet);
   return true;
+}
+
+/// False: there was no place that it may take.
+LINIMO_INLINE bool Pipeline::remember_flow(const Packet& packet, [[maybe_unused]] uint32_t backend_id,
+                                           uint32_t now_s) {
+  const ConnectionTable::Service& key = packet.service->tracking_key;
+#ifdef LINIMO_TRACED
+  const bool room = connections_.has_room(packet.hash, key, now_s);
+  told_.memory = room ? LINIMO_TRACE_KEEPS_NEW : LINIMO_TRACE_NO_ROOM;
+  return room;
+#else
+  return connections_.insert(packet.hash, key, backend_id, now_s);
+#endif
 }
 
 // Into the tunnel and onto the wire.
@@ -326,8 +379,10 @@ LINIMO_INLINE void Pipeline::send(const Generation& generation, Packet& packet, 
   rte_mbuf* mbuf = packet.mbuf;
   const Target& target = *packet.target;
   const NextHopTable::Raw hop = next_hops_.load(target.backend_id);
+  LINIMO_TELL(tell_target(target, hop);)
   if (hop.state() != NextHop::kResolved) [[unlikely]]
     return undeliverable(mbuf, hop.state());
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_WAY;)
   const uint32_t outer_length = uint32_t{packet.ip_length} + target.tunnel.header_length;
   const bool fits = outer_length <= hop.mtu();
   if (!fits && !linimo_leaves_in_fragments(packet.v6, packet.ip_length)) [[unlikely]]
@@ -354,6 +409,7 @@ LINIMO_INLINE void Pipeline::send(const Generation& generation, Packet& packet, 
   mbuf->pkt_len = mbuf->data_len;
   mbuf->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;  // what receiving said is no order for sending
 
+  LINIMO_TELL(told_.reached = LINIMO_TRACE_SENT;)
   count(counters_.services[packet.service->tracking_key.id], packet.ip_length);
   count(counters_.backends[target.backend_id], packet.ip_length);
   TransmitList& transmit = out.transmit[hop.port()];

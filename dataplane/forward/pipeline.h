@@ -4,6 +4,9 @@
 //
 //   pipeline.run(burst, in_port, generation, now_ms, out);    // out.transmit[port], out.kernel, out.control
 //
+// Compiled a second time as traced::Pipeline, which tells what it does with a packet and leaves all as it is
+// (trace.h).
+//
 // Every mbuf of the burst is in exactly one list of `out` afterwards, or freed, or held: a fragment whose
 // datagram is not known yet. Between bursts, about once a millisecond while something is held:
 //
@@ -14,6 +17,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "dataplane/flow/flow_state.h"
 #include "dataplane/forward/generation.h"
@@ -24,7 +28,9 @@
 #include "dataplane/forward/scheduler.h"
 #include "dataplane/packet/parse.h"
 #include "maglev/counters.h"
+#include "maglev/rules/choice.h"
 #include "maglev/rules/reply_limit.h"
+#include "maglev/trace.h"
 
 struct rte_mbuf;
 
@@ -92,12 +98,36 @@ inline void count(TrafficCount& traffic, uint64_t bytes) {
   traffic.bytes += bytes;
 }
 
+/// What a pipeline remembers of packets, beside the flows.
+struct PipelineMemory {
+  explicit PipelineMemory(const ConnectionTable& connections) : scheduler(connections) {}
+
+  Scheduler scheduler;
+  linimo_reply_limit echo{}, too_big{}, reject{};
+};
+
+#ifdef LINIMO_TRACED
+inline namespace traced {
+#endif
+
 class Pipeline {
  public:
+#ifdef LINIMO_TRACED
+  static constexpr bool kTraced = true;
+  using Flows = const FlowState;  // which nobody writes then
+
+  /// `memory`: of the pipeline whose answers are wanted.
+  Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<const FlowState> flows,
+           uint32_t own, WorkerCounters& counters, const PipelineMemory& memory, linimo_trace& told);
+#else
+  static constexpr bool kTraced = false;
+  using Flows = FlowState;
+
   /// All must outlive the pipeline. `flows`: of all workers, of which number `own` is this one's, as
   /// `counters` is.
   Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<FlowState> flows, uint32_t own,
            WorkerCounters& counters);
+#endif
   ~Pipeline();
   Pipeline(const Pipeline&) = delete;
 
@@ -109,7 +139,9 @@ class Pipeline {
   }
   static constexpr uint32_t kFewestInLanes = 4;
   /// Packets that did, up to the wire.
-  uint64_t went_in_lanes() const { return went_in_lanes_; }
+  uint64_t went_in_lanes() const {
+    return went_in_lanes_;
+  }
 
   /// At most kMaxBurst frames. `generation`: null before the first, when every frame is the kernel's.
   /// `in_port`: where they came in, and replies leave. `now_ms`: of any monotonic clock.
@@ -119,7 +151,13 @@ class Pipeline {
   /// Sends held fragments whose datagram is known by now, and drops those that have waited for too long. At
   /// most kMaxBurst leave at a time.
   void settle(const Generation* generation, uint64_t now_ms, BurstOutput& out);
-  uint32_t held() const { return held_.count(); }
+  uint32_t held() const {
+    return held_.count();
+  }
+  /// For a trace, on any thread: what it sees may be a packet old.
+  const PipelineMemory& memory() const {
+    return memory_;
+  }
 
  private:
   struct Packet {  // what one stage leaves for the next
@@ -163,12 +201,21 @@ class Pipeline {
   bool follow_entry(const Generation& generation, uint32_t now_s, Packet& packet) const;
   bool recall(const Generation& generation, uint32_t now_s, Packet& packet, BurstOutput& out);
   const Target* scheduled(const Generation& generation, Packet& packet);
+  bool remember_flow(const Packet& packet, uint32_t backend_id, uint32_t now_s);
   void send(const Generation& generation, Packet& packet, BurstOutput& out);
   bool no_service(const Generation& generation, const Packet& packet, BurstOutput& out);
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
   static void wrap(const Target& target, Packet& packet, uint8_t* outer);
   void undeliverable(rte_mbuf* mbuf, NextHop::State why);
   bool to_kernel(rte_mbuf* mbuf, BurstOutput& out);
+
+#ifdef LINIMO_TRACED
+  // trace.cc
+  void tell_rule(const Generation& generation, uint32_t vip, uint8_t protocol, uint16_t port) const;
+  void tell_slot(const Packet& packet) const;
+  void tell_entry(ConnectionTable::Entry entry, linimo_entry_use use, bool touches, uint32_t now_s) const;
+  void tell_target(const Target& target, const NextHopTable::Raw& hop) const;
+#endif
 
   // What is not TCP or UDP on its way to a backend: exceptional.cc.
   bool take_icmp(const Generation& generation, uint32_t vip, Packet& packet, BurstOutput& out);
@@ -191,14 +238,13 @@ class Pipeline {
   const NextHopTable& next_hops_;
   std::span<const FlowState> all_flows_;
   uint32_t own_;
-  ConnectionTable& connections_;
-  FragmentMemory& fragments_;
+  decltype((std::declval<Flows&>().connections)) connections_;
+  decltype((std::declval<Flows&>().fragments)) fragments_;
   WorkerCounters& counters_;
   uint32_t in_port_ = 0;  // of the burst that is being run, as the next
   uint64_t in_mac_ = 0;
   uint64_t now_ms_ = 0;
-  Scheduler scheduler_;
-  linimo_reply_limit echo_limit_{}, too_big_limit_{}, reject_limit_{};
+  PipelineMemory memory_;
   uint32_t fragmented_ = 0;  // packets that were sent in fragments
   HeldFragments held_;
   bool settling_ = false;
@@ -209,6 +255,11 @@ class Pipeline {
   uint64_t went_in_lanes_ = 0;
   std::array<LaneGroup, kMaxBurst / LaneGroup::kLanes> groups_;
   std::array<uint32_t, kMaxBurst / LaneGroup::kLanes> alone_;  // of a group, in no lane: those to be sent
+  LINIMO_TELL(linimo_trace& told_;)
 };
+
+#ifdef LINIMO_TRACED
+}  // namespace traced
+#endif
 
 }  // namespace linimo

@@ -87,6 +87,26 @@ std::vector<UniqueFd> descriptors_of(msghdr& message) {
   return descriptors;
 }
 
+/// `answer`: gets the interface by which the frame would come.
+tl::expected<Traced, std::string> traced_by(EngineBase& engine, const protocol::Trace& message,
+                                            protocol::Traced& answer) {
+  answer.number = message.number;
+  if (message.length > sizeof message.frame || message.length < 2 * sizeof(Mac) + 2)
+    return tl::unexpected<std::string>("no frame has that length");
+  const auto interfaces = engine.interfaces();
+  const std::string_view wanted = protocol::text_of(message.interface);
+  const auto found = std::ranges::find_if(
+      interfaces, [&](const auto& one) { return wanted.empty() || one.first == wanted; });
+  if (found == interfaces.end())
+    return tl::unexpected(fmt::format("the data plane has no interface {}", wanted));
+  std::vector<uint8_t> frame(message.frame, message.frame + message.length);
+  const Mac& mac = found->second;
+  if (message.addressed != 0) std::copy(mac.begin(), mac.end(), frame.begin());
+  std::copy(mac.begin(), mac.end(), answer.mac);
+  protocol::set_text(answer.interface, found->first);
+  return engine.trace({static_cast<uint32_t>(found - interfaces.begin()), frame});
+}
+
 }  // namespace
 
 LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, EngineBase& engine,
@@ -178,6 +198,7 @@ bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet,
   }
   peer.heard = Clock::now();
   if (protocol::decode<protocol::Heartbeat>(packet)) return true;
+  if (const auto asked = protocol::decode<protocol::Trace>(packet)) return trace(peer, *asked);
   const auto message = protocol::decode<protocol::Publish>(packet);
   return message ? publish(peer, *message, descriptors) : refuse(peer, 0, "expected a snapshot to publish");
 }
@@ -197,7 +218,7 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   welcome.pid = static_cast<uint32_t>(getpid());
   welcome.workers = engine_.workers();
   welcome.restored = restored_ ? 1 : 0;
-  welcome.features = protocol::kReports;
+  welcome.features = protocol::kReports | protocol::kTraces;
   protocol::set_text(welcome.engine, identity_.engine);
   protocol::set_text(welcome.engine_reason, identity_.engine_reason);
   std::vector<int> descriptors = {identity_.counters_fd};
@@ -248,6 +269,24 @@ bool LinkServer::publish(Peer& peer, const protocol::Publish& message,
   const bool sent = send_message(peer.fd.get(), protocol::encode(accepted));
   on_accepted_(*engine_.live());
   return sent;
+}
+
+bool LinkServer::trace(const Peer& peer, const protocol::Trace& message) {
+  protocol::Traced answer;
+  const auto traced = traced_by(engine_, message, answer);
+  if (traced) {
+    answer.told = traced->told;
+    if (!traced->frames.empty()) {
+      const auto& frame = traced->frames.front();
+      answer.length = static_cast<uint16_t>(std::min(frame.size(), sizeof answer.frame));
+      std::copy_n(frame.begin(), answer.length, answer.frame);
+      protocol::set_text(answer.leaves_by, traced->leaves_by);
+    }
+    if (answer.told.reached >= LINIMO_TRACE_CHOSEN) say_route_(answer.told.backend, answer);
+  } else {
+    protocol::set_text(answer.error, traced.error());
+  }
+  return send_message(peer.fd.get(), protocol::encode(answer));
 }
 
 /// Says why not. True when the connection may go on: a refused snapshot is no reason to part.

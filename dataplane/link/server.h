@@ -37,6 +37,9 @@ class LinkServer {
   /// Called after a snapshot was accepted and acknowledged.
   using OnAccepted = std::function<void(const SnapshotView&)>;
 
+  /// Says which device and gateway the kernel's route to a backend has: what a trace shows beside it.
+  using SayRoute = std::function<void(uint32_t backend_id, protocol::Traced& traced)>;
+
   /// Listens. Throws std::system_error. The folder must exist.
   LinkServer(EventLoop& loop, std::filesystem::path socket_path, EngineBase& engine, Identity identity,
              Reports& reports, OnAccepted on_accepted);
@@ -45,6 +48,8 @@ class LinkServer {
 
   /// The live snapshot came from the runtime folder, not from a controller.
   void set_restored(bool restored) { restored_ = restored; }
+
+  void on_traced(SayRoute say_route) { say_route_ = std::move(say_route); }
 
   /// Since when nobody is connected who has said hello, or who is has fallen silent though it promised
   /// heartbeats; nothing while somebody is there.
@@ -71,6 +76,7 @@ class LinkServer {
   bool handle(Peer& peer, std::span<const std::byte> packet, std::span<const UniqueFd> descriptors);
   bool greet(Peer& peer, const protocol::Hello& hello);
   bool publish(Peer& peer, const protocol::Publish& message, std::span<const UniqueFd> descriptors);
+  bool trace(const Peer& peer, const protocol::Trace& message);
   bool refuse(const Peer& peer, uint64_t generation, std::string_view reason);
   void disconnect(PeerAt peer);
   void drop_silent_peers();
@@ -84,6 +90,7 @@ class LinkServer {
   Identity identity_;
   Reports& reports_;
   OnAccepted on_accepted_;
+  SayRoute say_route_ = [](uint32_t, protocol::Traced&) {};
   UniqueFd listener_;
   bool accepting_ = false;
   std::list<Peer> peers_;  // the newest first

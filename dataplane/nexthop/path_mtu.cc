@@ -21,6 +21,7 @@ constexpr auto kRemembered = std::chrono::minutes(10);  // RFC 1191, 6.3; RFC 82
 constexpr uint16_t kLeast4 = 576, kLeast6 = 1280;
 constexpr size_t kIcmpHeader = 8, kQuote4 = 20, kQuote6 = 40, kQuotedPorts = 8;
 constexpr int kMostAtOnce = 64;
+constexpr uint16_t kAnyMtu = 0xffff;
 
 bool is_tunnel(uint8_t protocol) {
   return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6 || protocol == IPPROTO_GRE ||
@@ -75,21 +76,33 @@ std::optional<TooBigMessage> too_big_message4(std::span<const uint8_t> packet) {
   if (icmp[0] != ICMP_DEST_UNREACH || icmp[1] != ICMP_FRAG_NEEDED ||
       !packet::checksum_holds(icmp.data(), icmp.size()))
     return std::nullopt;
-  const auto quote = icmp.subspan(kIcmpHeader);
+  auto heard = quoted_tunnel4(icmp.subspan(kIcmpHeader));
+  if (heard) heard->mtu = big_endian16(icmp.subspan(6));
+  return heard;
+}
+
+std::optional<TooBigMessage> quoted_tunnel4(std::span<const uint8_t> quote) {
   // An outer header has no options, and what is cut off before its ports is no quote (RFC 792).
-  if (quote[0] != 0x45 || !is_tunnel(quote[9]) || quote.size() < kQuote4 + kQuotedPorts) return std::nullopt;
+  if (quote.size() < kQuote4 + kQuotedPorts || quote[0] != 0x45 || !is_tunnel(quote[9])) return std::nullopt;
   uint32_t source = 0, destination = 0;
   std::memcpy(&source, &quote[12], 4);
   std::memcpy(&destination, &quote[16], 4);
   const uint16_t port = quote[9] == IPPROTO_UDP ? big_endian16(quote.subspan(kQuote4 + 2)) : uint16_t{0};
-  return TooBigMessage{Address::v4(source), Address::v4(destination), quote[9], port,
-                       big_endian16(icmp.subspan(6))};
+  return TooBigMessage{Address::v4(source), Address::v4(destination), quote[9], port, kAnyMtu};
 }
 
 std::optional<TooBigMessage> too_big_message6(std::span<const uint8_t> message) {
   if (message.size() < kIcmpHeader + 40 || message[0] != ICMP6_PACKET_TOO_BIG) return std::nullopt;
-  const auto quote = message.subspan(kIcmpHeader);
+  auto heard = quoted_tunnel6(message.subspan(kIcmpHeader));
+  if (heard)
+    heard->mtu = static_cast<uint16_t>(std::min<uint32_t>(big_endian32(message.subspan(4)), kAnyMtu));
+  return heard;
+}
+
+std::optional<TooBigMessage> quoted_tunnel6(std::span<const uint8_t> quote) {
+  if (quote.size() < kQuote6) return std::nullopt;
   TooBigMessage heard{};
+  heard.mtu = kAnyMtu;
   heard.protocol = quote[6];
   size_t ports = kQuote6;
   if (heard.protocol == IPPROTO_FRAGMENT) {  // of a tunnel that is longer than the way takes: its first one
@@ -104,7 +117,6 @@ std::optional<TooBigMessage> too_big_message6(std::span<const uint8_t> message) 
   if (heard.protocol == IPPROTO_UDP) heard.port = big_endian16(quote.subspan(ports + 2));
   std::copy_n(&quote[8], 16, heard.tunnel_source.bytes.begin());
   std::copy_n(&quote[24], 16, heard.tunnel_destination.bytes.begin());
-  heard.mtu = static_cast<uint16_t>(std::min<uint32_t>(big_endian32(message.subspan(4)), 0xffff));
   return heard;
 }
 
@@ -155,8 +167,8 @@ std::optional<uint16_t> PathMtuCache::mtu(const Address& address) const {
   return known == heard_.end() ? std::nullopt : std::optional(known->second.mtu);
 }
 
-PathMtu::PathMtu(EventLoop& loop, CountersBlock& counters, std::function<void()> changed)
-    : counters_(counters), changed_(std::move(changed)) {
+PathMtu::PathMtu(EventLoop& loop, CountersBlock& counters, std::function<void()> changed, Other other)
+    : counters_(counters), changed_(std::move(changed)), other_(std::move(other)) {
   count_lowered();  // a predecessor's word is forgotten
   listen(loop, AF_INET);
   listen(loop, AF_INET6);
@@ -182,6 +194,8 @@ void PathMtu::listen(EventLoop& loop, int family) {
     icmp6_filter filter;
     ICMP6_FILTER_SETBLOCKALL(&filter);
     ICMP6_FILTER_SETPASS(ICMP6_PACKET_TOO_BIG, &filter);
+    ICMP6_FILTER_SETPASS(ICMP6_DST_UNREACH, &filter);
+    ICMP6_FILTER_SETPASS(ICMP6_PARAM_PROB, &filter);
     filtered = setsockopt(fd.get(), IPPROTO_ICMPV6, ICMP6_FILTER, &filter, sizeof filter) == 0;
   }
   if (!filtered) {
@@ -197,13 +211,22 @@ void PathMtu::receive(int family, int fd) {
   uint8_t buffer[2048];  // more than the most that such a message has
   bool any = false;
   for (int i = 0; i < kMostAtOnce; ++i) {
-    const ssize_t length = recv(fd, buffer, sizeof buffer, 0);
+    sockaddr_in6 sender{};
+    socklen_t sender_size = sizeof sender;
+    const ssize_t length =
+        recvfrom(fd, buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&sender), &sender_size);
     if (length < 0) break;
     const std::span<const uint8_t> bytes(buffer, static_cast<size_t>(length));
+    if (family == AF_INET ? !is_fragmentation_needed(bytes)
+                          : bytes.empty() || bytes[0] != ICMP6_PACKET_TOO_BIG) {
+      Address from;
+      if (family == AF_INET6) std::memcpy(from.bytes.data(), &sender.sin6_addr, sizeof sender.sin6_addr);
+      other_(family, bytes, from);
+      continue;
+    }
     const auto heard = family == AF_INET ? too_big_message4(bytes) : too_big_message6(bytes);
     const auto now = std::chrono::steady_clock::now();
     if (!heard || !tunnels_.may_be_meant(*heard)) {
-      if (family == AF_INET && !is_fragmentation_needed(bytes)) continue;  // some other word for the host
       count(counters_.path_mtus_ignored);
       if (const auto kept_out = ignored_log_.pass(now))
         spdlog::info(

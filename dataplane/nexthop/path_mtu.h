@@ -41,6 +41,10 @@ struct TooBigMessage {
 std::optional<TooBigMessage> too_big_message4(std::span<const uint8_t> packet);
 std::optional<TooBigMessage> too_big_message6(std::span<const uint8_t> message);
 
+/// What an ICMP error quotes, if that is a tunnel; with an MTU that any network may have.
+std::optional<TooBigMessage> quoted_tunnel4(std::span<const uint8_t> quote);
+std::optional<TooBigMessage> quoted_tunnel6(std::span<const uint8_t> quote);
+
 /// The tunnels of a snapshot: whether a message can be about one of them.
 class Tunnels {
  public:
@@ -88,11 +92,14 @@ class PathMtu {
  public:
   /// `changed`: the MTU to an address may be another now. Without the privilege for raw sockets nothing is
   /// heard, and a warning says so.
-  PathMtu(EventLoop& loop, CountersBlock& counters, std::function<void()> changed);
+  /// `other`: gets other errors, an IPv4 packet with its header or an ICMPv6 message, and who sent it.
+  using Other = std::function<void(int family, std::span<const uint8_t> bytes, const Address& from)>;
+  PathMtu(EventLoop& loop, CountersBlock& counters, std::function<void()> changed, Other other);
 
   /// The live snapshot's, from now on.
   void follow(Tunnels tunnels) { tunnels_ = std::move(tunnels); }
   std::optional<uint16_t> mtu(const Address& address) const { return cache_.mtu(address); }
+  bool may_be_meant(const TooBigMessage& message) const { return tunnels_.may_be_meant(message); }
 
  private:
   void listen(EventLoop& loop, int family);
@@ -101,6 +108,7 @@ class PathMtu {
 
   CountersBlock& counters_;
   std::function<void()> changed_;
+  Other other_;
   Tunnels tunnels_;
   PathMtuCache cache_;
   LogLimit lowered_log_, ignored_log_;

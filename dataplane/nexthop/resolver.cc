@@ -61,7 +61,12 @@ Resolver::Resolver(EventLoop& loop, EngineBase& engine, ConditionBoard& board, O
       board_(board),
       on_state_(std::move(on_state)),
       events_(kGroups),
-      path_mtu_(loop, engine.counters(), [this] { store_all(); }) {
+      tunnel_errors_(board, engine.counters()),
+      path_mtu_(
+          loop, engine.counters(), [this] { store_all(); },
+          [this](int family, std::span<const uint8_t> bytes, const Address& from) {
+            hear_error(family, bytes, from);
+          }) {
   loop.add(events_.fd(), [this] {
     if (!events_.receive([this](const nlmsghdr& message) { on_message(message); })) {
       if (const auto kept_out = lost_log_.pass(LogLimit::Clock::now()))  // a flood of neighbours can do it
@@ -134,6 +139,7 @@ void Resolver::tick() {
   if (std::exchange(addresses_changed_, false)) read_host_addresses();
   if (std::exchange(routes_changed_, false)) look_up_routes();
   log_.flush(NextHopLog::Clock::now());
+  tunnel_errors_.look(TunnelErrors::Time::clock::now());
   if (++ticks_ % kTicksBetweenReminders == 0) {
     for (const auto& [neighbour, by_kernel] : std::map(managed_)) {
       if (!by_kernel) manage(neighbour);
@@ -291,6 +297,17 @@ void Resolver::note_neighbour_table() {
                          without_room_.size()),
              fmt::format("sysctl net.ipv{}.neigh.default.gc_thresh3={}", v4 ? 4 : 6,
                          std::bit_ceil(2 * managed_.size() + 1024)));
+}
+
+void Resolver::hear_error(int family, std::span<const uint8_t> bytes, const Address& from) {
+  const auto heard = family == AF_INET ? tunnel_error4(bytes) : tunnel_error6(bytes, from);
+  if (heard && path_mtu_.may_be_meant(heard->tunnel))
+    tunnel_errors_.hear(*heard, TunnelErrors::Time::clock::now());
+}
+
+std::optional<Resolver::Route> Resolver::route_of(uint32_t backend_id) const {
+  const auto found = backends_.find(backend_id);
+  return found == backends_.end() ? std::nullopt : found->second.route;
 }
 
 void Resolver::read_host_addresses() {

@@ -21,6 +21,7 @@
 #include "dataplane/nexthop/links.h"
 #include "dataplane/nexthop/next_hop_log.h"
 #include "dataplane/nexthop/path_mtu.h"
+#include "dataplane/nexthop/tunnel_errors.h"
 
 namespace linimo {
 
@@ -34,12 +35,15 @@ class Resolver {
   /// The backends to resolve from now on: those of the live snapshot.
   void follow(const SnapshotView& snapshot);
 
- private:
   struct Route {
     int device = 0;
     Address gateway;   // or the destination itself
     uint16_t mtu = 0;  // 0: the device's
   };
+  /// The kernel's, to a backend that is followed; nothing: there is none.
+  std::optional<Route> route_of(uint32_t backend_id) const;
+
+ private:
   struct Backend {
     Address address;
     std::optional<Route> route;
@@ -58,6 +62,7 @@ class Resolver {
   void manage(const NeighbourKey& neighbour);
   void note_neighbour_table();
   void read_host_addresses();
+  void hear_error(int family, std::span<const uint8_t> bytes, const Address& from);
 
   EngineBase& engine_;
   ConditionBoard& board_;
@@ -69,6 +74,7 @@ class Resolver {
   std::map<NeighbourKey, bool> managed_;    // by the kernel, or it is reminded of them
   std::set<NeighbourKey> without_room_;     // of these: the kernel's table is full
   Links links_;
+  TunnelErrors tunnel_errors_;
   PathMtu path_mtu_;
   NextHopLog log_;
   LogLimit lost_log_;

@@ -306,6 +306,32 @@ void XdpEngine::set_host_addresses(std::vector<Address> addresses) {
     spdlog::error("the live generation could not take the host's new addresses: {}", published.error());
 }
 
+tl::expected<Traced, std::string> XdpEngine::trace(const TraceRequest& request) {
+  if (!traced_) {
+    auto loaded = TracedProgram::load(*program_);
+    if (!loaded) return tl::unexpected(loaded.error());
+    traced_ = std::move(*loaded);
+  }
+  std::vector<uint32_t> rows;
+  for (uint32_t row = 0; row < shape_.all_rows(); ++row) {
+    if (program_->serves(row)) rows.push_back(row);
+  }
+  const uint32_t first_row = interfaces_.at(request.port).first_row;
+  const auto own = std::ranges::find(rows, first_row);
+  if (own != rows.end()) std::rotate(rows.begin(), own, own + 1);
+  if (rows.empty()) rows.push_back(first_row);
+  auto traced =
+      trace_where_known(rows, [&](uint32_t row) { return traced_->run(request.port, row, request.frame); });
+  if (traced) traced->leaves_by = interfaces_.at(traced->port).name;
+  return traced;
+}
+
+std::vector<std::pair<std::string, Mac>> XdpEngine::interfaces() const {
+  std::vector<std::pair<std::string, Mac>> all;
+  for (const Interface& interface : interfaces_) all.emplace_back(interface.name, interface.facts.mac);
+  return all;
+}
+
 uint32_t XdpEngine::workers() const {
   uint32_t queues = 0;
   for (const Interface& interface : interfaces_) queues += interface.facts.queues;

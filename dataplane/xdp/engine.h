@@ -19,6 +19,7 @@
 #include "dataplane/xdp/fragment_thread.h"
 #include "dataplane/xdp/pins.h"
 #include "dataplane/xdp/program.h"
+#include "dataplane/xdp/traced_program.h"
 #include "maglev/config/node.h"
 
 namespace linimo::xdp {
@@ -37,6 +38,8 @@ class XdpEngine : public EngineBase {
   std::vector<Egress> egresses() const override;
   uint32_t workers() const override;  // receive queues
 
+  tl::expected<Traced, std::string> trace(const TraceRequest& request) override;
+  std::vector<std::pair<std::string, Mac>> interfaces() const override;
   CountersBlock& counters() override { return program_->counters(); }
   int counters_fd() const override { return program_->counters_fd(); }
 
@@ -69,6 +72,7 @@ class XdpEngine : public EngineBase {
   Shape shape_;
   std::vector<Interface> interfaces_;
   std::unique_ptr<Program> program_;
+  std::unique_ptr<TracedProgram> traced_;  // once somebody has asked
   std::unique_ptr<FragmentThread> fragments_;
   std::string fragments_lost_;  // why some cannot be held
   std::unique_ptr<DeviceWatch> watch_;

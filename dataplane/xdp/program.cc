@@ -222,6 +222,12 @@ int Program::map_fd(const char* name) const {
   return bpf_object__find_map_fd_by_name(maps_->obj, name);
 }
 
+Mac Program::mac_of(uint32_t port) const {
+  Mac mac;
+  std::memcpy(mac.data(), &macs_.at(port), mac.size());
+  return mac;
+}
+
 uint64_t Program::recall_datagram(uint64_t hash, uint64_t now_ns) const {
   const auto* bucket = fragments_.as<const linimo_cell>() + linimo_fragment_bucket(hash);
   uint64_t word = 0;

@@ -82,12 +82,17 @@ class Program {
   std::optional<SnapshotView> live() const { return live_; }
 
   NextHopTable& next_hops() { return next_hops_; }
+  /// As set_port() was told.
+  Mac mac_of(uint32_t port) const;
   int counters_fd() const;
   /// What the process counts, in the spare row.
   CountersBlock& counters() { return *counters_.as<CountersBlock>(); }
   WorkerCounters& process_counters() { return counters(shape_.spare()); }
   WorkerCounters& counters(uint32_t row) { return counters_.as<CountersBlock>()->worker(row); }
   int map_fd(const char* name) const;  // of the program's own map of that name
+  const Shape& shape() const { return shape_; }
+  /// Has it a connection table, so that flows are tracked there?
+  bool serves(uint32_t row) const { return static_cast<bool>(rows_[row].table); }
 
   /// What the first fragment of a datagram chose: a word of maglev/rules/fragment.h; 0 where nothing is
   /// remembered. `hash`: of the datagram's key; `now_ns`: CLOCK_MONOTONIC. Any thread.

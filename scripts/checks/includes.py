@@ -10,7 +10,7 @@ from .tree import ROOT, files, read
 MAY_INCLUDE = {
     "maglev": ["maglev"],
     "maglev/rules": ["maglev/rules", "maglev/abi.h", "maglev/next_hop.h", "maglev/unsettled.h"],  # plain C for both engines
-    "bpf": ["bpf", "maglev/rules", "maglev/abi.h", "maglev/next_hop.h", "maglev/unsettled.h"],
+    "bpf": ["bpf", "maglev/rules", "maglev/trace.h", "maglev/abi.h", "maglev/next_hop.h", "maglev/unsettled.h"],
     "bpf/decap": ["bpf", "maglev"],  # with its loader
     "dataplane/packet": ["dataplane/packet", "maglev"],  # headers in, headers out: no ports, no tables
     "dataplane/flow": ["dataplane/flow", "maglev"],

@@ -40,6 +40,13 @@ class ValidatingEngine final : public EngineBase {
   NextHopTable& next_hops() override { return next_hops_; }
   std::vector<Egress> egresses() const override { return {}; }
   uint32_t workers() const override { return 1; }
+  tl::expected<Traced, std::string> trace(const TraceRequest& request) override {
+    Traced traced;
+    traced.frames.emplace_back(request.frame.begin(), request.frame.end());
+    traced.leaves_by = "eth0";
+    return traced;
+  }
+  std::vector<std::pair<std::string, Mac>> interfaces() const override { return {{"eth0", Mac{}}}; }
   CountersBlock& counters() override { return counters_; }
   int counters_fd() const override { return -1; }
 
@@ -133,7 +140,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     protocol::Publish publish;
     publish.generation = 1;
     if (length >= 8) std::memcpy(&publish.generation, bytes.data(), 8);
-    switch (data[at] & 7) {
+    switch (data[at] & 15) {
       case 0:
         world.attackers.connect(which);
         break;
@@ -154,6 +161,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       case 5:
         world.attackers.send(which, protocol::encode(publish), -1);
         break;
+      case 7: {
+        protocol::Trace trace;
+        trace.length = static_cast<uint16_t>(length * 257);  // more than there are, too
+        std::memcpy(trace.frame, bytes.data(), bytes.size());
+        if (length % 3 == 0) trace.interface[0] = 'e';
+        world.attackers.send(which, protocol::encode(trace), -1);
+        break;
+      }
       case 6:  // any message, an empty one too, with descriptors that nobody has asked for
         world.attackers.send(which, bytes, STDIN_FILENO, 1 + length % Attackers::kMostCopies);
         break;

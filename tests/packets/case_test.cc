@@ -8,6 +8,7 @@
 #include "tests/packets/case_file.h"
 #include "tests/packets/dpdk_engine.h"
 #include "tests/packets/expect.h"
+#include "tests/packets/traced_engine.h"
 #include "tests/packets/xdp_engine.h"
 
 namespace linimo::tests {
@@ -70,6 +71,22 @@ Engine& xdp_whole() {
   return xdp_whole_engine();
 }
 
+// What trace says of a packet is what then becomes of it.
+Engine& dpdk_traced() {
+  return traced_dpdk_engine();
+}
+
+Engine& xdp_traced() {
+  return traced_xdp_engine();
+}
+
+INSTANTIATE_TEST_SUITE_P(DpdkTraced, PacketCase,
+                         testing::Combine(testing::Values(&dpdk_traced),
+                                          testing::ValuesIn(case_file().cases)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(XdpTraced, PacketCase,
+                         testing::Combine(testing::Values(&xdp_traced), testing::ValuesIn(case_file().cases)),
+                         name_of);
 INSTANTIATE_TEST_SUITE_P(Dpdk, PacketCase,
                          testing::Combine(testing::Values(MakeEngine(dpdk)),
                                           testing::ValuesIn(case_file().cases)),

@@ -15,6 +15,8 @@
 #include <sanitizer/asan_interface.h>
 #include <sched.h>
 
+#include "dataplane/forward/trace.h"
+#include "tests/packets/fingerprint.h"
 #include "tests/packets/fragments_check.h"
 
 namespace linimo::tests {
@@ -138,6 +140,29 @@ void DpdkEngine::apply(const Configuration& configuration) {
   generation_->take_next_hops(*next_hops_);
   for (uint32_t port = 0; port < configuration.port_macs.size(); ++port)
     port_macs_.store(port, configuration.port_macs[port]);
+}
+
+Engine::Asked DpdkEngine::ask(ByteView frame, uint64_t now_ms) {
+  const uint64_t before = fingerprint();
+  rte_mbuf* mbuf = mbuf_with(frame, 0);
+  void* const buffer = mbuf->buf_addr;
+  const uint16_t length = mbuf->buf_len;
+  Traced traced = trace_packet(
+      {port_macs_, *next_hops_, flows_, 0, pipeline_->memory(), generation_.get(), now_ms}, 0, mbuf);
+  ASAN_UNPOISON_MEMORY_REGION(buffer, length);
+  std::string fault;
+  check_pool(fault);
+  if (!fault.empty()) throw std::runtime_error("a trace loses buffers: " + fault);
+  return {std::move(traced), fingerprint() != before};
+}
+
+// What a trace gets as const (fragments, turns, limits) is left out.
+uint64_t DpdkEngine::fingerprint() const {
+  Fingerprint fingerprint;
+  fingerprint.add(counters_.get(), counters_of_the_suite());
+  for (const auto& memory : connection_memory_)
+    fingerprint.add(memory.get(), ConnectionTable::bytes_for(flows_capacity_));
+  return fingerprint.value();
 }
 
 FlowTable DpdkEngine::flow_table() {

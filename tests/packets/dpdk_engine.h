@@ -38,6 +38,7 @@ class DpdkEngine : public Engine {
   void forget_configuration() override { generation_.reset(); }
   Result run(ByteView frame, uint64_t now_ms) override;
   std::vector<Result> settle(uint64_t now_ms) override;
+  Asked ask(ByteView frame, uint64_t now_ms) override;
   FlowTable flow_table() override;
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override;
   void make_room_for(uint64_t flows) override;
@@ -62,6 +63,7 @@ class DpdkEngine : public Engine {
   rte_mbuf* mbuf_with(ByteView frame, uint64_t nic_flags);
   rte_mbuf* mbufs_with(ByteView frame, std::span<const size_t> parts);
   Counts outcomes() const;
+  uint64_t fingerprint() const;
   void find_held(std::span<rte_mbuf* const> burst, BurstResult& result);
   void check_pool(std::string& fault);
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dataplane/forward/next_hop.h"
+#include "dataplane/forward/traced.h"
 #include "maglev/address.h"
 #include "maglev/snapshot.h"
 
@@ -63,6 +64,13 @@ class Engine {
   /// What is done between bursts and once a second. Slots that may settle do; and one result for each held
   /// fragment whose fate is now known, in any order. It was sent (forwarded) or dropped (fragment_unmatched).
   virtual std::vector<Result> settle(uint64_t now_ms) = 0;
+
+  /// What it says that it would do with a frame.
+  struct Asked {
+    Traced traced;
+    bool changed;  // what packets change: counters, flows, fragments, slots that are not settled
+  };
+  virtual Asked ask(ByteView frame, uint64_t now_ms) = 0;
 
   virtual FlowTable flow_table() = 0;
   /// TCP flows that a count at that time finds a backend to have left.

@@ -17,6 +17,7 @@
 #include "tests/packets/case_file.h"
 #include "tests/packets/dpdk_engine.h"
 #include "tests/packets/expect.h"
+#include "tests/packets/traced_engine.h"
 #include "tests/packets/xdp_engine.h"
 
 namespace linimo::tests {
@@ -47,9 +48,17 @@ inline std::vector<TrackedBy> every_engine() {
     add(std::string("Dpdk_") + path->name + "_", [path]() -> Engine& { return dpdk_engine(*path); });
   add("Xdp", []() -> Engine& { return xdp_engine(); });
   add("XdpWhole", []() -> Engine& { return xdp_whole_engine(); });
+  add("DpdkTraced", traced_dpdk_engine);
+  add("XdpTraced", traced_xdp_engine);
   return all;
 }
 inline const std::vector<TrackedBy> kTrackedBy = every_engine();
+
+inline std::vector<TrackedBy> not_traced() {
+  std::vector<TrackedBy> some = kTrackedBy;
+  std::erase_if(some, [](const TrackedBy& one) { return std::string_view(one.engine).ends_with("Traced"); });
+  return some;
+}
 
 inline std::string tracked_by(const testing::TestParamInfo<TrackedBy>& info) {
   return info.param.engine + "v" + std::to_string(info.param.ip);

@@ -14,6 +14,7 @@
 
 #include "dataplane/xdp/oversized.h"
 #include "dataplane/xdp/ticks.h"
+#include "maglev/rules/fragment.h"
 #include "tests/packets/fragments_check.h"
 
 namespace linimo::tests {
@@ -22,6 +23,17 @@ namespace {
 constexpr uint32_t kTicksAtOnce = 500;           // far below those that a flow's stamp counts
 constexpr uint64_t kNearlyOver_ns = 20'000'000;  // a tick in which nothing is begun any more
 constexpr uint32_t kRoom = 2048;                 // for what a frame grows to
+
+/// What is in a slot of an array of maps; nothing where nothing is.
+UniqueFd inner_map(int outer, uint32_t slot, uint64_t& cells) {
+  uint32_t id = 0;
+  if (bpf_map_lookup_elem(outer, &slot, &id) != 0) return {};
+  UniqueFd fd(bpf_map_get_fd_by_id(id));
+  bpf_map_info info{};
+  uint32_t length = sizeof info;
+  if (fd && bpf_obj_get_info_by_fd(fd.get(), &info, &length) == 0) cells = info.max_entries;
+  return fd;
+}
 
 Left::Way way_of(uint32_t action) {
   if (action == XDP_PASS) return Left::Way::kKernel;
@@ -37,6 +49,7 @@ XdpEngine::XdpEngine(Path path) : path_(path) {
 void XdpEngine::load(uint64_t flows) {
   shape_ = {.rows = 1, .flows_per_row = flows};
   older_ = 0;
+  traced_.reset();  // it has the maps of the program before
   auto program = xdp::Program::load(shape_, {});
   if (!program) throw std::runtime_error(program.error());
   program_ = std::move(*program);
@@ -62,6 +75,55 @@ void XdpEngine::load(uint64_t flows) {
 void XdpEngine::make_room_for(uint64_t flows) {
   forget_flows();
   load(flows);
+}
+
+Engine::Asked XdpEngine::ask(ByteView frame, uint64_t now_ms) {
+  if (!traced_) {
+    auto loaded = xdp::TracedProgram::load(*program_);
+    if (!loaded) throw std::runtime_error(loaded.error());
+    traced_ = std::move(*loaded);
+  }
+  set_clock(now_ms);
+  const uint64_t before = fingerprint();
+  auto traced = traced_->run(0, 0, frame);
+  if (!traced) throw std::runtime_error(traced.error());
+  return {std::move(*traced), fingerprint() != before};
+}
+
+void XdpEngine::add_map(Fingerprint& fingerprint, const char* name, size_t size) const {
+  const xdp::Mapping memory = xdp::Mapping::of(program_->map_fd(name), size);
+  if (!memory) throw std::runtime_error(fmt::format("{}: {}", name, std::strerror(errno)));
+  fingerprint.add(memory.as<std::byte>(), size);
+}
+
+void XdpEngine::add_tables(Fingerprint& fingerprint, const char* name, uint32_t tables) const {
+  for (uint32_t table = 0; table < tables; ++table) {
+    uint64_t cells = 0;
+    const UniqueFd fd = inner_map(program_->map_fd(name), table, cells);
+    if (!fd) continue;
+    const size_t size = cells * sizeof(linimo_cell);
+    const xdp::Mapping memory = xdp::Mapping::of(fd.get(), size);
+    if (!memory) throw std::runtime_error(fmt::format("{}: {}", name, std::strerror(errno)));
+    fingerprint.add(memory.as<std::byte>(), size);
+  }
+}
+
+uint64_t XdpEngine::fingerprint() const {
+  Fingerprint fingerprint;
+  const uint32_t rows = shape_.all_rows();
+  for (uint32_t row = 0; row < rows; ++row)
+    fingerprint.add(&program_->counters(row), counters_of_the_suite());
+  add_map(fingerprint, "flows", rows * sizeof(linimo_xdp_flows));
+  add_map(fingerprint, "open_connections", 64 * sizeof(linimo_cell));  // the suite's backends
+  add_map(fingerprint, "fragments", rows * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
+  add_tables(fingerprint, "connections", rows);
+  add_tables(fingerprint, "unsettled", 2);
+  for (uint32_t row = 0; row < rows; ++row) {
+    linimo_xdp_replies replies{};
+    bpf_map_lookup_elem(program_->map_fd("replies"), &row, &replies);
+    fingerprint.add(&replies, sizeof replies);
+  }
+  return fingerprint.value();
 }
 
 FlowTable XdpEngine::flow_table() {

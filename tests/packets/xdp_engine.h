@@ -10,7 +10,9 @@
 
 #include "dataplane/forward/held_fragments.h"
 #include "dataplane/xdp/program.h"
+#include "dataplane/xdp/traced_program.h"
 #include "tests/packets/engine.h"
+#include "tests/packets/fingerprint.h"
 
 namespace linimo::tests {
 
@@ -25,6 +27,7 @@ class XdpEngine : public Engine {
   void forget_configuration() override;
   Result run(ByteView frame, uint64_t now_ms) override;
   std::vector<Result> settle(uint64_t now_ms) override;
+  Asked ask(ByteView frame, uint64_t now_ms) override;
   FlowTable flow_table() override;
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override;
   void make_room_for(uint64_t flows) override;
@@ -42,7 +45,12 @@ class XdpEngine : public Engine {
   Result sent_in_fragments(const linimo_xdp_handed& handed, ByteView frame);
   uint32_t port_of(const Bytes& frame) const;
 
+  uint64_t fingerprint() const;
+  void add_map(Fingerprint& fingerprint, const char* name, size_t size) const;
+  void add_tables(Fingerprint& fingerprint, const char* name, uint32_t tables) const;
+
   std::unique_ptr<xdp::Program> program_;
+  std::unique_ptr<xdp::TracedProgram> traced_;
   int fd_;
   xdp::Shape shape_;
   uint64_t now_ms_ = 0;  // of the last frame

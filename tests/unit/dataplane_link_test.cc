@@ -179,6 +179,52 @@ TEST_F(DataplaneLinkTest, TakesAFloodForTheNonsenseItIs) {
   EXPECT_EQ(accepted_.size(), 1u);
 }
 
+TEST_F(DataplaneLinkTest, AsksWhatWouldBecomeOfAPacket) {
+  fake_.welcome.features = protocol::kTraces;
+  std::vector<std::string> answers;
+  const auto ask = [&](uint8_t byte) {
+    protocol::Trace question;
+    question.length = 1;
+    question.frame[0] = byte;
+    link_.trace(question, [&answers](const auto& traced) {
+      answers.push_back(traced ? std::string(protocol::text_of(traced->leaves_by)) : traced.error());
+    });
+  };
+  ask(1);
+  EXPECT_EQ(answers, std::vector<std::string>{"no data plane is connected"});
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  EXPECT_TRUE(peer_.traces);
+  ask(2);
+  ask(3);
+  ASSERT_TRUE(wait([&] { return fake_.asked.size() == 2; }));
+  protocol::Traced answer;
+  protocol::set_text(answer.leaves_by, "eth1");
+  answer.number = fake_.asked[1].number;
+  fake_.send(answer);
+  answer.number = 4711;  // nobody asked that
+  fake_.send(answer);
+  answer.number = fake_.asked[0].number;
+  protocol::set_text(answer.error, "no such interface");
+  fake_.send(answer);
+  ASSERT_TRUE(wait([&] { return answers.size() == 3; }));
+  EXPECT_EQ(answers[1], "eth1");
+  EXPECT_EQ(answers[2], "no such interface");
+  ask(5);
+  fake_.drop();
+  ASSERT_TRUE(wait([&] { return answers.size() == 4; }));
+  EXPECT_NE(answers[3], "");
+  EXPECT_EQ(fake_.asked[1].frame[0], 3);
+}
+
+TEST_F(DataplaneLinkTest, AnOlderDataPlaneIsNotAsked) {
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  std::string error;
+  link_.trace({}, [&error](const auto& traced) { error = traced ? "" : traced.error(); });
+  EXPECT_NE(error.find("older"), std::string::npos) << error;
+}
+
 TEST_F(DataplaneLinkTest, SurvivesAGreetingOfAnyKind) {
   const std::pair<Manner, std::string_view> cases[] = {
       {Manner::kLeave, "closed the connection"},

@@ -56,6 +56,7 @@ class FakeDataplane {
   int seals = 0;        // of the last snapshot
   int connections = 0;  // accepted so far
   int heartbeats = 0;   // received
+  std::vector<protocol::Trace> asked;
 
   void poll() {
     if (const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); fd >= 0) {
@@ -68,6 +69,7 @@ class FakeDataplane {
     if (!*packet) return;
     if (protocol::decode<protocol::Hello>((*packet)->bytes)) on_hello();
     if (protocol::decode<protocol::Heartbeat>((*packet)->bytes)) ++heartbeats;
+    if (const auto trace = protocol::decode<protocol::Trace>((*packet)->bytes)) asked.push_back(*trace);
     if (const auto publish = protocol::decode<protocol::Publish>((*packet)->bytes))
       on_publish(*publish, **packet);
   }

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "dataplane/nexthop/tunnel_errors.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {
@@ -202,6 +203,81 @@ TEST(PathMtuCache, OnlyEverLowersUntilItForgets) {
   EXPECT_TRUE(cache.expire(start + 13min));
   EXPECT_FALSE(cache.mtu(kBackend4));
   EXPECT_EQ(cache.size(), 0U);
+}
+
+/// Another error than message4's, sent by the backend itself.
+Bytes error4(uint8_t code, uint8_t quoted_protocol = kIpip, bool from_backend = true) {
+  Bytes bytes = message4(0, quoted_protocol);
+  if (from_backend) std::copy_n(kBackend4.bytes.begin() + 12, 4, bytes.begin() + 12);
+  bytes[21] = code;
+  bytes[22] = bytes[23] = 0;
+  const uint16_t sum = checksum(bytes, 20);
+  bytes[22] = static_cast<uint8_t>(sum >> 8);
+  bytes[23] = static_cast<uint8_t>(sum);
+  return bytes;
+}
+
+TEST(TunnelErrors, AreKnownByWhatTheyQuote) {
+  const auto heard = tunnel_error4(error4(2));
+  ASSERT_TRUE(heard);
+  EXPECT_EQ(heard->error, TunnelError::kNoProtocol);
+  EXPECT_TRUE(heard->from_backend);
+  EXPECT_EQ(heard->tunnel.tunnel_destination, kBackend4);
+  EXPECT_FALSE(tunnel_error4(error4(2, kIpip, false))->from_backend);
+  EXPECT_EQ(tunnel_error4(error4(3, kUdp))->tunnel.port, kGuePort);
+  EXPECT_EQ(tunnel_error4(error4(13))->error, TunnelError::kProhibited);
+  EXPECT_EQ(tunnel_error4(error4(1))->error, TunnelError::kNoHost);
+}
+
+TEST(TunnelErrors, OthersAreNone) {
+  EXPECT_FALSE(tunnel_error4(message4(1400)));  // the size of packets is another matter
+  EXPECT_FALSE(tunnel_error4(error4(2, kTcp)));
+  const Bytes whole = error4(2);
+  for (size_t length = 0; length < whole.size(); ++length)
+    EXPECT_FALSE(tunnel_error4(std::span(whole).first(length))) << length;
+  Bytes damaged = whole;
+  damaged[40] ^= 1;
+  EXPECT_FALSE(tunnel_error4(damaged));
+}
+
+TEST(TunnelErrors, OverIpv6) {
+  Bytes bytes = message6(0);
+  std::copy_n(kBackend6.bytes.begin(), 16, bytes.begin() + 8 + 24);
+  EXPECT_FALSE(tunnel_error6(bytes, kBackend6));  // too big
+  bytes[0] = 4;
+  bytes[1] = 1;
+  ASSERT_TRUE(tunnel_error6(bytes, kBackend6));
+  EXPECT_EQ(tunnel_error6(bytes, kBackend6)->error, TunnelError::kNoProtocol);
+  EXPECT_TRUE(tunnel_error6(bytes, kBackend6)->from_backend);
+  bytes[0] = 1;
+  bytes[1] = 4;
+  EXPECT_EQ(tunnel_error6(bytes, kSource6)->error, TunnelError::kNoPort);
+  for (size_t length = 0; length < bytes.size(); ++length)
+    EXPECT_FALSE(tunnel_error6(std::span(bytes).first(length), kBackend6)) << length;
+}
+
+TEST(TunnelErrors, AreToldOfForAWhileAndCounted) {
+  ConditionBoard board;
+  CountersBlock counters{};
+  TunnelErrors errors(board, counters);
+  const TunnelErrors::Time start{};
+  const auto entry = [&] { return board.entries().find({"tunnel-accepted", "10.0.1.2"}); };
+  const auto at = start + 100s;
+  errors.hear(*tunnel_error4(error4(2)), at);
+  ASSERT_NE(entry(), board.entries().end());
+  EXPECT_EQ(entry()->second.state, ConditionState::kFails);
+  EXPECT_NE(entry()->second.mend.find("modprobe ipip; ip link set tunl0 up"), std::string::npos);
+  errors.hear(*tunnel_error4(error4(3)), at + 5s);
+  EXPECT_NE(entry()->second.mend.find("ip link set tunl0 up"), std::string::npos);
+  EXPECT_EQ(entry()->second.mend.find("modprobe"), std::string::npos);
+  errors.hear(*tunnel_error4(error4(3, kUdp)), at + 10s);
+  EXPECT_NE(entry()->second.mend.find("ip fou add port 6080 gue"), std::string::npos);
+  errors.look(at + 20s);
+  EXPECT_NE(entry(), board.entries().end());
+  errors.look(at + 30s);
+  EXPECT_EQ(entry(), board.entries().end());
+  EXPECT_EQ(counters.tunnel_errors[0], 1u);
+  EXPECT_EQ(counters.tunnel_errors[1], 2u);
 }
 
 }  // namespace

@@ -1,0 +1,245 @@
+#include "controlplane/cli/diagnosis.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace linimo {
+namespace {
+
+using nlohmann::json;
+
+std::string text_of(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+bool is_v4(const std::string& address) {
+  return address.find(':') == std::string::npos;
+}
+
+/// The device that takes tunnels of that kind on a backend, by its own address.
+const char* tunnel_device(const std::string& encapsulation, const std::string& address) {
+  const bool v4 = is_v4(address);
+  if (encapsulation == "gre") return v4 ? "gre0" : "ip6gre0";
+  return v4 ? "tunl0" : "ip6tnl0";
+}
+
+class Diagnosis {
+ public:
+  explicit Diagnosis(const Facts& facts) : facts_(facts) {
+    for (const json& pool : facts.pools) pools_[text_of(pool, "name")] = &pool;
+    for (const json& condition : facts.later.at("conditions")) {
+      if (condition.at("name") == "tunnel-accepted" && condition.at("state") == "fails")
+        refuses_tunnels_.insert(text_of(condition, "subject"));
+    }
+  }
+
+  std::vector<Finding> findings() {
+    node();
+    conditions();
+    losses();
+    backends();
+    for (const std::string& device : facts_.generic_xdp) {
+      add({"xdp-generic", device,
+           fmt::format("the kernel runs the XDP program of {} in generic mode", device),
+           "[node] xdp_mode = \"native\" says at the next start what stands in the way"});
+    }
+    for (const std::string& vip : facts_.not_in_bird) {
+      add({"bird-without-route", vip,
+           fmt::format("{} is announced in the kernel's table, and BIRD has no route of it", vip),
+           fmt::format(
+               "in bird.conf: protocol kernel {{ learn; kernel table {}; ... }}; then birdc configure",
+               facts_.later.at("announce").value("table", 77))});
+    }
+    return std::move(findings_);
+  }
+
+ private:
+  void add(Finding finding) { findings_.push_back(std::move(finding)); }
+
+  void node() {
+    const json& config = facts_.later.at("config");
+    if (const std::string error = text_of(config, "last_error"); !error.empty()) {
+      add({"configuration-refused", "", error, "linimo config check " + text_of(config, "file")});
+    }
+    for (const json& key : config.at("restart_needed")) {
+      add({"restart-needed", "",
+           fmt::format("[node] {} has changed since the data plane started", key.get<std::string>()),
+           "systemctl restart linimo-dataplane"});
+    }
+    for (const json& pool : facts_.later.at("pools_in_panic")) {
+      add({"pool-in-panic", pool.get<std::string>(),
+           "so few of its backends are up that all are used, or none is", "linimo backend list"});
+    }
+  }
+
+  void conditions() {
+    for (const json& condition : facts_.later.at("conditions")) {
+      const std::string name = text_of(condition, "name");
+      if (condition.at("state") != "fails" || name == "next-hop") continue;  // each backend says it by itself
+      const std::string mend = text_of(condition, "mend");
+      add({name, text_of(condition, "subject"), text_of(condition, "evidence"),
+           mend.empty() ? "see docs/operations.md, Watched conditions" : mend});
+    }
+  }
+
+  uint64_t grown(const char* outcome) const {
+    const uint64_t before = facts_.status.at("outcomes").value(outcome, uint64_t{0});
+    const uint64_t now = facts_.later.at("outcomes").value(outcome, uint64_t{0});
+    return now > before ? now - before : 0;
+  }
+
+  void losses() {
+    if (const auto told = grown("too_big_reply"), lost = grown("too_big"); told + lost != 0) {
+      const auto lowered = facts_.later.value("path_mtus_lowered", uint64_t{0});
+      add({"tunnel-does-not-fit", "",
+           fmt::format("within the last seconds {} senders were told that their packets do not fit into the "
+                       "tunnel, and {} "
+                       "packets were dropped for it{}",
+                       told, lost,
+                       lowered != 0 ? "; a router has said that a way to a backend takes less" : ""),
+           "raise the MTU on the way to the backends, or there: ip route change default via GATEWAY advmss "
+           "1400",
+           lost != 0 || lowered != 0});
+    }
+    constexpr std::pair<const char*, const char*> kDrops[] = {
+        {"tx_full", "frames found no room in the transmit queue: the link is slower than the traffic"},
+        {"kernel_full", "frames for the host were more than its kernel takes"},
+        {"fragmented_frame", "frames were longer than a buffer: lower the MTU of the sender"}};
+    for (const auto& [outcome, meaning] : kDrops) {
+      if (const auto lost = grown(outcome); lost != 0)
+        add({outcome, "", fmt::format("{} {}", lost, meaning), "see docs/operations.md", false});
+    }
+  }
+
+  struct Lost {
+    std::string name, pool, address, detail;
+  };
+
+  void backends() {
+    std::vector<Lost> lost;
+    size_t through_tunnel = 0;
+    for (const json& backend : facts_.backends) {
+      const Lost one{text_of(backend, "pool") + '/' + text_of(backend, "address"), text_of(backend, "pool"),
+                     text_of(backend, "address"), text_of(backend, "detail")};
+      if (const std::string problem = text_of(backend, "way_problem"); !problem.empty()) way(one, problem);
+      const bool tunnelled = is_checked_through_tunnel(one.pool);
+      through_tunnel += tunnelled ? 1 : 0;
+      if (backend.at("state") != "down") continue;
+      if (refuses_tunnels_.contains(one.address) && tunnelled) continue;  // the condition says why
+      const auto direct = facts_.direct.find(one.name);
+      const bool serves = direct != facts_.direct.end() && direct->second == Direct::kOpen;
+      if (!tunnelled || !serves) {
+        add({"backend-down", one.name, fmt::format("{}{}", one.detail, serves ? "; its port is open" : ""),
+             "start the service there"});
+      } else if (one.detail.find("refused") != std::string::npos) {
+        add({"service-not-on-vip", one.name,
+             fmt::format("through the tunnel: {}; to its own address: open", one.detail),
+             "there: let the service listen on every address, not on its own alone"});
+      } else {
+        lost.push_back(one);
+      }
+    }
+    if (lost.size() > 1 && lost.size() == through_tunnel) return all_lost(lost);
+    for (const Lost& one : lost) lost_at(one);
+  }
+
+  void way(const Lost& backend, const std::string& problem) {
+    const bool wrong = problem.find("interface") != std::string::npos,
+               unresolved = problem.find("resolved") != std::string::npos;
+    add({wrong        ? "wrong-egress"
+         : unresolved ? "next-hop-unresolved"
+                      : "no-route",
+         backend.name, fmt::format("{} (ip route get {})", problem, backend.address),
+         wrong
+             ? fmt::format(
+                   "change the route that `ip route get {}` shows, or add its interface to [node] interfaces",
+                   backend.address)
+         : unresolved
+             ? fmt::format("see that the next hop answers: ip neigh show; ip route get {}", backend.address)
+             : fmt::format("ip route add {} via GATEWAY", backend.address)});
+  }
+
+  bool is_checked_through_tunnel(const std::string& pool) const {
+    const auto found = pools_.find(pool);
+    if (found == pools_.end() || !found->second->at("health").is_object()) return false;
+    return found->second->at("health").value("through_tunnel", false);
+  }
+
+  void all_lost(const std::vector<Lost>& lost) {
+    add({"tunnels-filtered", "",
+         fmt::format("all {} backends that are checked through the tunnel are down and answer at their own "
+                     "addresses; "
+                     "nothing comes back ({})",
+                     lost.size(), lost.front().detail),
+         "let the network pass tunnels from encap_source, or take the node's own address as [node] "
+         "encap_source; if only "
+         "new backends are affected: linimo doctor --backend-script",
+         false});
+  }
+
+  void lost_at(const Lost& backend) {
+    const std::string encapsulation = text_of(*pools_.at(backend.pool), "encapsulation");
+    const char* device = tunnel_device(encapsulation, backend.address);
+    const std::string vip = facts_.vip.empty() ? "VIP" : facts_.vip;
+    add({"tunnel-lost-at-backend", backend.name,
+         fmt::format("through the tunnel: {}; to its own address: open; no ICMP error comes back. Its "
+                     "reverse-path filter, a "
+                     "VIP that it does not have, or its firewall",
+                     backend.detail),
+         fmt::format("there: sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{}.rp_filter=0; ip addr "
+                     "replace {}/{} dev "
+                     "lo; which of them it is says: linimo doctor --backend-script",
+                     device, vip, is_v4(vip) ? 32 : 128),
+         false});
+  }
+
+  const Facts& facts_;
+  std::map<std::string, const json*> pools_;
+  std::set<std::string> refuses_tunnels_;
+  std::vector<Finding> findings_;
+};
+
+}  // namespace
+
+std::vector<Finding> diagnose(const Facts& facts) {
+  return Diagnosis(facts).findings();
+}
+
+std::string backend_script(const std::string& vip, const std::string& encapsulation,
+                           const std::string& address) {
+  const char* device = tunnel_device(encapsulation, address);
+  const bool v4 = is_v4(vip);
+  return fmt::format(R"sh(#!/bin/sh
+# Run as root on a backend: what keeps it from serving {0} through an {1} tunnel. Changes nothing.
+bad() {{ echo "$1"; echo "  mend: $2"; wrong=1; }}
+wrong=0
+{3}
+ip link show dev {2} 2>/dev/null | grep -q UP || bad "{2} is not there, or not up" "{4}; ip link set {2} up"
+ip {5} route get {0} | grep -q '^local' || bad "{0} is not an address of this machine" "ip addr add {0}/{6} dev lo"
+for name in all {2}; do
+  value=$(sysctl -n net.ipv4.conf.$name.rp_filter 2>/dev/null || echo 0)
+  [ "$value" = 1 ] && bad "the reverse-path filter of $name is strict" "sysctl -w net.ipv4.conf.$name.rp_filter=0"
+done
+for name in all; do
+  [ "$(sysctl -n net.ipv4.conf.$name.arp_ignore)" -ge 1 ] 2>/dev/null ||
+    echo "note: on a LAN shared with clients set net.ipv4.conf.all.arp_ignore=1 and arp_announce=2"
+done
+if command -v conntrack >/dev/null; then
+  conntrack -S 2>/dev/null | grep -Eo 'invalid=[1-9][0-9]*' | head -1 | grep -q . &&
+    bad "connection tracking has found packets invalid" "nft add rule ... notrack, for the VIP"
+fi
+[ $wrong = 0 ] && echo "nothing found"
+exit $wrong
+)sh",
+                     vip, encapsulation, device,
+                     encapsulation == "gue" ? "ip fou show 2>/dev/null | grep -q 'gue' || bad \"no GUE port "
+                                              "is open\" \"modprobe fou; ip fou add port 6080 gue\""
+                                            : "# no port to open for this kind of tunnel",
+                     encapsulation == "gre" ? "modprobe ip_gre" : "modprobe ipip", v4 ? "-4" : "-6",
+                     v4 ? 32 : 128);
+}
+
+}  // namespace linimo

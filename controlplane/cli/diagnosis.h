@@ -1,0 +1,42 @@
+// Why packets vanish, as far as a node can tell: findings out of facts. Pure: who gathers the facts is
+// doctor.h.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace linimo {
+
+/// How a backend answered a connection to its own address, past the balancer.
+enum class Direct { kOpen, kRefused, kSilent };
+
+struct Facts {
+  nlohmann::json status, later;    // GET /v1/status, twice, some seconds apart
+  nlohmann::json pools, services;  // the API's
+  nlohmann::json backends;
+  std::map<std::string, Direct> direct;  // of backends that are down, by POOL/ADDRESS
+  std::vector<std::string> generic_xdp;  // devices whose program the kernel runs late, and slowly
+  std::vector<std::string> not_in_bird;  // VIPs that are announced, and that BIRD has no route of
+  std::string vip;                       // one of the node's; empty: it has none
+};
+
+struct Finding {
+  std::string cause;    // a name that stays the same
+  std::string subject;  // a backend, interface or VIP; empty: the node
+  std::string evidence;
+  std::string mend;  // a command, or what to do; "there:" on the backend
+  bool certain = true;
+
+  bool operator==(const Finding&) const = default;
+};
+
+std::vector<Finding> diagnose(const Facts& facts);
+
+/// What to run on a backend, as root: names which of the causes that nobody can see from here is its own.
+std::string backend_script(const std::string& vip, const std::string& encapsulation,
+                           const std::string& address);
+
+}  // namespace linimo

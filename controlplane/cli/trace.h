@@ -1,0 +1,33 @@
+// linimo trace: what the data plane would do with a packet, and why.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+#include <tl/expected.hpp>
+
+namespace CLI {
+class App;
+}
+
+namespace linimo {
+
+struct TraceOptions {
+  std::string protocol, from, to, flags, quic_id, interface, pcap;
+  uint32_t size = 0;
+
+  CLI::App* add_to(CLI::App& app);
+};
+
+/// Asks the control plane: the path, with its query, to the answer.
+using FetchPath = std::function<tl::expected<nlohmann::json, std::string>(const std::string& path)>;
+
+/// The answers: one, or one for each frame of the file. The error is ready to be shown.
+tl::expected<std::vector<nlohmann::json>, std::string> trace(const TraceOptions& options,
+                                                             const FetchPath& fetch);
+
+std::string render_trace(const nlohmann::json& answer);
+
+}  // namespace linimo

@@ -1,0 +1,51 @@
+"""`linimo probe` asks a VIP as a client does, and tells who answers, how soon, and what fails."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from case import LabCase
+from lab.topology import VIP, backend_address
+
+COUNT = 60
+
+
+class Probe(LabCase):
+    def probe(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        done = self.lab.node.cli("probe", *arguments, "-o", "json", check=False)
+        self.assertEqual(code, done.returncode, done.stdout + done.stderr)
+        return json.loads(done.stdout)
+
+    def test_who_answers(self) -> None:
+        """Of both families, out of the client's namespace: all backends, with shares that add up."""
+        for target in (f"{VIP[4]}:80", f"[{VIP[6]}]:80"):
+            said = self.probe(target, "--http", "/", "--count", str(COUNT), "--netns", self.lab.client.name)
+            self.assertEqual((COUNT, {}), (said["answers"], said["failures"]))
+            self.assertEqual(3, len(said["answered_by"]), said)
+            self.assertAlmostEqual(1, sum(one["share"] for one in said["answered_by"]))
+            for one in said["answered_by"]:
+                self.assertTrue(0 < one["median_ms"] <= one["p99_ms"] <= one["max_ms"] < 3000, one)
+        self.assertIn(backend_address(1, 4), json.dumps(self.probe(f"{VIP[4]}:80", "--http", "/", "--count", str(COUNT),
+                                                                   "--netns", self.lab.client.name)))
+
+    def test_by_a_header(self) -> None:
+        said = self.probe(f"{VIP[4]}:80", "--http", "/files/none", "--header", "X-Backend", "--count", "1",
+                          "--netns", self.lab.client.name, code=1)
+        self.assertEqual({"HTTP status 404": 1}, said["failures"])
+
+    def test_connections_alone(self) -> None:
+        said = self.probe(f"{VIP[4]}:80", "--count", "5", "--netns", self.lab.client.name)
+        self.assertEqual([None], [one["backend"] for one in said["answered_by"]])
+
+    def test_what_fails(self) -> None:
+        """Nothing listens there: the reason, counted; the exit code is 1."""
+        said = self.probe(f"{VIP[4]}:81", "--count", "2", "--timeout", "0.3", "--netns", self.lab.client.name, code=1)
+        self.assertEqual((0, {"connect: Connection timed out": 2}), (said["answers"], said["failures"]))
+        text = self.lab.node.cli("probe", f"{VIP[4]}:81", "--count", "1", "--timeout", "0.3", check=False)
+        self.assertEqual(1, text.returncode)
+        for wrong, says in ((("203.0.113.10",), "ADDRESS:PORT"), ((f"{VIP[4]}:80", "--netns", "no-such"), "no-such"),
+                            ((f"{VIP[4]}:80", "--http", "x"), "path")):
+            done = self.lab.node.cli("probe", *wrong, check=False)
+            self.assertEqual(1, done.returncode)
+            self.assertIn(says, done.stderr)

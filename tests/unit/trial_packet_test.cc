@@ -1,0 +1,109 @@
+// The packet that somebody asks about: well formed, as asked, or refused with what was expected.
+
+#include "controlplane/trace/trial_packet.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "controlplane/trace/account.h"
+#include "maglev/rules/choice.h"
+
+namespace linimo {
+namespace {
+
+uint16_t sum(const std::vector<uint8_t>& bytes, size_t from, size_t to, uint64_t start = 0) {
+  for (size_t i = from; i < to; ++i) start += (i - from) % 2 == 0 ? uint64_t{bytes[i]} << 8 : bytes[i];
+  while (start >> 16 != 0) start = (start & 0xffff) + (start >> 16);
+  return static_cast<uint16_t>(start);
+}
+
+TEST(TrialPacket, IsATcpPacketThatBeginsAConnection) {
+  const auto packet = trial_packet("protocol=tcp&from=198.51.100.7:4242&to=203.0.113.10:443");
+  ASSERT_TRUE(packet) << packet.error();
+  const auto& frame = packet->frame;
+  ASSERT_EQ(frame.size(), 14u + 40);
+  EXPECT_EQ(frame[12], 0x08);
+  EXPECT_EQ(sum(frame, 14, 34), 0xffff);
+  EXPECT_EQ(
+      (std::vector<uint8_t>(frame.begin() + 26, frame.begin() + 38)),
+      (std::vector<uint8_t>{198, 51, 100, 7, 203, 0, 113, 10, 4242 >> 8, 4242 & 255, 443 >> 8, 443 & 255}));
+  EXPECT_EQ(frame[47], 0x02);
+  EXPECT_EQ(sum(frame, 34, 54, sum(frame, 26, 34, 6 + 20)), 0xffff);
+  EXPECT_TRUE(packet->addressed);
+  EXPECT_EQ(packet->text, "tcp 198.51.100.7:4242 -> 203.0.113.10:443, 40 bytes, flags S");
+}
+
+TEST(TrialPacket, HasTheChecksumsOfEveryKind) {
+  for (const char* query : {"protocol=tcp&from=[2001:db8::7]:1&to=[2001:db8:f::10]:443&flags=PA&size=1001",
+                            "protocol=udp&from=[2001:db8::7]:1&to=[2001:db8:f::10]:443&quic_id=0102",
+                            "protocol=icmp&from=2001:db8::7&to=2001:db8:f::10&size=99"}) {
+    const auto packet = trial_packet(query);
+    ASSERT_TRUE(packet) << packet.error();
+    const auto& frame = packet->frame;
+    const size_t length = frame.size() - 14 - 40;
+    EXPECT_EQ(frame[18] << 8 | frame[19], static_cast<int>(length));
+    EXPECT_EQ(sum(frame, 54, frame.size(), sum(frame, 22, 54, frame[20] + length)), 0xffff) << query;
+  }
+  const auto echo = trial_packet("protocol=icmp&from=198.51.100.7&to=203.0.113.10");
+  ASSERT_TRUE(echo);
+  EXPECT_EQ(echo->frame[34], 8);
+  EXPECT_EQ(sum(echo->frame, 34, echo->frame.size()), 0xffff);
+}
+
+TEST(TrialPacket, TakesARealFrameAsItIs) {
+  const auto packet = trial_packet("frame=0102030405060708090a0b0c0800ff&interface=eth1");
+  ASSERT_TRUE(packet) << packet.error();
+  EXPECT_EQ(packet->frame.size(), 15u);
+  EXPECT_EQ(packet->frame.back(), 0xff);
+  EXPECT_FALSE(packet->addressed);
+  EXPECT_EQ(packet->interface, "eth1");
+}
+
+TEST(TrialPacket, RefusesWhatIsNoPacket) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "protocol"},
+      {"protocol=sctp&from=1.2.3.4:1&to=1.2.3.4:2", "protocol"},
+      {"protocol=tcp&from=1.2.3.4&to=1.2.3.4:2", "ADDRESS:PORT"},
+      {"protocol=tcp&from=2001:db8::1:80&to=1.2.3.4:2", "ADDRESS:PORT"},
+      {"protocol=tcp&from=1.2.3.4:0&to=1.2.3.4:2", "ADDRESS:PORT"},
+      {"protocol=tcp&from=1.2.3.4:1&to=1.2.3.4:65536", "ADDRESS:PORT"},
+      {"protocol=tcp&from=1.2.3.4:1&to=[2001:db8::1]:2", "one family"},
+      {"protocol=icmp&from=1.2.3.4:1&to=1.2.3.4", "addresses"},
+      {"protocol=tcp&from=1.2.3.4:1&to=1.2.3.4:2&flags=X", "flags"},
+      {"protocol=udp&from=1.2.3.4:1&to=1.2.3.4:2&flags=S", "flags"},
+      {"protocol=udp&from=1.2.3.4:1&to=1.2.3.4:2&size=27", "28 to"},
+      {"protocol=udp&from=1.2.3.4:1&to=1.2.3.4:2&size=70000", "28 to"},
+      {"protocol=udp&from=1.2.3.4:1&to=1.2.3.4:2&size=many", "size"},
+      {"protocol=tcp&from=1.2.3.4:1&to=1.2.3.4:2&quic_id=00", "quic_id"},
+      {"protocol=udp&from=1.2.3.4:1&to=1.2.3.4:2&quic_id=0", "quic_id"},
+      {"protocol=tcp&from=1.2.3.4:1&to=1.2.3.4:2&colour=red", "colour"},
+      {"frame=0102", "frame"},
+      {"frame=zz", "frame"}};
+  for (const auto& [query, expected] : cases) {
+    const auto packet = trial_packet(query);
+    ASSERT_FALSE(packet) << query;
+    EXPECT_NE(packet.error().find(expected), std::string::npos) << query << ": " << packet.error();
+  }
+}
+
+TEST(TraceAccount, HasWordsForWhateverADataPlaneSays) {
+  const TraceNames names{[](uint32_t) { return "web"; }, [](uint32_t) { return "web/10.0.1.1"; },
+                         [](uint32_t) { return "up"; }, [](uint32_t) { return "10.0.1.1"; }, "worker"};
+  uint64_t random = 1;
+  for (int i = 0; i < 1000; ++i) {
+    protocol::Traced traced;
+    auto* words = reinterpret_cast<uint32_t*>(&traced.told);
+    for (size_t word = 0; word < sizeof traced.told / 4; ++word) {
+      random = random * 6364136223846793005 + 1442695040888963407;
+      words[word] =
+          random >> 62 == 0 ? static_cast<uint32_t>(random >> 32) : static_cast<uint32_t>(random >> 60);
+    }
+    traced.length = static_cast<uint16_t>(i % 97 == 0 ? random >> 32 : random >> 58);
+    const auto account = trace_account({{}, true, "", "a packet"}, traced, names);
+    EXPECT_EQ(account["steps"].back()["step"], "outcome");
+    EXPECT_FALSE(account["outcome"].get<std::string>().empty());
+  }
+}
+
+}  // namespace
+}  // namespace linimo
