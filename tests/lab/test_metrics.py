@@ -78,8 +78,8 @@ class Metrics(LabCase):
         # Whether a condition is known is the node's own affair.
         self.assertEqual(*({key for key in page if not key.startswith("linimo_condition{")} for page in (before, after)))
         labels = {name for key in after for name in re.findall(r'(\w+)="', key)}
-        self.assertEqual({"backend", "direction", "engine", "name", "node", "of", "outcome", "pool", "protocol", "result",
-                          "service", "subject", "version", "vip", "worker"}, labels)
+        self.assertEqual({"backend", "direction", "engine", "name", "node", "of", "outcome", "pool", "protocol", "reason",
+                          "result", "service", "subject", "version", "vip", "worker"}, labels)
         backend = f'{{pool="web",backend="{backend_address(1, 4)}"}}'
         promised = {f"linimo_{of}_{what}_total{whose}" for what in ("packets", "bytes", "new_flows")
                     for of, whose in (("service", '{service="web"}'), ("backend", backend))}
