@@ -15,6 +15,7 @@ Fleet::Fleet(const Settings& settings, const Scenario& scenario)
       pool_(settings),
       ecmp_(settings.nodes, scenario.ecmp),
       random_(settings.seed ^ 0x666c656574),
+      misses_(settings.seed ^ 0x776f726473),
       common_(std::make_shared<ControlPlane>(settings)),
       members_(settings.nodes) {
   // What the timetable has for the very beginning is how the backends are.
@@ -57,7 +58,7 @@ void Fleet::carry_words(uint32_t now_ms) {
   for (; !said_.empty() && said_.front().at_ms <= now_ms; said_.pop_front()) {
     for (const Member& member : members_) {
       if (member.node == nullptr || member.node.get() == said_.front().by) continue;
-      if (random_.below(1000) >= settings_.telling_lost) member.node->hear(said_.front().word, now_ms / 1000);
+      if (misses_.below(1000) >= settings_.telling_lost) member.node->hear(said_.front().word, now_ms / 1000);
     }
   }
 }

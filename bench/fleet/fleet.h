@@ -82,6 +82,7 @@ class Fleet {
   PoolSpec spec_;
   Ecmp ecmp_;
   Random random_;
+  Random misses_;  // of words: by itself, so that without them all else is the same
   std::shared_ptr<ControlPlane> common_;
   std::vector<Member> members_;
   ByMode<Node::Counts> counts_of_lost_;

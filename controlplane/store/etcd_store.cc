@@ -48,10 +48,18 @@ std::shared_ptr<grpc::ChannelCredentials> credentials_of(const EtcdConfig& confi
   return grpc::SslCredentials({config.ca, config.key, config.certificate});
 }
 
+/// gRPC's threads for callbacks end with the last channel that has used them, and abort (1.51) where one of
+/// them lets go of it, as the end of a call does. So the first channel in use stays for good.
+void keep_callbacks(const std::shared_ptr<grpc::Channel>& in_use) {
+  static const auto* const kept = new std::shared_ptr<grpc::Channel>(in_use);
+  static_cast<void>(kept);
+}
+
 struct Member {
-  Member(const std::string& of_endpoint, const EtcdConfig& config) : endpoint(of_endpoint) {
-    const auto calls = grpc::CreateCustomChannel(endpoint, credentials_of(config), channel_arguments());
-    const auto watches = grpc::CreateCustomChannel(endpoint, credentials_of(config), channel_arguments());
+  Member(const std::string& of_endpoint, const EtcdConfig& config)
+      : endpoint(of_endpoint),
+        calls(grpc::CreateCustomChannel(endpoint, credentials_of(config), channel_arguments())),
+        watches(grpc::CreateCustomChannel(endpoint, credentials_of(config), channel_arguments())) {
     kv = etcd::KV::NewStub(calls);
     lease = etcd::Lease::NewStub(calls);
     auth = etcd::Auth::NewStub(calls);
@@ -59,6 +67,7 @@ struct Member {
   }
 
   std::string endpoint;
+  std::shared_ptr<grpc::Channel> calls, watches;
   std::unique_ptr<etcd::KV::Stub> kv;
   std::unique_ptr<etcd::Lease::Stub> lease;
   std::unique_ptr<etcd::Auth::Stub> auth;
@@ -132,6 +141,7 @@ class EtcdStore final : public ConfigStore {
       auto context = std::make_unique<grpc::ClientContext>();
       prepare(*context);
       context->set_deadline(deadline(config_.timeout));
+      keep_callbacks(member().calls);
       KeepAliveCall::start(*member().lease, std::move(context), lease, running_,
                            [this, answer, alive = std::weak_ptr(alive_), endpoint = endpoint(), lease](
                                const grpc::Status& status, bool answered, const auto& response) {
@@ -163,6 +173,7 @@ class EtcdStore final : public ConfigStore {
     };
     auto context = std::make_unique<grpc::ClientContext>();
     prepare(*context);
+    keep_callbacks(member().watches);
     watch_context_ =
         WatchCall::start(*member().watch, std::move(context), std::move(request), running_, watch_);
   }
@@ -214,6 +225,7 @@ class EtcdStore final : public ConfigStore {
     prepare(call->context);
     call->context.set_deadline(deadline(timeout));
     running_.add(call->context);
+    keep_callbacks(member().calls);
     start(member(), *call,
           [this, call, done = std::move(done), alive = std::weak_ptr(alive_),
            endpoint = endpoint()](grpc::Status status) {

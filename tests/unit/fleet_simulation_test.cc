@@ -79,6 +79,27 @@ TEST(FleetSimulation, NodesThatComeAndGoBreakWhatNobodyElseKnows) {
   }
 }
 
+// Who is told of what a stranger would get wrong loses almost none of them. A window must be long beside the
+// silences of flows: who says nothing for a third of it is not told of in time.
+TEST(FleetSimulation, WhatAStrangerWouldGetWrongIsShared) {
+  Settings settings = small();
+  settings.connections = 30'000;
+  settings.nodes = 8;
+  settings.backends = 100;
+  settings.duration_s = 7200;
+  settings.idle_timeout_s = 900;
+  Settings deaf = settings;
+  deaf.telling_lost = 1000;
+  EXPECT_EQ(run("quiet", settings).telling.words, 0U);
+  for (const std::string name : {"nodes, modulo", "nodes, drains"}) {
+    const Result result = run(name, settings);
+    EXPECT_LT(result.outcomes[kShared].broken, result.outcomes[kFull].broken / 4) << name;
+    EXPECT_GT(run(name, deaf).outcomes[kShared].broken, 2 * result.outcomes[kShared].broken) << name;
+    EXPECT_LT(result.telling.words, result.connections) << name;
+  }
+  EXPECT_GT(run("attack").telling.untold, 0U) << "a flood makes no words";
+}
+
 TEST(FleetSimulation, TheSameSeedGivesTheSameResult) {
   const Result once = run("all"), again = run("all");
   Settings other = small();
@@ -86,7 +107,7 @@ TEST(FleetSimulation, TheSameSeedGivesTheSameResult) {
   const Result different = run("all", other);
   EXPECT_NE(once.packets, different.packets);
   EXPECT_EQ(once.packets, again.packets);
-  for (const Mode mode : {kOff, kFull, kAdaptive}) {
+  for (const Mode mode : kAllModes) {
     EXPECT_EQ(once.outcomes[mode].broken, again.outcomes[mode].broken);
     EXPECT_EQ(once.outcomes[mode].asked, again.outcomes[mode].asked);
     EXPECT_EQ(once.outcomes[mode].most_entries, again.outcomes[mode].most_entries);
