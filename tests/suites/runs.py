@@ -58,7 +58,8 @@ def packets(order: Order) -> Counts:
     classes = (case.get("classname", "").partition("/") for case in _cases("build"))
     engines = Counter(engine.lower() for engine, _, name in classes if name == "PacketCase")
     print("    cases: " + ", ".join(f"{engine} {cases}" for engine, cases in sorted(engines.items())), file=sys.stderr)
-    if not order.word and len(set(engines.values())) > 1:
+    # An engine with several ways of doing the same has so many times the cases.
+    if not order.word and any(cases % min(engines.values()) for cases in engines.values()):
         counts.judge("not all cases ran through all engines", False)
     return counts
 
