@@ -1,25 +1,27 @@
 #include "dataplane/forward/trace.h"
 
-#include <cstdlib>
 #include <memory>
 #include <new>
 
 #include <rte_mbuf.h>
+#include <sys/mman.h>
 
 #include "dataplane/forward/pipeline.h"
 
 namespace linimo {
 namespace {
 
-struct Freed {
-  void operator()(WorkerCounters* counters) const { std::free(counters); }
+struct Unmapped {
+  void operator()(WorkerCounters* counters) const { munmap(counters, sizeof *counters); }
 };
 
-/// What the packet would be counted as. Pages that nobody touches cost nothing.
-std::unique_ptr<WorkerCounters, Freed> scratch_counters() {
-  auto* counters = static_cast<WorkerCounters*>(std::calloc(1, sizeof(WorkerCounters)));
-  if (counters == nullptr) throw std::bad_alloc();
-  return std::unique_ptr<WorkerCounters, Freed>(counters);
+/// What the packet would be counted as. Pages that nobody touches cost nothing; they are as aligned as
+/// counters are to be.
+std::unique_ptr<WorkerCounters, Unmapped> scratch_counters() {
+  void* memory =
+      mmap(nullptr, sizeof(WorkerCounters), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  return std::unique_ptr<WorkerCounters, Unmapped>(static_cast<WorkerCounters*>(memory));
 }
 
 void take(MbufList& list, linimo_outcome outcome, Traced& traced) {
