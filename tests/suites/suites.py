@@ -46,7 +46,7 @@ SUITES = [
           runner("tests/vm/run.py")),
     Suite("package", "Debian packages: installed in a clean system, started by systemd in a guest, purged", PACKAGE, 720,
           runner("tests/package/run.py")),
-    Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", SANITIZE, 900,
+    Suite("sanitize", "unit and packets under AddressSanitizer and UBSan", SANITIZE, 1200,
           meson("build/sanitize", "unit", "packets")),
     Suite("threads", "the seam between control thread and workers under ThreadSanitizer", THREADS, 300,
           meson("build/threads", "seam")),
