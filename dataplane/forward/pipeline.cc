@@ -29,9 +29,9 @@ AddressWords destination_of(const packet::Frame& frame) {
 
 }  // namespace
 
-#ifdef LINIMO_TRACED
-Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<const FlowState> flows,
-                   uint32_t own, WorkerCounters& counters, const PipelineMemory& memory, linimo_trace& told)
+Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<Flows> flows,
+                   uint32_t own,
+                   WorkerCounters& counters LINIMO_TELL(, const PipelineMemory& memory, linimo_trace& told))
     : port_macs_(port_macs),
       next_hops_(next_hops),
       all_flows_(flows),
@@ -39,20 +39,7 @@ Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std
       connections_(flows[own].connections),
       fragments_(flows[own].fragments),
       counters_(counters),
-      memory_(memory),
-      told_(told) {}
-#else
-Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<FlowState> flows,
-                   uint32_t own, WorkerCounters& counters)
-    : port_macs_(port_macs),
-      next_hops_(next_hops),
-      all_flows_(flows),
-      own_(own),
-      connections_(flows[own].connections),
-      fragments_(flows[own].fragments),
-      counters_(counters),
-      memory_(connections_) {}
-#endif
+      memory_(LINIMO_TELL(memory) LINIMO_UNTRACED(connections_)) LINIMO_TELL(, told_(told)) {}
 
 // Each stage runs over the whole burst and asks the memory for what the next will read, so that the misses of
 // up to 64 packets overlap instead of following one another.

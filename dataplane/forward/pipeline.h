@@ -115,19 +115,15 @@ class Pipeline {
 #ifdef LINIMO_TRACED
   static constexpr bool kTraced = true;
   using Flows = const FlowState;  // which nobody writes then
-
-  /// `memory`: of the pipeline whose answers are wanted.
-  Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<const FlowState> flows,
-           uint32_t own, WorkerCounters& counters, const PipelineMemory& memory, linimo_trace& told);
 #else
   static constexpr bool kTraced = false;
   using Flows = FlowState;
+#endif
 
   /// All must outlive the pipeline. `flows`: of all workers, of which number `own` is this one's, as
-  /// `counters` is.
-  Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<FlowState> flows, uint32_t own,
-           WorkerCounters& counters);
-#endif
+  /// `counters` is. `memory`: of the pipeline whose answers a traced one is to give.
+  Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<Flows> flows, uint32_t own,
+           WorkerCounters& counters LINIMO_TELL(, const PipelineMemory& memory, linimo_trace& told));
   ~Pipeline();
   Pipeline(const Pipeline&) = delete;
 
