@@ -50,6 +50,15 @@ Pipeline::~Pipeline() {
   });
 }
 
+// What a recognized packet was not asked, for those few that turn out to need it.
+LINIMO_COLD void Pipeline::look_closer(Packet& packet) {
+  if (packet.judged) return;
+  packet::locate(rte_pktmbuf_mtod(packet.mbuf, const uint8_t*), rte_pktmbuf_data_len(packet.mbuf),
+                 packet.frame);
+  packet::judge(packet.frame, true, packet.flow);
+  packet.judged = true;
+}
+
 // An echo request, an error that belongs to the backend of the flow that it quotes, or neighbour discovery,
 // which is the kernel's. Nothing is tracked by it.
 LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip, Packet& packet,

@@ -120,15 +120,6 @@ LINIMO_INLINE bool Pipeline::recognize(const Generation& generation, const uint8
   return true;
 }
 
-// What a recognized packet was not asked, for those few that turn out to need it.
-__attribute__((noinline, cold)) void Pipeline::look_closer(Packet& packet) {
-  if (packet.judged) return;
-  packet::locate(rte_pktmbuf_mtod(packet.mbuf, const uint8_t*), rte_pktmbuf_data_len(packet.mbuf),
-                 packet.frame);
-  packet::judge(packet.frame, true, packet.flow);
-  packet.judged = true;
-}
-
 // The VIP that a frame is for, or VipTable::kNone. Where there is one, the IP header has been located.
 uint32_t Pipeline::vip_of(const Generation& generation, const uint8_t* bytes, uint32_t length,
                           packet::Frame& frame) const {
