@@ -81,7 +81,7 @@ struct LanePath {
 
 /// Those that this CPU can do, the fastest first.
 std::span<const LanePath* const> lane_paths();
-/// The one of that name ("avx512", "avx2"), AVX-512's ("auto"), or null: the CPU has it not, or "off".
+/// The one of that name ("avx512", "avx2"), the fastest ("auto"), or null: there is none, or "off".
 const LanePath* lane_path(std::string_view name);
 
 }  // namespace linimo

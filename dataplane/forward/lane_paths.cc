@@ -30,12 +30,9 @@ std::span<const LanePath* const> lane_paths() {
 }
 #endif
 
-/// AVX2 wins little, and a data plane in QEMU's emulation of a CPU died of it, which is not understood.
-constexpr std::string_view kAutomatic = "avx512";
-
 const LanePath* lane_path(std::string_view name) {
   for (const LanePath* path : lane_paths()) {
-    if (path->name == (name == "auto" ? kAutomatic : name)) return path;
+    if (name == "auto" || name == path->name) return path;
   }
   return nullptr;
 }
