@@ -376,4 +376,4 @@ class DpdkDevices(DeviceCase):
         self._wait_logged("eth0 was made anew; DPDK has the one before: starting anew", begun, 5)
         self._wait_answered("the interface was made anew", 10)
         self.assertEqual(set(NODE.values()), self._addresses("linimo0"))
-        self.assertEqual(pid, node.status()["dataplane"]["pid"])
+        wait_until(lambda: node.status()["dataplane"]["pid"] == pid, "the control plane is back with the same process")

@@ -34,6 +34,8 @@ class ManyBackendsCase(unittest.TestCase):
 
 
 class TwentyThousand(ManyBackendsCase):
+    alone = True  # so many checks a second take a core
+
     def check(self, kind: str) -> None:
         """At an interval of 10 s: health is known, and tables are planned, within 10 s; in quiet nobody dies; `linimo status`
         answers within a second; SIGTERM is obeyed within two; memory is bounded."""
