@@ -145,8 +145,10 @@ void Generation::take_next_hop(const NextHopTable& next_hops, uint32_t backend_i
   const packet::Tunnel& tunnel = target.tunnel;
   const bool plain = hop.state() == NextHop::kResolved && hop.tags() == 0 && !tunnel.has_open_bits() &&
                      tunnel.encapsulation == LINIMO_ENCAP_IPIP;
-  std::atomic_ref(target.way).store(hop.way(), std::memory_order_relaxed);
-  std::atomic_ref(target.plain_mtu).store(plain ? hop.mtu() : 0, std::memory_order_relaxed);
+  // Whoever reads both words between the two stores looks closer.
+  if (!plain) std::atomic_ref(target.plain_mtu).store(0, std::memory_order_relaxed);
+  std::atomic_ref(target.way).store(hop.way(), std::memory_order_release);
+  if (plain) std::atomic_ref(target.plain_mtu).store(hop.mtu(), std::memory_order_release);
 }
 
 void Generation::make_unsettled(const History& history) {
