@@ -29,7 +29,7 @@
 #include "controlplane/tables/ids.h"
 #include "controlplane/tables/planner.h"
 #include "controlplane/tables/snapshot_memory.h"
-#include "controlplane/unix/seqpacket.h"
+#include "maglev/os/seqpacket.h"
 #include "maglev/protocol.h"
 
 namespace linimo {
@@ -115,11 +115,11 @@ class Dataplane {
   pid_t child_ = -1;
 };
 
-Packet wait_for_packet(int socket) {
+Message wait_for_message(int socket) {
   for (;;) {
-    auto packet = receive_packet(socket, protocol::kMaxMessageSize);
-    if (!packet) throw std::runtime_error(packet.error());
-    if (*packet) return std::move(**packet);
+    auto message = receive_message(socket, protocol::kMaxMessageSize);
+    if (!message) throw std::runtime_error(message.error());
+    if (*message) return std::move(**message);
     pollfd waiting{.fd = socket, .events = POLLIN, .revents = 0};
     poll(&waiting, 1, 5000);
   }
@@ -141,8 +141,8 @@ int run(const Options& options) {
   ids.hold(config, {}, Ids::Time{});
   Dataplane dataplane(options);
   const UniqueFd socket = dataplane.connect();
-  if (!send_packet(socket.get(), protocol::encode(protocol::Hello{}))) throw std::runtime_error("no hello");
-  wait_for_packet(socket.get());
+  if (!send_message(socket.get(), protocol::encode(protocol::Hello{}))) throw std::runtime_error("no hello");
+  wait_for_message(socket.get());
 
   std::map<std::string, uint64_t> pool_of;
   for (const PoolConfig& pool : config.pools) pool_of.emplace(pool.name, pool_of.size());
@@ -172,9 +172,11 @@ int run(const Options& options) {
     const auto sealed = Clock::now();
     protocol::Publish publish;
     publish.generation = generation;
-    if (!sealed_memory || !send_packet(socket.get(), protocol::encode(publish), sealed_memory->get()))
+    if (!sealed_memory) throw std::runtime_error(sealed_memory.error());
+    const int fd = sealed_memory->get();
+    if (!send_message(socket.get(), protocol::encode(publish), {&fd, 1}))
       throw std::runtime_error("not sent");
-    const Packet answer = wait_for_packet(socket.get());
+    const Message answer = wait_for_message(socket.get());
     const auto taken = Clock::now();
     if (const auto refused = protocol::decode<protocol::Refused>(answer.bytes)) {
       throw std::runtime_error(std::string(protocol::text_of(refused->reason)));

@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include "controlplane/changes.h"
+#include "controlplane/change_text.h"
 #include "controlplane/log.h"
 #include "controlplane/state_folder.h"
 
@@ -98,8 +98,7 @@ void Controller::await_end_of_trial() {
 void Controller::begin_checks() {
   // Not before the first answer of the data plane, or the lack of one: what was live is the state that a
   // backend has until it is checked.
-  if (checking_) return;
-  checking_ = true;
+  if (!start_.is(StartPhase::kAsking)) return;
   monitor_.configure(config_);
   inherit_live_states();
 }
@@ -142,8 +141,8 @@ tl::expected<void, std::string> Controller::reload(std::string_view by) {
       take_over(std::move(*loaded), by);
     } catch (const std::bad_alloc&) {
       config_ = std::move(before);
-      ids_held_ = false;  // they are those of the other configuration
-      if (checking_) monitor_.configure(config_);
+      ids_phase_.on(IdsEvent::kUndone);  // they are those of the other configuration
+      if (!start_.is(StartPhase::kAsking)) monitor_.configure(config_);
       evaluate_after(kRetryAfterRefusal, by);
       throw;
     }
@@ -163,7 +162,7 @@ void Controller::take_over(Config loaded, std::string_view by) {
   loaded.node.state_dir = config_.node.state_dir;
   const std::string changes = config_changes(config_, loaded);
   config_ = std::move(loaded);
-  ids_to_release_ = true;
+  ids_phase_.on(IdsEvent::kReloaded);
   restart_needed_ = restart_differences(running_node_, wanted);
   loaded_at_ = time_text();
   last_error_.reset();
@@ -175,7 +174,7 @@ void Controller::take_over(Config loaded, std::string_view by) {
     log_warning("changes in [node] wait for a restart of the data plane",
                 {{"keys", joined(restart_needed_)}});
   }
-  if (checking_) {
+  if (!start_.is(StartPhase::kAsking)) {
     monitor_.configure(config_);
     inherit_live_states();
   }
@@ -247,7 +246,7 @@ void Controller::watch_drains() {
   });
   // Not while the data plane may still forward by other tables than those that were planned last.
   const auto& counters = publisher_.counters();
-  if (!connected() || !counters || !follows_plan_) return;
+  if (!connected() || !counters || !tables_.is(TablesPhase::kCurrent)) return;
   const auto look = [&](const BackendKey& key) {
     const auto id = ids_.find_backend(key);
     return id ? DrainWatch::Seen{counters->flows_of_backend(*id), counters->backend(*id).packets}
@@ -256,34 +255,6 @@ void Controller::watch_drains() {
   const auto ended = drain_watch_.update(draining(), counters->census_rounds(), look, Clock::now());
   for (const BackendKey& key : ended)
     log_info("backend is drained", {{"pool", key.pool}, {"backend", key.address.to_string()}});
-}
-
-Announcer::Facts Controller::announce_facts() const {
-  const auto healthy_in = [this](const std::string& name) -> std::optional<uint32_t> {
-    for (const PoolConfig& pool : config_.pools) {
-      if (pool.name != name) continue;
-      return static_cast<uint32_t>(
-          std::count_if(pool.backends.begin(), pool.backends.end(), [&](const BackendConfig& backend) {
-            const BackendKey key{name, backend.address};
-            const auto id = ids_.find_backend(key);
-            return monitor_.state(key) == HealthState::kUp &&
-                   !(id && watch_.ways().has_failed(*id, Clock::now()));
-          }));
-    }
-    return std::nullopt;
-  };
-  Announcer::Facts facts;
-  facts.decision.serves = watch_.serving().serves;
-  facts.decision.tables_known =
-      watch_.known() && peer() && (live_generation() != 0 || peer()->snapshot_error.empty());
-  facts.decision.health_known = monitor_.settled();
-  facts.decision.vips = served_vips(publisher_.live_services(), healthy_in);
-  facts.connected = connected();
-  // The TAP goes with a dpdk process, and routes that point at it; an XDP program outlives its process.
-  facts.device = watch_.serving().device;
-  if (facts.device.empty() && peer())
-    facts.device = peer()->engine == "dpdk" ? "linimo0" : config_.node.interfaces.front();
-  return facts;
 }
 
 void Controller::note_panics() {
@@ -323,42 +294,42 @@ void Controller::on_dataplane(bool another) {
     running_node_ = config_.node;
     restart_needed_.clear();
   }
-  if (!learned_) {
-    learned_ = true;
+  if (!start_.is(StartPhase::kLearned)) {
     ids_.learn(publisher_.live(), Clock::now());
-    ids_held_ = false;
-    ids_to_release_ = true;
+    ids_phase_.on(IdsEvent::kLearned);
   }
   watch_.on_connected(peer()->reports);
   begin_checks();
+  start_.on(StartEvent::kDataplane);
   inherit_live_states();
   evaluate_after(milliseconds(0), "data plane");
 }
 
 void Controller::on_no_dataplane() {
   watch_.on_lost();
+  tables_.on(TablesEvent::kLost);
   begin_checks();
+  start_.on(StartEvent::kNoDataplane);
 }
 
 void Controller::on_live(const std::string& by) {
-  follows_plan_ = !evaluation_due_;  // something else may have changed since
-  if (follows_plan_) trial_.pass();
+  const bool changed_meanwhile = tables_.is(TablesPhase::kWaiting);
+  tables_.on(TablesEvent::kAccepted);
+  if (tables_.is(TablesPhase::kCurrent)) trial_.pass();
   announcer_.update(by);
-  if (ids_to_release_) {  // they begin to rest only now
-    ids_to_release_ = false;
-    hold_ids(config_);
-  }
-  if (changed_meanwhile_) evaluate_after(milliseconds(0), "");
+  if (ids_phase_.is(IdsPhase::kKeeping)) hold_ids(config_);  // those of what went begin to rest only now
+  ids_phase_.on(IdsEvent::kLive);
+  if (changed_meanwhile) evaluate_after(milliseconds(0), "");
 }
 
 void Controller::on_refused() {
   trial_.drop();
+  tables_.on(TablesEvent::kRefused);
   evaluate_after(kRetryAfterRefusal, "another attempt");
 }
 
 void Controller::evaluate_after(milliseconds delay, std::string_view by) {
-  follows_plan_ = false;
-  evaluation_due_ = true;
+  tables_.on(TablesEvent::kChange);
   if (!by.empty()) wanted_by_.emplace(by);
   // Earlier wishes are kept: this only ever brings the evaluation forward, unless none is due.
   const auto due = Clock::now() + delay;
@@ -380,23 +351,23 @@ void Controller::evaluate() {
 }
 
 void Controller::plan_and_publish() {
-  evaluation_due_ = false;
   const std::string by = fmt::format("{}", fmt::join(wanted_by_, ", "));
   announcer_.update(by);
-  if (!monitor_.settled()) return;
-  if (!ids_held_) {
+  if (!monitor_.all_known()) return tables_.on(TablesEvent::kBlind);
+  if (ids_phase_.is(IdsPhase::kUnheld)) {
     hold_ids(config_);
-    ids_held_ = true;
+    ids_phase_.on(IdsEvent::kHold);
   }
   SnapshotSpec spec = planner_.plan(
       config_, [this](const BackendKey& key) { return standing(key); }, ids_, publisher_.next_generation());
   drain_watch_.forget_others(draining());
   note_panics();
-  changed_meanwhile_ = !publisher_.ready();
-  if (changed_meanwhile_) return;  // the answer, or the next connection, brings us here again
+  // The answer, or the next connection, brings us here again.
+  if (!publisher_.ready()) return tables_.on(TablesEvent::kBusy);
   wanted_by_.clear();
-  follows_plan_ = !publisher_.offer(std::move(spec), by);
-  if (follows_plan_) trial_.pass();
+  const bool offered = publisher_.offer(std::move(spec), by);
+  tables_.on(offered ? TablesEvent::kOffered : TablesEvent::kSame);
+  if (!offered) trial_.pass();
 }
 
 }  // namespace linimo

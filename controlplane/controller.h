@@ -27,6 +27,7 @@
 #include "controlplane/config/config.h"
 #include "controlplane/config_trial.h"
 #include "controlplane/health/monitor.h"
+#include "controlplane/phases.h"
 #include "controlplane/tables/drain_watch.h"
 #include "controlplane/tables/drains.h"
 #include "controlplane/tables/ids.h"
@@ -83,7 +84,7 @@ class Controller final : private Publisher::Owner {
   const std::optional<CountersView>& counters() const { return publisher_.counters(); }
   /// The data plane forwards by all that is configured, wished and known; false while tables are on their
   /// way.
-  bool up_to_date() const { return follows_plan_ && connected(); }
+  bool up_to_date() const { return tables_.is(TablesPhase::kCurrent) && connected(); }
   uint64_t live_generation() const { return publisher_.live_generation(); }
   uint64_t live_digest() const { return publisher_.live_digest(); }
   /// Why the last publication was refused; empty when it was not.
@@ -146,15 +147,11 @@ class Controller final : private Publisher::Owner {
 
   std::set<std::string> panicking_;
   std::set<std::string> without_backend_;  // pools of which none is up that should take flows
-  bool follows_plan_ = false;              // the data plane forwards by what was planned last
-  bool evaluation_due_ = false;
-  bool changed_meanwhile_ = false;   // while something was being published, or nobody was there
-  bool ids_to_release_ = false;      // names went, and what went with them is live until the next generation
+  Phase<StartPhase, StartEvent> start_;
+  Phase<TablesPhase, TablesEvent> tables_;
+  Phase<IdsPhase, IdsEvent> ids_phase_;
   std::set<std::string> wanted_by_;  // who made the changes that the next generation has
 
-  bool checking_ = false;
-  bool learned_ = false;   // the ids that were live when this process started
-  bool ids_held_ = false;  // every name of the configuration has one
   std::string loaded_at_;
   std::optional<std::string> last_error_;
   std::vector<std::string> restart_needed_;

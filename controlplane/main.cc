@@ -14,25 +14,24 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 
-#include "controlplane/api/http_server.h"
 #include "controlplane/api/routes.h"
-#include "controlplane/api/serving_thread.h"
 #include "controlplane/config/file_watcher.h"
 #include "controlplane/controller.h"
 #include "controlplane/health/all_probers.h"
+#include "controlplane/http/http_server.h"
+#include "controlplane/http/metrics_listener.h"
+#include "controlplane/http/serving_thread.h"
 #include "controlplane/log.h"
-#include "controlplane/metrics/metrics_listener.h"
-#include "controlplane/process_lock.h"
 #include "controlplane/service_reports.h"
 #include "controlplane/state_folder.h"
 #include "maglev/harden.h"
 #include "maglev/log_format.h"
+#include "maglev/os/peer.h"
+#include "maglev/os/process_lock.h"
+#include "maglev/program.h"
 
 namespace linimo {
 namespace {
-
-constexpr int kFailed = 1;
-constexpr int kUsage = 2;
 
 void log_warnings(const Config& config) {
   for (const std::string& warning : config.warnings) log_warning("configuration", {{"warning", warning}});
@@ -68,7 +67,9 @@ int serve(const std::filesystem::path& file) {
     log_error("configuration refused", {{"why", config.error()}});
     return kFailed;
   }
-  const auto lock = lock_runtime_dir(config->node.runtime_dir);
+  const auto lock =
+      lock_runtime_dir(config->node.runtime_dir,
+                       {.file = "controlplane.lock", .what = "control plane", .group = operators_group()});
   if (!lock) {
     log_error("cannot start", {{"why", lock.error()}});
     return kFailed;
@@ -127,11 +128,11 @@ int serve(const std::filesystem::path& file) {
 }
 
 int run(int argc, char** argv) {
-  std::filesystem::path file = "/etc/linimo/linimo.toml";
+  std::filesystem::path file = kConfigFile;
   std::string level = "info";
-  CLI::App app("linimo-controlplane: decides what linimo-dataplane forwards by");
+  CLI::App app("Linimo's control plane: decides what linimo-dataplane forwards by.", "linimo-controlplane");
   app.set_version_flag("--version", LINIMO_VERSION);
-  app.add_option("--config", file, "the configuration file")->capture_default_str();
+  app.add_option("--config", file, kConfigFileText)->capture_default_str();
   app.add_option("--log-level", level, kLogLevelsText)
       ->check(CLI::IsMember(std::vector<std::string>(std::begin(kLogLevels), std::end(kLogLevels))))
       ->capture_default_str();
@@ -153,6 +154,6 @@ int main(int argc, char** argv) {
     return linimo::run(argc, argv);
   } catch (const std::exception& error) {
     linimo::log_error("cannot go on", {{"why", error.what()}});
-    return 1;
+    return linimo::kFailed;
   }
 }

@@ -1,4 +1,5 @@
-// What the controller sees of its own condition: the facts that watched conditions are made of.
+// What the controller knows of itself: the facts that watched conditions are made of, and those that
+// announcement rests on.
 
 #include <algorithm>
 
@@ -61,6 +62,31 @@ const char* Controller::way_problem(const BackendKey& backend) const {
   return id ? watch_.ways().problem(*id) : nullptr;
 }
 
+Announcer::Facts Controller::announce_facts() const {
+  const auto healthy_in = [this](const std::string& name) -> std::optional<uint32_t> {
+    for (const PoolConfig& pool : config_.pools) {
+      if (pool.name != name) continue;
+      return static_cast<uint32_t>(
+          std::count_if(pool.backends.begin(), pool.backends.end(), [&](const BackendConfig& backend) {
+            const BackendKey key{name, backend.address};
+            const auto id = ids_.find_backend(key);
+            return monitor_.state(key) == HealthState::kUp &&
+                   !(id && watch_.ways().has_failed(*id, std::chrono::steady_clock::now()));
+          }));
+    }
+    return std::nullopt;
+  };
+  Announcer::Facts facts;
+  facts.decision.serves = watch_.serving().serves;
+  facts.decision.tables_known =
+      watch_.known() && peer() && (live_generation() != 0 || peer()->snapshot_error.empty());
+  facts.decision.health_known = monitor_.all_known();
+  facts.decision.vips = served_vips(publisher_.live_services(), healthy_in);
+  facts.connected = connected();
+  facts.device = watch_.serving().device;
+  return facts;
+}
+
 Sights Controller::sights() const {
   Sights sights;
   sights.connected = connected();
@@ -68,7 +94,7 @@ Sights Controller::sights() const {
   if (peer()) sights.engine = peer()->engine;
   sights.loss = publisher_.last_loss();
   // Until the health of every backend is known nothing is published, and that is as it should be.
-  sights.tables_current = follows_plan_ || !monitor_.settled();
+  sights.tables_current = tables_.is(TablesPhase::kCurrent) || !monitor_.all_known();
   if (!sights.tables_current) {
     sights.tables_why = !last_refusal().empty() ? fmt::format("refused by the data plane: {}", last_refusal())
                         : !connected()          ? "no data plane is connected"

@@ -15,7 +15,7 @@
 #include "dataplane/conditions.h"
 #include "dataplane/event_loop.h"
 #include "dataplane/netdev.h"
-#include "dataplane/netlink/netlink.h"
+#include "maglev/os/netlink.h"
 
 namespace linimo {
 

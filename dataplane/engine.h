@@ -9,7 +9,7 @@
 
 #include <tl/expected.hpp>
 
-#include "dataplane/forward/next_hop.h"
+#include "dataplane/egress/next_hop.h"
 #include "dataplane/forward/traced.h"
 #include "maglev/counters.h"
 #include "maglev/snapshot.h"

@@ -18,7 +18,6 @@
 #include <net/if.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -36,60 +35,19 @@
 #include "maglev/config/node.h"
 #include "maglev/harden.h"
 #include "maglev/log_format.h"
+#include "maglev/os/process_lock.h"
+#include "maglev/program.h"
 #include "maglev/service_manager.h"
 #include "maglev/state_file.h"
 
 namespace linimo {
 namespace {
 
-constexpr int kFailed = 1;
-constexpr int kUsage = 2;
 constexpr int kStartAnew = -1;  // no exit code
-constexpr std::chrono::seconds kGuardianLimit{5};
+const ProcessKind kDataPlane{.file = "dataplane.lock", .what = "data plane", .group = {}};
 constexpr std::chrono::seconds kEndLimit{10};
 constexpr std::chrono::seconds kWithdrawalHeard{1};
 constexpr std::chrono::milliseconds kServicePeriod{500};
-
-bool lives(pid_t pid) {
-  return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
-}
-
-/// Who holds the lock, or last held it.
-pid_t holder_of(int lock) {
-  char pid[16] = {};
-  return pread(lock, pid, sizeof pid - 1, 0) > 0 ? std::atoi(pid) : 0;
-}
-
-/// A data plane that was killed leaves its guardian, which has the lock until the NICs are given back: that
-/// is waited for, so that whoever restarts may do so at once.
-bool take_lock(int lock) {
-  const auto limit = std::chrono::steady_clock::now() + kGuardianLimit;
-  while (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-    if (lives(holder_of(lock)) || std::chrono::steady_clock::now() > limit) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
-}
-
-/// One data plane for a runtime folder; the lock goes with the process.
-tl::expected<UniqueFd, std::string> lock_runtime_folder(const std::filesystem::path& folder) {
-  if (auto made = make_own_folder(folder); !made) {
-    return tl::unexpected(
-        fmt::format("{} (runtime_dir in [node] names the folder for sockets)", made.error()));
-  }
-  const std::filesystem::path path = folder / "dataplane.lock";
-  auto fd = open_own_file(path);
-  if (!fd) return fd;
-  if (!take_lock(fd->get())) {
-    return tl::unexpected(
-        fmt::format("a data plane runs on {} already (pid {})", folder.string(), holder_of(fd->get())));
-  }
-  const std::string pid = std::to_string(getpid());
-  if (ftruncate(fd->get(), 0) != 0 || write(fd->get(), pid.data(), pid.size()) < 0) {
-    return tl::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
-  }
-  return fd;
-}
 
 /// Forwards by what was live when the last data plane ended. True if there was something, and it was sound.
 bool restore(EngineBase& engine, const std::filesystem::path& file) {
@@ -186,10 +144,10 @@ int run(const std::string& config_file) {
     spdlog::error("{}", config.error());
     return kFailed;
   }
-  const auto lock = lock_runtime_folder(config->runtime_dir);
+  const auto lock = lock_runtime_dir(config->runtime_dir, kDataPlane);
   if (!lock) {
     spdlog::error("{}", lock.error());
-    return 1;
+    return kFailed;
   }
   const EngineChoice choice = choose_engine(*config);
   const bool xdp = choice.engine == Engine::kXdp;
@@ -226,7 +184,7 @@ int run(const std::string& config_file) {
   }
   if (!started) {
     spdlog::error("{}", started.error());
-    return 1;
+    return kFailed;
   }
   EngineBase& engine = **started;
   if (guardian) watch_guardian(loop, *guardian, board);
@@ -273,18 +231,17 @@ int detach(const std::string& config_file) {
     spdlog::error("{}", config.error());
     return kFailed;
   }
-  const UniqueFd lock(
-      open((config->runtime_dir / "dataplane.lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  const UniqueFd lock(open((config->runtime_dir / kDataPlane.file).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (lock) {
-    const pid_t pid = flock(lock.get(), LOCK_EX | LOCK_NB) != 0 ? holder_of(lock.get()) : 0;
+    const pid_t pid = try_lock(lock.get()) ? 0 : lock_holder(lock.get());
     if (pid > 0) {
       spdlog::info("ending the data plane (pid {})", pid);
       kill(pid, SIGTERM);
       const auto limit = std::chrono::steady_clock::now() + kEndLimit;
-      while (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+      while (!try_lock(lock.get())) {
         if (std::chrono::steady_clock::now() > limit) {
           spdlog::error("pid {} has not ended within {} s; nothing was detached", pid, kEndLimit.count());
-          return 1;
+          return kFailed;
         }
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
       }
@@ -296,7 +253,7 @@ int detach(const std::string& config_file) {
   auto done = xdp::detach_all(config->runtime_dir);
   if (!done) {
     spdlog::error("{}", done.error());
-    return 1;
+    return kFailed;
   }
   done->insert(done->begin(), given_back.begin(), given_back.end());
   for (const std::string& line : *done) spdlog::info("{}", line);
@@ -310,9 +267,9 @@ int detach(const std::string& config_file) {
 int main(int argc, char** argv) {
   CLI::App app("Linimo's data plane: forwards packets by the tables that linimo-controlplane sends.",
                "linimo-dataplane");
-  std::string config_file = "/etc/linimo/linimo.toml";
+  std::string config_file = linimo::kConfigFile;
   std::string log_level = "info";
-  app.add_option("--config", config_file, "configuration file")->capture_default_str();
+  app.add_option("--config", config_file, linimo::kConfigFileText)->capture_default_str();
   app.add_option("--log-level", log_level, linimo::kLogLevelsText)
       ->check(CLI::IsMember(
           std::vector<std::string>(std::begin(linimo::kLogLevels), std::end(linimo::kLogLevels))))
@@ -337,6 +294,6 @@ int main(int argc, char** argv) {
     return code == linimo::kStartAnew ? linimo::start_anew(argv) : code;
   } catch (const std::exception& error) {
     spdlog::error("{}", error.what());
-    return 1;
+    return linimo::kFailed;
   }
 }

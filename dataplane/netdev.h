@@ -9,7 +9,7 @@
 
 #include <tl/expected.hpp>
 
-#include "dataplane/forward/next_hop.h"
+#include "dataplane/egress/next_hop.h"
 #include "maglev/unique_fd.h"
 
 namespace linimo {

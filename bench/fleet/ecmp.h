@@ -18,7 +18,7 @@ class Ecmp {
  public:
   enum class Kind : uint8_t { kModulo, kResilient };
 
-  Ecmp(uint32_t nodes, Kind kind) : kind_(kind), live_(nodes), buckets_(nodes * kBucketsPerNode) {
+  Ecmp(uint32_t nodes, Kind kind) : kind_(kind), live_(nodes), buckets_(size_t{nodes} * kBucketsPerNode) {
     for (uint32_t node = 0; node < nodes; ++node) live_[node] = node;
     fill();
   }

@@ -62,8 +62,9 @@ Slots ring(std::span<const TableMember> members, uint32_t size) {
     uint16_t member;
   };
   std::vector<Point> points;
-  for (uint16_t m = 0; m < members.size(); ++m) {
-    for (uint32_t i = 0; i < kRingPoints; ++i) points.push_back({key_of(members[m], i + 1), m});
+  for (size_t m = 0; m < members.size(); ++m) {
+    for (uint32_t i = 0; i < kRingPoints; ++i)
+      points.push_back({key_of(members[m], i + 1), static_cast<uint16_t>(m)});
   }
   std::sort(points.begin(), points.end(), [](const Point& a, const Point& b) { return a.at < b.at; });
   Slots slots(size);

@@ -171,7 +171,7 @@ void Node::keep_house(uint32_t now_s) {
   std::vector<SweptService> told(kModes);
   told[kShared] = {.idle_timeout = static_cast<uint16_t>(told_key_.idle_timeout_s), .tcp = true};
   sweep(told_, told, now_s);
-  if (now_s % kSettleEvery_s == 0) publication_.settle(now_s);
+  if (now_s % kSettleEvery_s == 0) publication_.settle_slots(now_s);
 }
 
 uint32_t Node::unsettled() const {

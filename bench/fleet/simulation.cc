@@ -20,7 +20,7 @@ class Simulation {
         fleet_(settings, scenario),
         traffic_(settings),
         attackers_(settings.seed ^ 0x61747461636b),
-        steps_(settings.duration_s * kStepsPerSecond),
+        steps_(size_t{settings.duration_s} * kStepsPerSecond),
         next_arrival_ms_(traffic_.next_arrival_ms()) {
     result_.scenario = scenario;
     for (auto& load : load_) load.resize(settings.backends);

@@ -67,7 +67,7 @@ Histogram all_of(const Stays& stays) {
 
 }  // namespace
 
-std::vector<Stays> measure_latency(const Timed& floor, std::vector<Timed> loaded, uint32_t rounds) {
+std::vector<Stays> measure_latency(const Timed& floor, const std::vector<Timed>& loaded, uint32_t rounds) {
   std::vector<Stays> all;
   for (const Timed& timed : loaded) {
     const double most = most_mpps(timed);

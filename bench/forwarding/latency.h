@@ -25,7 +25,7 @@ struct Timed {
 
 /// Each of `loaded` at a low and at a high share of what it can do at most, and the floor at the same rates;
 /// by turns.
-std::vector<Stays> measure_latency(const Timed& floor, std::vector<Timed> loaded, uint32_t rounds);
+std::vector<Stays> measure_latency(const Timed& floor, const std::vector<Timed>& loaded, uint32_t rounds);
 
 void print_latency(const std::vector<Stays>& stays);
 std::string json_of(const std::vector<Stays>& stays);

@@ -16,12 +16,10 @@
 #include <net/if.h>
 
 #include "bpf/decap/attachment.h"
+#include "maglev/program.h"
 
 namespace linimo::decap {
 namespace {
-
-constexpr int kFailed = 1;
-constexpr int kUsage = 2;
 
 int fail(const std::string& device, const std::string& why) {
   fmt::print(stderr, "linimo-decap: {}: {}\n", device, why);

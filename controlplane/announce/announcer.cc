@@ -78,7 +78,11 @@ void Announcer::apply(const std::map<Prefix, uint32_t>& wanted, const Facts& fac
   }
   const bool blind = device == 0 && facts.connected && !wanted.empty();
   Reconciled done = reconcile(kernel_, config_->table, routes, facts.connected);
-  if (blind) done.failure = fmt::format("there is no device {} for routes to point at", facts.device);
+  if (blind) {
+    done.failure = facts.device.empty()
+                       ? "the data plane has named no device for routes to point at"
+                       : fmt::format("there is no device {} for routes to point at", facts.device);
+  }
   note(done, by);
 }
 

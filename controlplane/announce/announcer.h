@@ -26,7 +26,7 @@
 
 #include "controlplane/announce/bird_sessions.h"
 #include "controlplane/announce/decision.h"
-#include "controlplane/announce/kernel_routes.h"
+#include "controlplane/announce/reconcile.h"
 
 namespace linimo {
 

@@ -21,7 +21,7 @@
 #include <boost/asio/io_context.hpp>
 #include <tl/expected.hpp>
 
-#include "controlplane/api/node_state.h"
+#include "controlplane/node_state.h"
 
 namespace linimo {
 

@@ -23,9 +23,9 @@
 
 #include <boost/asio/io_context.hpp>
 
-#include "controlplane/api/http_server.h"
 #include "controlplane/api/inquiry.h"
 #include "controlplane/controller.h"
+#include "controlplane/http/http_server.h"
 
 namespace linimo {
 

@@ -5,6 +5,7 @@
 
 #include "controlplane/config/values.h"
 #include "controlplane/tables/planner.h"
+#include "maglev/names.h"
 
 namespace linimo {
 namespace {
@@ -41,11 +42,6 @@ json drain_view(const BackendView& backend) {
   view["udp_flows"] = drain->flows.udp;
   if (drain->left) view["left_s"] = drain->left->count();
   return view;
-}
-
-const char* encapsulation_name(linimo_encapsulation encapsulation) {
-  constexpr const char* kNames[] = {"ipip", "gre", "gue"};
-  return kNames[encapsulation];
 }
 
 json health_view(const std::optional<HealthCheckConfig>& health) {
@@ -133,10 +129,6 @@ json conditions_view(const NodeState& state) {
   }
   return views;
 }
-
-constexpr const char* kTrackingNames[LINIMO_TRACKING_COUNT] = {"off", "full", "adaptive"};
-constexpr const char* kSchedulerNames[LINIMO_SCHEDULER_COUNT] = {"maglev", "source-hash", "round-robin",
-                                                                 "weighted-round-robin", "least-connections"};
 
 }  // namespace
 
@@ -242,7 +234,7 @@ json pools_view(const NodeState& state) {
   for (size_t i = 0; i < state.config->pools.size(); ++i) {
     const PoolConfig& pool = state.config->pools[i];
     views.push_back({{"name", pool.name},
-                     {"encapsulation", encapsulation_name(pool.encapsulation)},
+                     {"encapsulation", kEncapsulationNames[pool.encapsulation]},
                      {"table_size", pool.table_size},
                      {"backends", pool.backends.size()},
                      {"backends_up", up[pool.name]},

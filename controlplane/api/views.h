@@ -4,7 +4,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "controlplane/api/node_state.h"
+#include "controlplane/node_state.h"
 
 namespace linimo {
 

@@ -25,20 +25,17 @@
 #include "controlplane/cli/render.h"
 #include "controlplane/cli/trace.h"
 #include "controlplane/config/config.h"
+#include "maglev/program.h"
 
 namespace linimo {
 namespace {
 
 using nlohmann::json;
 
-constexpr int kFailed = 1;
-constexpr int kUsage = 2;
-constexpr const char* kConfigFile = "/etc/linimo/linimo.toml";
-
 struct Options {
   std::string socket = "/run/linimo/control.sock";
   std::string output = "table";
-  std::string file;
+  std::string file = kConfigFile;
   std::string backend;
   bool wait = false;
   bool here = false;
@@ -277,7 +274,7 @@ int show_probe(const Options& options, const ProbeOptions& asked) {
 
 int run(int argc, char** argv) {
   Options options;
-  CLI::App app("linimo: show and control a node of the Linimo load balancer");
+  CLI::App app("Shows and controls a node of the Linimo load balancer.", "linimo");
   app.set_version_flag("--version", LINIMO_VERSION);
   app.require_subcommand(1);
   app.fallthrough();  // options may stand behind the command too
@@ -288,13 +285,12 @@ int run(int argc, char** argv) {
 
   auto* config = app.add_subcommand("config", "check a configuration file")->require_subcommand(1);
   auto* check = config->add_subcommand("check", "list every mistake in a file; changes nothing");
-  check->add_option("FILE", options.file,
-                    "the configuration file (default: " + std::string(kConfigFile) + ")");
+  check->add_option("FILE", options.file, kConfigFileText)->capture_default_str();
   check->add_flag("--here", options.here,
                   "also check what depends on this machine: seed, addresses, programs");
-  auto* service = app.add_subcommand("service", "services")->require_subcommand(1);
+  auto* service = app.add_subcommand("service", "what is served, and its traffic")->require_subcommand(1);
   auto* service_list = service->add_subcommand("list", "all services and their traffic");
-  auto* backend = app.add_subcommand("backend", "backends")->require_subcommand(1);
+  auto* backend = app.add_subcommand("backend", "who serves: list and drain")->require_subcommand(1);
   auto* backend_list = backend->add_subcommand("list", "all backends: health, share, traffic");
   auto* backend_drain =
       backend->add_subcommand("drain", "a backend keeps established flows and gets no new ones");
@@ -307,8 +303,7 @@ int run(int argc, char** argv) {
   auto* dataplane = app.add_subcommand("dataplane", "the data plane's process")->require_subcommand(1);
   auto* detach_command = dataplane->add_subcommand(
       "detach", "stop it, and stop the forwarding that engine xdp leaves to the kernel");
-  detach_command->add_option("--config", options.file, "the node's configuration file")
-      ->capture_default_str();
+  detach_command->add_option("--config", options.file, kConfigFileText)->capture_default_str();
   auto* node = app.add_subcommand("node", "announce the node's VIPs or not")->require_subcommand(1);
   auto* drain_node_command =
       node->add_subcommand("drain", "make routers send traffic elsewhere, then announce nothing");
@@ -330,7 +325,6 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
-  if (options.file.empty()) options.file = kConfigFile;
   if (*check) return check_file(options);
   if (*service_list) return show(options, fetch(options, "GET", "/v1/services"), render_services);
   if (*backend_list) return show(options, fetch_backends(options), render_backends);
@@ -355,6 +349,6 @@ int main(int argc, char** argv) {
     return linimo::run(argc, argv);
   } catch (const std::exception& error) {
     std::cerr << "linimo: " << error.what() << '\n';
-    return 1;
+    return linimo::kFailed;
   }
 }

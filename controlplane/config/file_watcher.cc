@@ -46,13 +46,13 @@ void FileWatcher::wait_for_events() {
                            [this](const boost::system::error_code& error, size_t) {
                              if (error) return;
                              // Which names the events carry does not matter: the content decides.
-                             if (!settling_) settle();
+                             if (!awaiting_quiet_) await_quiet();
                              wait_for_events();
                            });
 }
 
-void FileWatcher::settle() {
-  settling_ = true;
+void FileWatcher::await_quiet() {
+  awaiting_quiet_ = true;
   candidate_ = last_;
   looks_ = 0;
   look();
@@ -66,9 +66,9 @@ void FileWatcher::look() {
     const uint64_t now = fingerprint();
     looks_ = now == candidate_ ? looks_ + 1 : 0;
     candidate_ = now;
-    const bool settled = now == last_ || looks_ >= (now == kGone ? kLooksForGone : 1);
-    if (!settled) return look();
-    settling_ = false;
+    const bool quiet = now == last_ || looks_ >= (now == kGone ? kLooksForGone : 1);
+    if (!quiet) return look();
+    awaiting_quiet_ = false;
     if (now == last_) return;
     last_ = now;
     on_change_();

@@ -24,7 +24,7 @@ class FileWatcher {
  private:
   void watch_folders();
   void wait_for_events();
-  void settle();
+  void await_quiet();
   void look();
   uint64_t fingerprint() const;
 
@@ -32,7 +32,7 @@ class FileWatcher {
   std::function<void()> on_change_;
   boost::asio::posix::stream_descriptor inotify_;
   boost::asio::steady_timer timer_;
-  bool settling_ = false;
+  bool awaiting_quiet_ = false;
   uint64_t last_;
   uint64_t candidate_ = 0;  // what the file was at the last look
   int looks_ = 0;           // that have found that

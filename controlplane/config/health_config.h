@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "maglev/address.h"
@@ -24,8 +25,8 @@ enum class CheckType {
   kIcmp,   // an echo request is answered
   kExec,   // a program of this machine's administrator exits with 0
 };
-inline constexpr const char* kCheckTypeNames[] = {"tcp", "http", "tls",  "https", "grpc",
-                                                  "udp", "dns",  "icmp", "exec"};
+inline constexpr std::string_view kCheckTypeNames[] = {"tcp", "http", "tls",  "https", "grpc",
+                                                       "udp", "dns",  "icmp", "exec"};
 
 struct StatusRange {  // both ends included
   uint16_t first = 200;
@@ -37,7 +38,7 @@ struct StatusRange {  // both ends included
 /// What ends the time of a backend that is up: failures in a row, or a silence that its past makes
 /// improbable.
 enum class Detector { kCount, kPhi };
-inline constexpr const char* kDetectorNames[] = {"count", "phi"};
+inline constexpr std::string_view kDetectorNames[] = {"count", "phi"};
 
 /// Of a check through the tunnel: as a client, it asks the VIP, and the data plane brings it to the backend.
 struct TunnelCheck {

@@ -240,7 +240,7 @@ void read_times(const TomlTable& table, HealthCheckConfig& health) {
 
 void read_conclusions(const TomlTable& table, HealthCheckConfig& health) {
   table.with("detector", [&](const TomlValue& value) {
-    health.detector = static_cast<Detector>(value.one_of({"count", "phi"}));
+    health.detector = static_cast<Detector>(value.one_of(kDetectorNames));
   });
   table.with("phi_threshold", [&](const TomlValue& value) {
     if (health.detector != Detector::kPhi)
@@ -305,8 +305,7 @@ HealthCheckConfig read_health(const TomlValue& value) {
                    "phi_threshold", "panic",        "slow_start", "flap_half_life", "through_tunnel"});
   HealthCheckConfig health;
   health.type = static_cast<CheckType>(
-      table.require("type", "type = \"tcp\", \"http\" or another in health")
-          .one_of({"tcp", "http", "tls", "https", "grpc", "udp", "dns", "icmp", "exec"}));
+      table.require("type", "type = \"tcp\", \"http\" or another in health").one_of(kCheckTypeNames));
   refuse_keys_of_other_checks(table, health.type);
   read_port(table, health);
   table.with("host", [&](const TomlValue& value) {

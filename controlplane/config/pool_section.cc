@@ -6,6 +6,7 @@
 
 #include "controlplane/config/sections.h"
 #include "controlplane/config/values.h"
+#include "maglev/names.h"
 #include "maglev/table.h"
 
 namespace linimo {
@@ -71,7 +72,7 @@ uint32_t read_table_size(const TomlValue& value) {
 
 void read_encapsulation(const TomlTable& table, PoolConfig& pool) {
   table.with("encapsulation", [&](const TomlValue& value) {
-    pool.encapsulation = static_cast<linimo_encapsulation>(value.one_of({"ipip", "gre", "gue"}));
+    pool.encapsulation = static_cast<linimo_encapsulation>(value.one_of(kEncapsulationNames));
   });
   table.with("gue_port", [&](const TomlValue& value) {
     if (pool.encapsulation != LINIMO_ENCAP_GUE)

@@ -6,6 +6,7 @@
 
 #include "controlplane/config/sections.h"
 #include "controlplane/config/values.h"
+#include "maglev/names.h"
 
 namespace linimo {
 namespace {
@@ -13,28 +14,13 @@ namespace {
 constexpr uint32_t kTcpIdleTimeout = 900;
 constexpr uint32_t kUdpIdleTimeout = 60;
 
-/// The order of linimo_scheduler.
-linimo_scheduler read_scheduler(const TomlValue& value) {
-  return static_cast<linimo_scheduler>(
-      value.one_of({"maglev", "source-hash", "round-robin", "weighted-round-robin", "least-connections"}));
-}
-
-linimo_tracking read_tracking(const TomlValue& value) {
-  switch (value.one_of({"full", "off", "adaptive"})) {
-    case 0:
-      return LINIMO_TRACKING_FULL;
-    case 1:
-      return LINIMO_TRACKING_OFF;
-    default:
-      return LINIMO_TRACKING_ADAPTIVE;
-  }
-}
-
 /// How a backend is chosen, and whether the choice is remembered.
 void read_choice(const TomlTable& table, ServiceConfig& service) {
-  table.with("scheduler", [&](const TomlValue& value) { service.scheduler = read_scheduler(value); });
+  table.with("scheduler", [&](const TomlValue& value) {
+    service.scheduler = static_cast<linimo_scheduler>(value.one_of(kSchedulerNames));
+  });
   table.with("tracking", [&](const TomlValue& value) {
-    service.tracking = read_tracking(value);
+    service.tracking = static_cast<linimo_tracking>(value.one_of(kTrackingNames));
     if (keeps_state(service.scheduler) && service.tracking != LINIMO_TRACKING_FULL) {
       value.fail(fmt::format("scheduler \"{}\" needs an entry for each flow",
                              table.find("scheduler")->string("a scheduler")),
@@ -116,7 +102,7 @@ ServiceSection read_service(const TomlValue& value, const std::vector<PoolSectio
     }
   });
   table.with("no_backend", [&](const TomlValue& what) {
-    service.no_backend = static_cast<linimo_no_backend>(what.one_of({"drop", "reject"}));
+    service.no_backend = static_cast<linimo_no_backend>(what.one_of(kNoBackendNames));
   });
   read_quic(table, pool, service);
   read_choice(table, service);

@@ -53,13 +53,13 @@ struct HealthMonitor::Check {
 };
 
 HealthMonitor::HealthMonitor(boost::asio::io_context& io, Prober& prober, OnChange on_change,
-                             OnSettled on_settled)
+                             OnAllKnown on_all_known)
     : io_(io),
       prober_(prober),
       on_change_(std::move(on_change)),
-      on_settled_(std::move(on_settled)),
+      on_all_known_(std::move(on_all_known)),
       pulse_(io),
-      settle_deadline_(io) {
+      known_deadline_(io) {
   pulse();
 }
 
@@ -103,9 +103,9 @@ void HealthMonitor::configure(const Config& config) {
   if (!configured_) {
     configured_ = true;
     const auto deadline = config.announce.value_or(AnnounceConfig{}).startup_deadline;
-    settle_deadline_.expires_after(std::min(longest, deadline));
-    settle_deadline_.async_wait([this](const boost::system::error_code& error) {
-      if (!error) settle();
+    known_deadline_.expires_after(std::min(longest, deadline));
+    known_deadline_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) become_known();
     });
   }
 }
@@ -215,7 +215,7 @@ void HealthMonitor::on_verdict(const std::shared_ptr<Check>& check, const Verdic
     on_change_(
         {check->key, before, check->health.standing(), verdict.healthy ? "check succeeded" : verdict.detail});
   }
-  if (unheard_ == 0) settle();
+  if (unheard_ == 0) become_known();
 }
 
 void HealthMonitor::await_step(const std::shared_ptr<Check>& check) {
@@ -235,11 +235,11 @@ void HealthMonitor::await_step(const std::shared_ptr<Check>& check) {
   });
 }
 
-void HealthMonitor::settle() {
-  if (settled_) return;
-  settled_ = true;
-  settle_deadline_.cancel();
-  on_settled_();
+void HealthMonitor::become_known() {
+  if (all_known_) return;
+  all_known_ = true;
+  known_deadline_.cancel();
+  on_all_known_();
 }
 
 }  // namespace linimo

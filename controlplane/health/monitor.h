@@ -33,12 +33,12 @@ class HealthMonitor {
     const std::string& why;
   };
   using OnChange = std::function<void(const Change&)>;
-  using OnSettled = std::function<void()>;
+  using OnAllKnown = std::function<void()>;
 
-  /// `on_change` is called after each change of a standing that a verdict or time made; `on_settled` once,
+  /// `on_change` is called after each change of a standing that a verdict or time made; `on_all_known` once,
   /// when every backend that the first configuration has was heard of, or has had time enough to be: two
   /// checks, and no more than the startup deadline.
-  HealthMonitor(boost::asio::io_context& io, Prober& prober, OnChange on_change, OnSettled on_settled);
+  HealthMonitor(boost::asio::io_context& io, Prober& prober, OnChange on_change, OnAllKnown on_all_known);
   ~HealthMonitor();
 
   /// Takes over the pools of a configuration. A backend that stays keeps its state; while its checks stay the
@@ -53,7 +53,7 @@ class HealthMonitor {
   HealthState state(const BackendKey& backend) const { return standing(backend).health; }
   std::string detail(const BackendKey& backend) const;
   CheckCounts counts(const BackendKey& backend) const;
-  bool settled() const { return settled_; }
+  bool all_known() const { return all_known_; }
   size_t checks() const { return checks_.size(); }
 
   using Clock = std::chrono::steady_clock;
@@ -79,12 +79,12 @@ class HealthMonitor {
   void run(const std::shared_ptr<Check>& check);
   void on_verdict(const std::shared_ptr<Check>& check, const Verdict& verdict);
   void await_step(const std::shared_ptr<Check>& check);
-  void settle();
+  void become_known();
 
   boost::asio::io_context& io_;
   Prober& prober_;
   OnChange on_change_;
-  OnSettled on_settled_;
+  OnAllKnown on_all_known_;
   std::map<BackendKey, std::shared_ptr<Check>> checks_;  // shared with nobody; timers hold weak references
   OwnTime own_time_{Clock::now()};
   boost::asio::steady_timer pulse_;
@@ -94,8 +94,8 @@ class HealthMonitor {
   std::string lacked_;
   DescriptorLimit descriptors_;
   size_t unheard_ = 0;  // checks without any verdict yet
-  boost::asio::steady_timer settle_deadline_;
-  bool settled_ = false;
+  boost::asio::steady_timer known_deadline_;
+  bool all_known_ = false;
   bool configured_ = false;
 };
 

@@ -10,7 +10,7 @@
 
 #include <string>
 
-#include "controlplane/api/node_state.h"
+#include "controlplane/node_state.h"
 
 namespace linimo {
 

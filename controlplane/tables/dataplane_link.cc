@@ -6,7 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
-#include "controlplane/unix/memfd.h"
+#include "maglev/os/memfd.h"
 #include "maglev/protocol.h"
 
 namespace linimo {
@@ -42,10 +42,10 @@ void DataplaneLink::connect() {
   ++connection_;
   protocol::Hello hello;
   hello.features = protocol::kReports;
-  if (auto sent = send_packet(socket_.native_handle(), protocol::encode(hello)); !sent)
+  if (auto sent = send_message(socket_.native_handle(), protocol::encode(hello)); !sent)
     return lose(sent.error());
   limit(limits_.welcome, "no welcome");
-  wait_for_packet();
+  wait_for_message();
 }
 
 void DataplaneLink::publish(uint64_t generation, std::span<const std::byte> snapshot) {
@@ -54,7 +54,8 @@ void DataplaneLink::publish(uint64_t generation, std::span<const std::byte> snap
   protocol::Publish message;
   message.generation = generation;
   const auto memory = memory_.sealed_with(snapshot);
-  const auto sent = memory ? send_packet(socket_.native_handle(), protocol::encode(message), memory->get())
+  const int fd = memory ? memory->get() : -1;
+  const auto sent = memory ? send_message(socket_.native_handle(), protocol::encode(message), {&fd, 1})
                            : tl::unexpected(memory.error());
   if (!sent) {
     // Not from within this call: the caller expects its answer later.
@@ -78,7 +79,7 @@ void DataplaneLink::limit(std::chrono::milliseconds time, std::string what) {
   });
 }
 
-void DataplaneLink::wait_for_packet() {
+void DataplaneLink::wait_for_message() {
   socket_.async_wait(boost::asio::posix::descriptor_base::wait_read,
                      [this, connection = connection_](const boost::system::error_code& error) {
                        if (!error && connection == connection_ && phase_ != Phase::kAway) on_readable();
@@ -87,37 +88,38 @@ void DataplaneLink::wait_for_packet() {
 
 void DataplaneLink::on_readable() {
   // One message at a time, so that a peer that floods cannot keep this thread to itself.
-  auto packet = receive_packet(socket_.native_handle(), protocol::kMaxMessageSize);
-  if (!packet) return lose(packet.error());
+  auto message = receive_message(socket_.native_handle(), protocol::kMaxMessageSize);
+  if (!message) return lose(message.error());
   const uint64_t connection = connection_;
-  if (*packet) on_packet(std::move(**packet));
-  if (connection == connection_ && phase_ != Phase::kAway) wait_for_packet();
+  if (*message && (*message)->oversized) return lose("an oversized message");
+  if (*message) on_message(std::move(**message));
+  if (connection == connection_ && phase_ != Phase::kAway) wait_for_message();
 }
 
-void DataplaneLink::on_packet(Packet packet) {
-  if (const auto refused = protocol::decode<protocol::Refused>(packet.bytes);
+void DataplaneLink::on_message(Message message) {
+  if (const auto refused = protocol::decode<protocol::Refused>(message.bytes);
       refused && refused->generation == 0) {
     return lose(fmt::format("refused by the data plane: {}", protocol::text_of(refused->reason)));
   }
-  if (take_report(packet)) return;
+  if (take_report(message)) return;
   switch (phase_) {
     case Phase::kGreeting:
-      return on_welcome(std::move(packet));
+      return on_welcome(std::move(message));
     case Phase::kPublishing:
-      return on_answer(packet);
+      return on_answer(message);
     default:
       return lose("a message that nothing asked for");
   }
 }
 
 /// What comes of the data plane's own accord, at any time once it has been greeted.
-bool DataplaneLink::take_report(const Packet& packet) {
+bool DataplaneLink::take_report(const Message& message) {
   if (phase_ != Phase::kReady && phase_ != Phase::kPublishing) return false;
-  if (protocol::decode<protocol::Heartbeat>(packet.bytes)) {
+  if (protocol::decode<protocol::Heartbeat>(message.bytes)) {
     observer_.on_heartbeat();
-  } else if (const auto hops = protocol::decode<protocol::NextHops>(packet.bytes)) {
+  } else if (const auto hops = protocol::decode<protocol::NextHops>(message.bytes)) {
     observer_.on_next_hops(hops->first_id, hops->states);
-  } else if (const auto condition = protocol::decode<protocol::Condition>(packet.bytes)) {
+  } else if (const auto condition = protocol::decode<protocol::Condition>(message.bytes)) {
     ConditionReport report;
     report.name = protocol::text_of(condition->name);
     report.subject = protocol::text_of(condition->subject);
@@ -128,7 +130,7 @@ bool DataplaneLink::take_report(const Packet& packet) {
     report.evidence = protocol::text_of(condition->evidence);
     report.mend = protocol::text_of(condition->mend);
     observer_.on_condition(report);
-  } else if (const auto traced = protocol::decode<protocol::Traced>(packet.bytes)) {
+  } else if (const auto traced = protocol::decode<protocol::Traced>(message.bytes)) {
     on_traced(*traced);
   } else {
     return false;
@@ -144,15 +146,15 @@ void DataplaneLink::beat() {
   });
   protocol::Heartbeat heartbeat;
   heartbeat.sequence = ++beat_;
-  (void)send_packet(socket_.native_handle(), protocol::encode(heartbeat));
+  (void)send_message(socket_.native_handle(), protocol::encode(heartbeat));
 }
 
-void DataplaneLink::on_welcome(Packet packet) {
-  const auto welcome = protocol::decode<protocol::Welcome>(packet.bytes);
+void DataplaneLink::on_welcome(Message message) {
+  const auto welcome = protocol::decode<protocol::Welcome>(message.bytes);
   if (!welcome) return lose("a message that is no welcome");
   if (welcome->abi != LINIMO_ABI_VERSION) return lose(fmt::format("ABI {} was not offered", welcome->abi));
-  if (packet.fds.size() != (welcome->generation != 0 ? 2U : 1U)) {
-    return lose(fmt::format("a welcome with {} descriptors", packet.fds.size()));
+  if (message.fds.size() != (welcome->generation != 0 ? 2U : 1U)) {
+    return lose(fmt::format("a welcome with {} descriptors", message.fds.size()));
   }
   DataplanePeer peer{.pid = welcome->pid,
                      .abi = welcome->abi,
@@ -165,7 +167,7 @@ void DataplaneLink::on_welcome(Packet packet) {
                      .snapshot_error = {}};
   LiveTables live;
   if (welcome->generation != 0) {
-    auto read = copy_of_file(packet.fds[1].get(), LINIMO_MAX_SNAPSHOT_BYTES).and_then([](auto&& bytes) {
+    auto read = copy_of_file(message.fds[1].get(), LINIMO_MAX_SNAPSHOT_BYTES).and_then([](auto&& bytes) {
       return read_live_tables(std::move(bytes));
     });
     if (read && read->generation != welcome->generation) {
@@ -184,12 +186,12 @@ void DataplaneLink::on_welcome(Packet packet) {
   retry_ = limits_.first_retry;
   phase_ = Phase::kReady;
   if (peer.reports) beat();
-  observer_.on_connected(peer, std::move(live), CountersView::map(packet.fds[0].get()));
+  observer_.on_connected(peer, std::move(live), CountersView::map(message.fds[0].get()));
 }
 
-void DataplaneLink::on_answer(const Packet& packet) {
-  const auto accepted = protocol::decode<protocol::Accepted>(packet.bytes);
-  const auto refused = protocol::decode<protocol::Refused>(packet.bytes);
+void DataplaneLink::on_answer(const Message& message) {
+  const auto accepted = protocol::decode<protocol::Accepted>(message.bytes);
+  const auto refused = protocol::decode<protocol::Refused>(message.bytes);
   const uint64_t generation = accepted ? accepted->generation : refused ? refused->generation : 0;
   if (generation != publishing_) return lose(fmt::format("no answer to generation {}", publishing_));
   timer_.cancel();
@@ -210,7 +212,7 @@ void DataplaneLink::trace(protocol::Trace question, OnTraced done) {
   }
   if (asked_.size() >= kMostQuestions) return done(tl::unexpected(std::string("too many traces at once")));
   question.number = ++last_question_;
-  if (auto sent = send_packet(socket_.native_handle(), protocol::encode(question)); !sent)
+  if (auto sent = send_message(socket_.native_handle(), protocol::encode(question)); !sent)
     return done(tl::unexpected(sent.error()));
   asked_.emplace(question.number, std::move(done));
 }

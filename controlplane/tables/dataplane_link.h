@@ -26,8 +26,8 @@
 #include "controlplane/conditions/condition_report.h"
 #include "controlplane/tables/live_tables.h"
 #include "controlplane/tables/snapshot_memory.h"
-#include "controlplane/unix/seqpacket.h"
 #include "maglev/counters.h"
+#include "maglev/os/seqpacket.h"
 #include "maglev/protocol.h"
 
 namespace linimo {
@@ -95,12 +95,12 @@ class DataplaneLink {
   enum class Phase { kAway, kGreeting, kReady, kPublishing };
 
   void connect();
-  void wait_for_packet();
+  void wait_for_message();
   void on_readable();
-  void on_packet(Packet packet);
-  void on_welcome(Packet packet);
-  void on_answer(const Packet& packet);
-  bool take_report(const Packet& packet);
+  void on_message(Message message);
+  void on_welcome(Message message);
+  void on_answer(const Message& message);
+  bool take_report(const Message& message);
   void on_traced(const protocol::Traced& answer);
   void beat();
   void limit(std::chrono::milliseconds time, std::string what);

@@ -32,8 +32,8 @@ struct LiveTables {
 tl::expected<LiveTables, std::string> read_live_tables(std::vector<std::byte> bytes);
 
 /// What may be concluded from them about the health of backends: which are up or down, and how far those have
-/// come that start slowly (see places.h for what they weigh). A pool whose weights tell of no slow start has
-/// none.
+/// come that start slowly (see eligibility.h for what they weigh). A pool whose weights tell of no slow start
+/// has none.
 std::map<BackendKey, Standing> standings_in(const LiveTables& live, const Config& config);
 
 /// Equal but for the generation (and thus the checksum), and for which slots are learning: that follows from

@@ -56,19 +56,19 @@ void Planner::plan_pool(const PoolConfig& pool, const StandingOf& standing_of, c
   spec.gue_port = pool.gue_port;
   spec.server_id_length = pool.server_id_length;
   spec.backends.clear();
-  const PoolPlaces places = places_of(pool, standing_of);
+  const PoolEligibility eligibility = eligibility_of(pool, standing_of);
   for (size_t i = 0; i < pool.backends.size(); ++i) {
     const BackendConfig& backend = pool.backends[i];
-    const Place& place = places.of[i];
-    if (!place.state) continue;
+    const Eligibility& eligible = eligibility.of[i];
+    if (!eligible.state) continue;
     spec.backends.push_back({.address = backend.address,
                              .id = ids.backend({pool.name, backend.address}),
-                             .weight = place.weight,
-                             .state = *place.state,
+                             .weight = eligible.weight,
+                             .state = *eligible.state,
                              .server_id = backend.server_id});
   }
-  planned.few = places.few;
-  planned.none = places.none;
+  planned.few = eligibility.few;
+  planned.none = eligibility.none;
   // Once here, and not for each snapshot that has this pool.
   std::sort(spec.backends.begin(), spec.backends.end(),
             [](const BackendSpec& a, const BackendSpec& b) { return a.stands_before(b); });

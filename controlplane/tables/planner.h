@@ -9,8 +9,8 @@
 #include <string>
 
 #include "controlplane/config/config.h"
+#include "controlplane/tables/eligibility.h"
 #include "controlplane/tables/ids.h"
-#include "controlplane/tables/places.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {

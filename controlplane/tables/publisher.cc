@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "controlplane/changes.h"
+#include "controlplane/change_text.h"
 #include "controlplane/log.h"
 
 namespace linimo {

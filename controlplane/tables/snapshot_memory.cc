@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "controlplane/unix/memfd.h"
+#include "maglev/os/memfd.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {

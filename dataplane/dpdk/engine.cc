@@ -84,7 +84,7 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
   engine->watch_ = std::make_unique<PortWatch>(loop, board, engine->counters(), engine->eal_.interfaces,
                                                engine->netdevs_, engine->shared_.macs, *engine->exception_);
-  loop.every(kSettlePeriod, [engine = engine.get()] { engine->publication_->settle(now_s()); });
+  loop.every(kSettlePeriod, [engine = engine.get()] { engine->publication_->settle_slots(now_s()); });
   loop.every(StallWatch::kPeriod, [engine = engine.get()] { engine->stalls_.look(); });
   return engine;
 }

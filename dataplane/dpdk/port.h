@@ -6,7 +6,7 @@
 
 #include <tl/expected.hpp>
 
-#include "dataplane/forward/next_hop.h"
+#include "dataplane/egress/next_hop.h"
 
 struct rte_mempool;
 

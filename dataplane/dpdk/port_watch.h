@@ -22,10 +22,10 @@
 #include "dataplane/device_watch.h"
 #include "dataplane/dpdk/eal.h"
 #include "dataplane/dpdk/kernel_path.h"
+#include "dataplane/egress/port_macs.h"
 #include "dataplane/event_loop.h"
-#include "dataplane/forward/port_macs.h"
 #include "dataplane/loss_watch.h"
-#include "dataplane/netlink/netlink.h"
+#include "maglev/os/netlink.h"
 
 namespace linimo::dpdk {
 

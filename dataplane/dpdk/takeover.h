@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/netlink/netlink.h"
+#include "maglev/os/netlink.h"
 
 namespace linimo::dpdk {
 

@@ -131,7 +131,7 @@ bool Worker::housekeeping(uint64_t tsc, const Generation* generation) {
   count(counters_.rounds);
   const uint32_t held = pipeline_.held();
   if (held != 0) {
-    pipeline_.settle(generation, now_ms_, out_);
+    pipeline_.release_held(generation, now_ms_, out_);
     flush(0);
   }
   const bool worked = pipeline_.held() != held;

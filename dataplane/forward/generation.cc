@@ -173,7 +173,7 @@ void Generation::take_stamps(const Generation& before) const {
   }
 }
 
-void Generation::settle(uint32_t now_s) const {
+void Generation::settle_slots(uint32_t now_s) const {
   for (const auto& unsettled : unsettled_) {
     if (unsettled != nullptr) unsettled->settle(now_s);
   }

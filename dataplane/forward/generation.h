@@ -14,9 +14,9 @@
 
 #include <tl/expected.hpp>
 
+#include "dataplane/egress/next_hop.h"
 #include "dataplane/flow/connection_table.h"
 #include "dataplane/flow/unsettled_slots.h"
-#include "dataplane/forward/next_hop.h"
 #include "dataplane/forward/scheduler.h"
 #include "dataplane/forward/service_table.h"
 #include "dataplane/forward/suspect_sources.h"
@@ -126,7 +126,7 @@ class Generation {
   /// Control thread, once every worker has left the generation before this one.
   void take_stamps(const Generation& before) const;
   /// Control thread, about once a second.
-  void settle(uint32_t now_s) const;
+  void settle_slots(uint32_t now_s) const;
   /// Control thread, before the generation is published, and whenever a next hop changes afterwards.
   void take_next_hops(const NextHopTable& next_hops) const;
   void take_next_hop(const NextHopTable& next_hops, uint32_t backend_id) const;

@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <string_view>
 
+#include "dataplane/egress/port_macs.h"
 #include "dataplane/flow/connection_table.h"
 #include "dataplane/forward/generation.h"
-#include "dataplane/forward/port_macs.h"
 #include "maglev/counters.h"
 
 struct rte_mbuf;

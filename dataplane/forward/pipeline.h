@@ -10,7 +10,7 @@
 // Every mbuf of the burst is in exactly one list of `out` afterwards, or freed, or held: a fragment whose
 // datagram is not known yet. Between bursts, about once a millisecond while something is held:
 //
-//   pipeline.settle(generation, now_ms, out);
+//   pipeline.release_held(generation, now_ms, out);
 #pragma once
 
 #include <array>
@@ -19,12 +19,12 @@
 #include <span>
 #include <utility>
 
+#include "dataplane/egress/next_hop.h"
+#include "dataplane/egress/port_macs.h"
 #include "dataplane/flow/flow_state.h"
+#include "dataplane/flow/held_fragments.h"
 #include "dataplane/forward/generation.h"
-#include "dataplane/forward/held_fragments.h"
 #include "dataplane/forward/lane_path.h"
-#include "dataplane/forward/next_hop.h"
-#include "dataplane/forward/port_macs.h"
 #include "dataplane/forward/scheduler.h"
 #include "dataplane/packet/parse.h"
 #include "maglev/counters.h"
@@ -146,7 +146,7 @@ class Pipeline {
 
   /// Sends held fragments whose datagram is known by now, and drops those that have waited for too long. At
   /// most kMaxBurst leave at a time.
-  void settle(const Generation* generation, uint64_t now_ms, BurstOutput& out);
+  void release_held(const Generation* generation, uint64_t now_ms, BurstOutput& out);
   uint32_t held() const {
     return held_.count();
   }
@@ -213,7 +213,7 @@ class Pipeline {
   void tell_target(const Target& target, const NextHopTable::Raw& hop) const;
 #endif
 
-  // What is not TCP or UDP on its way to a backend: exceptional.cc.
+  // What is not TCP or UDP on its way to a backend: slow_path.cc.
   bool take_icmp(const Generation& generation, uint32_t vip, Packet& packet, BurstOutput& out);
   bool take_later_fragment(const Generation& generation, Packet& packet);
   void remember_datagram(const Generation& generation, const Packet& packet);

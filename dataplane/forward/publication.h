@@ -50,8 +50,8 @@ class Publication {
       const std::function<void()>& waiting = [] {});
 
   /// Control thread, about once a second: settles slots of the live generation.
-  void settle(uint32_t now_s) const {
-    if (owned_ != nullptr) owned_->settle(now_s);
+  void settle_slots(uint32_t now_s) const {
+    if (owned_ != nullptr) owned_->settle_slots(now_s);
   }
 
   /// Control thread. What is live, or nullptr before the first.

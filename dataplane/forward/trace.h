@@ -13,8 +13,8 @@
 
 #include "dataplane/flow/flow_state.h"
 #include "dataplane/forward/generation.h"
-#include "dataplane/forward/next_hop.h"
-#include "dataplane/forward/port_macs.h"
+#include "dataplane/egress/next_hop.h"
+#include "dataplane/egress/port_macs.h"
 #include "dataplane/forward/traced.h"
 
 struct rte_mbuf;

@@ -2,41 +2,16 @@
 
 #include <spdlog/spdlog.h>
 
-#include "dataplane/netlink/netlink.h"
-#include "maglev/config/announce.h"
 #include "maglev/config/duration.h"
+#include "maglev/os/kernel_routes.h"
 
 namespace linimo {
-namespace {
-
-uint32_t table_of(const nlmsghdr& message) {
-  uint32_t table = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message))->rtm_table;
-  for_each_attribute(message, sizeof(rtmsg), [&](const nlattr* attribute) {
-    if (mnl_attr_get_type(attribute) == RTA_TABLE) table = mnl_attr_get_u32(attribute);
-  });
-  return table;
-}
-
-}  // namespace
 
 size_t remove_announcements(uint32_t table) {
-  Netlink netlink;
-  std::vector<NetlinkMessage> ours;
-  for (const uint8_t family : {AF_INET, AF_INET6}) {
-    netlink.dump(RTM_GETROUTE, family, sizeof(rtmsg), [&](const nlmsghdr& message) {
-      const auto* fixed = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message));
-      if (fixed->rtm_protocol != kAnnounceProtocol || table_of(message) != table) return;
-      const auto* bytes = reinterpret_cast<const uint8_t*>(&message);
-      ours.emplace_back(bytes, bytes + message.nlmsg_len);
-    });
-  }
+  KernelRoutes kernel;
   size_t removed = 0;
-  for (NetlinkMessage& message : ours) {
-    auto* header = reinterpret_cast<nlmsghdr*>(message.data());
-    header->nlmsg_type = RTM_DELROUTE;
-    header->nlmsg_flags = 0;
-    removed += netlink.request(message) == 0 ? 1 : 0;
-  }
+  for (const VipRoute& route : kernel.read(table).value_or(std::set<VipRoute>()))
+    removed += kernel.remove(table, route) == 0 ? 1 : 0;
   return removed;
 }
 

@@ -9,18 +9,14 @@
 #include <sys/stat.h>
 
 #include "maglev/abi.h"
+#include "maglev/os/memfd.h"
 
 namespace linimo {
-namespace {
-
-constexpr int kSeals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL;
-
-}  // namespace
 
 tl::expected<SealedFile, std::string> SealedFile::map(int fd) {
   const int seals = fcntl(fd, F_GET_SEALS);
   if (seals < 0) return tl::unexpected<std::string>("the descriptor is no memfd");
-  if ((seals & kSeals) != kSeals) {
+  if ((seals & kWholeSeal) != kWholeSeal) {
     return tl::unexpected(
         fmt::format("the memfd is not sealed against grow, shrink, write and seal (has {:#x})", seals));
   }
@@ -40,18 +36,6 @@ tl::expected<SealedFile, std::string> SealedFile::map(int fd) {
                     munmap(const_cast<std::byte*>(block), size);
                   }};
   return file;
-}
-
-UniqueFd make_sealed_file(std::span<const std::byte> bytes) {
-  UniqueFd fd(memfd_create("linimo-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  size_t done = 0;
-  while (fd && done < bytes.size()) {
-    const ssize_t written = write(fd.get(), bytes.data() + done, bytes.size() - done);
-    if (written <= 0) return {};
-    done += static_cast<size_t>(written);
-  }
-  if (fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) return {};
-  return fd;
 }
 
 }  // namespace linimo

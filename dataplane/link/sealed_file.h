@@ -8,8 +8,6 @@
 
 #include <tl/expected.hpp>
 
-#include "maglev/unique_fd.h"
-
 namespace linimo {
 
 /// A read-only mapping of a descriptor that came from another process; refused unless it is sealed against
@@ -23,8 +21,5 @@ class SealedFile {
   std::shared_ptr<const std::byte> memory_;
   size_t size_ = 0;
 };
-
-/// A new sealed file with these bytes; empty on error.
-UniqueFd make_sealed_file(std::span<const std::byte> bytes);
 
 }  // namespace linimo

@@ -3,22 +3,21 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "dataplane/link/sealed_file.h"
+#include "maglev/os/memfd.h"
+#include "maglev/os/peer.h"
+#include "maglev/os/seqpacket.h"
 
 namespace linimo {
 namespace {
 
 constexpr size_t kMaxPeers = 8;
-constexpr size_t kMaxDescriptors = 4;  // one is expected; more are closed
 // Nobody publishes so often. Without a limit one mistake could use up all generations, for good: they never
 // go back, and the last one is kept on disk.
 constexpr uint64_t kLongestStep = 1ULL << 32;
@@ -27,65 +26,6 @@ constexpr uint64_t kLongestFirstStep = 1ULL
 constexpr auto kHelloLimit = std::chrono::seconds(2);
 constexpr auto kReportPeriod = std::chrono::milliseconds(50);
 constexpr auto kSilenceLimit = std::chrono::seconds(3);
-
-std::system_error failed(const std::string& what) {
-  return {errno, std::generic_category(), what};
-}
-
-UniqueFd listen_on(const std::filesystem::path& path) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.native().size() >= sizeof address.sun_path) {
-    errno = ENAMETOOLONG;
-    throw failed(path.string());
-  }
-  path.native().copy(address.sun_path, sizeof address.sun_path - 1);
-  UniqueFd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  std::filesystem::remove(path);  // left by a process that was killed; the caller holds the folder's lock
-  const mode_t before = umask(0177);
-  const bool bound = fd && bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-  umask(before);
-  if (!bound || listen(fd.get(), kMaxPeers) != 0) throw failed(path.string());
-  return fd;
-}
-
-bool send_message(int fd, std::span<const std::byte> bytes, std::span<const int> descriptors = {}) {
-  iovec part{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (!descriptors.empty()) {
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
-    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
-  }
-  return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
-}
-
-/// Before closing: with messages unread the kernel would reset the connection, and the peer not read why.
-void hang_up(int fd) {
-  shutdown(fd, SHUT_RD);
-  char unread = 0;
-  while (recv(fd, &unread, sizeof unread, MSG_DONTWAIT) > 0) continue;
-}
-
-std::vector<UniqueFd> descriptors_of(msghdr& message) {
-  std::vector<UniqueFd> descriptors;
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
-      descriptors.emplace_back(fd);
-    }
-  }
-  return descriptors;
-}
 
 /// `answer`: gets the interface by which the frame would come.
 tl::expected<Traced, std::string> traced_by(EngineBase& engine, const protocol::Trace& message,
@@ -117,7 +57,7 @@ LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, Engin
       identity_(std::move(identity)),
       reports_(reports),
       on_accepted_(std::move(on_accepted)),
-      listener_(listen_on(path_)) {
+      listener_(listen_seqpacket(path_, kMaxPeers)) {
   accept_again();
   loop_.every(std::chrono::milliseconds(500), [this] {
     drop_silent_peers();
@@ -139,13 +79,12 @@ void LinkServer::accept_peer() {
   UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!fd && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) stop_accepting();
   if (!fd) return;
-  ucred credentials{};
-  socklen_t size = sizeof credentials;
-  if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return;
-  peers_.push_front({.fd = std::move(fd), .pid = credentials.pid, .since = Clock::now()});
+  const auto credentials = peer_of(fd.get());
+  if (!credentials) return;
+  peers_.push_front({.fd = std::move(fd), .pid = credentials->pid, .since = Clock::now()});
   const PeerAt peer = peers_.begin();
-  if (credentials.uid != 0 && credentials.uid != geteuid()) {
-    const std::string reason = fmt::format("user {} may not control this data plane", credentials.uid);
+  if (credentials->uid != 0 && credentials->uid != geteuid()) {
+    const std::string reason = fmt::format("user {} may not control this data plane", credentials->uid);
     log(kTurnedAway, fmt::format("refused pid {}: {}", peer->pid, reason));
     refuse(*peer, 0, reason);
     hang_up(peer->fd.get());
@@ -169,25 +108,16 @@ void LinkServer::accept_again() {
 }
 
 void LinkServer::read_from(PeerAt peer) {
-  alignas(8) std::byte bytes[protocol::kMaxMessageSize + 1];
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
-  iovec part{.iov_base = bytes, .iov_len = sizeof bytes};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t length = recvmsg(peer->fd.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  // Owned from here on, whatever becomes of the message: an empty one may bring some too.
-  const std::vector<UniqueFd> descriptors = length < 0 ? std::vector<UniqueFd>() : descriptors_of(message);
-  if (length <= 0) {
+  // One byte more than any message has, so that one that is cut short is none.
+  const auto message = receive_message(peer->fd.get(), protocol::kMaxMessageSize + 1);
+  if (message && !*message) return;
+  if (!message) {
     if (peer->controller)
       log(kGone, fmt::format("the control plane (pid {}) has gone; forwarding goes on", peer->pid));
     disconnect(peer);
     return;
   }
-  if (!handle(*peer, {bytes, static_cast<size_t>(length)}, descriptors)) disconnect(peer);
+  if (!handle(*peer, (*message)->bytes, (*message)->fds)) disconnect(peer);
 }
 
 bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet,
@@ -222,21 +152,22 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   protocol::set_text(welcome.engine, identity_.engine);
   protocol::set_text(welcome.engine_reason, identity_.engine_reason);
   std::vector<int> descriptors = {identity_.counters_fd};
-  UniqueFd snapshot;
+  UniqueFd shown;
   if (const auto live = engine_.live()) {
     welcome.generation = live->header().generation;
-    snapshot = make_sealed_file(live->bytes());
-    if (!snapshot) return refuse(peer, 0, "no memory to show what is live");
-    descriptors.push_back(snapshot.get());
+    auto snapshot = make_sealed_memfd("linimo-snapshot", live->bytes());
+    if (!snapshot) return refuse(peer, 0, "no memory to show what is live: " + snapshot.error());
+    shown = std::move(*snapshot);
+    descriptors.push_back(shown.get());
   }
-  peer.controller = send_message(peer.fd.get(), protocol::encode(welcome), descriptors);
+  peer.controller = send_message(peer.fd.get(), protocol::encode(welcome), descriptors).has_value();
   if (peer.controller)
     log(kGreeted,
         fmt::format("pid {} is the control plane; generation {} is live", peer.pid, welcome.generation));
   if (!peer.controller || (hello.features & protocol::kReports) == 0) return peer.controller;
   peer.beats = true;
   peer.heard = Clock::now();
-  reports_.begin([fd = peer.fd.get()](auto message) { return send_message(fd, message); });
+  reports_.begin([fd = peer.fd.get()](auto message) { return send_message(fd, message).has_value(); });
   return true;
 }
 
@@ -266,7 +197,7 @@ bool LinkServer::publish(Peer& peer, const protocol::Publish& message,
   restored_ = false;
   protocol::Accepted accepted;
   accepted.generation = generation;
-  const bool sent = send_message(peer.fd.get(), protocol::encode(accepted));
+  const bool sent = send_message(peer.fd.get(), protocol::encode(accepted)).has_value();
   on_accepted_(*engine_.live());
   return sent;
 }
@@ -286,7 +217,7 @@ bool LinkServer::trace(const Peer& peer, const protocol::Trace& message) {
   } else {
     protocol::set_text(answer.error, traced.error());
   }
-  return send_message(peer.fd.get(), protocol::encode(answer));
+  return send_message(peer.fd.get(), protocol::encode(answer)).has_value();
 }
 
 /// Says why not. True when the connection may go on: a refused snapshot is no reason to part.
@@ -294,7 +225,7 @@ bool LinkServer::refuse(const Peer& peer, uint64_t generation, std::string_view 
   protocol::Refused refused;
   refused.generation = generation;
   protocol::set_text(refused.reason, reason);
-  return send_message(peer.fd.get(), protocol::encode(refused)) && generation != 0;
+  return send_message(peer.fd.get(), protocol::encode(refused)).has_value() && generation != 0;
 }
 
 void LinkServer::disconnect(PeerAt peer) {

@@ -9,8 +9,8 @@
 #include <map>
 #include <optional>
 
-#include "dataplane/forward/next_hop.h"
-#include "dataplane/netlink/netlink.h"
+#include "dataplane/egress/next_hop.h"
+#include "maglev/os/netlink.h"
 
 namespace linimo {
 

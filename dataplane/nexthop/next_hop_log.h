@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/forward/next_hop.h"
+#include "dataplane/egress/next_hop.h"
 #include "maglev/address.h"
 
 namespace linimo {

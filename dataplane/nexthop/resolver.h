@@ -17,11 +17,11 @@
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
 #include "dataplane/link/log_limit.h"
-#include "dataplane/netlink/netlink.h"
 #include "dataplane/nexthop/links.h"
 #include "dataplane/nexthop/next_hop_log.h"
 #include "dataplane/nexthop/path_mtu.h"
 #include "dataplane/nexthop/tunnel_errors.h"
+#include "maglev/os/netlink.h"
 
 namespace linimo {
 

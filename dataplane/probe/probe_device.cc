@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "dataplane/netlink/netlink.h"
+#include "maglev/os/netlink.h"
 #include "maglev/probes.h"
 
 namespace linimo {

@@ -5,7 +5,7 @@
 
 #include <tl/expected.hpp>
 
-#include "dataplane/netlink/netlink.h"
+#include "maglev/os/netlink.h"
 #include "maglev/unique_fd.h"
 
 namespace linimo {

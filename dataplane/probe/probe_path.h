@@ -19,8 +19,8 @@
 #include "dataplane/conditions.h"
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
-#include "dataplane/netlink/netlink.h"
 #include "maglev/config/node.h"
+#include "maglev/os/netlink.h"
 #include "maglev/unique_fd.h"
 
 namespace linimo {

@@ -86,7 +86,7 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
   for (Interface& interface : engine->interfaces_)
     interface.losses = std::make_unique<LossWatch>(board, engine->counters(), interface.name);
   loop.every(kSecond, [engine = engine.get()] {
-    engine->program_->settle();
+    engine->program_->settle_slots();
     engine->count_losses();
     engine->pins_->judge(engine->board_);
   });

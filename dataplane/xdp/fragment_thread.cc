@@ -156,7 +156,7 @@ FragmentThread::~FragmentThread() {
   running_ = false;
   eventfd_write(wake_.get(), 1);
   if (thread_.joinable()) thread_.join();
-  held_.settle(~uint64_t{0} / 2, [](uint64_t, void* fragment, bool) {
+  held_.release(~uint64_t{0} / 2, [](uint64_t, void* fragment, bool) {
     delete static_cast<Fragment*>(fragment);
     return true;
   });
@@ -174,7 +174,7 @@ void FragmentThread::run() {
     }
     const uint64_t now = now_ns();
     for (const auto& socket : sockets) take(*socket, now / 1'000'000);
-    settle(now);
+    release_held(now);
   }
 }
 
@@ -212,8 +212,8 @@ linimo_outcome FragmentThread::send_in_fragments(const linimo_xdp_handed& handed
   return static_cast<linimo_outcome>(handed.sent_as);
 }
 
-void FragmentThread::settle(uint64_t now) {
-  held_.settle(now / 1'000'000, [&](uint64_t datagram, void* held, bool overdue) {
+void FragmentThread::release_held(uint64_t now) {
+  held_.release(now / 1'000'000, [&](uint64_t datagram, void* held, bool overdue) {
     const bool known = program_.recall_datagram(datagram, now) != 0;
     if (!known && !overdue) return false;
     const std::unique_ptr<Fragment> fragment(static_cast<Fragment*>(held));

@@ -1,5 +1,5 @@
 // What the program cannot do by itself it hands over by AF_XDP (bpf/fragment.h) to a thread of this process:
-// - fragments that came before the first of their datagram. They are held (forward/held_fragments.h), and
+// - fragments that came before the first of their datagram. They are held (flow/held_fragments.h), and
 // once
 //   the program has seen the first one it gets them again and sends them itself. So nothing here knows how a
 //   packet is forwarded.
@@ -18,7 +18,7 @@
 #include <thread>
 #include <vector>
 
-#include "dataplane/forward/held_fragments.h"
+#include "dataplane/flow/held_fragments.h"
 #include "dataplane/link/log_limit.h"
 #include "dataplane/xdp/program.h"
 
@@ -55,7 +55,7 @@ class FragmentThread {
   void run();
   Sockets sockets();
   void take(Socket& socket, uint64_t now_ms);
-  void settle(uint64_t now_ns);
+  void release_held(uint64_t now_ns);
   linimo_outcome send_in_fragments(const linimo_xdp_handed& handed, std::span<const uint8_t> frame);
   void count(linimo_outcome outcome);
 

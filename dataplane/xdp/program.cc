@@ -13,7 +13,7 @@
 
 #include "bpf/linimo.skel.h"
 #include "dataplane/xdp/array_map.h"
-#include "dataplane/xdp/image.h"
+#include "dataplane/xdp/generation_image.h"
 #include "dataplane/xdp/ticks.h"
 #include "maglev/rules/fragment.h"
 

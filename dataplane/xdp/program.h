@@ -21,8 +21,8 @@
 #include <tl/expected.hpp>
 
 #include "bpf/layout.h"
+#include "dataplane/egress/next_hop.h"
 #include "dataplane/flow/flow_census.h"
-#include "dataplane/forward/next_hop.h"
 #include "dataplane/xdp/mapping.h"
 #include "dataplane/xdp/unsettled_blocks.h"
 #include "maglev/address.h"
@@ -102,7 +102,7 @@ class Program {
   /// and publishes how many there are. Against the program by compare-and-swap.
   void sweep(uint64_t buckets);
   /// About once a second: settles slots of the live generation.
-  void settle();
+  void settle_slots();
 
   /// Forgets all flows and fragments. For tests: not while packets pass.
   void forget_flows();

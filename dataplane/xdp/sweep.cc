@@ -50,7 +50,7 @@ void Program::sweep(uint64_t buckets) {
   sweep_next_ = end == all ? 0 : end;
 }
 
-void Program::settle() {
+void Program::settle_slots() {
   generation_.unsettled.settle(ticks_now());
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kMaxMistakes = 100;
 
-std::string quoted_list(std::initializer_list<std::string_view> words) {
+std::string quoted_list(std::span<const std::string_view> words) {
   std::string list;
   for (const std::string_view word : words) list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", word);
   return list;
@@ -129,14 +129,17 @@ const TomlValue::Array& TomlValue::array(std::string_view expected) const {
 
 TomlTable TomlValue::table(std::initializer_list<std::string_view> known_keys) const {
   const auto* members = std::get_if<Members>(&content_);
-  if (members == nullptr) wrong_type(fmt::format("a table with {}", quoted_list(known_keys)));
+  if (members == nullptr)
+    wrong_type(fmt::format("a table with {}", quoted_list(std::span(known_keys.begin(), known_keys.size()))));
   for (const Member& member : *members) {
     if (std::find(known_keys.begin(), known_keys.end(), member.key) != known_keys.end()) continue;
     place_.attempt([&] {
       const std::string_view nearest = nearest_word(member.key, known_keys);
-      member.place.fail(fmt::format("unknown key \"{}\"", shown(member.key)),
-                        nearest.empty() ? fmt::format("one of {}", quoted_list(known_keys))
-                                        : fmt::format("\"{}\", perhaps", nearest));
+      member.place.fail(
+          fmt::format("unknown key \"{}\"", shown(member.key)),
+          nearest.empty()
+              ? fmt::format("one of {}", quoted_list(std::span(known_keys.begin(), known_keys.size())))
+              : fmt::format("\"{}\", perhaps", nearest));
     });
   }
   return {place_, *members};
@@ -161,7 +164,7 @@ const std::string& TomlValue::name(size_t longest) const {
   return text;
 }
 
-size_t TomlValue::one_of(std::initializer_list<std::string_view> choices) const {
+size_t TomlValue::one_of(std::span<const std::string_view> choices) const {
   const std::string expected = fmt::format("one of {}", quoted_list(choices));
   const std::string& text = string(expected);
   const auto found = std::find(choices.begin(), choices.end(), text);

@@ -17,6 +17,7 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -106,7 +107,10 @@ class TomlValue {
   const std::string& name(size_t longest) const;
 
   /// A string out of a fixed list: its index in it.
-  size_t one_of(std::initializer_list<std::string_view> choices) const;
+  size_t one_of(std::span<const std::string_view> choices) const;
+  size_t one_of(std::initializer_list<std::string_view> choices) const {
+    return one_of(std::span(choices.begin(), choices.size()));
+  }
 
   [[noreturn]] void fail(std::string_view problem, std::string_view expected) const {
     place_.fail(problem, expected);

@@ -14,7 +14,7 @@ _COMMENT = re.compile(r"(?://|#(?!\s*include)|\"\"\").*")
 
 
 _MADE = re.compile(r"^build/")  # by the scripts
-_LISTED = {"tests/packets": "_test.cc", "maglev/rules": ".h"}  # folders whose READMEs list each such file
+_LISTED = {"tests/packets": "_test.cc", "maglev/rules": ".h", "maglev/os": ".h"}  # folders whose READMEs list each such file
 _FOREIGN = {"dpdk-devbind.py"}  # programs of other packages
 
 

@@ -49,7 +49,7 @@ Result Simulation::run() {
   for (Virtual at = within(seconds(10)); at < faults_end; at += within(seconds(4)))
     queue_.at(at, [this] { fault(); });
   queue_.run_until(faults_end, stop);
-  if (!stop()) settle();
+  if (!stop()) mend_all();
   queue_.run_until(faults_end + seconds(60), stop);
   if (!stop()) check_agreement();
   quiet_ = true;
@@ -59,7 +59,7 @@ Result Simulation::run() {
   return result_;
 }
 
-void Simulation::settle() {
+void Simulation::mend_all() {
   say("all is mended");
   mend();
   if (went_back_) raise_epoch();

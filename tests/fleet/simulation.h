@@ -118,7 +118,7 @@ class Simulation {
   void tick(Node& node);
   Time clock(const Node& node) const { return Time(queue_.now() + node.clock_offset); }
   void propose(bool valid_everywhere);
-  void settle();
+  void mend_all();
 
   // effects.cc: what comes of a node's actions
   void carry_out(Node& node, Action& action);

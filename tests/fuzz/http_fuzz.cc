@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "controlplane/api/http_server.h"
+#include "controlplane/http/http_server.h"
 #include "maglev/unique_fd.h"
 #include "tests/unit/temporary_folder.h"
 

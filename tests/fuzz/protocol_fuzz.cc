@@ -16,8 +16,8 @@
 #include <sys/un.h>
 
 #include "dataplane/link/counters_memory.h"
-#include "dataplane/link/sealed_file.h"
 #include "dataplane/link/server.h"
+#include "maglev/os/memfd.h"
 #include "tests/unit/temporary_folder.h"
 
 using namespace linimo;
@@ -124,7 +124,7 @@ struct World {
   LinkServer server{loop,    folder.path() / "dataplane.sock", engine, {"dpdk", "fuzz", counters.fd()},
                     reports, [](const SnapshotView&) {}};
 
-  void settle() {
+  void serve_what_is_ready() {
     for (int i = 0; i < 4; ++i) loop.run_once(std::chrono::milliseconds(0));
   }
 };
@@ -153,7 +153,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             which, protocol::encode(protocol::Hello{.features = static_cast<uint32_t>(length % 4 / 2)}), -1);
         break;
       case 3:
-        world.attackers.send(which, protocol::encode(publish), make_sealed_file(bytes).get());
+        world.attackers.send(which, protocol::encode(publish), make_sealed_memfd("snapshot", bytes)->get());
         break;
       case 4:
         world.attackers.send(which, protocol::encode(publish), STDIN_FILENO);
@@ -176,11 +176,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         world.attackers.send(which, bytes, -1);
         break;
     }
-    world.settle();
+    world.serve_what_is_ready();
     at += 2 + length;
   }
   world.attackers.leave_all();
-  for (int i = 0; i < 4; ++i) world.settle();
+  for (int i = 0; i < 4; ++i) world.serve_what_is_ready();
   static const size_t descriptors = open_descriptors();  // after the first input, with nobody connected
   if (open_descriptors() > descriptors) {
     fprintf(stderr, "descriptors that came with messages are left open\n");

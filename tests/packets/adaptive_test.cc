@@ -83,7 +83,7 @@ TEST_P(Adaptive, AFlowThatWasLearnedStaysAfterItsSlotHasLearned) {
   for (const size_t flow : moved_) sent_to(packet(flow, kSyn));
   engine.apply(changed(three_up_, all_up_));
   for (uint32_t at = 600; at <= 6 * kWindow_s; at += 600) {
-    engine.settle(kStart_ms + at * 1000);
+    engine.pass_time(kStart_ms + at * 1000);
     for (const size_t flow : moved_) EXPECT_EQ(sent_to(packet(flow), at), before_[flow]);
   }
 }
@@ -103,9 +103,9 @@ TEST_P(Adaptive, ASlotSettlesWhenNothingHasDeviatedForAWindow) {
     sent_to(packet(flow, kSyn), at);
     return entries() != 0;
   };
-  engine.settle(kStart_ms + (kWindow_s - 1) * 1000);
+  engine.pass_time(kStart_ms + (kWindow_s - 1) * 1000);
   for (const size_t flow : moved_) EXPECT_TRUE(takes_an_entry(flow, kWindow_s - 1));
-  engine.settle(kStart_ms + (kWindow_s + 2) * 1000);
+  engine.pass_time(kStart_ms + (kWindow_s + 2) * 1000);
   for (const size_t flow : moved_) EXPECT_FALSE(takes_an_entry(flow, kWindow_s + 2));
 }
 
@@ -113,9 +113,9 @@ TEST_P(Adaptive, AFlowThatDeviatesKeepsItsSlotUnsettled) {
   sent_to(packet(moved_[0], kSyn));
   engine.apply(changed(three_up_, all_up_));
   EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s - 10), before_[moved_[0]]);
-  engine.settle(kStart_ms + (kWindow_s + 2) * 1000);
+  engine.pass_time(kStart_ms + (kWindow_s + 2) * 1000);
   EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s + 3), before_[moved_[0]]);
-  engine.settle(kStart_ms + (2 * kWindow_s + 5) * 1000);
+  engine.pass_time(kStart_ms + (2 * kWindow_s + 5) * 1000);
   engine.forget_flows();
   sent_to(packet(moved_[0], kSyn), 2 * kWindow_s + 6);
   EXPECT_EQ(entries(), 0) << "settled by now";
@@ -126,7 +126,7 @@ TEST_P(Adaptive, ANextGenerationGoesOnWhereTheOneBeforeWas) {
   engine.apply(changed(three_up_, all_up_));
   EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s - 10), before_[moved_[0]]);
   EXPECT_EQ(sent_to(packet(moved_[1], kSyn), kWindow_s + 2), after_[moved_[1]]);
-  engine.settle(kStart_ms + (kWindow_s + 2) * 1000);
+  engine.pass_time(kStart_ms + (kWindow_s + 2) * 1000);
   engine.apply(adaptive(all_up_));  // for it, no slot is learning any more
   EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s + 3), before_[moved_[0]]);
 }

@@ -1,14 +1,18 @@
 #include "tests/packets/case_file.h"
 
 #include <fstream>
+#include <initializer_list>
 #include <ostream>
+#include <span>
 #include <stdexcept>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "maglev/counters.h"
+#include "maglev/names.h"
 
 namespace linimo::tests {
 namespace {
@@ -48,10 +52,13 @@ std::vector<Value> all_parsed(const Json& texts) {
 }
 
 /// The position of a name among those that an enumeration counts up.
-uint32_t index_of(const Json& name, std::initializer_list<const char*> names) {
+uint32_t index_of(const Json& name, std::span<const std::string_view> names) {
   const auto found = std::find(names.begin(), names.end(), name.get<std::string>());
   if (found == names.end()) throw std::runtime_error(fmt::format("case file: what is {}?", name.dump()));
   return static_cast<uint32_t>(found - names.begin());
+}
+uint32_t index_of(const Json& name, std::initializer_list<std::string_view> names) {
+  return index_of(name, std::span(names.begin(), names.size()));
 }
 
 BackendSpec backend_of(const Json& from) {
@@ -76,8 +83,8 @@ NextHop next_hop_of(const Json& from) {
 
 PoolSpec pool_of(const Json& from) {
   PoolSpec pool{.name = from["name"],
-                .encapsulation = static_cast<linimo_encapsulation>(
-                    index_of(from["encapsulation"], {"ipip", "gre", "gue"})),
+                .encapsulation =
+                    static_cast<linimo_encapsulation>(index_of(from["encapsulation"], kEncapsulationNames)),
                 .gue_port = from["gue_port"],
                 .server_id_length = from["server_id_length"],
                 .backends = {},
@@ -95,11 +102,9 @@ ServiceSpec service_of(const Json& from, uint32_t id, const std::vector<PoolSpec
       .id = id,
       .pool = static_cast<uint32_t>(pool - pools.begin()),
       .protocol = static_cast<uint8_t>(from["protocol"] == "tcp" ? 6 : 17),
-      .tracking = static_cast<linimo_tracking>(index_of(from["tracking"], {"off", "full"})),
-      .no_backend = static_cast<linimo_no_backend>(index_of(from["no_backend"], {"drop", "reject"})),
-      .scheduler = static_cast<linimo_scheduler>(
-          index_of(from["scheduler"],
-                   {"maglev", "source-hash", "round-robin", "weighted-round-robin", "least-connections"})),
+      .tracking = static_cast<linimo_tracking>(index_of(from["tracking"], kTrackingNames)),
+      .no_backend = static_cast<linimo_no_backend>(index_of(from["no_backend"], kNoBackendNames)),
+      .scheduler = static_cast<linimo_scheduler>(index_of(from["scheduler"], kSchedulerNames)),
       .quic = from["quic"],
       .server_id_offset = from["server_id_offset"],
       .idle_timeout_s = from["idle_timeout_s"],

@@ -28,7 +28,7 @@ TEST_P(PacketCase, Holds) {
   for (size_t i = 0; i < wanted.steps.size(); ++i) {
     const Step& step = wanted.steps[i];
     const std::string difference = step.settles
-                                       ? difference_from(step, engine.settle(kStart_ms), &chosen)
+                                       ? difference_from(step, engine.pass_time(kStart_ms), &chosen)
                                        : difference_from(step, engine.run(step.frame, kStart_ms), &chosen);
     EXPECT_EQ(difference, "") << "row: " << wanted.row << "\nstep " << i << ", frame in: " << hex(step.frame);
   }

@@ -41,7 +41,7 @@ Made run(Engine& engine, const std::vector<Bytes>& frames) {
   for (size_t i = 0; i < frames.size(); ++i) {
     made.of_frames.push_back(engine.run(frames[i], kStart_ms));
     if ((i + 1) % kBurst != 0) continue;
-    made.settled.push_back(engine.settle(kStart_ms));
+    made.settled.push_back(engine.pass_time(kStart_ms));
     std::sort(made.settled.back().begin(), made.settled.back().end(), before);
   }
   return made;

@@ -318,11 +318,11 @@ Result DpdkEngine::run(ByteView frame, uint64_t now_ms) {
   return result;
 }
 
-std::vector<Result> DpdkEngine::settle(uint64_t now_ms) {
+std::vector<Result> DpdkEngine::pass_time(uint64_t now_ms) {
   const Counts before = outcomes();
   now_s_ = static_cast<uint32_t>(now_ms / 1000);
-  if (generation_ != nullptr) generation_->settle(now_s_);
-  pipeline_->settle(generation_.get(), now_ms, out_);
+  if (generation_ != nullptr) generation_->settle_slots(now_s_);
+  pipeline_->release_held(generation_.get(), now_ms, out_);
   std::vector<Result> results;
   bool goes_on = false;  // the next frame is another fragment of the last one's packet
   const auto take = [&](auto& list, Left::Way way, uint32_t port, auto&& counter_of) {

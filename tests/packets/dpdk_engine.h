@@ -37,7 +37,7 @@ class DpdkEngine : public Engine {
   void forget_flows() override { forget_flows(flows_capacity_); }
   void forget_configuration() override { generation_.reset(); }
   Result run(ByteView frame, uint64_t now_ms) override;
-  std::vector<Result> settle(uint64_t now_ms) override;
+  std::vector<Result> pass_time(uint64_t now_ms) override;
   Asked ask(ByteView frame, uint64_t now_ms) override;
   FlowTable flow_table() override;
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override;

@@ -38,8 +38,8 @@ class DpdkLimits : public testing::Test {
 TEST_F(DpdkLimits, AFragmentWithoutItsFirstIsGivenUpAfterTwoSeconds) {
   const Result early = engine.run(case_named("fragments_without_first_v4").steps.front().frame, kStart_ms);
   EXPECT_EQ(early.way, Left::Way::kHeld) << early.fault;
-  EXPECT_TRUE(engine.settle(kStart_ms + kHeldFor_ms - 1).empty());
-  const auto late = engine.settle(kStart_ms + kHeldFor_ms);
+  EXPECT_TRUE(engine.pass_time(kStart_ms + kHeldFor_ms - 1).empty());
+  const auto late = engine.pass_time(kStart_ms + kHeldFor_ms);
   ASSERT_EQ(late.size(), 1U);
   EXPECT_EQ(late.front().way, Left::Way::kDropped);
   EXPECT_EQ(late.front().counter, LINIMO_OUTCOME_fragment_unmatched);
@@ -66,7 +66,7 @@ TEST_F(DpdkLimits, AFloodOfStraysHoldsWhatIsDeclaredAndNoMore) {
   EXPECT_EQ(difference_from(other, engine.run(other.frame, kStart_ms), nullptr), "");
 
   size_t given_up = 0;  // at most a burst at a time
-  for (int rounds = 0; rounds < 4; ++rounds) given_up += engine.settle(kStart_ms + kHeldFor_ms).size();
+  for (int rounds = 0; rounds < 4; ++rounds) given_up += engine.pass_time(kStart_ms + kHeldFor_ms).size();
   EXPECT_EQ(given_up, kHeldAtMost);
 }
 

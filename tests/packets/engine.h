@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "dataplane/forward/next_hop.h"
+#include "dataplane/egress/next_hop.h"
 #include "dataplane/forward/traced.h"
 #include "maglev/address.h"
 #include "maglev/snapshot.h"
@@ -63,7 +63,7 @@ class Engine {
   virtual Result run(ByteView frame, uint64_t now_ms) = 0;
   /// What is done between bursts and once a second. Slots that may settle do; and one result for each held
   /// fragment whose fate is now known, in any order. It was sent (forwarded) or dropped (fragment_unmatched).
-  virtual std::vector<Result> settle(uint64_t now_ms) = 0;
+  virtual std::vector<Result> pass_time(uint64_t now_ms) = 0;
 
   /// What it says that it would do with a frame.
   struct Asked {

@@ -58,7 +58,7 @@ class FleetNode : public testing::TestWithParam<Mode> {
   /// What a worker does beside forwarding, as often as the simulation does.
   void keep_house(uint32_t now_s) {
     node_->keep_house(now_s);
-    if (now_s % fleet::Node::kSettleEvery_s == 0) engine_.settle(now_s * 1000);
+    if (now_s % fleet::Node::kSettleEvery_s == 0) engine_.pass_time(now_s * 1000);
     ConnectionTable& connections = engine_.all_flows().front().connections;
     connections.sweep(connections.buckets() / fleet::Node::kSweepRound_s + 1,
                       std::vector<SweptService>(fleet::kModes, {.idle_timeout = kIdle_s, .tcp = true}), now_s,

@@ -15,7 +15,7 @@ class TracedEngine : public Engine {
   void forget_flows() override { engine_.forget_flows(); }
   void forget_configuration() override { engine_.forget_configuration(); }
   Result run(ByteView frame, uint64_t now_ms) override;
-  std::vector<Result> settle(uint64_t now_ms) override { return engine_.settle(now_ms); }
+  std::vector<Result> pass_time(uint64_t now_ms) override { return engine_.pass_time(now_ms); }
   Asked ask(ByteView frame, uint64_t now_ms) override { return engine_.ask(frame, now_ms); }
   FlowTable flow_table() override { return engine_.flow_table(); }
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override {

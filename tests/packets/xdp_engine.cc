@@ -167,7 +167,7 @@ void XdpEngine::forget_configuration() {
 
 void XdpEngine::forget_flows() {
   program_->forget_flows();
-  held_.settle(0, [](uint64_t, void* fragment, bool) {
+  held_.release(0, [](uint64_t, void* fragment, bool) {
     delete static_cast<Bytes*>(fragment);
     return true;
   });
@@ -286,14 +286,14 @@ Result XdpEngine::run(ByteView frame, uint64_t now_ms) {
   return result.way == Left::Way::kHeld ? take(frame, result.bytes, now_ms) : result;
 }
 
-std::vector<Result> XdpEngine::settle(uint64_t now_ms) {
+std::vector<Result> XdpEngine::pass_time(uint64_t now_ms) {
   set_clock(now_ms);
-  program_->settle();
+  program_->settle_slots();
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   const auto now_ns = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
   std::vector<Result> results;
-  held_.settle(now_ms, [&](uint64_t datagram, void* fragment, bool overdue) {
+  held_.release(now_ms, [&](uint64_t datagram, void* fragment, bool overdue) {
     const bool known = program_->recall_datagram(datagram, now_ns) != 0;
     if (!known && !overdue) return false;
     const std::unique_ptr<Bytes> frame(static_cast<Bytes*>(fragment));

@@ -8,7 +8,7 @@
 #include <array>
 #include <memory>
 
-#include "dataplane/forward/held_fragments.h"
+#include "dataplane/flow/held_fragments.h"
 #include "dataplane/xdp/program.h"
 #include "dataplane/xdp/traced_program.h"
 #include "tests/packets/engine.h"
@@ -26,7 +26,7 @@ class XdpEngine : public Engine {
   void forget_flows() override;
   void forget_configuration() override;
   Result run(ByteView frame, uint64_t now_ms) override;
-  std::vector<Result> settle(uint64_t now_ms) override;
+  std::vector<Result> pass_time(uint64_t now_ms) override;
   Asked ask(ByteView frame, uint64_t now_ms) override;
   FlowTable flow_table() override;
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override;

@@ -11,8 +11,8 @@
 #include <sys/un.h>
 
 #include "controlplane/announce/bird_sessions.h"
-#include "controlplane/announce/kernel_routes.h"
 #include "controlplane/announce/live_services.h"
+#include "controlplane/announce/reconcile.h"
 #include "controlplane/log.h"
 #include "tests/unit/fake_dataplane.h"
 #include "tests/unit/temporary_folder.h"

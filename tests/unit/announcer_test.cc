@@ -32,6 +32,7 @@ class AnnouncerTest : public testing::Test {
     set_log_level("error");
     folder_.write("seed", "0123456789abcdef");
     fake_.emplace(folder_.path() / "dataplane.sock");
+    fake_->device = "lo";
   }
 
   void write_config(const std::string& announce) {
@@ -115,7 +116,7 @@ TEST_F(AnnouncerTest, LeavesAnEarlierProcessesRoutesUntilItKnows) {
   start(section());
   ASSERT_TRUE(wait([&] { return controller_->connected(); }));
   pass(milliseconds(300));
-  ASSERT_FALSE(controller_->health().settled());
+  ASSERT_FALSE(controller_->health().all_known());
   EXPECT_EQ(in_kernel(), both_);
 }
 
@@ -130,7 +131,7 @@ TEST_F(AnnouncerTest, AnnouncesNothingNewUntilItKnowsOrTheDeadline) {
     start(section(deadline ? "startup_deadline = \"100ms\"\n" : ""));
     ASSERT_TRUE(wait([&] { return controller_->connected(); }));
     pass(milliseconds(300));
-    ASSERT_EQ(controller_->health().settled(), deadline);
+    ASSERT_EQ(controller_->health().all_known(), deadline);
     EXPECT_EQ(in_kernel(), deadline ? both_ : Vips{});
     controller_.reset();
     reconcile(*kernel_, 77, {}, true);
@@ -183,7 +184,7 @@ TEST_F(AnnouncerTest, RemembersADrain) {
   EXPECT_TRUE(wait_for({}));
   controller_.reset();
   start(announce);
-  ASSERT_TRUE(wait([&] { return controller_->connected() && controller_->health().settled(); }));
+  ASSERT_TRUE(wait([&] { return controller_->connected() && controller_->health().all_known(); }));
   pass(milliseconds(200));
   EXPECT_EQ(in_kernel(), Vips{});
   ASSERT_TRUE(controller_->announcer().undrain("test"));

@@ -204,7 +204,7 @@ TEST_F(ControllerTest, PublishesNothingThatIsLiveAlready) {
   ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
   controller_.reset();  // and starts again
   start();
-  ASSERT_TRUE(wait([&] { return controller_->health().settled() && controller_->connected(); }));
+  ASSERT_TRUE(wait([&] { return controller_->health().all_known() && controller_->connected(); }));
   pass(milliseconds(100));
   EXPECT_EQ(fake_->published.size(), 1u);
   EXPECT_EQ(controller_->live_generation(), 1u);
@@ -260,7 +260,7 @@ TEST_F(ControllerTest, CatchesUpADataPlaneThatComesBack) {
 
 TEST_F(ControllerTest, WorksWithoutADataPlaneUntilThereIsOne) {
   start();
-  ASSERT_TRUE(wait([&] { return controller_->health().settled(); }));
+  ASSERT_TRUE(wait([&] { return controller_->health().all_known(); }));
   EXPECT_FALSE(controller_->connected());
   start_dataplane();
   ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));

@@ -14,9 +14,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "controlplane/unix/memfd.h"
-#include "controlplane/unix/seqpacket.h"
+#include "maglev/condition.h"
 #include "maglev/counters.h"
+#include "maglev/os/memfd.h"
+#include "maglev/os/seqpacket.h"
 #include "maglev/protocol.h"
 
 namespace linimo {
@@ -50,6 +51,7 @@ class FakeDataplane {
   protocol::Welcome welcome{.abi = LINIMO_ABI_VERSION, .pid = 4711, .workers = 2};
   std::vector<std::byte> live;  // read back by a controller when `welcome.generation` is not 0
   bool with_counters = true;
+  std::string device;  // where it says that announcements point; empty: it reports nothing
   std::function<void(WorkerCounters&)> count = [](WorkerCounters&) {};  // fills the counters of a connection
 
   std::vector<std::vector<std::byte>> published;
@@ -61,38 +63,57 @@ class FakeDataplane {
   void poll() {
     if (const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); fd >= 0) {
       peer_.reset(fd);
+      reports_ = false;
       ++connections;
     }
     if (!peer_) return;
-    auto packet = receive_packet(peer_.get(), protocol::kMaxMessageSize);
-    if (!packet) return peer_.reset();
-    if (!*packet) return;
-    if (protocol::decode<protocol::Hello>((*packet)->bytes)) on_hello();
-    if (protocol::decode<protocol::Heartbeat>((*packet)->bytes)) ++heartbeats;
-    if (const auto trace = protocol::decode<protocol::Trace>((*packet)->bytes)) asked.push_back(*trace);
-    if (const auto publish = protocol::decode<protocol::Publish>((*packet)->bytes))
-      on_publish(*publish, **packet);
+    beat();
+    auto message = receive_message(peer_.get(), protocol::kMaxMessageSize);
+    if (!message) return peer_.reset();
+    if (!*message) return;
+    if (protocol::decode<protocol::Hello>((*message)->bytes)) on_hello();
+    if (protocol::decode<protocol::Heartbeat>((*message)->bytes)) ++heartbeats;
+    if (const auto trace = protocol::decode<protocol::Trace>((*message)->bytes)) asked.push_back(*trace);
+    if (const auto publish = protocol::decode<protocol::Publish>((*message)->bytes))
+      on_publish(*publish, **message);
   }
 
   void drop() { peer_.reset(); }
 
   template <typename Message>
   void send(const Message& message) {
-    (void)send_packet(peer_.get(), protocol::encode(message));
+    (void)send_message(peer_.get(), protocol::encode(message));
   }
 
  private:
   void on_hello() {
     if (misbehave(greeting)) return;
+    reports_ = !device.empty();
+    if (reports_) welcome.features |= protocol::kReports;
     std::vector<UniqueFd> fds;
     if (with_counters) fds.push_back(counters());
     if (welcome.generation != 0) fds.push_back(std::move(*make_sealed_memfd("live", live)));
     send_with(protocol::encode(welcome), fds);
+    if (!reports_) return;
+    protocol::Condition condition;
+    condition.state = static_cast<uint8_t>(ConditionState::kHolds);
+    protocol::set_text(condition.name, "interface-present");
+    protocol::set_text(condition.subject, device);
+    protocol::set_text(condition.device, device);
+    send(condition);
   }
 
-  void on_publish(const protocol::Publish& publish, const Packet& packet) {
-    seals = fcntl(packet.fds.at(0).get(), F_GET_SEALS);
-    published.push_back(*copy_of_file(packet.fds[0].get(), LINIMO_MAX_SNAPSHOT_BYTES));
+  /// The first says that all is told.
+  void beat() {
+    const auto now = std::chrono::steady_clock::now();
+    if (!reports_ || now < next_beat_) return;
+    next_beat_ = now + protocol::kHeartbeatPeriod / 4;
+    send(protocol::Heartbeat{});
+  }
+
+  void on_publish(const protocol::Publish& publish, const Message& message) {
+    seals = fcntl(message.fds.at(0).get(), F_GET_SEALS);
+    published.push_back(*copy_of_file(message.fds[0].get(), LINIMO_MAX_SNAPSHOT_BYTES));
     if (misbehave(manner)) return;
     live = published.back();
     welcome.generation = publish.generation;
@@ -114,7 +135,7 @@ class FakeDataplane {
         send(refused);
         return true;
       case Manner::kGarbage:
-        (void)send_packet(peer_.get(), std::as_bytes(std::span("garbage, and \xff not text")));
+        (void)send_message(peer_.get(), std::as_bytes(std::span("garbage, and \xff not text")));
         return true;
       case Manner::kLeave:
         drop();
@@ -143,29 +164,16 @@ class FakeDataplane {
   }
 
   void send_with(std::span<const std::byte> message, const std::vector<UniqueFd>& fds) {
-    iovec part{const_cast<std::byte*>(message.data()), message.size()};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
-    if (!fds.empty()) {
-      header.msg_control = control;
-      header.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
-      cmsghdr* rights = CMSG_FIRSTHDR(&header);
-      rights->cmsg_level = SOL_SOCKET;
-      rights->cmsg_type = SCM_RIGHTS;
-      rights->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
-      for (size_t i = 0; i < fds.size(); ++i) {
-        const int fd = fds[i].get();
-        std::memcpy(CMSG_DATA(rights) + i * sizeof fd, &fd, sizeof fd);
-      }
-    }
-    sendmsg(peer_.get(), &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+    std::vector<int> numbers;
+    for (const UniqueFd& fd : fds) numbers.push_back(fd.get());
+    (void)send_message(peer_.get(), message, numbers);
   }
 
   std::filesystem::path path_;
   UniqueFd listener_;
   UniqueFd peer_;
+  bool reports_ = false;
+  std::chrono::steady_clock::time_point next_beat_{};
 };
 
 /// Runs the loop, and `meanwhile` beside it, until the condition holds; false when it does not within 5 s.

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/flow/fragment_memory.h"
-#include "dataplane/forward/held_fragments.h"
+#include "dataplane/flow/held_fragments.h"
 
 namespace linimo {
 namespace {
@@ -64,7 +64,7 @@ TEST(HeldFragments, AreOfferedInOrderUntilTheyLeave) {
   EXPECT_TRUE(held.hold(2, &fragments[1], kNow_ms + 1));
   EXPECT_TRUE(held.hold(1, &fragments[2], kNow_ms + 1));
   std::vector<Told> told;
-  held.settle(kNow_ms + 1999, [&](uint64_t datagram, void* fragment, bool overdue) {
+  held.release(kNow_ms + 1999, [&](uint64_t datagram, void* fragment, bool overdue) {
     told.push_back({datagram, fragment, overdue});
     return datagram == 2;
   });
@@ -72,7 +72,7 @@ TEST(HeldFragments, AreOfferedInOrderUntilTheyLeave) {
                       {1, &fragments[0], false}, {2, &fragments[1], false}, {1, &fragments[2], false}}));
   EXPECT_EQ(held.count(), 2U);
   told.clear();
-  held.settle(kNow_ms + 2000, [&](uint64_t datagram, void* fragment, bool overdue) {
+  held.release(kNow_ms + 2000, [&](uint64_t datagram, void* fragment, bool overdue) {
     told.push_back({datagram, fragment, overdue});
     return overdue;
   });
@@ -88,7 +88,7 @@ TEST(HeldFragments, OneDatagramMayTakeAPartAndAllTogetherNoMoreThanThereIs) {
   while (held.count() < HeldFragments::kCapacity)
     EXPECT_TRUE(held.hold(100 + held.count(), &fragment, kNow_ms));
   EXPECT_FALSE(held.hold(8, &fragment, kNow_ms));
-  held.settle(kNow_ms, [](uint64_t datagram, void*, bool) { return datagram == 7; });
+  held.release(kNow_ms, [](uint64_t datagram, void*, bool) { return datagram == 7; });
   EXPECT_EQ(held.count(), HeldFragments::kCapacity - HeldFragments::kOfOneDatagram);
   EXPECT_TRUE(held.hold(8, &fragment, kNow_ms));
 }

@@ -70,21 +70,21 @@ class HealthMonitorTest : public testing::Test {
   boost::asio::io_context io_;
   FakeProber prober_{io_};
   std::vector<std::string> changes_;
-  int settled_ = 0;
+  int times_known_ = 0;
   HealthMonitor monitor_{
       io_, prober_,
       [this](const HealthMonitor::Change& change) {
         changes_.push_back(change.backend.address.to_string() + " " + standing_text(change.after));
       },
-      [this] { ++settled_; }};
+      [this] { ++times_known_; }};
 };
 
 TEST_F(HealthMonitorTest, SettlesWhenEveryBackendWasHeardOf) {
   prober_.dead = {address(2)};
   monitor_.configure(config_of({1, 2, 3}));
-  EXPECT_FALSE(monitor_.settled());
+  EXPECT_FALSE(monitor_.all_known());
   EXPECT_EQ(state(1), HealthState::kUnknown);
-  ASSERT_TRUE(wait([&] { return settled_ == 1; }));
+  ASSERT_TRUE(wait([&] { return times_known_ == 1; }));
   EXPECT_EQ(state(1), HealthState::kUp);
   EXPECT_EQ(state(2), HealthState::kDown);
   EXPECT_EQ(monitor_.detail({"web", address(2)}), "connect: Connection refused");
@@ -95,7 +95,7 @@ TEST_F(HealthMonitorTest, SettlesWithoutThoseThatSayNothing) {
   prober_.silent = {address(2)};
   const auto start = std::chrono::steady_clock::now();
   monitor_.configure(config_of({1, 2}));
-  ASSERT_TRUE(wait([&] { return settled_ == 1; }));
+  ASSERT_TRUE(wait([&] { return times_known_ == 1; }));
   EXPECT_GE(std::chrono::steady_clock::now() - start, milliseconds(200)) << "2 x (interval + timeout)";
   EXPECT_EQ(state(2), HealthState::kUnknown);
 }
@@ -104,7 +104,7 @@ TEST_F(HealthMonitorTest, SettlesAtOnceWithoutChecks) {
   Config config = config_of({1});
   config.pools[0].health.reset();
   monitor_.configure(config);
-  ASSERT_TRUE(wait([&] { return settled_ == 1; }));
+  ASSERT_TRUE(wait([&] { return times_known_ == 1; }));
   EXPECT_EQ(state(1), HealthState::kUp);
 }
 
@@ -159,7 +159,7 @@ TEST_F(HealthMonitorTest, TakesAnUncheckedBackendForWhatItWas) {
   monitor_.inherit({{{"web", address(1)}, HealthState::kUp}, {{"web", address(9)}, HealthState::kUp}});
   EXPECT_EQ(state(1), HealthState::kUp);
   EXPECT_EQ(state(2), HealthState::kUnknown);
-  ASSERT_TRUE(wait([&] { return settled_ == 1; }));
+  ASSERT_TRUE(wait([&] { return times_known_ == 1; }));
   EXPECT_EQ(state(1), HealthState::kUp);
 }
 
@@ -170,8 +170,8 @@ TEST_F(HealthMonitorTest, WaitsNoLongerForSilenceThanTheStartupDeadline) {
   config.announce->startup_deadline = milliseconds(200);
   monitor_.configure(config);
   run_for(io_, milliseconds(100));
-  EXPECT_EQ(settled_, 0);
-  ASSERT_TRUE(wait([&] { return settled_ == 1; }));
+  EXPECT_EQ(times_known_, 0);
+  ASSERT_TRUE(wait([&] { return times_known_ == 1; }));
   EXPECT_EQ(state(1), HealthState::kUnknown) << "nothing is concluded from it";
 }
 
@@ -249,7 +249,7 @@ TEST_F(HealthMonitorTest, SurvivesReloadsInQuickSuccession) {
     monitor_.configure(config_of({i % 7, i % 5 + 10, i % 3 + 20}));
     run_for(io_, milliseconds(i % 4));
   }
-  ASSERT_TRUE(wait([&] { return settled_ == 1; }));
+  ASSERT_TRUE(wait([&] { return times_known_ == 1; }));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // The control socket: right requests are answered, wrong and hostile ones are refused, and none of them takes
 // the process or the others' answers away.
 
-#include "controlplane/api/http_server.h"
+#include "controlplane/http/http_server.h"
 
 #include <grp.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 
 #include "controlplane/api/routes.h"
 #include "controlplane/log.h"
-#include "controlplane/unix/peer.h"
+#include "maglev/os/peer.h"
 #include "tests/unit/fake_dataplane.h"
 #include "tests/unit/fake_prober.h"
 #include "tests/unit/temporary_folder.h"
@@ -141,14 +141,15 @@ TEST_F(HttpServerTest, IsForRootAndOperatorsOnly) {
       const bool is_other = setgroups(0, nullptr) == 0 && setresgid(65534, 65534, 65534) == 0 &&
                             setresuid(65534, 65534, 65534) == 0;
       const UniqueFd fd = connect_client();
-      _exit(is_other && send_packet(theirs.get(), std::as_bytes(std::span("x", 1)), fd.get()) ? 0 : 1);
+      const int number = fd.get();
+      _exit(is_other && send_message(theirs.get(), std::as_bytes(std::span("x", 1)), {&number, 1}) ? 0 : 1);
     }
     int result = -1;
     waitpid(child, &result, 0);
     ASSERT_EQ(result, 0);
-    auto packet = receive_packet(ours.get(), 16);
-    ASSERT_TRUE(packet && *packet && (*packet)->fds.size() == 1);
-    other = std::move((*packet)->fds[0]);
+    auto message = receive_message(ours.get(), 16);
+    ASSERT_TRUE(message && *message && (*message)->fds.size() == 1);
+    other = std::move((*message)->fds[0]);
   }
   for (const char* request :
        {"GET /v1/status HTTP/1.1\r\n\r\n",

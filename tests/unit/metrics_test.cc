@@ -7,8 +7,8 @@
 #include <gtest/gtest.h>
 
 #include "controlplane/api/routes.h"
+#include "controlplane/http/metrics_listener.h"
 #include "controlplane/log.h"
-#include "controlplane/metrics/metrics_listener.h"
 #include "tests/unit/fake_dataplane.h"
 #include "tests/unit/fake_prober.h"
 #include "tests/unit/temporary_folder.h"

@@ -1,4 +1,4 @@
-#include "dataplane/forward/next_hop.h"
+#include "dataplane/egress/next_hop.h"
 
 #include <cstring>
 

@@ -237,7 +237,7 @@ TEST_F(OwnProbersTest, SaysNothingOfABackendWhileItLacksDescriptors) {
     config.type = type;
     const NoDescriptors none;
     const Verdict verdict = check(config);
-    const char* name = kCheckTypeNames[static_cast<size_t>(type)];
+    const std::string name(kCheckTypeNames[static_cast<size_t>(type)]);
     EXPECT_TRUE(verdict.says_nothing && verdict.checker_lacks) << name << ": " << verdict.detail;
     EXPECT_EQ(verdict.detail, "the checker cannot: Too many open files") << name;
   }

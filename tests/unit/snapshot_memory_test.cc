@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "controlplane/unix/memfd.h"
+#include "maglev/os/memfd.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {

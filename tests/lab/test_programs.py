@@ -1,0 +1,125 @@
+"""All programs answer alike: --help and --version, options of one name that mean one thing, levels of the log, and exit
+codes as docs/operations.md has them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DAEMONS = ["dataplane/linimo-dataplane", "controlplane/linimo-controlplane"]
+PROGRAMS = [*DAEMONS, "controlplane/linimo", "bpf/decap/linimo-decap"]
+SCRIPTS = ["bench", "build", "check", "demo", "fuzz", "install-packages", "test"]
+DONE, FAILED, USAGE = 0, 1, 2
+
+
+def run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
+    path = f"{ROOT / 'build/dataplane'}:{os.environ['PATH']}"  # where `linimo` finds the data plane's program
+    return subprocess.run([*map(str, argv)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PATH": path})
+
+
+def program(name: str) -> Path:
+    return ROOT / "build" / name
+
+
+def commands(name: str, *words: str) -> list[tuple[str, ...]]:
+    """The program's name and each command that its help tells of, to the last."""
+    said = run(program(name), *words, "--help").stdout
+    _, _, behind = said.partition("Subcommands:")
+    here = [(name, *words)]
+    return here + [each for word in re.findall(r"^  (\S+)", behind, re.MULTILINE)
+                   for each in commands(name, *words, word)]
+
+
+def options(name: str, *words: str) -> dict[str, str]:
+    """Each option of a command, by its long name, and what the help says of it, with its type and default."""
+    text = run(program(name), *words, "--help").stdout.partition("Options:")[2].partition("Subcommands:")[0]
+    found: dict[str, str] = {}
+    last = ""
+    for line in text.splitlines():
+        if match := re.match(r"  (?:(-\w),)?(--[^\s,\[]+)(.*)", line):
+            last = match[2]
+            found[last] = match[3]
+        elif last and line.startswith("      "):
+            found[last] += line
+    return {option: " ".join(said.split()) for option, said in found.items()}
+
+
+class Programs(unittest.TestCase):
+    def test_help(self) -> None:
+        for name in PROGRAMS:
+            for words in commands(name):
+                with self.subTest(words=words):
+                    by_long, by_short = (run(program(name), *words[1:], flag) for flag in ("--help", "-h"))
+                    self.assertEqual((DONE, ""), (by_long.returncode, by_long.stderr))
+                    self.assertEqual(by_long.stdout, by_short.stdout)
+                    self.assertRegex(by_long.stdout.splitlines()[0], r"^[A-Za-z].{10,}", "says what it does")
+                    self.assertIn(f"Usage: {' '.join([Path(name).name, *words[1:]])}", by_long.stdout)
+
+    def test_version(self) -> None:
+        said = {run(program(name), "--version").stdout for name in PROGRAMS}
+        self.assertEqual(1, len(said), said)
+        self.assertRegex(said.pop(), r"^\d+\.\d+\.\d+\S*\n$")
+
+    def test_options_of_one_name_mean_one_thing(self) -> None:
+        meanings: dict[str, set[str]] = {}
+        for name in PROGRAMS:
+            for words in commands(name):
+                for option, said in options(*words).items():
+                    self.assertRegex(option, r"^--[a-z]+(-[a-z]+)*$")
+                    self.assertRegex(said, r"[a-z]{3,}", f"{words} {option} has no description")
+                    meanings.setdefault(option, set()).add(said)
+        self.assertIn("--config", meanings)
+        self.assertIn("--log-level", meanings)
+        several = {option: said for option, said in meanings.items() if len(said) > 1}
+        self.assertEqual({}, {option: said for option, said in several.items() if option != "--wait"})
+
+    def test_levels_of_the_log(self) -> None:
+        for name in DAEMONS:
+            self.assertIn("{trace,debug,info,warn,error}", options(name)["--log-level"].replace(" ", ""), name)
+            refused = run(program(name), "--log-level", "warning")
+            self.assertEqual(USAGE, refused.returncode)
+            self.assertIn("--log-level", refused.stderr)
+
+    def test_wrong_usage(self) -> None:
+        for name in PROGRAMS:
+            for words in commands(name):
+                with self.subTest(words=words):
+                    done = run(program(name), *words[1:], "--no-such-option")
+                    self.assertEqual((USAGE, ""), (done.returncode, done.stdout))
+                    self.assertIn("--help", done.stderr, "says where more is to be read")
+
+    def test_failure(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            nothing = f"{folder}/nothing"
+            failing = [(program(name), "--config", nothing) for name in DAEMONS]
+            failing += [(program("controlplane/linimo"), "config", "check", nothing),
+                        (program("controlplane/linimo"), "--socket", nothing, "status"),
+                        (program("controlplane/linimo"), "dataplane", "detach", "--config", nothing),
+                        (program("bpf/decap/linimo-decap"), "attach", "nothing")]
+            for argv in failing:
+                with self.subTest(argv=argv):
+                    done = run(*argv)
+                    self.assertEqual((FAILED, ""), (done.returncode, done.stdout), done.stderr)
+                    self.assertIn("nothing", done.stderr, "names what it could not use")
+
+    def test_scripts(self) -> None:
+        for name in SCRIPTS:
+            with self.subTest(script=name):
+                said = run(ROOT / "scripts" / name, "--help")
+                self.assertEqual(DONE, said.returncode, said.stderr)
+                self.assertGreater(len(said.stdout), 40)
+                self.assertEqual(USAGE, run(ROOT / "scripts" / name, "--no-such-option").returncode)
+
+    def test_exit_codes_are_documented(self) -> None:
+        table = (ROOT / "docs/operations.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
+        self.assertEqual([DONE, FAILED, USAGE], [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)])
+
+
+if __name__ == "__main__":
+    unittest.main()
