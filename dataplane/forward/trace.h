@@ -11,10 +11,10 @@
 #include <cstdint>
 #include <span>
 
-#include "dataplane/flow/flow_state.h"
-#include "dataplane/forward/generation.h"
 #include "dataplane/egress/next_hop.h"
 #include "dataplane/egress/port_macs.h"
+#include "dataplane/flow/flow_state.h"
+#include "dataplane/forward/generation.h"
 #include "dataplane/forward/traced.h"
 
 struct rte_mbuf;
