@@ -49,8 +49,10 @@ std::filesystem::path drain_file(const NodeConfig& node) {
 
 }  // namespace
 
-Controller::Controller(boost::asio::io_context& io, Config config, Prober& prober, ConfigTrial trial)
-    : config_(std::move(config)),
+Controller::Controller(boost::asio::io_context& io, Config config, Prober& prober, ConfigTrial trial,
+                       FleetMember* member)
+    : member_(member),
+      config_(std::move(config)),
       running_node_(config_.node),
       monitor_(
           io, prober, [this](const HealthMonitor::Change& change) { on_health_change(change); },
@@ -66,7 +68,11 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
       trial_end_(io),
       announcer_(io, config_.node.state_dir, [this] { return announce_facts(); }),
       watch_(
-          io, [this] { return sights(); }, [this](std::string_view by) { announcer_.update(by); }),
+          io, [this] { return sights(); },
+          [this](std::string_view by) {
+            announcer_.update(by);
+            note_serving();
+          }),
       loaded_at_(time_text()) {}
 
 void Controller::start() {
@@ -86,6 +92,9 @@ void Controller::start() {
   announcer_.configure(config_.announce);
   watch_.start();
   await_end_of_trial();
+  if (member_ == nullptr) return;
+  member_->start(*this);
+  note_serving();
 }
 
 void Controller::await_end_of_trial() {
@@ -99,12 +108,13 @@ void Controller::begin_checks() {
   // Not before the first answer of the data plane, or the lack of one: what was live is the state that a
   // backend has until it is checked.
   if (!start_.is(StartPhase::kAsking)) return;
-  monitor_.configure(config_);
+  configure_checks();
   inherit_live_states();
 }
 
 void Controller::inherit_live_states() {
   planner_.all_changed();
+  if (fleet_leads()) return;  // what this node tells the fleet it must have seen itself
   monitor_.inherit(standings_in(publisher_.live(), config_));
 }
 
@@ -133,7 +143,7 @@ tl::expected<void, std::string> Controller::reload(std::string_view by) {
     if (!text) return refuse(text.error());
     trial_.drop();  // of an earlier one, which was not to be
     trial_.begin(*text);
-    auto loaded = load_config_text(*text, config_.file);
+    auto loaded = member_ != nullptr ? member_->load(*text) : load_config_text(*text, config_.file);
     if (!loaded) return refuse(loaded.error());
     hold_ids(*loaded);
     Config before = config_;
@@ -142,10 +152,11 @@ tl::expected<void, std::string> Controller::reload(std::string_view by) {
     } catch (const std::bad_alloc&) {
       config_ = std::move(before);
       ids_phase_.on(IdsEvent::kUndone);  // they are those of the other configuration
-      if (!start_.is(StartPhase::kAsking)) monitor_.configure(config_);
+      if (!start_.is(StartPhase::kAsking)) configure_checks();
       evaluate_after(kRetryAfterRefusal, by);
       throw;
     }
+    if (member_ != nullptr) member_->on_loaded(*text);
   } catch (const std::bad_alloc&) {
     return refuse(fmt::format("{}: out of memory", config_.file.string()));
   }
@@ -175,7 +186,7 @@ void Controller::take_over(Config loaded, std::string_view by) {
                 {{"keys", joined(restart_needed_)}});
   }
   if (!start_.is(StartPhase::kAsking)) {
-    monitor_.configure(config_);
+    configure_checks();
     inherit_live_states();
   }
   announcer_.configure(config_.announce);
@@ -186,6 +197,7 @@ void Controller::take_over(Config loaded, std::string_view by) {
 }
 
 Standing Controller::standing(const BackendKey& backend) const {
+  if (fleet_leads()) return member_->standing(backend);
   Standing standing = monitor_.standing(backend);
   standing.drains |= drains_.contains(backend);
   return standing;
@@ -244,6 +256,7 @@ void Controller::watch_drains() {
   drain_look_.async_wait([this](const boost::system::error_code& error) {
     if (!error) watch_drains();
   });
+  note_serving();
   // Not while the data plane may still forward by other tables than those that were planned last.
   const auto& counters = publisher_.counters();
   if (!connected() || !counters || !tables_.is(TablesPhase::kCurrent)) return;
@@ -284,6 +297,8 @@ void Controller::note_panics() {
 
 void Controller::on_health_change(const HealthMonitor::Change& change) {
   change_log_.note(change);
+  if (member_ != nullptr) member_->on_health(change.backend);
+  if (fleet_leads()) return;
   planner_.pool_changed(change.backend.pool);
   evaluate_after(kCoalesce, "health");
 }
@@ -302,6 +317,7 @@ void Controller::on_dataplane(bool another) {
   begin_checks();
   start_.on(StartEvent::kDataplane);
   inherit_live_states();
+  if (member_ != nullptr) member_->on_dataplane(live_generation(), live_digest());
   evaluate_after(milliseconds(0), "data plane");
 }
 
@@ -316,6 +332,7 @@ void Controller::on_live(const std::string& by) {
   const bool changed_meanwhile = tables_.is(TablesPhase::kWaiting);
   tables_.on(TablesEvent::kAccepted);
   if (tables_.is(TablesPhase::kCurrent)) trial_.pass();
+  note_forwarding();
   announcer_.update(by);
   if (ids_phase_.is(IdsPhase::kKeeping)) hold_ids(config_);  // those of what went begin to rest only now
   ids_phase_.on(IdsEvent::kLive);
@@ -325,6 +342,7 @@ void Controller::on_live(const std::string& by) {
 void Controller::on_refused() {
   trial_.drop();
   tables_.on(TablesEvent::kRefused);
+  if (member_ != nullptr) member_->on_refused(last_refusal());
   evaluate_after(kRetryAfterRefusal, "another attempt");
 }
 
@@ -353,7 +371,7 @@ void Controller::evaluate() {
 void Controller::plan_and_publish() {
   const std::string by = fmt::format("{}", fmt::join(wanted_by_, ", "));
   announcer_.update(by);
-  if (!monitor_.all_known()) return tables_.on(TablesEvent::kBlind);
+  if (!may_plan()) return tables_.on(TablesEvent::kBlind);
   if (ids_phase_.is(IdsPhase::kUnheld)) {
     hold_ids(config_);
     ids_phase_.on(IdsEvent::kHold);
@@ -368,6 +386,7 @@ void Controller::plan_and_publish() {
   const bool offered = publisher_.offer(std::move(spec), by);
   tables_.on(offered ? TablesEvent::kOffered : TablesEvent::kSame);
   if (!offered) trial_.pass();
+  note_forwarding();
 }
 
 }  // namespace linimo

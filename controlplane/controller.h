@@ -27,6 +27,7 @@
 #include "controlplane/config/config.h"
 #include "controlplane/config_trial.h"
 #include "controlplane/health/monitor.h"
+#include "controlplane/member/member.h"
 #include "controlplane/phases.h"
 #include "controlplane/tables/drain_watch.h"
 #include "controlplane/tables/drains.h"
@@ -36,10 +37,12 @@
 
 namespace linimo {
 
-class Controller final : private Publisher::Owner {
+class Controller final : private Publisher::Owner, private FleetMember::Node {
  public:
   /// `trial`: the one that this configuration is on, if it is; and where that of later ones is noted.
-  Controller(boost::asio::io_context& io, Config config, Prober& prober, ConfigTrial trial = ConfigTrial());
+  /// `member`: of the fleet that the configuration names; nullptr: it names none.
+  Controller(boost::asio::io_context& io, Config config, Prober& prober, ConfigTrial trial = ConfigTrial(),
+             FleetMember* member = nullptr);
 
   void start();
 
@@ -53,14 +56,16 @@ class Controller final : private Publisher::Owner {
   /// To be called with each configuration that a reload took over.
   void on_loaded(std::function<void(const Config&)> follow) { follow_ = std::move(follow); }
 
-  const Config& config() const { return config_; }
+  const Config& config() const override { return config_; }
   const HealthMonitor& health() const { return monitor_; }
+  /// nullptr: this node is in no fleet.
+  const FleetMember* member() const { return member_; }
   /// What the tables follow: health, and the operator's wishes.
   Standing standing(const BackendKey& backend) const;
 
   /// No new flows for a backend, or new ones again; remembered across restarts. The error says why not.
   tl::expected<void, std::string> drain(const BackendKey& backend, bool wanted, std::string_view by);
-  bool drained_by_operator(const BackendKey& backend) const { return drains_.contains(backend); }
+  bool drained_by_operator(const BackendKey& backend) const;
   /// Of a backend that drains by the live tables; nullptr of others.
   const DrainWatch::Progress* drain_progress(const BackendKey& backend) const {
     return drain_watch_.find(backend);
@@ -111,6 +116,20 @@ class Controller final : private Publisher::Owner {
   }
   void on_heartbeat() override { watch_.on_heartbeat(); }
 
+  void adopt(Config config) override;
+  void checks_changed() override;
+  void announcements_changed() override { announcer_.update("fleet"); }
+  void drain_node(bool wanted) override;
+  HealthState observed(const BackendKey& backend) const override;
+
+  /// Pools and services are the fleet's, and so is the health of backends.
+  bool fleet_leads() const { return member_ != nullptr && member_->leads_tables(); }
+  /// Enough is known to make tables.
+  bool may_plan() const;
+  void configure_checks();
+  void note_forwarding();
+  void note_serving();
+
   Sights sights() const;
   std::string backends_without_way() const;
   Announcer::Facts announce_facts() const;
@@ -128,6 +147,7 @@ class Controller final : private Publisher::Owner {
   void plan_and_publish();
   void take_over(Config loaded, std::string_view by);
 
+  FleetMember* member_;
   Config config_;
   std::function<void(const Config&)> follow_ = [](const Config&) {};
   NodeConfig running_node_;  // as the data plane read it when it started

@@ -85,14 +85,26 @@ int serve(const std::filesystem::path& file) {
   boost::asio::io_context io(1);
   const NodeConfig node = config->node;
   const auto prober = make_all_probers(io);
-  Controller controller(io, std::move(*config), *prober, std::move(trial));
+  std::unique_ptr<FleetMember> member;
+  if (config->fleet) {
+    auto made = FleetMember::make(io, *config, complaint.empty() ? text : trial.last_good().value_or(text));
+    if (!made) {
+      log_error("cannot start", {{"why", made.error()}});
+      return kFailed;
+    }
+    member = std::move(*made);
+    if (auto known = member->remembered()) *config = std::move(*known);
+  }
+  Controller controller(io, std::move(*config), *prober, std::move(trial), member.get());
   if (!complaint.empty()) {
     log_error("configuration not loaded", {{"why", complaint}});
     controller.note_error(complaint);
   }
-  Api api(serving, io, controller);
-  HttpServer server(serving, node.control_socket(),
-                    [&](const HttpRequest& request, const auto& respond) { api.answer(request, respond); });
+  Api api(serving, io, controller, member.get());
+  HttpServer server(
+      serving, node.control_socket(),
+      [&](const HttpRequest& request, const auto& respond) { api.answer(request, respond); },
+      HttpLimits{.body_bytes = 4 << 20});  // a configuration is to be applied whole
   MetricsListener metrics(serving, [&](const HttpRequest& request, const auto& respond) {
     api.answer_metrics(request, respond);
   });

@@ -8,6 +8,23 @@ size_t backend_count(const Config& config) {
   return count;
 }
 
+namespace {
+
+FleetState fleet_state(const FleetMember& member) {
+  const fleet::State& of = member.state();
+  FleetState state;
+  state.name = member.settings().name;
+  state.store_in_reach = fleet::in_reach(of);
+  state.leads = of.view.leader && of.view.leader->node == of.settings.node;
+  state.nodes = of.view.nodes.size();
+  state.table = of.own.live;
+  for (size_t kind = 0; kind < fleet::kAlarmKinds; ++kind)
+    state.alarms[alarm_name(static_cast<fleet::AlarmKind>(kind))] = of.alarms[kind];
+  return state;
+}
+
+}  // namespace
+
 NodeState StateCopier::head() {
   const Controller& of = controller_;
   if (config_ == nullptr || config_->revision != of.config().revision)
@@ -32,6 +49,7 @@ NodeState StateCopier::head() {
   if (const Announcer& announcer = of.announcer(); announcer.config())
     state.announce =
         AnnounceState{announcer.phase(), announcer.routes(), announcer.failure(), announcer.bird()};
+  if (const FleetMember* member = of.member()) state.fleet = fleet_state(*member);
   for (const PoolConfig& pool : config_->pools)
     state.pools.push_back({of.planner().panics(pool.name), of.planner().digest(pool.name)});
   for (const ServiceConfig& service : config_->services)

@@ -42,6 +42,15 @@ struct AnnounceState {
   BirdState bird;
 };
 
+struct FleetState {
+  std::string name;
+  bool store_in_reach = false;
+  bool leads = false;
+  size_t nodes = 0;
+  fleet::TableId table;                // that the data plane forwards by
+  std::map<std::string, bool> alarms;  // every kind, by name
+};
+
 struct NodeState {
   std::shared_ptr<const Config> config;
   std::optional<DataplanePeer> peer;
@@ -60,6 +69,7 @@ struct NodeState {
   std::map<Conditions::Key, Condition> conditions;
   size_t backends_without_way = 0;
   std::optional<AnnounceState> announce;             // none: there is no [announce] section
+  std::optional<FleetState> fleet;                   // none: there is no [fleet] section
   std::vector<PoolState> pools;                      // as in the configuration
   std::vector<std::optional<uint32_t>> service_ids;  // the same
   size_t free_backend_ids = 0;

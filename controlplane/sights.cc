@@ -36,6 +36,13 @@ std::string checks_lack(const HealthMonitor& monitor) {
                      descriptors.limit);
 }
 
+std::string fleet_alarms(const FleetMember& member) {
+  std::string text;
+  for (const auto& [kind, why] : member.alarms())
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", alarm_name(kind), why);
+  return text;
+}
+
 }  // namespace
 
 std::string Controller::backends_without_way() const {
@@ -70,7 +77,7 @@ Announcer::Facts Controller::announce_facts() const {
           std::count_if(pool.backends.begin(), pool.backends.end(), [&](const BackendConfig& backend) {
             const BackendKey key{name, backend.address};
             const auto id = ids_.find_backend(key);
-            return monitor_.state(key) == HealthState::kUp &&
+            return standing(key).health == HealthState::kUp &&
                    !(id && watch_.ways().has_failed(*id, std::chrono::steady_clock::now()));
           }));
     }
@@ -80,8 +87,11 @@ Announcer::Facts Controller::announce_facts() const {
   facts.decision.serves = watch_.serving().serves;
   facts.decision.tables_known =
       watch_.known() && peer() && (live_generation() != 0 || peer()->snapshot_error.empty());
-  facts.decision.health_known = monitor_.all_known();
+  facts.decision.health_known = monitor_.all_known() || fleet_leads();
   facts.decision.vips = served_vips(publisher_.live_services(), healthy_in);
+  if (member_ != nullptr)
+    std::erase_if(facts.decision.vips,
+                  [this](const ServedVip& served) { return !member_->may_announce(served.vip); });
   facts.connected = connected();
   facts.device = watch_.serving().device;
   return facts;
@@ -94,7 +104,7 @@ Sights Controller::sights() const {
   if (peer()) sights.engine = peer()->engine;
   sights.loss = publisher_.last_loss();
   // Until the health of every backend is known nothing is published, and that is as it should be.
-  sights.tables_current = tables_.is(TablesPhase::kCurrent) || !monitor_.all_known();
+  sights.tables_current = tables_.is(TablesPhase::kCurrent) || !may_plan();
   if (!sights.tables_current) {
     sights.tables_why = !last_refusal().empty() ? fmt::format("refused by the data plane: {}", last_refusal())
                         : !connected()          ? "no data plane is connected"
@@ -103,6 +113,7 @@ Sights Controller::sights() const {
   sights.backends_without_way = backends_without_way();
   sights.checks_late = checks_late(monitor_.lateness());
   sights.checks_lack = checks_lack(monitor_);
+  if (member_ != nullptr) sights.fleet_alarms = fleet_alarms(*member_);
   sights.announces = announcer_.config().has_value();
   if (!sights.announces) return sights;
   sights.announce_failure = announcer_.failure();

@@ -45,6 +45,7 @@ constexpr ConditionKind kKinds[] = {
     {"descriptors", Scope::kAdvice, kAtOnce, kAtOnce, "health checks have the descriptors that they need"},
     {"ids-left", Scope::kAdvice, kAtOnce, kAtOnce, "there are ids for more services and backends"},
     {"checks-on-time", Scope::kAdvice, kAtOnce, kAtOnce, "health checks run when they are due"},
+    {"fleet", Scope::kAdvice, kAtOnce, kAtOnce, "the fleet's store is in reach, and its nodes agree"},
 };
 
 constexpr ConditionKind kOther{"", Scope::kAdvice, kAtOnce, kAtOnce, ""};

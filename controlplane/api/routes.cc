@@ -216,6 +216,10 @@ void Api::answer(const HttpRequest& request, const Respond& respond) {
     respond(reply(405, {{"error", std::string("use ") + method}}));
     return false;
   };
+  if (fleet_ && fleet_->answer(request, respond)) return;
+  if (request.path.starts_with("/v1/fleet"))
+    return respond(
+        reply(404, {{"error", "this node is in no fleet: its configuration has no [fleet] section"}}));
   for (const View& view : kViews) {
     if (request.path != view.path) continue;
     if (!use("GET")) return;

@@ -19,10 +19,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <boost/asio/io_context.hpp>
 
+#include "controlplane/api/fleet_routes.h"
 #include "controlplane/api/inquiry.h"
 #include "controlplane/controller.h"
 #include "controlplane/http/http_server.h"
@@ -36,11 +38,15 @@ class Api {
  public:
   using Respond = HttpServer::Respond;
 
-  Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Controller& controller)
+  /// `member`: nullptr where this node is in no fleet.
+  Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Controller& controller,
+      FleetMember* member = nullptr)
       : serving_(serving),
         deciding_(deciding),
         controller_(controller),
-        inquiry_(serving, deciding, controller) {}
+        inquiry_(serving, deciding, controller) {
+    if (member != nullptr) fleet_.emplace(serving, deciding, *member);
+  }
 
   void answer(const HttpRequest& request, const Respond& respond);
   void answer_metrics(const HttpRequest& request, const Respond& respond);
@@ -57,6 +63,7 @@ class Api {
   boost::asio::io_context& deciding_;
   Controller& controller_;  // of the loop that decides: touched there alone
   Inquiry inquiry_;
+  std::optional<FleetRoutes> fleet_;
   // All that wait for one copy get one page.
   std::weak_ptr<const NodeState> page_state_;
   std::weak_ptr<const std::string> page_;

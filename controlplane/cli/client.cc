@@ -6,6 +6,7 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace linimo {
 namespace {
@@ -67,6 +68,20 @@ tl::expected<Reply, std::string> ask(const std::string& socket, const std::strin
   }
   curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &reply.status);
   return reply;
+}
+
+tl::expected<nlohmann::json, std::string> ask_json(const std::string& socket, const std::string& method,
+                                                   const std::string& path, const std::string& body) {
+  using nlohmann::json;
+  const auto reply = ask(socket, method, path, body);
+  if (!reply) return tl::unexpected(reply.error());
+  json content = json::parse(reply->body, nullptr, false);
+  if (content.is_discarded())
+    return tl::unexpected(fmt::format("{} answers, but not as a control plane", socket));
+  if (reply->status == 200) return content;
+  return tl::unexpected(content.is_object() && content.contains("error") && content["error"].is_string()
+                            ? content["error"].get<std::string>()
+                            : fmt::format("the control plane answers with status {}", reply->status));
 }
 
 }  // namespace linimo

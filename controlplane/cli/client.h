@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include <nlohmann/json_fwd.hpp>
 #include <tl/expected.hpp>
 
 namespace linimo {
@@ -15,5 +16,8 @@ struct Reply {
 /// The error is ready to be shown and says what to do about it.
 tl::expected<Reply, std::string> ask(const std::string& socket, const std::string& method,
                                      const std::string& path, const std::string& body = {});
+/// The same of what is answered in JSON; what the control plane refuses is an error in its words.
+tl::expected<nlohmann::json, std::string> ask_json(const std::string& socket, const std::string& method,
+                                                   const std::string& path, const std::string& body = {});
 
 }  // namespace linimo

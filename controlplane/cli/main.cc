@@ -21,6 +21,7 @@
 
 #include "controlplane/cli/client.h"
 #include "controlplane/cli/doctor.h"
+#include "controlplane/cli/fleet.h"
 #include "controlplane/cli/probe.h"
 #include "controlplane/cli/render.h"
 #include "controlplane/cli/trace.h"
@@ -70,17 +71,7 @@ int check_file(const Options& options) {
 
 tl::expected<json, std::string> fetch(const Options& options, const char* method, const char* path,
                                       const std::string& body = {}) {
-  const auto reply = ask(options.socket, method, path, body);
-  if (!reply) return tl::unexpected(reply.error());
-  json content = json::parse(reply->body, nullptr, false);
-  if (content.is_discarded())
-    return tl::unexpected(fmt::format("{} answers, but not as a control plane", options.socket));
-  if (reply->status != 200) {
-    return tl::unexpected(content.is_object() && content.contains("error") && content["error"].is_string()
-                              ? content["error"].get<std::string>()
-                              : fmt::format("the control plane answers with status {}", reply->status));
-  }
-  return content;
+  return ask_json(options.socket, method, path, body);
 }
 
 /// All backends, page by page.
@@ -283,7 +274,9 @@ int run(int argc, char** argv) {
       ->envname("LINIMO_SOCKET")
       ->capture_default_str();
 
-  auto* config = app.add_subcommand("config", "check a configuration file")->require_subcommand(1);
+  FleetCommands fleet_commands;
+  auto* config =
+      app.add_subcommand("config", "configuration: of a file, and of the fleet")->require_subcommand(1);
   auto* check = config->add_subcommand("check", "list every mistake in a file; changes nothing");
   check->add_option("FILE", options.file, kConfigFileText)->capture_default_str();
   check->add_flag("--here", options.here,
@@ -304,11 +297,13 @@ int run(int argc, char** argv) {
   auto* detach_command = dataplane->add_subcommand(
       "detach", "stop it, and stop the forwarding that engine xdp leaves to the kernel");
   detach_command->add_option("--config", options.file, kConfigFileText)->capture_default_str();
-  auto* node = app.add_subcommand("node", "announce the node's VIPs or not")->require_subcommand(1);
+  auto* node = app.add_subcommand("node", "nodes: of the fleet, and whether this one announces its VIPs")
+                   ->require_subcommand(1);
   auto* drain_node_command =
       node->add_subcommand("drain", "make routers send traffic elsewhere, then announce nothing");
   drain_node_command->add_flag("--wait", options.wait, "return when nothing is announced");
   auto* undrain_node_command = node->add_subcommand("undrain", "announce again");
+  fleet_commands.add(app, *config, *node);
   auto* doctor_command = app.add_subcommand(
       "doctor", "what is wrong with the node and its backends, by what evidence, and what mends it");
   bool script = false;
@@ -326,6 +321,7 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
   if (*check) return check_file(options);
+  if (const auto done = fleet_commands.run(options.socket, options.output == "json")) return *done;
   if (*service_list) return show(options, fetch(options, "GET", "/v1/services"), render_services);
   if (*backend_list) return show(options, fetch_backends(options), render_backends);
   if (*backend_drain) return drain(options, true);

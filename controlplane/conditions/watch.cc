@@ -86,6 +86,13 @@ std::vector<OwnCondition> own_conditions(const Sights& sights, uint32_t silent_l
                   .evidence = sights.bird_problem,
                   .mend = sights.bird_problem.empty() ? "" : "see `birdc show protocols`"},
                  {}});
+  if (sights.fleet_alarms) {
+    own.push_back({{.name = "fleet",
+                    .state = holds(sights.fleet_alarms->empty()),
+                    .evidence = *sights.fleet_alarms,
+                    .mend = sights.fleet_alarms->empty() ? "" : "see `linimo fleet status`"},
+                   {}});
+  }
   return own;
 }
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,9 +36,10 @@ struct Sights {
   std::string announce_failure{};
   bool announced = false;  // a VIP is
   std::string bird_problem{};
-  std::string backends_without_way{};  // in words; empty: none
-  std::string checks_late{};           // the same: health checks that were late
-  std::string checks_lack{};           // and what they lack on this machine
+  std::string backends_without_way{};         // in words; empty: none
+  std::string checks_late{};                  // the same: health checks that were late
+  std::string checks_lack{};                  // and what they lack on this machine
+  std::optional<std::string> fleet_alarms{};  // in words; none: this node is in no fleet
 };
 
 struct OwnCondition {

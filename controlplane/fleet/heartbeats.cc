@@ -16,7 +16,7 @@ void take_heartbeat(State& s, const Heartbeat& heartbeat, Actions& out) {
   if (heartbeat.node == s.settings.node || !s.view.nodes.contains(heartbeat.node)) return;
   auto found = s.peers.find(heartbeat.node);
   if (found == s.peers.end())
-    found = s.peers.emplace(heartbeat.node, Peer{0, 0, PhiDetector(s.settings.heartbeat)}).first;
+    found = s.peers.emplace(heartbeat.node, Peer{0, 0, PhiDetector(s.settings.heartbeat), {}, false}).first;
   Peer& peer = found->second;
   if (std::pair(heartbeat.instance, heartbeat.sequence) <= std::pair(peer.instance, peer.sequence)) return;
   peer.instance = heartbeat.instance;
@@ -25,7 +25,11 @@ void take_heartbeat(State& s, const Heartbeat& heartbeat, Actions& out) {
     peer.phi.forget_last();
     out.push_back(Say{fmt::format("node {} is heard again", heartbeat.node)});
   }
-  peer.phi.on_success(s.now);
+  // Those between the regular ones, which bring news, say nothing of how often a node is heard.
+  if (s.now >= peer.counted + s.settings.heartbeat / 2) {
+    peer.phi.on_success(s.now);
+    peer.counted = s.now;
+  }
   if (heartbeat.table.revision == 0 || heartbeat.table != s.own.live) return;
   const bool differs = heartbeat.digest != s.own.live_digest;
   alarm_while(s, out, AlarmKind::kDigestMismatch, differs, [&] {
@@ -36,9 +40,11 @@ void take_heartbeat(State& s, const Heartbeat& heartbeat, Actions& out) {
 }
 
 void beat(State& s, Actions& out) {
-  if (s.now < s.heartbeat_due) return wake_at(s, s.heartbeat_due);
-  s.heartbeat_due = s.now + s.settings.heartbeat;
+  const bool due = s.now >= s.heartbeat_due;
+  if (due) s.heartbeat_due = s.now + s.settings.heartbeat;
   wake_at(s, s.heartbeat_due);
+  if (!due && s.told == s.own.live) return;
+  s.told = s.own.live;
   std::erase_if(s.peers, [&](const auto& peer) { return !s.view.nodes.contains(peer.first); });
   for (auto& [name, peer] : s.peers) {
     if (peer.silent || peer.phi.phi(s.now) < kImprobable) continue;

@@ -134,6 +134,7 @@ struct Peer {
   uint64_t instance = 0;
   uint64_t sequence = 0;
   PhiDetector phi;
+  Time counted{};  // the heartbeat that the detector had last
   bool silent = false;
 };
 
@@ -165,6 +166,7 @@ struct State {
   std::map<std::string, Peer> peers;
   uint64_t heartbeats = 0;
   Time heartbeat_due{};
+  TableId told;  // what the last heartbeat said
   std::array<bool, kAlarmKinds> alarms{};
 };
 

@@ -93,7 +93,7 @@ class FleetMember {
   void on_health(const BackendKey& backend);
   void on_checks();
 
-  // For operators.
+  // For operators (desk.h).
 
   const fleet::State& state() const { return state_; }
   const FleetConfig& settings() const { return fleet_; }

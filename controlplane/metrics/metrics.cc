@@ -26,6 +26,7 @@ class Page {
     node();
     configuration();
     if (state_.announce) announcements(*state_.announce);
+    if (state_.fleet) fleet(*state_.fleet);
     if (counters_ != nullptr) {
       outcomes();
       path_mtus();
@@ -68,6 +69,18 @@ class Page {
            state_.last_error ? 0 : 1);
     single("linimo_config_restart_needed",
            "Changed keys of [node] that wait for a restart of the data plane.", state_.restart_needed.size());
+  }
+
+  void fleet(const FleetState& fleet) {
+    single("linimo_fleet_store_in_reach", "0: the fleet's store has not answered for as long as a lease.",
+           fleet.store_in_reach ? 1 : 0);
+    single("linimo_fleet_leads", "1: this node leads its fleet.", fleet.leads ? 1 : 0);
+    single("linimo_fleet_nodes", "Living nodes of the fleet, as far as this one knows.", fleet.nodes);
+    single("linimo_fleet_revision", "The fleet's revision that the data plane forwards by; 0: none.",
+           fleet.table.revision);
+    single("linimo_fleet_state", "The fleet's state that the data plane forwards by.", fleet.table.state);
+    gauge("linimo_fleet_alarm", "1: the fleet's operator should know.");
+    for (const auto& [name, raised] : fleet.alarms) page_.add(labels({{"alarm", name}}), raised ? 1 : 0);
   }
 
   void announcements(const AnnounceState& announce) {

@@ -45,6 +45,7 @@ class NodeConfig:
     flows_per_worker: int | None = None
     announce: str = ""  # lines of [announce]; "": no such section
     more: str = ""  # further pools and services, verbatim
+    fleet: str = ""  # lines of [fleet], which then has the pools and services; "": no such section
     seed_file: Path = Path()  # nodes of one fleet share it
 
     def __post_init__(self) -> None:
@@ -62,26 +63,17 @@ class NodeConfig:
                 for number, weight in self.backends.items()}
 
     def render(self) -> str:
+        return self.own() + (f"[fleet]\n{self.fleet}\n" if self.fleet else self.shared())
+
+    def shared(self) -> str:
+        """Pools and services: what a fleet's nodes have from its store."""
         backends = "".join(
             f'  {{ address = "{backend_address(number, self.backend_family)}", weight = {weight} }},\n'
             for number, weight in self.backends.items())
         health = self.health
-        flows = f"flows_per_worker = {self.flows_per_worker}\n" if self.flows_per_worker else ""
         idle_timeout = f'idle_timeout = "{self.idle_timeout}"\n' if self.idle_timeout else ""
-        announce = f"[announce]\n{self.announce}\n\n" if self.announce else ""
         table_size = f"table_size = {self.table_size}\n" if self.table_size else ""
-        return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
-[node]
-name = "{self.name}"
-interfaces = [{", ".join(f'"{name}"' for name in (self.interface, *self.more_interfaces))}]
-engine = "{self.engine}"
-workers = {self.workers}
-{flows}encap_source = ["{self.addresses[4]}", "{self.addresses[6]}"]
-hash_seed_file = "{self.seed_file}"
-runtime_dir = "{self.runtime_dir}"
-state_dir = "{self.runtime_dir.parent}/state"
-
-{announce}[[pool]]
+        return f'''[[pool]]
 name = "web"
 encapsulation = "{self.encapsulation}"
 {table_size}health = {{ type = "http", port = 80, path = "/healthz", interval = "{health.interval_ms}ms", \
@@ -99,3 +91,20 @@ pool = "web"
 scheduler = "{self.scheduler}"
 tracking = "{self.tracking}"
 {idle_timeout}{self.more}'''
+
+    def own(self) -> str:
+        """What belongs to this node alone."""
+        flows = f"flows_per_worker = {self.flows_per_worker}\n" if self.flows_per_worker else ""
+        announce = f"[announce]\n{self.announce}\n\n" if self.announce else ""
+        return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
+[node]
+name = "{self.name}"
+interfaces = [{", ".join(f'"{name}"' for name in (self.interface, *self.more_interfaces))}]
+engine = "{self.engine}"
+workers = {self.workers}
+{flows}encap_source = ["{self.addresses[4]}", "{self.addresses[6]}"]
+hash_seed_file = "{self.seed_file}"
+runtime_dir = "{self.runtime_dir}"
+state_dir = "{self.runtime_dir.parent}/state"
+
+{announce}'''

@@ -1,0 +1,139 @@
+#include "controlplane/api/fleet_routes.h"
+
+#include <algorithm>
+#include <charconv>
+#include <new>
+#include <utility>
+
+#include <boost/asio/post.hpp>
+#include <nlohmann/json.hpp>
+
+namespace linimo {
+namespace {
+
+using nlohmann::json;
+
+HttpResponse reply(unsigned status, const json& content) {
+  return {status, content.dump(-1, ' ', false, json::error_handler_t::replace)};
+}
+
+std::optional<uint64_t> number_in(std::string_view query) {
+  constexpr std::string_view kName = "number=";
+  if (!query.starts_with(kName)) return std::nullopt;
+  query.remove_prefix(kName.size());
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(query.data(), query.data() + query.size(), number);
+  if (error != std::errc() || end != query.data() + query.size()) return std::nullopt;
+  return number;
+}
+
+std::optional<std::string> text_in(const json& body, const char* name) {
+  if (!body.is_object() || !body.contains(name) || !body[name].is_string()) return std::nullopt;
+  return body[name].get<std::string>();
+}
+
+std::optional<uint64_t> number_in(const json& body, const char* name) {
+  if (!body.is_object() || !body.contains(name) || !body[name].is_number_unsigned()) return std::nullopt;
+  return body[name].get<uint64_t>();
+}
+
+/// "uid 0 pid 4711".
+std::string operator_of(const HttpRequest& request) {
+  const size_t uid = request.by.find("uid ");
+  return uid == std::string::npos ? request.by : request.by.substr(uid);
+}
+
+using Answer = FleetDesk::Answer;
+using Ask = std::function<void(FleetDesk&, const Answer&)>;
+
+// What a request wants of the desk; nothing: it makes no sense.
+
+std::optional<Ask> status(const HttpRequest&, const json&) {
+  return [](FleetDesk& desk, const Answer& answer) { answer(desk.status()); };
+}
+std::optional<Ask> history(const HttpRequest&, const json&) {
+  return [](FleetDesk& desk, const Answer& answer) { desk.history(answer); };
+}
+std::optional<Ask> revision(const HttpRequest& request, const json&) {
+  const auto number = request.query.empty() ? 0 : number_in(request.query);
+  if (!number) return std::nullopt;
+  return [number](FleetDesk& desk, const Answer& answer) { desk.revision(*number, answer); };
+}
+std::optional<Ask> apply(const HttpRequest& request, const json& body) {
+  auto text = text_in(body, "text");
+  auto file = text_in(body, "file");
+  if (!text || !file) return std::nullopt;
+  const FleetDesk::Wish wish{std::move(*text), std::move(*file), number_in(body, "base"),
+                             operator_of(request)};
+  return [wish](FleetDesk& desk, const Answer& answer) { desk.apply(wish, answer); };
+}
+std::optional<Ask> rollback(const HttpRequest& request, const json& body) {
+  const auto number = number_in(body, "number");
+  if (!number) return std::nullopt;
+  return [number, by = operator_of(request)](FleetDesk& desk, const Answer& answer) {
+    desk.rollback(*number, by, answer);
+  };
+}
+std::optional<Ask> accept(const HttpRequest& request, const json&) {
+  return [by = operator_of(request)](FleetDesk& desk, const Answer& answer) { desk.accept(by, answer); };
+}
+std::optional<Ask> drain(const HttpRequest& request, const json& body) {
+  const auto pool = text_in(body, "pool");
+  const auto address = text_in(body, "backend");
+  if (!pool || !address) return std::nullopt;
+  const bool wanted = request.path == "/v1/drain";
+  return [backend = json{{"pool", *pool}, {"backend", *address}}, wanted, by = operator_of(request)](
+             FleetDesk& desk, const Answer& answer) {
+    desk.drain(backend["pool"], backend["backend"], wanted, by, answer);
+  };
+}
+
+struct Route {
+  const char* path;
+  const char* method;
+  std::optional<Ask> (*make)(const HttpRequest& request, const json& body);
+  const char* expected;
+};
+constexpr Route kRoutes[] = {
+    {"/v1/fleet", "GET", status, ""},
+    {"/v1/fleet/history", "GET", history, ""},
+    {"/v1/fleet/revision", "GET", revision, "number=N"},
+    {"/v1/fleet/apply", "POST", apply, R"({"text": "...", "file": "...", "base": N})"},
+    {"/v1/fleet/rollback", "POST", rollback, R"({"number": N})"},
+    {"/v1/fleet/accept", "POST", accept, ""},
+    {"/v1/drain", "POST", drain, R"({"pool": "NAME", "backend": "ADDRESS"})"},
+    {"/v1/undrain", "POST", drain, R"({"pool": "NAME", "backend": "ADDRESS"})"}};
+
+}  // namespace
+
+void FleetRoutes::ask(const Ask& ask, const HttpServer::Respond& respond) {
+  boost::asio::post(deciding_, [this, ask, respond] {
+    const auto answer = [this, respond](const tl::expected<json, std::string>& result) {
+      HttpResponse response = result ? reply(200, *result) : reply(422, {{"error", result.error()}});
+      boost::asio::post(serving_, [respond, response = std::move(response)] { respond(response); });
+    };
+    try {
+      ask(desk_, answer);
+    } catch (const std::bad_alloc&) {
+      answer(tl::unexpected(std::string("out of memory")));
+    }
+  });
+}
+
+bool FleetRoutes::answer(const HttpRequest& request, const HttpServer::Respond& respond) {
+  const auto route = std::find_if(std::begin(kRoutes), std::end(kRoutes),
+                                  [&](const Route& of) { return request.path == of.path; });
+  if (route == std::end(kRoutes)) return false;
+  if (request.method != route->method) {
+    respond(reply(405, {{"error", std::string("use ") + route->method}}));
+    return true;
+  }
+  const auto wanted = route->make(request, json::parse(request.body, nullptr, false));
+  if (wanted)
+    ask(*wanted, respond);
+  else
+    respond(reply(400, {{"error", std::string("expected ") + route->expected}}));
+  return true;
+}
+
+}  // namespace linimo
