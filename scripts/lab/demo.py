@@ -11,7 +11,7 @@ import time
 
 from .check import Check
 from .client import Load
-from .fleet import run_fleet
+from .fleet_demo import check_fleet, run_fleet
 from .judge import run_scenarios
 from .lab import Lab, say_on_stderr
 from .scenarios import SCENARIOS
@@ -37,14 +37,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--scenario", nargs="+", choices=[*SCENARIOS, "all"], metavar="NAME",
                         help="with --check: something breaks under traffic, with BIRD and BGP in between; one JSON object "
                         f"each says what that cost and how long it took. NAME: {', '.join(SCENARIOS)}, all")
-    parser.add_argument("--fleet", action="store_true", help="two nodes, four backends and a router with BIRD between them, "
-                        "live: kill what you like")
+    parser.add_argument("--fleet", action="store_true", help="three nodes, three etcd members, four backends and a router "
+                        "with BIRD between them, live: kill what you like; with --check: one JSON object says what held")
     parser.add_argument("--keep", action="store_true", help="leave it running at the end; `scripts/demo down` removes it")
     parser.add_argument("--name", default="linimo", help="prefix of all it makes, so that several fit (default: linimo)")
     parser.add_argument("--only-parse", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.fleet and (options.check or options.scenario or options.keep):
-        parser.error("--fleet is a sight by itself")
+    if options.fleet and (options.scenario or options.keep):
+        parser.error("--fleet has no scenarios and keeps nothing")
     if options.scenario and not options.check:
         parser.error("--scenario goes with --check")
     if options.scenario and (options.engine != "auto" or options.keep):
@@ -69,7 +69,7 @@ def main() -> int:
             return scenarios(options)
         with lab:
             if options.fleet:
-                run_fleet(lab, "dpdk" if options.engine == "auto" else options.engine)
+                return fleet(lab, options)
             code = run(lab, options)
             if options.keep:
                 lab.leave()
@@ -82,6 +82,18 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130 if options.check else 0
+
+
+def fleet(lab: Lab, options: argparse.Namespace) -> int:
+    # Pollers of three nodes want three cores.
+    engine = "xdp" if options.engine == "auto" else options.engine
+    if not options.check:
+        run_fleet(lab, engine)
+    report = check_fleet(lab, engine)
+    print(json.dumps(report), flush=True)
+    for problem in report["problems"]:
+        say_on_stderr(f"FAILED fleet: {problem}")
+    return 1 if report["problems"] else 0
 
 
 def scenarios(options: argparse.Namespace) -> int:

@@ -71,11 +71,15 @@ class Lab:
 
     def start_node(self, number: int = 1) -> None:
         node = self.nodes[number - 1]
-        if node.config.takes_netdev:
+        self.prepare_for(number)
+        node.start()
+
+    def prepare_for(self, number: int) -> None:
+        """What its engine needs of the machine and of the wire."""
+        if self.nodes[number - 1].config.takes_netdev:
             hugepages.reserve(self._hugepages_record(), self._say, user=f"{self.name} {number}")
         else:
             self.let_pass(number)
-        node.start()
 
     def let_pass(self, number: int | str) -> None:
         """See there: a veth takes what XDP on its other end sends back only if it has a program itself."""

@@ -5,90 +5,36 @@ from __future__ import annotations
 import json
 import signal
 import time
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from case import LabCase
-from lab.bird import Bird, node_config, router_config
 from lab.client import Load
-from lab.etcd import Etcd
+from lab.fleet import NODES, Fleet, told
 from lab.node import Node
-from lab.routed import Routed
 from lab.topology import VIP
 from lab.traffic import traffic
 from lab.wait import wait_until
 
-NODES = 3
-
 
 class FleetCase(LabCase):
     daemons = False
-    members: ClassVar[int] = 1
-    etcd: ClassVar[Etcd]
-    routed: ClassVar[Routed]
+    members: ClassVar[int] = 1  # of etcd
+    fleet: ClassVar[Fleet]
     nodes: ClassVar[list[Node]]
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        lab = cls.lab
-        lab.node.config.engine = "xdp"
-        lab.node.config.tracking = "adaptive"
-        while len(lab.nodes) < NODES:
-            lab.add_node()
-        cls.nodes = lab.nodes
-        cls.etcd = Etcd(lab, cls.members)
-        cls.etcd.start()
-        for node in cls.nodes:
-            node.config.fleet = cls.etcd.section([one.config.addresses[4] for one in cls.nodes])
-            node.folder.mkdir(exist_ok=True)
-        cls.routed = Routed(lab, 'drain_wait = "1s"')
-        lab.topology.unroute_vips()
-        cls.start_all()
-
-    @classmethod
-    def start_all(cls) -> None:
-        """Nodes that know nothing, and a fleet without a revision; then one is applied at the first."""
-        lab, routed = cls.lab, cls.routed
-        for node in cls.nodes:
-            bird = Bird(node.box, node.folder)
-            routed.birds.append(bird)
-            node.config.announce = f'via = "bird"\nbird_socket = "{bird.socket}"\n{routed.announce}'
-        routed.router.start(router_config(lab.topology.wires))
-        for number, (node, bird) in enumerate(zip(cls.nodes, routed.birds), 1):
-            lab.let_pass(number)
-            node.prepare()
-            node.start_dataplane()
-            node.start_controlplane()
-            bird.start(node_config(*(wire for wire in lab.topology.wires if wire.box.name == bird.box.name)))
-        for node in cls.nodes:
-            wait_until(lambda: len(fleet(node).get("nodes", [])) == NODES, "all nodes are members", 15, alive=node.check_alive)
+        cls.lab.node.config.engine = "xdp"
+        cls.fleet = Fleet(cls.lab, cls.members)
+        cls.nodes = cls.fleet.nodes
         began = time.monotonic()
-        cls.apply()
-        cls.say(f"first apply: {1000 * (time.monotonic() - began):.0f} ms")
-        cls.wait_agreed()
-        routed.wait_announced()
+        cls.fleet.start()
+        cls.say(f"first nodes, first apply: {1000 * (time.monotonic() - began):.0f} ms")
 
     @classmethod
     def say(cls, text: str) -> None:
         print(f"{cls.__name__}: {text}", flush=True)
-
-    @classmethod
-    def file(cls, text: str | None = None) -> str:
-        file = cls.lab.folder / "applied.toml"
-        file.write_text(cls.lab.node.config.shared() if text is None else text)
-        return str(file)
-
-    @classmethod
-    def apply(cls, text: str | None = None, node: int = 0, *more: str) -> str:
-        return cls.nodes[node].cli("config", "apply", cls.file(text), *more).stdout
-
-    @classmethod
-    def wait_agreed(cls, timeout: float = 15.0) -> set[str]:
-        """All nodes say that all agree; their digests."""
-        for node in cls.nodes:
-            wait_until(lambda: fleet(node).get("agree"), f"{node.config.name} says that all agree", timeout,
-                       alive=node.check_alive)
-        return {node.status()["digest"] for node in cls.nodes}
 
     def tearDown(self) -> None:
         if not self._outcome_is_good():
@@ -116,16 +62,10 @@ class FleetCase(LabCase):
         return done.stderr
 
 
-def fleet(node: Node) -> dict[str, Any]:
-    """What a node says of its fleet; nothing while it does not answer."""
-    done = node.cli("fleet", "status", "-o", "json", check=False)
-    return json.loads(done.stdout) if done.stdout.startswith("{") else {}
-
-
 class FleetConfiguration(FleetCase):
     def test_all_forward_by_what_was_applied_at_one(self) -> None:
         """From nothing: equal digests, routes to all, requests served; then a change reaches all."""
-        self.assertEqual(1, len(self.wait_agreed()))
+        self.assertEqual(1, len(self.fleet.wait_agreed()))
         load = Load(self.lab.client, VIP[4], threads=4)
         load.run(200)
         self.assert_served(load)
@@ -135,12 +75,12 @@ class FleetConfiguration(FleetCase):
             for weight in (50, 100, 50, 100, 50, 100):
                 config.backends[1] = weight
                 began = time.monotonic()
-                said = self.apply()
+                said = self.fleet.apply()
                 times.append(time.monotonic() - began)
                 self.assertIn(f"weight {150 - weight}>{weight}", said)
             self.say(f"apply to all three: {sorted(round(1000 * t) for t in times)} ms")
         self.assert_served(load)
-        self.assertEqual(1, len(self.wait_agreed()))
+        self.assertEqual(1, len(self.fleet.wait_agreed()))
         listed = self.nodes[1].cli("node", "list").stdout
         for node in self.nodes:
             self.assertRegex(listed, rf"{node.config.name} .*{VIP[4]}")
@@ -148,7 +88,7 @@ class FleetConfiguration(FleetCase):
 
     def test_a_revision_that_one_node_refuses_comes_into_force_nowhere(self) -> None:
         """lb2 alone has no IPv6 address to tunnel from; the second operator's words are file, line and column."""
-        before = fleet(self.nodes[0])["active"]
+        before = told(self.nodes[0])["active"]
         odd = self.nodes[1]
         addresses = odd.config.addresses
         text = odd.config_file.read_text()
@@ -156,33 +96,33 @@ class FleetConfiguration(FleetCase):
         try:
             bad = self.lab.node.config.shared().replace('address = "10.0.1.3"', 'address = "2001:db8:1::3"')
             line = next(n for n, at in enumerate(bad.splitlines(), 1) if "2001:db8:1::3" in at)
-            said = self.refused(0, "config", "apply", self.file(bad))
-            self.assertRegex(said, rf"node lb2: {self.file(bad)}:{line}:\d+: .*encap_source has no IPv6 address")
+            said = self.refused(0, "config", "apply", self.fleet.file(bad))
+            self.assertRegex(said, rf"node lb2: {self.fleet.file(bad)}:{line}:\d+: .*encap_source has no IPv6 address")
             for node in self.nodes:
-                self.assertEqual(before, fleet(node)["active"])
-                self.assertEqual(before, fleet(node)["table"]["revision"])
+                self.assertEqual(before, told(node)["active"])
+                self.assertEqual(before, told(node)["table"]["revision"])
         finally:
             self.rewrite(odd, text)
-            self.apply()
-        self.wait_agreed()
+            self.fleet.apply()
+        self.fleet.wait_agreed()
 
     def test_mistakes_are_refused_before_anything_is_written(self) -> None:
-        newest = fleet(self.nodes[0])["newest"]
+        newest = told(self.nodes[0])["newest"]
         bad = self.lab.node.config.shared().replace('encapsulation = "ipip"', 'encapsulation = "ipop"')
-        said = self.refused(0, "config", "apply", self.file(bad))
+        said = self.refused(0, "config", "apply", self.fleet.file(bad))
         self.assertRegex(said, r"applied.toml:\d+:\d+: ")
-        self.assertEqual(newest, fleet(self.nodes[0])["newest"])
+        self.assertEqual(newest, told(self.nodes[0])["newest"])
 
     def test_history_diff_export_and_rollback(self) -> None:
         """What was exported applies; the second of two operators is told what the first has changed."""
-        first = fleet(self.nodes[0])["active"]
+        first = told(self.nodes[0])["active"]
         exported = self.nodes[1].cli("config", "export").stdout
         config = self.lab.node.config
         config.backends[2] = 70
-        self.apply()
-        second = fleet(self.nodes[0])["active"]
-        wait_until(lambda: fleet(self.nodes[1])["active"] == second, "")
-        said = self.refused(1, "config", "apply", self.file(exported))
+        self.fleet.apply()
+        second = told(self.nodes[0])["active"]
+        wait_until(lambda: told(self.nodes[1])["active"] == second, "")
+        said = self.refused(1, "config", "apply", self.fleet.file(exported))
         self.assertIn(f"made from revision {first}", said)
         self.assertIn("weight 100>70", said)
         diff = self.nodes[2].cli("config", "diff", str(first), str(second)).stdout
@@ -194,7 +134,7 @@ class FleetConfiguration(FleetCase):
         self.assertEqual(second + 1, history[0]["number"])
         self.assertTrue(history[0]["active"])
         self.assertIn("uid 0", history[1]["by"])
-        self.wait_agreed()
+        self.fleet.wait_agreed()
 
     def test_a_drain_is_the_fleets(self) -> None:
         address = self.lab.backends[2].address()
@@ -202,14 +142,14 @@ class FleetConfiguration(FleetCase):
         self.wait_state(address, "draining")
         self.nodes[1].cli("backend", "undrain", f"web/{address}")
         self.wait_state(address, "up")
-        self.assertEqual(1, len(self.wait_agreed()))
+        self.assertEqual(1, len(self.fleet.wait_agreed()))
 
     def test_a_backends_death_is_held_by_all(self) -> None:
         backend = self.lab.backends[3]
         backend.kill_nginx()
         try:
             self.wait_state(backend.address(), "down")
-            self.assertEqual(1, len(self.wait_agreed()))
+            self.assertEqual(1, len(self.fleet.wait_agreed()))
         finally:
             backend.start_nginx()
         self.wait_state(backend.address(), "up")
@@ -221,8 +161,8 @@ class FleetConfiguration(FleetCase):
         with Load(self.lab.client, VIP[4], threads=4, rate=200).in_background() as load:
             node.stop_controlplane(signal.SIGKILL)
             node.start_controlplane()
-            wait_until(lambda: fleet(node).get("agree"), "it agrees again", 20, alive=node.check_alive)
-            self.wait_agreed()
+            wait_until(lambda: told(node).get("agree"), "it agrees again", 20, alive=node.check_alive)
+            self.fleet.wait_agreed()
         self.assert_served(load)
         self.assertEqual(before, node.status()["generation"])
 
@@ -234,10 +174,10 @@ class FleetConfiguration(FleetCase):
         with Load(self.lab.client, VIP[4], threads=4, rate=150, timeout=2.0).in_background() as load:
             for number in range(count):
                 config.backends[1 + number % 2] = 50 if number % 4 < 2 else 100
-                self.apply(None, number % NODES)
+                self.fleet.apply(None, number % NODES)
             self.say(f"{count} revisions in {time.monotonic() - began:.1f} s")
         self.assert_served(load)
-        self.assertEqual(1, len(self.wait_agreed()))
+        self.assertEqual(1, len(self.fleet.wait_agreed()))
         for died in (True, False):
             if died:
                 backend.kill_nginx()
@@ -245,8 +185,8 @@ class FleetConfiguration(FleetCase):
                 backend.start_nginx()
             self.wait_state(backend.address(), "down" if died else "up")
         config.backends.update({1: 100, 2: 100})
-        self.apply()
-        keys = self.etcd.ctl("get", "--prefix", "--keys-only", "/linimo/v1/lab/config/", check=True).stdout.split()
+        self.fleet.apply()
+        keys = self.fleet.etcd.ctl("get", "--prefix", "--keys-only", "/linimo/v1/lab/config/", check=True).stdout.split()
         kept = {key.split("/")[5] for key in keys}
         self.assertLessEqual(len(kept), 17, kept)
 
@@ -256,14 +196,14 @@ class FleetConfiguration(FleetCase):
         node = self.nodes[2]
         with traffic(self.lab, timeout=5, threads=4, kept=20) as flowing:
             node.cli("node", "drain", "--wait")
-            self.routed.wait_announced({"lb1", "lb2"})
+            self.fleet.routed.wait_announced({"lb1", "lb2"})
             node.stop()
-            wait_until(lambda: len(fleet(self.nodes[0])["nodes"]) == NODES - 1, "it is no member any more", 10)
+            wait_until(lambda: len(told(self.nodes[0])["nodes"]) == NODES - 1, "it is no member any more", 10)
             node.start_dataplane()
             node.start_controlplane()
-            wait_until(lambda: fleet(node).get("agree"), "it agrees again", 20, alive=node.check_alive)
+            wait_until(lambda: told(node).get("agree"), "it agrees again", 20, alive=node.check_alive)
             node.cli("node", "undrain")
-            self.routed.wait_announced()
+            self.fleet.routed.wait_announced()
         self.assertEqual([], flowing.failures[:3])
         self.assertEqual(0, len(flowing.kept.broken))
-        self.wait_agreed()
+        self.fleet.wait_agreed()

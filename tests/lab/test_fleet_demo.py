@@ -3,6 +3,7 @@ leaves nothing behind."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -51,16 +52,32 @@ class FleetDemo(unittest.TestCase):
             self.fail(f"no line {pattern!r}:\n" + "".join(self.lines[-40:]))
 
     def test_deaths_are_seen_and_mended(self) -> None:
-        both = "lb1 used, BGP up up, [1-9].* announced 203.0.113.10 .*lb2 used, BGP up up, .*announced 203.0.113.10 "
-        self.wait_line(r"s: [1-9]\d* requests/s, .* 0 broke; " + both + r".*10.0.1.1 up 25")
+        all_three = "".join(f".*{name} used, BGP up up, .*announced 203.0.113.10 " for name in ("lb1", "lb2", "lb3"))
+        self.wait_line(r"s: [1-9]\d* requests/s, .* 0 broke; fleet: leader lb\d, revision 1, all agree" + all_three
+                       + r".*10.0.1.1 up 25")
         self.wait_line(r"s: .* 0 failed; of 40 kept connections 0 broke")
-        # The oldest: its guardian bears its name.
-        [pid] = subprocess.run(["pgrep", "-of", f"linimo-dataplane --config {STATE / NAME}/lb2/"], capture_output=True,
-                               text=True, check=True).stdout.split()
-        os.kill(int(pid), signal.SIGKILL)
+        for process in ("bird .*", "etcd .*--data-dir "):
+            [pid] = subprocess.run(["pgrep", "-of", f"{process}{STATE / NAME}/{'lb2' if 'bird' in process else 'etcd/m0'}"],
+                                   capture_output=True, text=True, check=True).stdout.split()
+            os.kill(int(pid), signal.SIGKILL)
         self.wait_line("lb1 used, .*lb2 NOT used")
-        self.wait_line(both)
+        self.wait_line("all agree" + all_three)
         self.process.send_signal(signal.SIGINT)
         self.assertEqual(0, self.process.wait(30))
         self.assertEqual([], namespaces_with_prefix(f"{NAME}-"))
         self.assertIn("What to try in another terminal", "".join(self.lines))
+
+
+class FleetCheck(unittest.TestCase):
+    def test_what_held_is_one_json_object(self) -> None:
+        """An etcd member and a control plane die, and revisions are applied: nothing failed, and all tables are equal."""
+        environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run([sys.executable, "-m", "lab.demo", "--fleet", "--check", "--name", f"check-{LAB_NAME}"],
+                              env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual(([], 0, 0, ["lb1", "lb2", "lb3"]), (report["problems"], report["requests_failed"],
+                                                             report["kept_broken"], report["routed_to"]))
+        self.assertIn(report["leader"], ("lb1", "lb2", "lb3"))
+        self.assertGreaterEqual(report["revision"], 3)
+        self.assertGreater(report["requests"], 100)

@@ -11,10 +11,11 @@ import time
 from typing import Iterator
 
 from lab.client import Load
+from lab.fleet import told
 from lab.node import Node
 from lab.topology import VIP
 from lab.wait import wait_until
-from test_fleet import FleetCase, fleet
+from test_fleet import FleetCase
 
 ALARM_S = 5
 LEASE_S = 3  # the lab's
@@ -29,19 +30,19 @@ class FleetFaults(FleetCase):
         with Load(self.lab.client, VIP[4], threads=4, rate=150).in_background() as load:
             yield load
         self.assert_served(load)
-        self.routed.wait_announced()
+        self.fleet.routed.wait_announced()
 
     def wait_alarm(self, name: str, timeout: float, nodes: list[Node] | None = None) -> float:
         began = time.monotonic()
         for node in nodes or self.nodes:
-            wait_until(lambda: name in fleet(node).get("alarms", {}), f"{node.config.name} raises {name}", timeout)
+            wait_until(lambda: name in told(node).get("alarms", {}), f"{node.config.name} raises {name}", timeout)
         return time.monotonic() - began
 
     def change_something(self) -> None:
         """A revision that differs from the last one, at a node whose control plane runs."""
         config = self.lab.node.config
         config.backends[1] = 150 - config.backends[1] if config.backends[1] in (50, 100) else 100
-        self.apply()
+        self.fleet.apply()
 
     def generations(self) -> list[int]:
         return [node.status()["generation"] for node in self.nodes]
@@ -49,13 +50,13 @@ class FleetFaults(FleetCase):
     def test_an_etcd_member_is_killed(self) -> None:
         with self.served_meanwhile():
             for member in range(3):
-                self.etcd.kill(member)
+                self.fleet.etcd.kill(member)
                 began = time.monotonic()
-                wait_until(lambda: self.nodes[0].cli("config", "apply", self.file(self._changed()), check=False).returncode == 0,
+                wait_until(lambda: self.nodes[0].cli("config", "apply", self.fleet.file(self._changed()), check=False).returncode == 0,
                            "a change is possible", 20)
                 self.say(f"etcd member {member} killed: a change went through after {time.monotonic() - began:.1f} s")
-                self.etcd.start_member(member)
-                self.wait_agreed()
+                self.fleet.etcd.start_member(member)
+                self.fleet.wait_agreed()
 
     def _changed(self) -> str:
         config = self.lab.node.config
@@ -66,41 +67,41 @@ class FleetFaults(FleetCase):
         before = self.generations()
         with self.served_meanwhile():
             for member in range(3):
-                self.etcd.kill(member)
+                self.fleet.etcd.kill(member)
             self.say(f"etcd killed: the alarm showed after {self.wait_alarm('store-out-of-reach', ALARM_S):.1f} s")
-            self.assertIn("out of reach", self.refused(0, "config", "apply", self.file(self._changed())))
+            self.assertIn("out of reach", self.refused(0, "config", "apply", self.fleet.file(self._changed())))
             self.assertEqual(before, self.generations())
             for member in range(3):
-                self.etcd.start_member(member)
+                self.fleet.etcd.start_member(member)
             began = time.monotonic()
-            self.wait_agreed(30)
+            self.fleet.wait_agreed(30)
             self.say(f"etcd back: all agree after {time.monotonic() - began:.1f} s")
             self.assertEqual(before, self.generations())
             self.change_something()
-        self.wait_agreed()
+        self.fleet.wait_agreed()
 
     def test_etcd_is_frozen(self) -> None:
         with self.served_meanwhile():
             for member in range(3):
-                self.etcd.freeze(member)
+                self.fleet.etcd.freeze(member)
             self.say(f"etcd frozen: the alarm showed after {self.wait_alarm('store-out-of-reach', ALARM_S):.1f} s")
             for member in range(3):
-                self.etcd.thaw(member)
-            self.wait_agreed(30)
+                self.fleet.etcd.thaw(member)
+            self.fleet.wait_agreed(30)
             self.change_something()
 
     def test_etcd_has_no_quorum(self) -> None:
         with self.served_meanwhile():
-            self.etcd.kill(0)
-            self.etcd.kill(1)
+            self.fleet.etcd.kill(0)
+            self.fleet.etcd.kill(1)
             self.say(f"no quorum: the alarm showed after {self.wait_alarm('store-out-of-reach', ALARM_S):.1f} s")
-            self.etcd.start_member(0)
-            self.wait_agreed(30)
+            self.fleet.etcd.start_member(0)
+            self.fleet.wait_agreed(30)
             self.change_something()
-            self.etcd.start_member(1)
+            self.fleet.etcd.start_member(1)
 
     def test_the_leader_freezes(self) -> None:
-        leader = fleet(self.nodes[0])["leader"]
+        leader = told(self.nodes[0])["leader"]
         frozen = next(node for node in self.nodes if node.config.name == leader)
         others = [node for node in self.nodes if node is not frozen]
         assert frozen.controlplane
@@ -108,41 +109,41 @@ class FleetFaults(FleetCase):
             os.kill(frozen.controlplane.pid, signal.SIGSTOP)
             began = time.monotonic()
             try:
-                wait_until(lambda: fleet(others[0])["leader"] not in (None, leader), "another one leads", LEASE_S + 3)
+                wait_until(lambda: told(others[0])["leader"] not in (None, leader), "another one leads", LEASE_S + 3)
                 took = time.monotonic() - began
                 self.say(f"leader frozen: another one leads after {took:.2f} s")
                 self.assertLess(took, LEASE_S + 1)
-                done = others[0].cli("config", "apply", self.file(self._changed()), check=False)
+                done = others[0].cli("config", "apply", self.fleet.file(self._changed()), check=False)
                 self.assertEqual(0, done.returncode, done.stderr)
-                state = fleet(others[0])["state"]
+                state = told(others[0])["state"]
             finally:
                 os.kill(frozen.controlplane.pid, signal.SIGCONT)
-            self.wait_agreed()
-            self.assertNotEqual(leader, fleet(frozen)["leader"])
-            self.assertGreaterEqual(fleet(frozen)["state"], state)
+            self.fleet.wait_agreed()
+            self.assertNotEqual(leader, told(frozen)["leader"])
+            self.assertGreaterEqual(told(frozen)["state"], state)
 
     def test_the_store_is_emptied(self) -> None:
         before = self.generations()
         with self.served_meanwhile():
-            self.etcd.ctl("del", "--prefix", "/linimo/", check=True)
+            self.fleet.etcd.ctl("del", "--prefix", "/linimo/", check=True)
             self.wait_alarm("store-went-back", LEASE_S + 5)
-            self.assertIn("went back", self.refused(0, "config", "apply", self.file()))
+            self.assertIn("went back", self.refused(0, "config", "apply", self.fleet.file()))
             self.assertIn("store-went-back", self.nodes[1].cli("fleet", "status", check=False).stdout)
             self.assertEqual(before, self.generations())
             self.nodes[2].cli("fleet", "accept")
             for node in self.nodes:
-                wait_until(lambda: not fleet(node)["alarms"], "the alarm is over")
+                wait_until(lambda: not told(node)["alarms"], "the alarm is over")
             self.assertEqual(before, self.generations())
-            wait_until(lambda: self.nodes[0].cli("config", "apply", self.file(), check=False).returncode == 0,
+            wait_until(lambda: self.nodes[0].cli("config", "apply", self.fleet.file(), check=False).returncode == 0,
                        "the configuration is applied again", 15)
-        self.assertEqual(1, len(self.wait_agreed()))
+        self.assertEqual(1, len(self.fleet.wait_agreed()))
 
     def test_history_is_compacted(self) -> None:
-        revision = json.loads(self.etcd.ctl("endpoint", "status", "-w", "json").stdout)[0]["Status"]["header"]["revision"]
+        revision = json.loads(self.fleet.etcd.ctl("endpoint", "status", "-w", "json").stdout)[0]["Status"]["header"]["revision"]
         with self.served_meanwhile():
-            self.etcd.ctl("compact", str(revision), check=True)
+            self.fleet.etcd.ctl("compact", str(revision), check=True)
             self.change_something()
-        self.wait_agreed()
+        self.fleet.wait_agreed()
 
     def test_a_node_is_cut_off_from_the_store_alone(self) -> None:
         node = self.nodes[1]
@@ -150,15 +151,15 @@ class FleetFaults(FleetCase):
             node.box.run(["ip", "route", "add", "blackhole", "10.0.1.254/32"])
             try:
                 self.wait_alarm("store-out-of-reach", ALARM_S, [node])
-                wait_until(lambda: len(fleet(self.nodes[0])["nodes"]) == 2, "it is no member any more", 10)
-                self.assertEqual({"lb1", "lb2", "lb3"}, self.routed.reach())
-                behind = fleet(node)["active"]
-                done = self.nodes[0].cli("config", "apply", self.file(self._changed()), check=False)
+                wait_until(lambda: len(told(self.nodes[0])["nodes"]) == 2, "it is no member any more", 10)
+                self.assertEqual({"lb1", "lb2", "lb3"}, self.fleet.routed.reach())
+                behind = told(node)["active"]
+                done = self.nodes[0].cli("config", "apply", self.fleet.file(self._changed()), check=False)
                 self.assertEqual(0, done.returncode, done.stderr)
-                self.assertEqual(behind, fleet(node)["active"])
+                self.assertEqual(behind, told(node)["active"])
             finally:
                 node.box.run(["ip", "route", "del", "blackhole", "10.0.1.254/32"])
-            self.wait_agreed(30)
+            self.fleet.wait_agreed(30)
 
     def test_a_node_that_has_lost_its_way_withdraws(self) -> None:
         """Two of three backends are out of reach for it alone: they stay up, and it stops announcing until it agrees."""
@@ -168,11 +169,11 @@ class FleetFaults(FleetCase):
             node.box.run(["ip", "route", "add", "blackhole", f"{address}/32"])
         try:
             self.wait_alarm("contradiction", 20, [node])
-            self.routed.wait_announced({"lb1", "lb3"}, 20)
+            self.fleet.routed.wait_announced({"lb1", "lb3"}, 20)
             states = self.nodes[0].backend_states()
             self.assertEqual({"up"}, {states[address] for address in lost})
         finally:
             for address in lost:
                 node.box.run(["ip", "route", "del", "blackhole", f"{address}/32"])
-        self.routed.wait_announced(timeout=30)
-        self.wait_agreed()
+        self.fleet.routed.wait_announced(timeout=30)
+        self.fleet.wait_agreed()
