@@ -77,25 +77,20 @@ Config make_config(const Options& options) {
 /// The program under test, in a runtime folder of its own; ends with this process.
 class Dataplane {
  public:
-  explicit Dataplane(const Options& options) : folder_(fmt::format("/run/linimo-publish-{}", getpid())) {
+  explicit Dataplane(const Options& options)
+      : program_(options.dataplane), folder_(fmt::format("/run/linimo-publish-{}", getpid())) {
     std::filesystem::create_directories(folder_);
-    const auto file = folder_ / "linimo.toml";
-    std::ofstream(file) << fmt::format(
+    std::ofstream(folder_ / "linimo.toml") << fmt::format(
         "[node]\nname = \"bench\"\nengine = \"dpdk\"\ninterfaces = [\"net_null0,no-rx=1\"]\nworkers = "
         "{}\nruntime_dir = \"{}\"\n"
         "flows_per_worker = 65536\n",
         options.workers, folder_.string());
-    child_ = fork();
-    if (child_ == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      execl(options.dataplane.c_str(), "linimo-dataplane", "--config", file.c_str(), "--log-level", "warn",
-            nullptr);
-      std::perror(options.dataplane.c_str());
-      _exit(127);
-    }
+    start({});
   }
   ~Dataplane() {
     kill(child_, SIGTERM);
+    waitpid(child_, nullptr, 0);
+    start({"--detach"});  // frees its connection tables
     waitpid(child_, nullptr, 0);
     std::error_code ignored;
     std::filesystem::remove_all(folder_, ignored);
@@ -111,6 +106,23 @@ class Dataplane {
   }
 
  private:
+  void start(std::vector<std::string> more) {
+    std::vector<std::string> words = {"linimo-dataplane", "--config", folder_ / "linimo.toml", "--log-level",
+                                      "warn"};
+    words.insert(words.end(), more.begin(), more.end());
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    child_ = fork();
+    if (child_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      execv(program_.c_str(), arguments.data());
+      std::perror(program_.c_str());
+      _exit(127);
+    }
+  }
+
+  std::string program_;
   std::filesystem::path folder_;
   pid_t child_ = -1;
 };

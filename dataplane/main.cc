@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "dataplane/dpdk/engine.h"
+#include "dataplane/dpdk/kept_memory.h"
 #include "dataplane/dpdk/start_watch.h"
 #include "dataplane/engine_choice.h"
 #include "dataplane/link/orphan_watch.h"
@@ -159,6 +160,8 @@ int run(const std::string& config_file) {
     return kFailed;
   }
 
+  if (xdp) dpdk::forget_kept_memory(config->runtime_dir);
+
   // Of a predecessor that was killed together with its guardian.
   const auto journal = dpdk::journal_in(config->runtime_dir);
   for (const std::string& line : dpdk::give_back_orphaned(journal)) spdlog::warn("{}", line);
@@ -256,6 +259,7 @@ int detach(const std::string& config_file) {
     return kFailed;
   }
   done->insert(done->begin(), given_back.begin(), given_back.end());
+  if (dpdk::forget_kept_memory(config->runtime_dir)) done->push_back("connection tables: removed");
   for (const std::string& line : *done) spdlog::info("{}", line);
   if (done->empty()) spdlog::info("nothing was attached");
   return 0;

@@ -27,6 +27,7 @@ constexpr ConditionKind kKinds[] = {
     {"addresses-moved", Scope::kAdvice, kAtOnce, kMoment, "the TAP has the addresses of the interface"},
     {"guardian-alive", Scope::kAdvice, kAtOnce, kAtOnce,
      "should the data plane end, its guardian gives the interface its addresses back"},
+    {"flows-kept", Scope::kAdvice, kAtOnce, kAtOnce, "connection tables outlive the process"},
     {"mtu-followed", Scope::kAdvice, kAtOnce, kMoment, "the port has the MTU of its TAP"},
     {"bpffs-shared", Scope::kAdvice, kAtOnce, kAtOnce, "what is pinned outlives the process"},
     {"dataplane-alive", Scope::kNode, kAtOnce, kAtOnce,

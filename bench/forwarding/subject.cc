@@ -116,7 +116,7 @@ Subject::Subject(const Point& point, std::span<const Station> stations)
     hop.mtu = kUnderlayMtu;
     for (uint32_t id = 0; id < point.pools * kBackends; ++id) shared_.next_hops.store(id, hop);
   }
-  const auto now_s = static_cast<uint32_t>(dpdk::worker_clock_ms(rte_rdtsc(), rte_get_tsc_hz()) / 1000);
+  const auto now_s = static_cast<uint32_t>(dpdk::worker_clock_ms() / 1000);
   if (auto published = publication_->publish(build_snapshot(make_snapshot(point)), {}, now_s); !published)
     throw std::runtime_error(published.error());
   // To each worker its own port is the first interface, by which its packets leave.

@@ -5,12 +5,12 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_launch.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <spdlog/spdlog.h>
+#include <xxhash.h>
 
 #include "dataplane/dpdk/port.h"
 #include "dataplane/forward/trace.h"
@@ -52,7 +52,7 @@ tl::expected<void, std::string> stands_alone(Netlink& netlink, const Interface& 
 }
 
 uint32_t now_s() {
-  return static_cast<uint32_t>(worker_clock_ms(rte_rdtsc(), rte_get_tsc_hz()) / 1000);
+  return static_cast<uint32_t>(worker_clock_ms() / 1000);
 }
 
 }  // namespace
@@ -84,7 +84,10 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
   engine->watch_ = std::make_unique<PortWatch>(loop, board, engine->counters(), engine->eal_.interfaces,
                                                engine->netdevs_, engine->shared_.macs, *engine->exception_);
-  loop.every(kSettlePeriod, [engine = engine.get()] { engine->publication_->settle_slots(now_s()); });
+  loop.every(kSettlePeriod, [engine = engine.get()] {
+    engine->publication_->settle_slots(now_s());
+    engine->tables_->note(now_s(), engine->board_);
+  });
   loop.every(StallWatch::kPeriod, [engine = engine.get()] { engine->stalls_.look(); });
   return engine;
 }
@@ -162,20 +165,11 @@ tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& confi
   publication_ = std::make_unique<Publication>(config.workers, allocate, &shared_.next_hops);
   shared_.publication = publication_.get();
   const bool busy = polls_busily(config);
-  const size_t bytes = ConnectionTable::bytes_for(config.flows_per_worker);
-  for (uint32_t w = 0; w < config.workers; ++w) {  // all of them first: workers look into each other's
-    Generation::Memory memory = allocate(bytes);
-    if (!memory) {
-      return tl::unexpected(
-          fmt::format("no memory for {} tracked flows per worker ({} MiB each); reserve more hugepages "
-                      "or lower [node] flows_per_worker",
-                      config.flows_per_worker, bytes >> 20));
-    }
-    std::memset(memory.get(), 0, bytes);
-    shared_.flows.push_back(
-        {ConnectionTable(config.flows_per_worker, {memory.get(), bytes}), FragmentMemory()});
-    table_memory_.push_back(std::move(memory));
-  }
+  auto tables = TableMemory::make(config, config.workers > 1 ? spread() : 0, allocate, board_);
+  if (!tables) return tl::unexpected(tables.error());
+  tables_.emplace(std::move(*tables));
+  for (uint32_t w = 0; w < config.workers; ++w)  // all of them first: workers look into each other's
+    shared_.flows.push_back({ConnectionTable(config.flows_per_worker, tables_->table(w)), FragmentMemory()});
   for (uint32_t w = 0; w < config.workers; ++w) {
     std::vector<Worker::Source> receive;
     std::vector<Lane> transmit;
@@ -214,16 +208,36 @@ DpdkEngine::~DpdkEngine() {
   }
   workers_.clear();
   publication_.reset();
-  table_memory_.clear();
+  if (tables_) tables_->note(now_s(), board_);
+  tables_.reset();
   rte_eal_cleanup();
 }
 
 tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> snapshot) {
   static_assert(Publication::kWaitingPeriod == StallWatch::kPeriod);
-  return publication_->publish(snapshot, host_addresses_, now_s(), [this] {
-    stalls_.look();
-    waits();
-  });
+  auto published = publication_->publish(
+      snapshot, host_addresses_, now_s(),
+      [this] {
+        stalls_.look();
+        waits();
+      },
+      [this](const SnapshotView& next) { tables_->take_over(next, now_s(), shared_.flows); });
+  if (published) tables_->note(publication_->live()->snapshot());
+  return published;
+}
+
+/// Whose flow it is: of which interface's which queue. (A netdev's RSS is the kernel's, and the same until
+/// somebody changes it, which a process that goes on would not notice either.)
+uint64_t DpdkEngine::spread() const {
+  std::vector<uint64_t> parts;
+  for (const Interface& interface : eal_.interfaces) {
+    parts.insert(parts.end(),
+                 {XXH3_64bits(interface.name.data(), interface.name.size()), interface.lanes.size()});
+    for (const Lane& lane : interface.lanes) {
+      if (lane.queue == 0) parts.push_back(rss_digest(lane.port_id));
+    }
+  }
+  return XXH3_64bits(parts.data(), parts.size() * sizeof parts.front());
 }
 
 std::string DpdkEngine::manner() const {
@@ -261,7 +275,7 @@ tl::expected<Traced, std::string> DpdkEngine::trace(const TraceRequest& request)
     std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(request.frame.size())), request.frame.data(),
                 request.frame.size());
     return trace_packet({shared_.macs, shared_.next_hops, shared_.flows, worker, workers_[worker]->memory(),
-                         publication_->live(), worker_clock_ms(rte_rdtsc(), rte_get_tsc_hz())},
+                         publication_->live(), worker_clock_ms()},
                         request.port, mbuf);
   });
   if (traced) traced->leaves_by = eal_.interfaces.at(traced->port).name;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "dataplane/conditions.h"
@@ -10,6 +11,7 @@
 #include "dataplane/dpdk/kernel_path.h"
 #include "dataplane/dpdk/port_watch.h"
 #include "dataplane/dpdk/stall_watch.h"
+#include "dataplane/dpdk/table_memory.h"
 #include "dataplane/dpdk/worker.h"
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
@@ -45,6 +47,7 @@ class DpdkEngine final : public EngineBase {
   DpdkEngine(const NodeConfig& config, Eal eal, ConditionBoard& board);
   tl::expected<void, std::string> take_interfaces(uint16_t port_mtu, Guardian& guardian);
   tl::expected<void, std::string> make_workers(const NodeConfig& config);
+  uint64_t spread() const;
 
   ConditionBoard& board_;
   Eal eal_;
@@ -56,7 +59,7 @@ class DpdkEngine final : public EngineBase {
   std::vector<UniqueFd> unfiltered_;  // of netdevs: see receive_everything
   std::unique_ptr<PortWatch> watch_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<Generation::Memory> table_memory_;
+  std::optional<TableMemory> tables_;
   std::unique_ptr<Publication> publication_;
   std::vector<Address> host_addresses_;
   bool launched_ = false;

@@ -1,6 +1,7 @@
 #include "dataplane/dpdk/port.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string_view>
 
@@ -9,6 +10,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <spdlog/spdlog.h>
+#include <xxhash.h>
 
 namespace linimo::dpdk {
 namespace {
@@ -139,6 +141,17 @@ tl::expected<void, std::string> set_port_mtu(uint16_t port_id, uint16_t mtu) {
   return tl::unexpected(fmt::format("the port's MTU stays {}: {} is {}", now, mtu,
                                     error == -EMSGSIZE ? "more than its buffers were made for"
                                                        : fmt::format("refused ({})", rte_strerror(-error))));
+}
+
+uint64_t rss_digest(uint16_t port_id) {
+  rte_eth_dev_info info{};
+  std::array<uint8_t, 256> key{};
+  rte_eth_rss_conf conf{};
+  if (rte_eth_dev_info_get(port_id, &info) != 0 || info.hash_key_size > key.size()) return 0;
+  conf.rss_key = key.data();
+  conf.rss_key_len = info.hash_key_size;
+  if (rte_eth_dev_rss_hash_conf_get(port_id, &conf) != 0) return 0;
+  return XXH3_64bits_withSeed(key.data(), key.size(), conf.rss_hf);
 }
 
 void close_port(uint16_t port_id) {

@@ -27,6 +27,9 @@ tl::expected<void, std::string> start_port(uint16_t port_id);
 /// buffers or the device do not take; a device without an MTU of its own takes any.
 tl::expected<void, std::string> set_port_mtu(uint16_t port_id, uint16_t mtu);
 
+/// Of the hash and the key by which it spreads packets over its queues; 0: it does not say.
+uint64_t rss_digest(uint16_t port_id);
+
 /// Stops and closes; the packets still in its queues are lost.
 void close_port(uint16_t port_id);
 

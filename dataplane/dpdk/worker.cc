@@ -126,7 +126,7 @@ void Worker::hand_to_kernel(uint32_t interface, MbufList& frames, bool control) 
 
 /// True if held fragments left.
 bool Worker::housekeeping(uint64_t tsc, const Generation* generation) {
-  now_ms_ = worker_clock_ms(tsc, tsc_hz_);
+  now_ms_ = worker_clock_ms();
   next_housekeeping_ = tsc + tsc_hz_ / kHousekeepingHz;
   count(counters_.rounds);
   const uint32_t held = pipeline_.held();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <ctime>
 #include <memory>
 #include <vector>
 
@@ -12,9 +13,12 @@
 
 namespace linimo::dpdk {
 
-/// The workers' clock: milliseconds of the time stamp counter.
-inline uint64_t worker_clock_ms(uint64_t tsc, uint64_t tsc_hz) {
-  return tsc / tsc_hz * 1000 + tsc % tsc_hz * 1000 / tsc_hz;
+/// The workers' clock: milliseconds since the machine was started, so that what is stamped by it can be read
+/// by the next process. (The time stamp counter's rate is measured anew by each.)
+inline uint64_t worker_clock_ms() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
 }
 
 /// What all workers share.

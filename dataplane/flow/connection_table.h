@@ -30,6 +30,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #ifdef __SSE2__
@@ -51,10 +52,33 @@ class ConnectionTable {
     uint32_t idle_timeout_s = 0;  // 1 to LINIMO_MAX_IDLE_TIMEOUT_S
   };
 
-  /// A place for at least `flows` entries at two thirds full. `memory` must be zero, 64-byte aligned, of
-  /// `bytes_for(flows)`, and outlive the table.
+  /// A place for at least `flows` entries at two thirds full. `memory` must be zero (or see take_over),
+  /// 64-byte aligned, of `bytes_for(flows)`, and outlive the table.
   ConnectionTable(uint64_t flows, std::span<std::byte> memory);
   static uint64_t bytes_for(uint64_t flows);
+
+  /// Memory that an earlier table has left, whatever it holds: counts the entries, and clears those that
+  /// `holds(word)` denies and those of a flow that the bucket has already. Once, before anything else.
+  /// Returns how many it cleared.
+  template <typename Holds>
+  uint64_t take_over(Holds holds) {
+    uint64_t cleared = 0;
+    for (uint64_t index = 0; index < buckets_; ++index) {
+      for (Entry entry = bucket(index); entry != bucket(index) + LINIMO_FLOW_BUCKET; ++entry) {
+        if (*entry == 0) continue;
+        const uint64_t word = std::exchange(*entry, 0);
+        if (!holds(word) || find_in(index, word) != nullptr) {
+          ++cleared;
+          continue;
+        }
+        *entry = word;
+        ++entries_;
+        if (per_service_[linimo_flow_service(word)]++ == 0) ++services_holding_;
+        if (linimo_flow_is_open(word)) ++connections_[linimo_flow_backend(word)];
+      }
+    }
+    return cleared;
+  }
 
   // Inlined at all events: GCC takes a function that only prefetches for one without effects, and drops calls
   // of it.

@@ -27,13 +27,14 @@ Publication::~Publication() {
   if (next_hops_ != nullptr) next_hops_->on_store({});
 }
 
-tl::expected<void, std::string> Publication::publish(std::span<const std::byte> snapshot,
-                                                     std::span<const Address> host_addresses, uint32_t now_s,
-                                                     const std::function<void()>& waiting) {
+tl::expected<void, std::string> Publication::publish(
+    std::span<const std::byte> snapshot, std::span<const Address> host_addresses, uint32_t now_s,
+    const std::function<void()>& waiting, const std::function<void(const SnapshotView&)>& before_first) {
   const auto block = [this](size_t bytes) { return block_for(bytes); };
   auto next = Generation::compile(snapshot, block, host_addresses, {owned_.get(), workers_, now_s});
   if (!next) return tl::unexpected(next.error());
   if (next_hops_ != nullptr) (*next)->take_next_hops(*next_hops_);
+  if (owned_ == nullptr) before_first((*next)->snapshot());
   current_.store(next->get(), std::memory_order_release);
   // A worker that passes a quiescent point after this takes the new pointer right behind it.
   const uint64_t token = rte_rcu_qsbr_start(quiescence_);

@@ -44,10 +44,11 @@ class Publication {
   /// joined has switched and the old generation is gone. The error says why it was refused; then nothing has
   /// changed.
   /// `now_s`: of the workers' clock. `waiting`: called every kWaitingPeriod while some worker has not
-  /// switched.
+  /// switched. `before_first`: called once a snapshot is accepted and no worker has had one before.
   tl::expected<void, std::string> publish(
       std::span<const std::byte> snapshot, std::span<const Address> host_addresses, uint32_t now_s,
-      const std::function<void()>& waiting = [] {});
+      const std::function<void()>& waiting = [] {},
+      const std::function<void(const SnapshotView&)>& before_first = [](const SnapshotView&) {});
 
   /// Control thread, about once a second: settles slots of the live generation.
   void settle_slots(uint32_t now_s) const {

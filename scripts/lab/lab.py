@@ -1,7 +1,7 @@
 """A whole lab under one name: built, run, and removed without a trace, also after a run that crashed.
 
-Everything a lab makes carries its name (namespaces `NAME-*`, the folder /run/linimo-lab/NAME), so that several fit on
-one machine and what an earlier run left can be told from everything else."""
+Everything a lab makes carries its name (namespaces `NAME-*`, the folder /run/linimo-lab/NAME, connection tables named after
+that folder), so that several fit on one machine and what an earlier run left can be told from everything else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Callable
 
 from . import hugepages
 from .backend import Backend, make_files
-from .node import Node
+from .node import HUGEPAGES, Node
 from .rights import Rights
 from .topology import Topology
 from .wait import wait_until
@@ -134,6 +134,8 @@ class Lab:
                 node.detach()
         del self.nodes[1:]
         self.topology.remove()
+        for kept in HUGEPAGES.glob(f"linimo@{'-'.join(self.folder.parts[1:])}-*"):
+            shutil.rmtree(kept, ignore_errors=True)
         self.backends.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
         if existed:

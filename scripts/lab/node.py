@@ -17,6 +17,7 @@ from .rights import Rights
 from .wait import wait_until
 
 
+HUGEPAGES = Path("/dev/hugepages")
 LIBXDP_LOCKS = Path("/run/xdp")  # it insists on this place, and on writing there
 
 
@@ -67,6 +68,9 @@ class Node:
         if self.config.takes_netdev:
             LIBXDP_LOCKS.mkdir(mode=0o700, exist_ok=True)
             self.rights.give(LIBXDP_LOCKS)
+            if HUGEPAGES.is_mount():
+                self.kept_tables.mkdir(mode=0o700, exist_ok=True)
+                self.rights.give(self.kept_tables)
         for path in (runtime, runtime / "bpf", state, self.config.seed_file, *runtime.iterdir(), *state.iterdir()):
             self.rights.give(path)
 
@@ -103,6 +107,11 @@ class Node:
         if self.dataplane:
             self.stop_dataplane()
         self.detach()
+
+    @property
+    def kept_tables(self) -> Path:
+        """The folder of what outlives a data plane of engine dpdk."""
+        return HUGEPAGES / f"linimo@{'-'.join(self.config.runtime_dir.parts[1:])}"
 
     def detach(self) -> subprocess.CompletedProcess[str] | None:
         """What engine xdp leaves forwarding is taken off; nothing where there is nothing."""

@@ -1,0 +1,50 @@
+// The connection tables' memory: a file of hugepages, which outlives the process.
+//
+//   <hugetlbfs>/linimo@run-linimo/tables      of the runtime folder /run/linimo
+//
+// Any end of the process leaves it as it is, an orderly one too, and the next process takes it over
+// (dataplane/flow/kept_flows.h). What frees its pages: `forget`, and a reboot. One process has it at a time.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include <tl/expected.hpp>
+
+#include "dataplane/flow/kept_flows.h"
+#include "maglev/unique_fd.h"
+
+namespace linimo::dpdk {
+
+class KeptMemory {
+ public:
+  /// Finds the file of that runtime folder, or makes it; `shape` but owner and boot says what for. The error
+  /// says why there can be none: then tables must do with memory that ends with the process.
+  static tl::expected<KeptMemory, std::string> open(const std::filesystem::path& runtime_dir,
+                                                    KeptFlows::Shape shape);
+  ~KeptMemory();
+  KeptMemory(KeptMemory&& other) noexcept;
+
+  KeptFlows flows() const { return KeptFlows(memory_); }
+  const std::filesystem::path& file() const { return file_; }
+  /// Why it holds no flows of an earlier process, see KeptFlows::why_not; empty: it does, or there was none.
+  const std::string& why_empty() const { return why_empty_; }
+  /// The next process will not find it.
+  bool is_removed() const;
+
+ private:
+  KeptMemory(std::filesystem::path file, UniqueFd fd, std::span<std::byte> memory)
+      : file_(std::move(file)), fd_(std::move(fd)), memory_(memory) {}
+  static tl::expected<KeptMemory, std::string> map(std::filesystem::path file, UniqueFd fd, size_t bytes);
+
+  std::filesystem::path file_;
+  UniqueFd fd_;  // locked
+  std::span<std::byte> memory_;
+  std::string why_empty_;
+};
+
+/// Removes what a data plane of that runtime folder has left; whether there was anything. Its pages are free
+/// once nobody uses them any more.
+bool forget_kept_memory(const std::filesystem::path& runtime_dir);
+
+}  // namespace linimo::dpdk

@@ -1,0 +1,75 @@
+"""Connections live on when the data plane of engine dpdk ends, however it ends, and is started again: their entries are in
+memory that outlives it. Where they would be of no use, it begins with none, and says why."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import time
+from contextlib import ExitStack
+
+from case import LabCase
+from lab.standing import PORT, EchoServer, Standing
+from lab.topology import VIP
+
+COUNT = 10_000  # of each family
+
+SERVICE = f'''
+[[service]]
+name = "standing"
+vips = ["{VIP[4]}", "{VIP[6]}"]
+protocol = "tcp"
+ports = [{PORT}]
+pool = "web"
+tracking = "full"
+'''
+
+
+class KeptFlows(LabCase):
+    workers = 2  # for one of them there are queues only
+    alone = True  # so many connections take both cores
+
+    @classmethod
+    def configure(cls) -> None:
+        config = cls.lab.node.config
+        config.workers = 1
+        config.more = SERVICE
+        config.backends = {1: 100, 2: 100}
+
+    def test_connections_live_on(self) -> None:
+        """IPv4 and IPv6, though half of the slots have gone to another backend since they began: through `kill -9` and start,
+        through SIGTERM and start, without one that breaks; with another number of workers the tables are empty, and it is said
+        why."""
+        node = self.lab.node
+        with ExitStack() as stack:
+            for backend in self.lab.backends.values():
+                stack.enter_context(EchoServer(backend.box))
+            clients = [stack.enter_context(Standing(self.lab.client, vip, COUNT)) for vip in VIP.values()]
+            self.assertEqual([COUNT, COUNT], [client.opened() for client in clients])
+            node.config.backends = {1: 100, 2: 100, 3: 200}
+            node.reload()
+            self.assertEqual([0, 0], [client.broken() for client in clients], "by the reload alone")
+            for end in (signal.SIGKILL, signal.SIGTERM):
+                with self.subTest(end.name):
+                    said = self._restart(end)
+                    self.assertEqual([0, 0], [client.broken() for client in clients])
+                    taken = re.search(r"(\d+) tracked flows taken over", said)
+                    self.assertGreaterEqual(int(taken[1]) if taken else 0, 2 * COUNT, said)
+            node.config.workers = 2
+            said = self._restart(signal.SIGTERM)
+            self.assertIn("connection tables begin empty: they were made for 1 worker(s), now there are 2", said)
+            self.assertGreater(sum(client.broken() for client in clients), COUNT / 2, "they lived by their entries")
+
+    def _restart(self, end: signal.Signals) -> str:
+        """What the new process says until it forwards."""
+        node = self.lab.node
+        log = node.folder / "linimo-dataplane.log"
+        begun = len(log.read_text())
+        began = time.monotonic()
+        node.stop_dataplane(end)
+        node.write_config()
+        node.start_dataplane()
+        node.wait_settled()
+        print(f"    {end.name} and start: {time.monotonic() - began:.2f} s", file=sys.stderr)
+        return log.read_text()[begun:]
