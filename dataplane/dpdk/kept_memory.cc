@@ -25,7 +25,7 @@
 namespace linimo::dpdk {
 namespace {
 
-constexpr std::chrono::milliseconds kEndOfPredecessor{2000};  // a killed process takes a moment to end
+constexpr std::chrono::milliseconds kEndOfPredecessor{1000};  // a killed process takes a moment to end
 
 struct HugepageMount {
   std::filesystem::path folder;

@@ -3,6 +3,7 @@ memory that outlives it. Where they would be of no use, it begins with none, and
 
 from __future__ import annotations
 
+import fcntl
 import re
 import signal
 import sys
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from case import LabCase
 from lab.standing import PORT, EchoServer, Standing
 from lab.topology import VIP
+from lab.wait import wait_until
 
 COUNT = 10_000  # of each family
 
@@ -61,15 +63,34 @@ class KeptFlows(LabCase):
             self.assertIn("connection tables begin empty: they were made for 1 worker(s), now there are 2", said)
             self.assertGreater(sum(client.broken() for client in clients), COUNT / 2, "they lived by their entries")
 
+    def test_one_process_at_a_time(self) -> None:
+        """Memory that another process still has is left alone: the data plane forwards with tables of its own, and that is shown."""
+        node = self.lab.node
+        node.stop_dataplane()
+        with open(node.kept_tables / "tables") as tables:
+            fcntl.flock(tables, fcntl.LOCK_EX)
+            self.assertIn("tables is in use by another process", self._start())
+        self._await_condition("fails")
+        self._restart(signal.SIGTERM)
+        self._await_condition("holds")
+
     def _restart(self, end: signal.Signals) -> str:
+        began = time.monotonic()
+        self.lab.node.stop_dataplane(end)
+        said = self._start()
+        print(f"    {end.name} and start: {time.monotonic() - began:.2f} s", file=sys.stderr)
+        return said
+
+    def _start(self) -> str:
         """What the new process says until it forwards."""
         node = self.lab.node
         log = node.folder / "linimo-dataplane.log"
         begun = len(log.read_text())
-        began = time.monotonic()
-        node.stop_dataplane(end)
         node.write_config()
         node.start_dataplane()
         node.wait_settled()
-        print(f"    {end.name} and start: {time.monotonic() - began:.2f} s", file=sys.stderr)
         return log.read_text()[begun:]
+
+    def _await_condition(self, state: str) -> None:
+        wait_until(lambda: any(one["name"] == "flows-kept" and one["state"] == state
+                               for one in self.lab.node.status()["conditions"]), f"flows-kept {state}")

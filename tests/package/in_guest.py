@@ -219,6 +219,7 @@ pool = "web"
         print(f"    bitten after {time.monotonic() - begun:.1f} s", flush=True)
         wait_until(lambda: shown(DATAPLANE, "MainPID") not in (str(pid), "0") and shown(DATAPLANE, "ActiveState") == "active",
                    "it runs again", 60, poll=0.5)
+        self.assertRegex(self.journal(DATAPLANE), r"[1-9]\d* tracked flows taken over")
         self.address("linimo0")
         self.wait_forwarding()
 
@@ -226,6 +227,7 @@ pool = "web"
         run("dpkg", "--purge", "linimo")
         self.assertEqual("", run("pgrep", "-l", "linimo", check=False))
         self.assertNotIn("/run/linimo", Path("/proc/mounts").read_text())
+        self.assertEqual([], list(Path("/dev/hugepages").iterdir()))
         self.assertNotIn("linimo", run("ip", "link"))
         self.assertEqual("", run("ip", "route", "show", "table", "77", check=False).replace("Error: ipv4: FIB table does not exist.\nDump terminated\n", ""))
         after = listed()

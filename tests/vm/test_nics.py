@@ -38,11 +38,13 @@ class Driver:
             self.assert_forwards(sizes=(200,))
 
         def test_4_restarts(self) -> None:
-            """After SIGTERM and at once after SIGKILL: the device is taken again."""
+            """After SIGTERM and at once after SIGKILL: the device is taken again, and so are the flows."""
             for sig, code in ((signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)):
+                begun = len(self.lab.log())
                 self.assertEqual(code, self.lab.node.stop_dataplane(sig))
                 self.lab.start()
                 self.assert_forwards(sizes=(200,))
+                self.assertRegex(self.lab.log()[begun:], r"\d tracked flows taken over")
 
         def test_5_vlan(self) -> None:
             """A VLAN device on linimo0 gets its frames: the NIC does not filter them out."""
