@@ -34,6 +34,19 @@ void Controller::adopt(Config config) {
   take_over(std::move(config), "fleet");
 }
 
+/// A node that knows of no tables begins with the fleet's: their slots are as unsettled here as elsewhere.
+void Controller::recall_tables() {
+  if (!fleet_leads() || !publisher_.knows_no_tables()) return;
+  Planner planner;
+  std::vector<Learning::Former> former;
+  for (const FleetMember::Former& tables : member_->former()) {
+    planner.all_changed();
+    const auto standing = [&](const BackendKey& key) { return tables.standing(key); };
+    former.push_back({planner.plan(config_, standing, ids_, 0), tables.since});
+  }
+  publisher_.recall(std::move(former));
+}
+
 void Controller::drain_node(bool wanted) {
   const auto done = wanted ? announcer_.drain("fleet") : announcer_.undrain("fleet");
   if (!done) log_warning("the fleet's wish to drain this node is not followed", {{"why", done.error()}});

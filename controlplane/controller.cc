@@ -383,6 +383,7 @@ void Controller::plan_and_publish() {
   // The answer, or the next connection, brings us here again.
   if (!publisher_.ready()) return tables_.on(TablesEvent::kBusy);
   wanted_by_.clear();
+  recall_tables();
   const bool offered = publisher_.offer(std::move(spec), by);
   tables_.on(offered ? TablesEvent::kOffered : TablesEvent::kSame);
   if (!offered) trial_.pass();

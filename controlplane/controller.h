@@ -123,6 +123,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   HealthState observed(const BackendKey& backend) const override;
 
   /// Pools and services are the fleet's, and so is the health of backends.
+  void recall_tables();
   bool fleet_leads() const { return member_ != nullptr && member_->leads_tables(); }
   /// Enough is known to make tables.
   bool may_plan() const;

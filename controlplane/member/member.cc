@@ -46,6 +46,17 @@ fleet::Settings settings_of(const Config& config, uint64_t instance) {
   return settings;
 }
 
+Standing standing_in(const fleet::BackendStates& states, const BackendKey& backend) {
+  const std::string name = backend_name(backend);
+  const auto found = std::lower_bound(
+      states.begin(), states.end(), name,
+      [](const fleet::BackendState& state, const std::string& of) { return state.name < of; });
+  if (found == states.end() || found->name != name) return HealthState::kUnknown;
+  Standing standing = found->health;
+  standing.drains = found->drains;
+  return standing;
+}
+
 template <typename Add>
 void add_backends(Config& to, const Config& from, Add wanted) {
   for (const PoolConfig& pool : from.pools) {
@@ -155,15 +166,25 @@ void FleetMember::on_loaded(const std::string& text) {
 }
 
 Standing FleetMember::standing(const BackendKey& backend) const {
-  const std::string name = backend_name(backend);
-  const fleet::BackendStates& states = *standings_->backends;
-  const auto found = std::lower_bound(
-      states.begin(), states.end(), name,
-      [](const fleet::BackendState& state, const std::string& of) { return state.name < of; });
-  if (found == states.end() || found->name != name) return HealthState::kUnknown;
-  Standing standing = found->health;
-  standing.drains = found->drains;
-  return standing;
+  return standing_in(*standings_->backends, backend);
+}
+
+Standing FleetMember::Former::standing(const BackendKey& backend) const {
+  return standing_in(*backends, backend);
+}
+
+std::vector<FleetMember::Former> FleetMember::former() const {
+  std::vector<Former> former;
+  if (standings_ == nullptr) return former;
+  const auto now = Clock::now();
+  for (const fleet::Past& past : standings_->history) {
+    const auto ended = now - (state_.settings.window - past.left);
+    if (!former.empty()) former.back().since = ended;  // it followed this one
+    if (past.revision != wanted_.revision) break;
+    former.push_back({past.backends, ended});
+  }
+  std::ranges::reverse(former);
+  return former;
 }
 
 Config FleetMember::to_check(const Config& own) const {

@@ -80,6 +80,15 @@ class FleetMember {
   /// The fleet's pools and services are in force.
   bool leads_tables() const { return wanted_.revision != 0; }
   Standing standing(const BackendKey& backend) const;
+
+  /// What the fleet's tables were made from until lately, with the pools and services that are in force now.
+  struct Former {
+    std::shared_ptr<const fleet::BackendStates> backends;
+    std::chrono::steady_clock::time_point since;
+    Standing standing(const BackendKey& backend) const;
+  };
+  /// Oldest first. Tables of an earlier revision are not among them, nor what was before those.
+  std::vector<Former> former() const;
   /// What this node checks: its part of what the fleet has, and, until that has a revision, all of its own.
   Config to_check(const Config& own) const;
   bool may_announce(const Prefix& vip) const;

@@ -93,6 +93,13 @@ void Learning::plan(SnapshotSpec& spec, Time now) {
   }
 }
 
+void Learning::recall(std::vector<Former> former) {
+  for (Former& tables : former) {
+    plan(tables.spec, tables.since);
+    accepted();
+  }
+}
+
 void Learning::resume(const SnapshotView& live, Time now) {
   live_.clear();
   for (const linimo_pool& pool : live.pools()) {

@@ -14,6 +14,7 @@
 //   learning.plan(spec, now);      // completes a specification, by what is live
 //   learning.accepted();           // the last one that was planned is live now
 //   learning.resume(view, now);    // another's snapshot is live
+//   learning.recall(former);       // nothing was ever live here, but others of the fleet had these tables
 //
 // Time is given from outside; any one thread.
 #pragma once
@@ -37,6 +38,15 @@ class Learning {
 
   /// The windows of slots that it holds begin anew: how long ago it was published is not known.
   void resume(const SnapshotView& live, Time now);
+
+  /// What a node that was there would have forwarded by, from `since` on.
+  struct Former {
+    SnapshotSpec spec;
+    Time since;
+  };
+  bool knows_nothing() const { return live_.empty(); }
+  /// Oldest first; only where nothing is known.
+  void recall(std::vector<Former> former);
 
  private:
   struct Slot {

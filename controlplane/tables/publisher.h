@@ -66,6 +66,10 @@ class Publisher final : private DataplaneLink::Observer {
   /// for the log, who wanted it. False when that is live already: nothing is published and nobody called.
   bool offer(SnapshotSpec spec, std::string by);
 
+  /// See Learning.
+  bool knows_no_tables() const { return learning_.knows_nothing(); }
+  void recall(std::vector<Learning::Former> former) { learning_.recall(std::move(former)); }
+
   bool connected() const { return connected_; }
   /// The data plane of the current connection, or of the last one.
   const std::optional<DataplanePeer>& peer() const { return peer_; }

@@ -1,5 +1,7 @@
 // A node as a member of a fleet of one, whose store is a file: the whole way from an operator's wish to what
 // a data plane on a real socket is handed, and back over restarts.
+#include <map>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -204,6 +206,32 @@ TEST_F(FleetMemberTest, ARestartGoesByWhatIsRememberedAndPublishesNothing) {
   ASSERT_TRUE(settles());
   EXPECT_EQ(member_->state().own.live.revision, 1u);
   EXPECT_EQ(fake_->published.size(), before);
+}
+
+TEST_F(FleetMemberTest, ANodeThatKnowsNothingLearnsWhichSlotsAreUnsettled) {
+  constexpr const char* kAdaptive =
+      "[[service]]\nname = \"s\"\nvips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\npool = "
+      "\"web\"\ntracking = \"adaptive\"\n";
+  start_dataplane();
+  start();
+  ASSERT_TRUE(apply(pool(kTwo) + kAdaptive));
+  ASSERT_TRUE(settles());
+  ASSERT_TRUE(asked([&](auto answer) { desk_->drain("web", "10.0.1.1", true, "uid 0", answer); }));
+  const auto unsettled = [&] {
+    std::map<uint32_t, uint16_t> bases;
+    for (const linimo_unsettled& slot : published().unsettled(published().pools()[0]))
+      bases[slot.slot] = slot.base;
+    return bases;
+  };
+  const auto here = unsettled();
+  ASSERT_GT(here.size(), 100u) << "about half of 251 slots had the backend that drains";
+  stop();
+  fake_.reset();
+  for (const char* file : {"fleet.json", "ids.json"}) std::filesystem::remove(folder_.path() / file);
+  start_dataplane();
+  start();
+  ASSERT_TRUE(settles());
+  EXPECT_EQ(unsettled(), here);
 }
 
 TEST_F(FleetMemberTest, ItsOwnFileCountsUntilThereIsARevision) {
