@@ -121,7 +121,8 @@ int FleetCommands::await_in_force(uint64_t revision) {
     if (!status) return fail(status.error());
     const uint64_t active = status->at("active");
     const json& alarms = status->at("alarms");
-    if (active < revision && alarms.contains("revision-refused"))
+    // The refusal of an earlier one may still be what this node knows.
+    if (active < revision && status->at("waiting") == revision && alarms.contains("revision-refused"))
       return fail(text_of(alarms["revision-refused"]) + "; the one in force stays");
     std::string behind;
     for (const json& node : status->at("nodes"))
