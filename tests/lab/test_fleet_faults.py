@@ -14,6 +14,7 @@ from lab.client import Load
 from lab.fleet import told
 from lab.node import Node
 from lab.topology import VIP
+from lab.traffic import traffic
 from lab.wait import wait_until
 from test_fleet import FleetCase
 
@@ -160,6 +161,40 @@ class FleetFaults(FleetCase):
             finally:
                 node.box.run(["ip", "route", "del", "blackhole", "10.0.1.254/32"])
             self.fleet.wait_agreed(30)
+
+    def test_all_nodes_are_cut_off_from_the_store(self) -> None:
+        """None of them is lost: all go on, and none withdraws."""
+        before = self.generations()
+        with self.served_meanwhile():
+            for node in self.nodes:
+                node.box.run(["ip", "route", "add", "blackhole", "10.0.1.254/32"])
+            try:
+                self.wait_alarm("store-out-of-reach", ALARM_S)
+                time.sleep(2 * LEASE_S)  # whatever a lease's end brings
+                self.assertEqual({"lb1", "lb2", "lb3"}, self.fleet.routed.reach())
+            finally:
+                for node in self.nodes:
+                    node.box.run(["ip", "route", "del", "blackhole", "10.0.1.254/32"])
+            self.fleet.wait_agreed(30)
+        self.assertEqual(before, self.generations())
+
+    def test_all_processes_are_replaced_one_after_the_other(self) -> None:
+        """As an upgrade does: every data plane, then every control plane. No request fails, no kept connection breaks,
+        and all end with the tables that they had."""
+        before = self.fleet.wait_agreed()
+        with traffic(self.lab, timeout=5, threads=4, kept=20) as flowing:
+            for node in self.nodes:
+                node.stop_dataplane()
+                node.start_dataplane()
+                wait_until(lambda: told(node).get("agree"), f"{node.config.name} agrees again", 20, alive=node.check_alive)
+            for node in self.nodes:
+                node.stop_controlplane()
+                node.start_controlplane()
+                wait_until(lambda: told(node).get("agree"), f"{node.config.name} agrees again", 20, alive=node.check_alive)
+        self.assertEqual([], flowing.failures[:3])
+        self.assertEqual({}, flowing.kept.broken)
+        self.fleet.routed.wait_announced()
+        self.assertEqual(before, self.fleet.wait_agreed())
 
     def test_a_node_that_has_lost_its_way_withdraws(self) -> None:
         """Two of three backends are out of reach for it alone: they stay up, and it stops announcing until it agrees."""
