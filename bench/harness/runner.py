@@ -31,8 +31,9 @@ COMMANDS: dict[str, list[str]] = {
     "fleet": ["--json"],
     "memif": ["--seconds", "6", "--json"],
     "health": ["--json"],
+    "fleet-store": ["--json"],
 }
-MODULES = {"memif", "health"}  # that are no programs of build/bench, but run from here
+MODULES = {"memif", "health", "fleet-store"}  # that are no programs of build/bench, but run from here
 
 
 def say(text: str) -> None:
@@ -45,7 +46,7 @@ def command(name: str, given: list[str]) -> list[str]:
     if given and name in ("forwarding", "micro"):  # which points: that is then the caller's to say
         arguments = []
     out = [last + file] if last.endswith("=") else [last, file]
-    program = [sys.executable, "-m", f"harness.{name}"] if name in MODULES else [str(OUT / name)]
+    program = [sys.executable, "-m", f"harness.{name.replace('-', '_')}"] if name in MODULES else [str(OUT / name)]
     return [*program, *arguments, *given, *out]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any
 
 # Of Google Benchmark's programs: (benchmark, counter or time) -> (words, limit).
@@ -38,6 +39,13 @@ def of(parts: dict[str, Any]) -> list[Row]:
                  for target in point["targets"]]
     if "micro" in parts:
         rows += of_micro(parts["micro"]["benchmarks"])
+    if "fleet-store" in parts:
+        store = parts["fleet-store"]
+        rows += [Row("fleet-store", "three nodes", words, limit, value, value <= limit) for words, limit, value in (
+            ("ms from `config apply` to the last node's forwarding by it", 150, median(store["apply_ms"])),
+            ("ms from a death's second checker to the last node's tables, beyond their publication", 50,
+             median(store["death_beyond_publication_ms"])),
+            ("writes to the store a second, in rest", 10, store["writes_per_s_in_rest"]))]
     for scenario in parts.get("fleet", {}).get("scenarios", []):
         full = scenario["modes"]["full"]["broken_ppm"]
         for mode, target in scenario["targets"].items():
