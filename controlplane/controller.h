@@ -100,6 +100,12 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
     publisher_.trace(question, std::move(done));
   }
 
+  /// Which flows it tracks, or to clear them; the same.
+  void find_flows(const protocol::FindFlows& question, DataplaneLink::OnFlows done) {
+    publisher_.find_flows(question, std::move(done));
+  }
+  std::optional<SnapshotView> live_snapshot() const { return publisher_.live_snapshot(); }
+
   const std::string& loaded_at() const { return loaded_at_; }
   const std::optional<std::string>& last_error() const { return last_error_; }
   /// Keys of [node] whose new values wait for a restart of the data plane.

@@ -10,6 +10,7 @@
 #include <tl/expected.hpp>
 
 #include "dataplane/egress/next_hop.h"
+#include "dataplane/flow/flow_tables.h"
 #include "dataplane/forward/traced.h"
 #include "maglev/counters.h"
 #include "maglev/snapshot.h"
@@ -58,6 +59,13 @@ class EngineBase {
   /// What would become of a frame, told by what forwards; nothing changes. The error says why it does not
   /// say.
   virtual tl::expected<Traced, std::string> trace(const TraceRequest& request) = 0;
+
+  /// The connection tables, and the clock that stamps them.
+  virtual FlowTables flow_tables() const = 0;
+  /// Removes those of some entries that are the same flow's to the same backend still, and says how many
+  /// those were. The error says who did not; then nobody knows how many.
+  virtual tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) = 0;
+
   /// Interfaces, as they are configured, and their MAC addresses, by port.
   virtual std::vector<std::pair<std::string, Mac>> interfaces() const = 0;
 

@@ -20,6 +20,11 @@
 //   Trace {number, a frame}               →
 //                                         ←     Traced {number, what would become of it}: nothing has changed
 //
+// and to one that has the feature kFlows:
+//
+//   FindFlows {number, which, from where} →
+//                                         ←     FoundFlows {number, a part of them, where to go on}
+//
 // The descriptor of a snapshot is a memfd sealed against growing, shrinking and writing. The counters'
 // descriptor is the shared memory of counters.h, to be mapped read-only.
 //
@@ -49,13 +54,17 @@ enum class Type : uint32_t {
   kCondition,
   kNextHops,
   kTrace,
-  kTraced
+  kTraced,
+  kFindFlows,
+  kFoundFlows
 };
 
 /// A bit of `features`: the sender speaks, and understands, Heartbeat, Condition and NextHops.
 inline constexpr uint32_t kReports = 1;
 /// A bit of a data plane's `features`: it answers Trace.
 inline constexpr uint32_t kTraces = 2;
+/// A bit of a data plane's `features`: it answers FindFlows.
+inline constexpr uint32_t kFlows = 4;
 
 struct Hello {
   static constexpr Type kType = Type::kHello;
@@ -163,12 +172,63 @@ struct Traced {
   uint8_t frame[kMaxTracedFrame] = {};
 };
 
+inline constexpr uint32_t kEvery = ~uint32_t{0};
+inline constexpr uint32_t kMostFoundFlows = 128;
+
+/// Which flows do the connection tables have? What is not said excludes none. An entry has no addresses, so
+/// those of a client are found by trying its ports against the VIPs. Each answer takes a bounded part of the
+/// tables, or of what is tried; flows that come and go meanwhile may be in no part.
+struct FindFlows {
+  static constexpr Type kType = Type::kFindFlows;
+  Type type = kType;
+  uint32_t number = 0;              // comes back with the answer
+  uint64_t cursor = 0;              // 0: from the beginning; else that of the answer before
+  uint32_t service = kEvery;        // id
+  uint32_t backend = kEvery;        // id
+  uint32_t most = kMostFoundFlows;  // to be told; 0: they are only counted
+  uint8_t clears = 0;               // 1: they are removed, not told
+  uint8_t by_client = 0;            // 1: of the clients that `client` and `client_bits` say
+  uint8_t by_flow = 0;              // 1: of these alone the one with these ports, to this VIP
+  uint8_t protocol = 0;             // of it
+  linimo_addr client{};
+  linimo_addr vip{};
+  uint32_t client_bits = 128;  // leading ones that count, of the 128-bit form
+  uint16_t client_port = 0;    // host byte order
+  uint16_t vip_port = 0;
+};
+
+struct FoundFlow {
+  uint64_t word = 0;     // of maglev/rules/flow_entry.h
+  linimo_addr client{};  // zero: not known, nor are VIP and ports
+  linimo_addr vip{};     // zero: the service tells its flows by their client alone
+  uint16_t client_port = 0;
+  uint16_t vip_port = 0;
+  uint32_t row = 0;     // of the worker or receive queue whose table has it
+  uint32_t idle_s = 0;  // since its last packet
+  uint32_t left_s = 0;  // until it is forgotten, if none comes
+};
+
+struct FoundFlows {
+  static constexpr Type kType = Type::kFoundFlows;
+  Type type = kType;
+  uint32_t number = 0;
+  uint64_t cursor = 0;   // to go on from; 0: that was all
+  uint64_t matched = 0;  // in this part
+  uint64_t rivals = 0;   // entries that look-ups met of others: each was taken for the client's by 1 in 2^20
+  uint32_t cleared = 0;
+  uint32_t count = 0;    // of `flows`
+  char error[240] = {};  // why there is no answer; else empty
+  FoundFlow flows[kMostFoundFlows] = {};
+};
+
+static_assert(sizeof(FindFlows) == 72 && sizeof(FoundFlow) == 56 && sizeof(FoundFlows) % 8 == 0);
 static_assert(sizeof(Trace) == 76 + kMaxTracedFrame && sizeof(Traced) % 8 == 0);
 static_assert(sizeof(Heartbeat) == 16 && sizeof(Condition) == 504 && sizeof(NextHops) == 496);
 static_assert(sizeof(Hello) == 16 && sizeof(Publish) == 16 && sizeof(Accepted) == 16);
 static_assert(sizeof(Welcome) == 208 && sizeof(Refused) == 256);
 
 inline constexpr size_t kMaxMessageSize = sizeof(Traced);
+static_assert(sizeof(FoundFlows) <= kMaxMessageSize);
 
 inline void set_text(std::span<char> field, std::string_view text) {
   const size_t length = text.size() < field.size() ? text.size() : field.size() - 1;

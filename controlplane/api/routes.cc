@@ -8,8 +8,11 @@
 #include <nlohmann/json.hpp>
 
 #include "controlplane/api/views.h"
+#include "controlplane/log.h"
 #include "controlplane/metrics/metrics.h"
 #include "controlplane/trace/account.h"
+#include "controlplane/trace/flow_query.h"
+#include "controlplane/trace/flow_view.h"
 #include "controlplane/trace/trial_packet.h"
 
 namespace linimo {
@@ -155,6 +158,12 @@ protocol::Trace question_of(const TrialPacket& packet) {
   return question;
 }
 
+/// What has a connection table.
+const char* memory_name(const Controller& controller) {
+  const auto& peer = controller.peer();
+  return peer && peer->engine == "xdp" ? "queue" : "worker";
+}
+
 /// Of ids in the data plane's tables. One that has just gone from the configuration has no name.
 TraceNames names_of(const Controller& controller) {
   const auto find_backend = [&controller](uint32_t id) -> std::optional<BackendKey> {
@@ -188,9 +197,18 @@ TraceNames names_of(const Controller& controller) {
     const std::string health = health_name(standing.health);
     return standing.drains || controller.drained_by_operator(*key) ? health + " and drains" : health;
   };
-  const auto& peer = controller.peer();
-  names.memory = peer && peer->engine == "xdp" ? "queue" : "worker";
+  names.memory = memory_name(controller);
   return names;
+}
+
+FlowIds ids_of(const Controller& controller) {
+  FlowIds ids;
+  ids.service = [&controller](const std::string& name) { return controller.ids().find_service(name); };
+  ids.backend = [&controller](std::string_view text) -> std::optional<uint32_t> {
+    const auto key = backend_named(text);
+    return key ? controller.ids().find_backend(*key) : std::nullopt;
+  };
+  return ids;
 }
 
 /// An answer that is made of a state, or why there is none.
@@ -240,14 +258,19 @@ void Api::answer(const HttpRequest& request, const Respond& respond) {
     if (use("GET")) trace(request, respond);
     return;
   }
+  if (request.path == "/v1/flows" || request.path == "/v1/flows/clear") {
+    const bool clears = request.path.ends_with("clear");
+    if (use(clears ? "POST" : "GET")) flows(request, respond, clears);
+    return;
+  }
   if (request.path == "/metrics") {
     if (use("GET")) metrics(respond);
     return;
   }
-  respond(reply(
-      404, {{"error",
-             "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
-             "/v1/trace, /v1/reload, /v1/drain, /v1/undrain, /v1/node/drain, /v1/node/undrain, /metrics"}}));
+  respond(reply(404, {{"error",
+                       "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
+                       "/v1/trace, /v1/flows, /v1/flows/clear, /v1/reload, /v1/drain, /v1/undrain, "
+                       "/v1/node/drain, /v1/node/undrain, /metrics"}}));
 }
 
 void Api::answer_metrics(const HttpRequest& request, const Respond& respond) {
@@ -277,6 +300,27 @@ void Api::trace(const HttpRequest& request, const Respond& respond) {
     controller_.trace(question_of(packet), [this, packet, asker, answer](const auto& traced) {
       answer(std::move(*asker), traced ? reply(200, trace_account(packet, *traced, names_of(controller_)))
                                        : reply(503, {{"error", traced.error()}}));
+    });
+  });
+}
+
+void Api::flows(const HttpRequest& request, const Respond& respond, bool clears) {
+  boost::asio::post(deciding_, [this, request, clears, respond = respond]() mutable {
+    const auto asker = std::make_shared<Respond>(std::move(respond));
+    const auto answer = [&serving = serving_, asker](HttpResponse response) {
+      boost::asio::post(serving,
+                        [respond = std::move(*asker), response = std::move(response)] { respond(response); });
+    };
+    const auto wanted = flow_query(request.query, ids_of(controller_), clears);
+    if (!wanted) return answer(reply(400, {{"error", wanted.error()}}));
+    if (clears && wanted->cursor == 0)
+      log_info("flows cleared", {{"which", request.query}, {"by", request.by}});
+    controller_.find_flows(*wanted, [this, clears, answer](const auto& found) {
+      if (!found) return answer(reply(503, {{"error", found.error()}}));
+      if (const auto error = protocol::text_of(found->error); !error.empty())
+        return answer(reply(422, {{"error", error}}));
+      answer(reply(200, clears ? cleared_view(*found)
+                               : flows_view(*found, controller_.live_snapshot(), memory_name(controller_))));
     });
   });
 }

@@ -6,6 +6,11 @@
 //   GET /v1/backends?backend=POOL/ADDRESS          that one alone
 //   GET /v1/trace?protocol=tcp&from=198.51.100.7:4242&to=203.0.113.10:443
 //                                                  what would become of a packet (trace/trial_packet.h)
+//   GET /v1/flows?service=web&backend=web/10.0.1.1&client=198.51.100.7&limit=N&after=NEXT
+//                                                  tracked flows (trace/flow_query.h), in parts: "next" of a
+//                                                  part is "after" of the one behind it; null: it was the
+//                                                  last. limit=0 counts alone
+//   POST /v1/flows/clear?backend=web/10.0.1.1      the same, cleared; all=1: every flow
 //   POST /v1/reload
 //   POST /v1/drain, /v1/undrain with {"pool": NAME, "backend": ADDRESS}
 //   POST /v1/node/drain, /v1/node/undrain
@@ -56,6 +61,7 @@ class Api {
 
   void backends(const HttpRequest& request, const Respond& respond);
   void trace(const HttpRequest& request, const Respond& respond);
+  void flows(const HttpRequest& request, const Respond& respond, bool clears);
   void metrics(const Respond& respond);
   void change(Change change, const HttpRequest& request, const Respond& respond);
 

@@ -22,6 +22,7 @@
 #include "controlplane/cli/client.h"
 #include "controlplane/cli/doctor.h"
 #include "controlplane/cli/fleet.h"
+#include "controlplane/cli/flows.h"
 #include "controlplane/cli/probe.h"
 #include "controlplane/cli/render.h"
 #include "controlplane/cli/trace.h"
@@ -224,6 +225,23 @@ int show_trace(const Options& options, const TraceOptions& asked) {
   return 0;
 }
 
+int flow(const Options& options, const FlowOptions& asked) {
+  const auto by = [&](const char* method) {
+    return [&options, method](const std::string& path) { return fetch(options, method, path.c_str()); };
+  };
+  if (*asked.clear) {
+    if (asked.all == !(asked.service + asked.backend + asked.client).empty()) {
+      fail("say which flows to clear: --service, --backend or --client; or --all");
+      return kUsage;
+    }
+    return show(options, clear_flows(asked, by("POST")), render_cleared);
+  }
+  const auto found = list_flows(asked, by("GET"));
+  if (*asked.list) return show(options, found, render_flows);
+  const int shown = show(options, found, render_flow);
+  return shown == 0 && found->at("flows").empty() ? kFailed : shown;
+}
+
 int print_backend_script(const json& services, const json& pools) {
   for (const json& service : services) {
     for (const json& pool : pools) {
@@ -311,9 +329,11 @@ int run(int argc, char** argv) {
                            "print what to run on a backend instead: it names what cannot be seen from here");
   TraceOptions traced;
   auto* trace_command = traced.add_to(app);
+  FlowOptions flows;
+  auto* flow_command = flows.add_to(app);
   ProbeOptions probed;
   auto* probe_command = probed.add_to(app);
-  for (auto* group : {config, service, backend, dataplane, node}) group->fallthrough();
+  for (auto* group : {config, service, backend, flow_command, dataplane, node}) group->fallthrough();
 
   try {
     app.parse(argc, argv);
@@ -330,6 +350,7 @@ int run(int argc, char** argv) {
   if (*reload_command) return reload(options);
   if (*doctor_command) return doctor(options, script);
   if (*probe_command) return show_probe(options, probed);
+  if (*flow_command) return flow(options, flows);
   if (*trace_command) return show_trace(options, traced);
   if (*drain_node_command) return drain_node(options, true);
   if (*undrain_node_command) return drain_node(options, false);

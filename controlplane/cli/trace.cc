@@ -36,8 +36,8 @@ tl::expected<std::vector<std::string>, std::string> frames_of(const std::string&
   return frames;
 }
 
-/// What a URL's query takes as it is; the rest would be an error anyway, and must not become another
-/// question.
+}  // namespace
+
 std::string escaped(const std::string& text) {
   std::string result;
   for (const char c : text) {
@@ -47,8 +47,6 @@ std::string escaped(const std::string& text) {
   }
   return result;
 }
-
-}  // namespace
 
 CLI::App* TraceOptions::add_to(CLI::App& app) {
   auto* command = app.add_subcommand(

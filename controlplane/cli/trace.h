@@ -24,6 +24,10 @@ struct TraceOptions {
 /// Asks the control plane: the path, with its query, to the answer.
 using FetchPath = std::function<tl::expected<nlohmann::json, std::string>(const std::string& path)>;
 
+/// What a URL's query takes as it is; the rest would be an error anyway, and must not become another
+/// question.
+std::string escaped(const std::string& text);
+
 /// The answers: one, or one for each frame of the file. The error is ready to be shown.
 tl::expected<std::vector<nlohmann::json>, std::string> trace(const TraceOptions& options,
                                                              const FetchPath& fetch);

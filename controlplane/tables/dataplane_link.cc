@@ -132,6 +132,8 @@ bool DataplaneLink::take_report(const Message& message) {
     observer_.on_condition(report);
   } else if (const auto traced = protocol::decode<protocol::Traced>(message.bytes)) {
     on_traced(*traced);
+  } else if (const auto found = protocol::decode<protocol::FoundFlows>(message.bytes)) {
+    on_found(*found);
   } else {
     return false;
   }
@@ -182,6 +184,7 @@ void DataplaneLink::on_welcome(Message message) {
   }
   live.generation = welcome->generation;
   peer.traces = traces_ = (welcome->features & protocol::kTraces) != 0;
+  peer.flows = flows_ = (welcome->features & protocol::kFlows) != 0;
   timer_.cancel();
   retry_ = limits_.first_retry;
   phase_ = Phase::kReady;
@@ -203,18 +206,31 @@ void DataplaneLink::on_answer(const Message& message) {
   }
 }
 
-void DataplaneLink::trace(protocol::Trace question, OnTraced done) {
-  if (phase_ != Phase::kReady && phase_ != Phase::kPublishing)
-    return done(tl::unexpected(std::string("no data plane is connected")));
-  if (!traces_) {
-    return done(tl::unexpected(std::string(
-        "the data plane is older than this and traces nothing: systemctl restart linimo-dataplane")));
-  }
-  if (asked_.size() >= kMostQuestions) return done(tl::unexpected(std::string("too many traces at once")));
+template <typename Question, typename Answer>
+void DataplaneLink::ask(Question& question, std::map<uint32_t, OnAnswer<Answer>>& asked,
+                        OnAnswer<Answer> done) {
+  if (asked.size() >= kMostQuestions) return done(tl::unexpected(std::string("too many questions at once")));
   question.number = ++last_question_;
   if (auto sent = send_message(socket_.native_handle(), protocol::encode(question)); !sent)
     return done(tl::unexpected(sent.error()));
-  asked_.emplace(question.number, std::move(done));
+  asked.emplace(question.number, std::move(done));
+}
+
+/// Why the data plane cannot be asked; nothing: it can.
+std::optional<std::string> DataplaneLink::cannot_ask(bool knows_how, const char* what) const {
+  if (phase_ != Phase::kReady && phase_ != Phase::kPublishing) return "no data plane is connected";
+  if (knows_how) return std::nullopt;
+  return fmt::format("the data plane is older than this and {}: systemctl restart linimo-dataplane", what);
+}
+
+void DataplaneLink::trace(protocol::Trace question, OnTraced done) {
+  if (auto why = cannot_ask(traces_, "traces nothing")) return done(tl::unexpected(*why));
+  ask(question, asked_, std::move(done));
+}
+
+void DataplaneLink::find_flows(protocol::FindFlows question, OnFlows done) {
+  if (auto why = cannot_ask(flows_, "does not say which flows it tracks")) return done(tl::unexpected(*why));
+  ask(question, asked_for_flows_, std::move(done));
 }
 
 /// One that nobody asked for has no taker.
@@ -228,9 +244,15 @@ void DataplaneLink::on_traced(const protocol::Traced& answer) {
     found.mapped()(tl::unexpected(std::string(error)));
 }
 
+void DataplaneLink::on_found(const protocol::FoundFlows& answer) {
+  const auto found = asked_for_flows_.extract(answer.number);
+  if (!found.empty()) found.mapped()(answer);
+}
+
 void DataplaneLink::lose(const std::string& reason) {
   phase_ = Phase::kAway;
   for (const auto& [number, done] : std::exchange(asked_, {})) done(tl::unexpected(reason));
+  for (const auto& [number, done] : std::exchange(asked_for_flows_, {})) done(tl::unexpected(reason));
   ++connection_;
   boost::system::error_code ignored;
   socket_.close(ignored);

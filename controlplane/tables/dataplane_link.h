@@ -41,6 +41,7 @@ struct DataplanePeer {
   std::string engine;
   std::string engine_reason;
   bool traces = false;         // answers what it would do with a packet
+  bool flows = false;          // says and clears what its connection tables have
   bool reports = false;        // speaks of conditions, next hops and heartbeats
   std::string snapshot_error;  // why what it sent back as live could not be read; empty: it could
 };
@@ -81,11 +82,18 @@ class DataplaneLink {
   /// Only when ready(). The bytes are copied before this returns.
   void publish(uint64_t generation, std::span<const std::byte> snapshot);
 
-  using OnTraced = std::function<void(const tl::expected<protocol::Traced, std::string>&)>;
+  template <typename Answer>
+  using OnAnswer = std::function<void(const tl::expected<Answer, std::string>&)>;
+  using OnTraced = OnAnswer<protocol::Traced>;
+  using OnFlows = OnAnswer<protocol::FoundFlows>;
 
   /// Asks what would become of a packet. `done` is called in any case, perhaps before this returns; the error
   /// says why nobody knows.
   void trace(protocol::Trace question, OnTraced done);
+
+  /// Asks for a part of the tracked flows, or to clear them. Likewise; what the data plane itself refuses is
+  /// in the answer.
+  void find_flows(protocol::FindFlows question, OnFlows done);
 
   /// Makes memory ready for what will be published next, of which most tables will be those of this snapshot;
   /// it must be valid. Takes as long as copying it does: to be called when nothing else is due.
@@ -101,7 +109,11 @@ class DataplaneLink {
   void on_welcome(Message message);
   void on_answer(const Message& message);
   bool take_report(const Message& message);
+  template <typename Question, typename Answer>
+  void ask(Question& question, std::map<uint32_t, OnAnswer<Answer>>& asked, OnAnswer<Answer> done);
+  std::optional<std::string> cannot_ask(bool knows_how, const char* what) const;
   void on_traced(const protocol::Traced& answer);
+  void on_found(const protocol::FoundFlows& answer);
   void beat();
   void limit(std::chrono::milliseconds time, std::string what);
   void lose(const std::string& reason);
@@ -119,8 +131,9 @@ class DataplaneLink {
   boost::asio::steady_timer timer_;
   boost::asio::steady_timer heartbeat_;
   uint64_t beat_ = 0;
-  bool traces_ = false;                 // the peer does
-  std::map<uint32_t, OnTraced> asked_;  // by the question's number
+  bool traces_ = false, flows_ = false;  // the peer does
+  std::map<uint32_t, OnTraced> asked_;   // by the question's number
+  std::map<uint32_t, OnFlows> asked_for_flows_;
   uint32_t last_question_ = 0;
 };
 

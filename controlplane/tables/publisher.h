@@ -59,6 +59,14 @@ class Publisher final : private DataplaneLink::Observer {
     link_.trace(question, std::move(done));
   }
 
+  void find_flows(const protocol::FindFlows& question, DataplaneLink::OnFlows done) {
+    link_.find_flows(question, std::move(done));
+  }
+  /// What is live, or nothing before the first.
+  std::optional<SnapshotView> live_snapshot() const {
+    return live_.bytes.empty() ? std::nullopt : std::optional(SnapshotView::of_valid(live_.bytes));
+  }
+
   /// Of what is offered next.
   uint64_t next_generation() const { return last_generation_ + 1; }
 

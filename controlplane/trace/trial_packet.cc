@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <optional>
 
 #include <fmt/format.h>
 #include <netinet/in.h>
 
+#include "controlplane/trace/query.h"
 #include "maglev/address.h"
 #include "maglev/protocol.h"
 
@@ -17,35 +17,6 @@ namespace {
 constexpr size_t kEthernet = 14;
 constexpr uint8_t kClientMac[] = {0x02, 0, 0, 0, 0, 0x01};  // whose it is does not matter
 constexpr std::string_view kFlagLetters = "FSRPAUEC";       // from the lowest bit on
-
-struct Endpoint {
-  Address address;
-  uint16_t port = 0;
-};
-
-template <typename Number>
-std::optional<Number> number_in(std::string_view text) {
-  Number number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
-}
-
-/// "198.51.100.7:4242", "[2001:db8::7]:4242"; without a port where the protocol has none.
-std::optional<Endpoint> endpoint_in(std::string_view text, bool has_port) {
-  std::string_view port;
-  if (has_port) {
-    const size_t colon = text.rfind(':');
-    if (colon == std::string_view::npos) return std::nullopt;
-    port = text.substr(colon + 1);
-    text = text.substr(0, colon);
-    if (text.find(':') != std::string_view::npos && !text.starts_with('[')) return std::nullopt;
-  }
-  if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
-  const auto address = Address::parse(text);
-  const auto number = has_port ? number_in<uint16_t>(port) : std::optional<uint16_t>(0);
-  if (!address || !number || (has_port && *number == 0)) return std::nullopt;
-  return Endpoint{*address, *number};
-}
 
 std::optional<std::vector<uint8_t>> bytes_in(std::string_view hex) {
   std::vector<uint8_t> bytes;
@@ -67,17 +38,6 @@ std::optional<uint8_t> flags_in(std::string_view letters) {
     flags = static_cast<uint8_t>(flags | 1U << bit);
   }
   return flags;
-}
-
-std::map<std::string, std::string, std::less<>> parameters(std::string_view query) {
-  std::map<std::string, std::string, std::less<>> found;
-  while (!query.empty()) {
-    const std::string_view part = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(part.size() + 1, query.size()));
-    const size_t equals = std::min(part.find('='), part.size());
-    found[std::string(part.substr(0, equals))] = part.substr(std::min(equals + 1, part.size()));
-  }
-  return found;
 }
 
 void put16(std::vector<uint8_t>& bytes, size_t at, size_t value) {
@@ -181,7 +141,7 @@ tl::expected<TrialPacket, std::string> real_frame(std::string_view hex, std::str
 }  // namespace
 
 tl::expected<TrialPacket, std::string> trial_packet(std::string_view query) {
-  const auto given = parameters(query);
+  const QueryParameters given = query_parameters(query);
   const auto value = [&](std::string_view name) {
     const auto found = given.find(name);
     return found == given.end() ? std::string() : found->second;

@@ -1,5 +1,6 @@
 #include "dataplane/dpdk/engine.h"
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 
@@ -280,6 +281,29 @@ tl::expected<Traced, std::string> DpdkEngine::trace(const TraceRequest& request)
   });
   if (traced) traced->leaves_by = eal_.interfaces.at(traced->port).name;
   return traced;
+}
+
+FlowTables DpdkEngine::flow_tables() const {
+  FlowTables all{LINIMO_SECONDS, now_s(), {}};
+  for (uint32_t worker = 0; worker < shared_.flows.size(); ++worker) {
+    const ConnectionTable& table = shared_.flows[worker].connections;
+    all.tables.push_back({worker, table.words(), table.buckets()});
+  }
+  return all;
+}
+
+tl::expected<size_t, std::string> DpdkEngine::remove_flows(std::span<const FlowPlace> places) {
+  size_t removed = 0;
+  while (!places.empty()) {
+    const uint32_t row = places.front().row;
+    const auto end = std::ranges::find_if(places, [row](const FlowPlace& place) { return place.row != row; });
+    const auto its = places.first(std::min(static_cast<size_t>(end - places.begin()), FlowRemoval::kMost));
+    const auto gone = workers_.at(row)->remove_flows(its);
+    if (!gone) return tl::unexpected(fmt::format("worker {} does not answer", row));
+    removed += *gone;
+    places = places.subspan(its.size());
+  }
+  return removed;
 }
 
 std::vector<std::pair<std::string, Mac>> DpdkEngine::interfaces() const {

@@ -39,6 +39,8 @@ class DpdkEngine final : public EngineBase {
   std::string manner() const override;
   std::string outdated() const override { return watch_->outdated(); }
   tl::expected<Traced, std::string> trace(const TraceRequest& request) override;
+  FlowTables flow_tables() const override;
+  tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override;
   std::vector<std::pair<std::string, Mac>> interfaces() const override;
   CountersBlock& counters() override { return counters_.block(); }
   int counters_fd() const override { return counters_.fd(); }

@@ -1,6 +1,8 @@
 #include "dataplane/dpdk/worker.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include <pthread.h>
 #include <rte_cycles.h>
@@ -16,6 +18,7 @@ constexpr uint32_t kReceiveBurst = 32;
 constexpr uint32_t kHousekeepingHz = 1000;
 constexpr uint32_t kSweep_s = 4;  // once round the connection table; far below the stamp's 400 s
 constexpr uint32_t kSpins = 256;  // empty rounds before a worker that shares its core sleeps
+constexpr auto kRemovalLimit = std::chrono::milliseconds(100);
 constexpr uint32_t kShortestRest_us = 5, kLongestRest_us = 200;
 
 }  // namespace
@@ -129,6 +132,7 @@ bool Worker::housekeeping(uint64_t tsc, const Generation* generation) {
   now_ms_ = worker_clock_ms();
   next_housekeeping_ = tsc + tsc_hz_ / kHousekeepingHz;
   count(counters_.rounds);
+  removal_.serve(flows_.connections);
   const uint32_t held = pipeline_.held();
   if (held != 0) {
     pipeline_.release_held(generation, now_ms_, out_);
@@ -140,6 +144,16 @@ bool Worker::housekeeping(uint64_t tsc, const Generation* generation) {
                            generation->swept_services(), static_cast<uint32_t>(now_ms_ / 1000), census_);
   __atomic_store_n(&counters_.flows, flows_.connections.entries(), __ATOMIC_RELAXED);
   return worked;
+}
+
+std::optional<size_t> Worker::remove_flows(std::span<const FlowPlace> places) {
+  if (!removal_.ask(places)) return std::nullopt;
+  const auto until = std::chrono::steady_clock::now() + kRemovalLimit;
+  for (;;) {
+    if (const auto removed = removal_.removed()) return removed;
+    if (std::chrono::steady_clock::now() > until) return std::nullopt;
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
 }
 
 // On a core of its own a worker polls on. Where it shares one, the longer nothing came the longer it sleeps,

@@ -4,10 +4,13 @@
 #include <atomic>
 #include <ctime>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "dataplane/dpdk/eal.h"
 #include "dataplane/dpdk/kernel_path.h"
+#include "dataplane/flow/flow_removal.h"
 #include "dataplane/forward/pipeline.h"
 #include "dataplane/forward/publication.h"
 
@@ -50,6 +53,9 @@ class Worker {
   void go_in_lanes(const LanePath* lanes) { pipeline_.go_in_lanes(lanes); }
   /// For a trace, on any thread (Pipeline::memory).
   const PipelineMemory& memory() const { return pipeline_.memory(); }
+  /// Control thread: has entries of its connection table removed, at most FlowRemoval::kMost, and says how
+  /// many were; nothing: it did not do so within a tenth of a second.
+  std::optional<size_t> remove_flows(std::span<const FlowPlace> places);
 
  private:
   bool poll(const Source& source, const Generation* generation);
@@ -66,6 +72,7 @@ class Worker {
   std::vector<Source> receive_;
   std::vector<Lane> transmit_;
   FlowState& flows_;
+  FlowRemoval removal_;
   WorkerCounters& counters_;
   FlowCensus census_;
   KernelPath* exception_;

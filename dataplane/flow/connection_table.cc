@@ -144,6 +144,12 @@ void ConnectionTable::clear(Entry entry) {
   if (--per_service_[service] == 0) --services_holding_;
 }
 
+bool ConnectionTable::remove(uint64_t index, uint64_t seen) {
+  if (index >= capacity() || linimo_flow_is_same(words_[index], seen) == 0) return false;
+  clear(words_ + index);
+  return true;
+}
+
 void ConnectionTable::sweep(uint64_t buckets, std::span<const SweptService> services, uint32_t now_s,
                             FlowCensus& census) {
   for (uint64_t i = 0; i < buckets; ++i) {

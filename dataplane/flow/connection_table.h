@@ -127,6 +127,9 @@ class ConnectionTable {
   /// Makes an embryonic entry; false: there was no place that the flow may take.
   bool insert(uint64_t hash, const Service& service, uint32_t backend_id, uint32_t now_s);
 
+  /// Removes the entry in a place, of whatever number, if it is the same flow's to the same backend still.
+  bool remove(uint64_t index, uint64_t seen);
+
   /// Would `insert` find one? Any thread, while the owner goes on writing.
   bool has_room(uint64_t hash, const Service& service, uint32_t now_s) const;
 

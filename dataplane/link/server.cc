@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
+#include "dataplane/flow/flow_search.h"
 #include "dataplane/link/sealed_file.h"
 #include "maglev/os/memfd.h"
 #include "maglev/os/peer.h"
@@ -45,6 +46,19 @@ tl::expected<Traced, std::string> traced_by(EngineBase& engine, const protocol::
   std::copy(mac.begin(), mac.end(), answer.mac);
   protocol::set_text(answer.interface, found->first);
   return engine.trace({static_cast<uint32_t>(found - interfaces.begin()), frame});
+}
+
+tl::expected<protocol::FoundFlows, std::string> flows_of(EngineBase& engine,
+                                                         const protocol::FindFlows& message) {
+  const auto live = engine.live();
+  if (!live) return tl::unexpected<std::string>("no tables are live yet");
+  std::vector<FlowPlace> places;
+  auto found = find_flows(*live, engine.flow_tables(), message, places);
+  if (!found || places.empty()) return found;
+  const auto removed = engine.remove_flows(places);
+  if (!removed) return tl::unexpected(removed.error());
+  found->cleared = static_cast<uint32_t>(*removed);
+  return found;
 }
 
 }  // namespace
@@ -129,6 +143,7 @@ bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet,
   peer.heard = Clock::now();
   if (protocol::decode<protocol::Heartbeat>(packet)) return true;
   if (const auto asked = protocol::decode<protocol::Trace>(packet)) return trace(peer, *asked);
+  if (const auto asked = protocol::decode<protocol::FindFlows>(packet)) return find_flows(peer, *asked);
   const auto message = protocol::decode<protocol::Publish>(packet);
   return message ? publish(peer, *message, descriptors) : refuse(peer, 0, "expected a snapshot to publish");
 }
@@ -148,7 +163,7 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   welcome.pid = static_cast<uint32_t>(getpid());
   welcome.workers = engine_.workers();
   welcome.restored = restored_ ? 1 : 0;
-  welcome.features = protocol::kReports | protocol::kTraces;
+  welcome.features = protocol::kReports | protocol::kTraces | protocol::kFlows;
   protocol::set_text(welcome.engine, identity_.engine);
   protocol::set_text(welcome.engine_reason, identity_.engine_reason);
   std::vector<int> descriptors = {identity_.counters_fd};
@@ -217,6 +232,15 @@ bool LinkServer::trace(const Peer& peer, const protocol::Trace& message) {
   } else {
     protocol::set_text(answer.error, traced.error());
   }
+  return send_message(peer.fd.get(), protocol::encode(answer)).has_value();
+}
+
+bool LinkServer::find_flows(const Peer& peer, const protocol::FindFlows& message) {
+  const auto found = flows_of(engine_, message);
+  protocol::FoundFlows answer;
+  if (found) answer = *found;
+  answer.number = message.number;
+  if (!found) protocol::set_text(answer.error, found.error());
   return send_message(peer.fd.get(), protocol::encode(answer)).has_value();
 }
 

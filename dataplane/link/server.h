@@ -77,6 +77,7 @@ class LinkServer {
   bool greet(Peer& peer, const protocol::Hello& hello);
   bool publish(Peer& peer, const protocol::Publish& message, std::span<const UniqueFd> descriptors);
   bool trace(const Peer& peer, const protocol::Trace& message);
+  bool find_flows(const Peer& peer, const protocol::FindFlows& message);
   bool refuse(const Peer& peer, uint64_t generation, std::string_view reason);
   void disconnect(PeerAt peer);
   void drop_silent_peers();

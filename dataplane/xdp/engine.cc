@@ -326,6 +326,14 @@ tl::expected<Traced, std::string> XdpEngine::trace(const TraceRequest& request) 
   return traced;
 }
 
+FlowTables XdpEngine::flow_tables() const {
+  return program_->flow_tables();
+}
+
+tl::expected<size_t, std::string> XdpEngine::remove_flows(std::span<const FlowPlace> places) {
+  return program_->remove_flows(places);
+}
+
 std::vector<std::pair<std::string, Mac>> XdpEngine::interfaces() const {
   std::vector<std::pair<std::string, Mac>> all;
   for (const Interface& interface : interfaces_) all.emplace_back(interface.name, interface.facts.mac);

@@ -39,6 +39,8 @@ class XdpEngine : public EngineBase {
   uint32_t workers() const override;  // receive queues
 
   tl::expected<Traced, std::string> trace(const TraceRequest& request) override;
+  FlowTables flow_tables() const override;
+  tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override;
   std::vector<std::pair<std::string, Mac>> interfaces() const override;
   CountersBlock& counters() override { return program_->counters(); }
   int counters_fd() const override { return program_->counters_fd(); }

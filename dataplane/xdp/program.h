@@ -23,6 +23,7 @@
 #include "bpf/layout.h"
 #include "dataplane/egress/next_hop.h"
 #include "dataplane/flow/flow_census.h"
+#include "dataplane/flow/flow_tables.h"
 #include "dataplane/xdp/mapping.h"
 #include "dataplane/xdp/unsettled_blocks.h"
 #include "maglev/address.h"
@@ -101,6 +102,10 @@ class Program {
   /// Clears the entries that have expired in the next `buckets` of every row's connection table, going round,
   /// and publishes how many there are. Against the program by compare-and-swap.
   void sweep(uint64_t buckets);
+  /// The connection tables of rows that are served.
+  FlowTables flow_tables() const;
+  /// Removes those of some entries that are the same flow's to the same backend still; how many those were.
+  size_t remove_flows(std::span<const FlowPlace> places);
   /// About once a second: settles slots of the live generation.
   void settle_slots();
 
@@ -117,6 +122,7 @@ class Program {
   bool put_table(uint32_t row, const UniqueFd& table);
   tl::unexpected<std::string> no_room_for_flows() const;
   tl::expected<void, std::string> map_memory();
+  bool take_out(uint32_t row, __u64& place, __u64 seen);
   void find_live();
   void follow(const SnapshotView& live);
 

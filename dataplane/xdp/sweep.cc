@@ -11,6 +11,47 @@
 #include "maglev/rules/fragment.h"
 
 namespace linimo::xdp {
+
+/// Unless it has changed since.
+bool Program::take_out(uint32_t row, __u64& place, __u64 seen) {
+  auto& counts = flows_.as<linimo_xdp_flows>()[row];
+  auto* connections = connections_.as<uint32_t>() + uint64_t{row} * LINIMO_MAX_BACKEND_IDS;
+  __u64 word = seen;
+  if (!std::atomic_ref(place).compare_exchange_strong(word, 0)) return false;
+  if (linimo_flow_is_open(seen))
+    std::atomic_ref(connections[linimo_flow_backend(seen)]).fetch_sub(1, std::memory_order_relaxed);
+  std::atomic_ref(counts.entries).fetch_sub(1);
+  if (std::atomic_ref(counts.of_service[linimo_flow_service(seen)]).fetch_sub(1) == 1)
+    std::atomic_ref(counts.services_holding).fetch_sub(1);
+  return true;
+}
+
+FlowTables Program::flow_tables() const {
+  FlowTables all{LINIMO_TICKS, ticks_now(), {}};
+  for (uint32_t row = 0; row < shape_.all_rows(); ++row) {
+    if (serves(row)) all.tables.push_back({row, rows_[row].table.as<FlowTable::Word>(), shape_.buckets()});
+  }
+  return all;
+}
+
+size_t Program::remove_flows(std::span<const FlowPlace> places) {
+  size_t removed = 0;
+  for (const FlowPlace& flow : places) {
+    if (flow.row >= shape_.all_rows() || !serves(flow.row)) continue;
+    if (flow.index >= shape_.buckets() * LINIMO_FLOW_BUCKET) continue;
+    __u64& place = rows_[flow.row].table.as<__u64>()[flow.index];
+    // Its packets go on changing it.
+    for (;;) {
+      const __u64 word = std::atomic_ref(place).load(std::memory_order_relaxed);
+      if (linimo_flow_is_same(word, flow.word) == 0) break;
+      if (!take_out(flow.row, place, word)) continue;
+      ++removed;
+      break;
+    }
+  }
+  return removed;
+}
+
 void Program::sweep(uint64_t buckets) {
   const uint32_t now = ticks_now();
   const uint64_t all = shape_.buckets();
@@ -19,26 +60,19 @@ void Program::sweep(uint64_t buckets) {
     if (!rows_[row].table) continue;
     FlowCensus& census = *rows_[row].census;
     auto& counts = flows_.as<linimo_xdp_flows>()[row];
-    auto* connections = connections_.as<uint32_t>() + uint64_t{row} * LINIMO_MAX_BACKEND_IDS;
     auto* table = rows_[row].table.as<linimo_cell>();
     for (uint64_t i = sweep_next_; i < end; ++i) {
       for (__u64& place : table[i].words) {
-        std::atomic_ref entry(place);
-        __u64 word = entry.load(std::memory_order_relaxed);
+        const __u64 word = std::atomic_ref(place).load(std::memory_order_relaxed);
         if (linimo_flow_state(word) == LINIMO_FLOW_EMPTY) continue;
         const uint32_t service = linimo_flow_service(word);
         const SweptService& swept = swept_services_[service];
-        if (!linimo_flow_is_over(word, swept.idle_timeout, now, LINIMO_TICKS)) {
+        if (!linimo_flow_is_over_seen(word, swept.idle_timeout, now, LINIMO_TICKS)) {
           if (!linimo_flow_has_ended(word, now, LINIMO_TICKS))
             census.saw(linimo_flow_backend(word), swept.tcp);
           continue;
         }
-        if (!entry.compare_exchange_strong(word, 0)) continue;
-        if (linimo_flow_is_open(word))
-          std::atomic_ref(connections[linimo_flow_backend(word)]).fetch_sub(1, std::memory_order_relaxed);
-        std::atomic_ref(counts.entries).fetch_sub(1);
-        if (std::atomic_ref(counts.of_service[service]).fetch_sub(1) == 1)
-          std::atomic_ref(counts.services_holding).fetch_sub(1);
+        take_out(row, place, word);
       }
     }
     counters(row).flows = std::atomic_ref(counts.entries).load(std::memory_order_relaxed);

@@ -14,6 +14,8 @@
 #define LINIMO_TICKS_FOR(seconds) \
   ((__u32)(((__u64)(seconds)*1000000000ULL + (1ULL << LINIMO_TICK_SHIFT) - 1) >> LINIMO_TICK_SHIFT))
 #define LINIMO_TICKS_WITHIN(seconds) ((__u32)((__u64)(seconds)*1000000000ULL >> LINIMO_TICK_SHIFT))
+/* Whole seconds in so many ticks. */
+#define LINIMO_SECONDS_IN_TICKS(ticks) ((__u32)(((__u64)(ticks) << LINIMO_TICK_SHIFT) / 1000000000ULL))
 
 enum linimo_clock { LINIMO_SECONDS, LINIMO_TICKS };
 

@@ -93,20 +93,42 @@ LINIMO_RULE int linimo_flow_matches(__u64 word, __u64 flow) {
   return (word ^ flow) >> LINIMO_FLOW_SERVICE_SHIFT == 0 && linimo_flow_state(word) != LINIMO_FLOW_EMPTY;
 }
 
+/* Is a word that was seen before the same flow's to the same backend still, whatever has come since? */
+LINIMO_RULE int linimo_flow_is_same(__u64 word, __u64 seen) {
+  return (word ^ seen) >> LINIMO_FLOW_BACKEND_SHIFT == 0 && linimo_flow_state(word) != LINIMO_FLOW_EMPTY;
+}
+
 /* `now`: of the clock that stamps it. */
 LINIMO_RULE __u32 linimo_flow_age(__u64 word, __u32 now) {
   return (now - (__u32)(word >> LINIMO_FLOW_STAMP_SHIFT)) & LINIMO_FLOW_STAMP_MASK;
 }
 
-LINIMO_RULE int linimo_flow_is_expired(__u64 word, __u32 timeout, __u32 now, enum linimo_clock clock) {
+/* Whose clock is read by another than who stamps may be behind by a moment, and must not take the newest
+ * entries for the oldest. */
+#define LINIMO_FLOW_AHEAD 2u /* units */
+LINIMO_RULE __u32 linimo_flow_age_seen(__u64 word, __u32 now) {
+  const __u32 age = linimo_flow_age(word, now + LINIMO_FLOW_AHEAD);
+  return age < LINIMO_FLOW_AHEAD ? 0 : age - LINIMO_FLOW_AHEAD;
+}
+
+/* How long it lives after its last packet. */
+LINIMO_RULE __u32 linimo_flow_life(__u64 word, __u32 timeout, enum linimo_clock clock) {
   const __u32 closing = linimo_units_for(clock, LINIMO_FLOW_CLOSING_S);
-  const __u32 limit = linimo_flow_state(word) == LINIMO_FLOW_CLOSING && timeout > closing ? closing : timeout;
-  return linimo_flow_age(word, now) > limit;
+  return linimo_flow_state(word) == LINIMO_FLOW_CLOSING && timeout > closing ? closing : timeout;
+}
+
+LINIMO_RULE int linimo_flow_is_expired(__u64 word, __u32 timeout, __u32 now, enum linimo_clock clock) {
+  return linimo_flow_age(word, now) > linimo_flow_life(word, timeout, clock);
 }
 
 /* What the sweep clears: an entry that has expired, or whose service is gone, which has no timeout. */
 LINIMO_RULE int linimo_flow_is_over(__u64 word, __u32 timeout, __u32 now, enum linimo_clock clock) {
   return timeout == 0 || linimo_flow_is_expired(word, timeout, now, clock);
+}
+
+/* The same, by a clock that was read elsewhere. */
+LINIMO_RULE int linimo_flow_is_over_seen(__u64 word, __u32 timeout, __u32 now, enum linimo_clock clock) {
+  return timeout == 0 || linimo_flow_age_seen(word, now) > linimo_flow_life(word, timeout, clock);
 }
 
 /* Has its connection ended, so that the sweep does not count it? The entry stays, for what was lost is sent

@@ -46,6 +46,11 @@ class ValidatingEngine final : public EngineBase {
     traced.leaves_by = "eth0";
     return traced;
   }
+  FlowTables flow_tables() const override { return {LINIMO_SECONDS, 1, {{0, words_.data(), 8}}}; }
+  tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override {
+    for (const FlowPlace& place : places) words_.at(place.index) = 0;
+    return places.size();
+  }
   std::vector<std::pair<std::string, Mac>> interfaces() const override { return {{"eth0", Mac{}}}; }
   CountersBlock& counters() override { return counters_; }
   int counters_fd() const override { return -1; }
@@ -53,6 +58,7 @@ class ValidatingEngine final : public EngineBase {
  private:
   CountersBlock counters_{};
   std::vector<std::byte> live_;
+  std::vector<uint64_t> words_ = std::vector<uint64_t>(8 * LINIMO_FLOW_BUCKET, 6);  // entries of service 0
   NextHopTable next_hops_;
 };
 
@@ -167,6 +173,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         std::memcpy(trace.frame, bytes.data(), bytes.size());
         if (length % 3 == 0) trace.interface[0] = 'e';
         world.attackers.send(which, protocol::encode(trace), -1);
+        break;
+      }
+      case 8: {
+        protocol::FindFlows find;
+        auto* fields = reinterpret_cast<std::byte*>(&find) + offsetof(protocol::FindFlows, number);
+        std::copy_n(bytes.begin(), std::min(length, sizeof find - sizeof find.type), fields);
+        world.attackers.send(which, protocol::encode(find), -1);
         break;
       }
       case 6:  // any message, an empty one too, with descriptors that nobody has asked for

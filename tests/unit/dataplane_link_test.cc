@@ -225,6 +225,38 @@ TEST_F(DataplaneLinkTest, AnOlderDataPlaneIsNotAsked) {
   EXPECT_NE(error.find("older"), std::string::npos) << error;
 }
 
+TEST_F(DataplaneLinkTest, AsksForFlows) {
+  fake_.welcome.features = protocol::kFlows;
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  EXPECT_TRUE(peer_.flows);
+  std::vector<std::string> answers;
+  const auto ask = [&](uint32_t service) {
+    protocol::FindFlows question;
+    question.service = service;
+    link_.find_flows(question, [&answers](const auto& found) {
+      answers.push_back(found ? std::to_string(found->matched) : found.error());
+    });
+  };
+  ask(1);
+  ask(2);
+  ASSERT_TRUE(wait([&] { return fake_.asked_for_flows.size() == 2; }));
+  protocol::FoundFlows answer;
+  answer.number = fake_.asked_for_flows[1].number;
+  answer.matched = fake_.asked_for_flows[1].service;
+  fake_.send(answer);
+  answer.number = 4711;  // nobody asked that
+  fake_.send(answer);
+  ASSERT_TRUE(wait([&] { return answers.size() == 1; }));
+  EXPECT_EQ(answers[0], "2");
+  fake_.drop();
+  ASSERT_TRUE(wait([&] { return answers.size() == 2; })) << "whoever waits is told that nobody will answer";
+  fake_.welcome.features = protocol::kTraces;
+  ASSERT_TRUE(wait([&] { return connected_ == 2; }));
+  ask(3);
+  EXPECT_NE(answers.back().find("older"), std::string::npos) << answers.back();
+}
+
 TEST_F(DataplaneLinkTest, SurvivesAGreetingOfAnyKind) {
   const std::pair<Manner, std::string_view> cases[] = {
       {Manner::kLeave, "closed the connection"},

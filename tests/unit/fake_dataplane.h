@@ -59,6 +59,7 @@ class FakeDataplane {
   int connections = 0;  // accepted so far
   int heartbeats = 0;   // received
   std::vector<protocol::Trace> asked;
+  std::vector<protocol::FindFlows> asked_for_flows;
 
   void poll() {
     if (const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); fd >= 0) {
@@ -74,6 +75,8 @@ class FakeDataplane {
     if (protocol::decode<protocol::Hello>((*message)->bytes)) on_hello();
     if (protocol::decode<protocol::Heartbeat>((*message)->bytes)) ++heartbeats;
     if (const auto trace = protocol::decode<protocol::Trace>((*message)->bytes)) asked.push_back(*trace);
+    if (const auto find = protocol::decode<protocol::FindFlows>((*message)->bytes))
+      asked_for_flows.push_back(*find);
     if (const auto publish = protocol::decode<protocol::Publish>((*message)->bytes))
       on_publish(*publish, **message);
   }

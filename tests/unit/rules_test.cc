@@ -33,6 +33,19 @@ uint64_t entry(uint32_t service, uint32_t backend, uint32_t now) {
   return linimo_flow_made(linimo_flow_places_of(kHash, service, 1024).flow, backend, now);
 }
 
+// Who stamps an entry may have read the clock a moment later than who looks at it.
+TEST(FlowEntry, TheNewestIsNotTakenForTheOldest) {
+  const uint64_t word = linimo_flow_made(0, 1, 5000);
+  for (const uint32_t now : {4998U, 4999U, 5000U}) {
+    EXPECT_EQ(linimo_flow_age_seen(word, now), 0U);
+    EXPECT_FALSE(linimo_flow_is_over_seen(word, 900, now, LINIMO_SECONDS));
+  }
+  EXPECT_TRUE(linimo_flow_is_over(word, 900, 4999, LINIMO_SECONDS)) << "by its own clock no time goes back";
+  EXPECT_FALSE(linimo_flow_is_over_seen(word, 900, 5900, LINIMO_SECONDS));
+  EXPECT_TRUE(linimo_flow_is_over_seen(word, 900, 5901, LINIMO_SECONDS));
+  EXPECT_TRUE(linimo_flow_is_over_seen(word, 0, 5000, LINIMO_SECONDS));
+}
+
 TEST(FlowEntry, HasAPlaceForAllThatItSays) {
   const uint64_t word = entry(LINIMO_MAX_SERVICES - 1, LINIMO_MAX_BACKEND_IDS - 1, 4095);
   EXPECT_EQ(linimo_flow_service(word), LINIMO_MAX_SERVICES - 1);
