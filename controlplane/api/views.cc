@@ -81,6 +81,20 @@ json flows_view(const std::optional<CountersView>& counters) {
   return {{"tracked", tracked}, {"capacity", capacity}, {"unstored", unstored}};
 }
 
+/// Or receive queues.
+json workers_view(const std::optional<CountersView>& counters) {
+  const auto read = [](const uint64_t& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); };
+  json workers = json::array();
+  for (uint32_t i = 0; counters && i < counters->workers(); ++i) {
+    const WorkerCounters& worker = counters->worker(i);
+    uint64_t packets = 0;
+    for (const uint64_t& outcome : worker.outcomes) packets += read(outcome);
+    workers.push_back(
+        {{"packets", packets}, {"busy_ns", read(worker.busy_ns)}, {"flows", read(worker.flows)}});
+  }
+  return workers;
+}
+
 /// Every VIP that is configured, and every one that is announced.
 json announce_view(const NodeState& state) {
   if (!state.announce) return nullptr;
@@ -161,6 +175,7 @@ json status_view(const NodeState& state) {
           {"outcomes", std::move(outcomes)},
           {"announce", announce_view(state)},
           {"flows", flows_view(state.counters)},
+          {"workers", workers_view(state.counters)},
           {"path_mtus_lowered", state.counters ? state.counters->path_mtus_lowered() : 0},
           {"transmit_lost", state.counters ? state.counters->transmit_lost() : 0},
           {"receive_lost", state.counters ? state.counters->receive_lost() : 0},

@@ -25,6 +25,7 @@
 #include "controlplane/cli/flows.h"
 #include "controlplane/cli/probe.h"
 #include "controlplane/cli/render.h"
+#include "controlplane/cli/top_screen.h"
 #include "controlplane/cli/trace.h"
 #include "controlplane/config/config.h"
 #include "maglev/program.h"
@@ -242,6 +243,26 @@ int flow(const Options& options, const FlowOptions& asked) {
   return shown == 0 && found->at("flows").empty() ? kFailed : shown;
 }
 
+int top(const Options& options, const TopOptions& asked) {
+  if (options.output == "json") {
+    fail("top is for the eye; -o json have status, service list and backend list");
+    return kUsage;
+  }
+  const auto shown = run_top(asked, [&]() -> tl::expected<TopSample, std::string> {
+    TopSample sample{std::chrono::steady_clock::now(), {}, {}, {}};
+    auto status = fetch(options, "GET", "/v1/status"), services = fetch(options, "GET", "/v1/services");
+    auto backends = fetch_backends(options);
+    for (const auto* part : {&status, &services, &backends}) {
+      if (!*part) return tl::unexpected(part->error());
+    }
+    sample.status = std::move(*status);
+    sample.services = std::move(*services);
+    sample.backends = std::move(*backends);
+    return sample;
+  });
+  return shown ? 0 : fail(shown.error());
+}
+
 int print_backend_script(const json& services, const json& pools) {
   for (const json& service : services) {
     for (const json& pool : pools) {
@@ -329,6 +350,8 @@ int run(int argc, char** argv) {
                            "print what to run on a backend instead: it names what cannot be seen from here");
   TraceOptions traced;
   auto* trace_command = traced.add_to(app);
+  TopOptions topped;
+  auto* top_command = topped.add_to(app);
   FlowOptions flows;
   auto* flow_command = flows.add_to(app);
   ProbeOptions probed;
@@ -350,6 +373,7 @@ int run(int argc, char** argv) {
   if (*reload_command) return reload(options);
   if (*doctor_command) return doctor(options, script);
   if (*probe_command) return show_probe(options, probed);
+  if (*top_command) return top(options, topped);
   if (*flow_command) return flow(options, flows);
   if (*trace_command) return show_trace(options, traced);
   if (*drain_node_command) return drain_node(options, true);

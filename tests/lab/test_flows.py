@@ -1,5 +1,5 @@
 """`linimo flow` lists exactly the flows that are open, by service, backend and client, and clears those that it is told to (both
-engines)."""
+engines); `linimo top` shows what happens (`top.py`)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from case import LabCase
 from lab.topology import CLIENT, VIP, VIP2, backend_address
 from lab.wait import wait_until
+from top import Top
 
 OTHER_SERVICE = f'''
 [[service]]
@@ -148,5 +149,5 @@ class FlowsDpdk(Flows, LabCase):
     engine = "dpdk"
 
 
-class FlowsXdp(Flows, LabCase):
+class FlowsXdp(Flows, Top, LabCase):
     engine = "xdp"
