@@ -1,7 +1,5 @@
 #include "controlplane/change_log.h"
 
-#include "controlplane/log.h"
-
 namespace linimo {
 namespace {
 
@@ -16,12 +14,13 @@ void ChangeLog::note(const HealthMonitor::Change& change) {
   if (lines_ < kLines) {
     ++lines_;
     const bool state_changed = change.before.health != change.after.health;
-    log_info(state_changed ? "backend state changed" : "backend standing changed",
-             {{"pool", change.backend.pool},
-              {"backend", change.backend.address.to_string()},
-              {"from", from},
-              {"to", to},
-              {"why", change.why}});
+    events_.note(EventKind::kHealth, log_info,
+                 state_changed ? "backend state changed" : "backend standing changed",
+                 {{"pool", change.backend.pool},
+                  {"backend", change.backend.address.to_string()},
+                  {"from", from},
+                  {"to", to},
+                  {"why", change.why}});
     return;
   }
   Many& many = others_[{change.backend.pool, from, to}];
@@ -44,12 +43,13 @@ void ChangeLog::end_period() {
   running_ = false;
   for (const auto& [kind, many] : others_) {
     const auto& [pool, from, to] = kind;
-    log_info("more backends changed", {{"pool", pool},
-                                       {"count", many.count},
-                                       {"from", from},
-                                       {"to", to},
-                                       {"backends", many.backends},
-                                       {"why", many.why}});
+    events_.note(EventKind::kHealth, log_info, "more backends changed",
+                 {{"pool", pool},
+                  {"count", many.count},
+                  {"from", from},
+                  {"to", to},
+                  {"backends", many.backends},
+                  {"why", many.why}});
   }
   if (!others_.empty()) begin_period();  // a storm goes on
   others_.clear();

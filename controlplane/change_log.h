@@ -13,13 +13,14 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "controlplane/event_log.h"
 #include "controlplane/health/monitor.h"
 
 namespace linimo {
 
 class ChangeLog {
  public:
-  explicit ChangeLog(boost::asio::io_context& io) : timer_(io) {}
+  ChangeLog(boost::asio::io_context& io, EventLog& events) : events_(events), timer_(io) {}
 
   void note(const HealthMonitor::Change& change);
 
@@ -32,6 +33,7 @@ class ChangeLog {
 
   using Kind = std::tuple<std::string, std::string, std::string>;  // pool, from, to
 
+  EventLog& events_;
   boost::asio::steady_timer timer_;
   bool running_ = false;  // a period is
   size_t lines_ = 0;

@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include "controlplane/change_text.h"
-#include "controlplane/log.h"
 #include "controlplane/state_folder.h"
 
 namespace linimo {
@@ -60,19 +59,21 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
             log_info("health known", {{"checks", monitor_.checks()}});
             evaluate_after(milliseconds(0), "start");
           }),
-      change_log_(io),
-      publisher_(io, config_.node.dataplane_socket(), *this),
+      change_log_(io, events_),
+      publisher_(io, config_.node.dataplane_socket(), *this, events_),
       evaluation_(io),
       drain_look_(io),
       trial_(std::move(trial)),
       trial_end_(io),
-      announcer_(io, config_.node.state_dir, [this] { return announce_facts(); }),
+      announcer_(
+          io, config_.node.state_dir, [this] { return announce_facts(); }, events_),
       watch_(
           io, [this] { return sights(); },
           [this](std::string_view by) {
             announcer_.update(by);
             note_serving();
-          }),
+          },
+          events_),
       loaded_at_(time_text()) {}
 
 void Controller::start() {
@@ -134,8 +135,8 @@ tl::expected<void, std::string> Controller::reload(std::string_view by) {
   const auto refuse = [&](const std::string& why) {
     trial_.drop();
     last_error_ = why;
-    log_error("configuration refused, the running one stays",
-              {{"by", by}, {"revision", config_.revision}, {"why", why}});
+    events_.note(EventKind::kConfiguration, log_error, "configuration refused, the running one stays",
+                 {{"by", by}, {"revision", config_.revision}, {"why", why}});
     return tl::unexpected(why);
   };
   try {
@@ -165,7 +166,8 @@ tl::expected<void, std::string> Controller::reload(std::string_view by) {
 
 void Controller::take_over(Config loaded, std::string_view by) {
   if (loaded.hash_seed != config_.hash_seed) {
-    log_warning("hash seed changed: flows that are open are chosen for anew", {{"by", by}});
+    events_.note(EventKind::kConfiguration, log_warning,
+                 "hash seed changed: flows that are open are chosen for anew", {{"by", by}});
   }
   // The sockets and files of this process stay where they are until it starts again.
   const NodeConfig wanted = loaded.node;
@@ -177,13 +179,15 @@ void Controller::take_over(Config loaded, std::string_view by) {
   restart_needed_ = restart_differences(running_node_, wanted);
   loaded_at_ = time_text();
   last_error_.reset();
-  log_info("configuration loaded", {{"by", by},
-                                    {"file", config_.file.string()},
-                                    {"revision", config_.revision},
-                                    {"changes", changes.empty() ? "none" : changes}});
+  events_.note(EventKind::kConfiguration, log_info, "configuration loaded",
+               {{"by", by},
+                {"file", config_.file.string()},
+                {"revision", config_.revision},
+                {"changes", changes.empty() ? "none" : changes}});
   if (!restart_needed_.empty()) {
-    log_warning("changes in [node] wait for a restart of the data plane",
-                {{"keys", joined(restart_needed_)}});
+    events_.note(EventKind::kConfiguration, log_warning,
+                 "changes in [node] wait for a restart of the data plane",
+                 {{"keys", joined(restart_needed_)}});
   }
   if (!start_.is(StartPhase::kAsking)) {
     configure_checks();
@@ -223,8 +227,8 @@ tl::expected<void, std::string> Controller::drain(const BackendKey& backend, boo
     return tl::unexpected(
         fmt::format("nothing was changed, since a restart would not know of it: {}", saved.error()));
   }
-  log_info(wanted ? "backend is to drain" : "backend is to take flows again",
-           {{"by", by}, {"pool", backend.pool}, {"backend", backend.address.to_string()}});
+  events_.note(EventKind::kDrain, log_info, wanted ? "backend is to drain" : "backend is to take flows again",
+               {{"by", by}, {"pool", backend.pool}, {"backend", backend.address.to_string()}});
   planner_.pool_changed(backend.pool);
   evaluate_after(milliseconds(0), by);
   return {};
@@ -267,7 +271,8 @@ void Controller::watch_drains() {
   };
   const auto ended = drain_watch_.update(draining(), counters->census_rounds(), look, Clock::now());
   for (const BackendKey& key : ended)
-    log_info("backend is drained", {{"pool", key.pool}, {"backend", key.address.to_string()}});
+    events_.note(EventKind::kDrain, log_info, "backend is drained",
+                 {{"pool", key.pool}, {"backend", key.address.to_string()}});
 }
 
 void Controller::note_panics() {
@@ -279,17 +284,19 @@ void Controller::note_panics() {
   }
   for (const std::string& pool : none) {
     if (!without_backend_.contains(pool))
-      log_error("no backend is up: new connections fail", {{"pool", pool}});
+      events_.note(EventKind::kHealth, log_error, "no backend is up: new connections fail", {{"pool", pool}});
   }
   for (const std::string& pool : without_backend_) {
-    if (!none.contains(pool)) log_info("a backend is up again", {{"pool", pool}});
+    if (!none.contains(pool))
+      events_.note(EventKind::kHealth, log_info, "a backend is up again", {{"pool", pool}});
   }
   for (const std::string& pool : few) {
     if (!panicking_.contains(pool) && !none.contains(pool))
-      log_warning("few backends are up, so all are used", {{"pool", pool}});
+      events_.note(EventKind::kHealth, log_warning, "few backends are up, so all are used", {{"pool", pool}});
   }
   for (const std::string& pool : panicking_) {
-    if (!few.contains(pool)) log_info("enough backends are up again", {{"pool", pool}});
+    if (!few.contains(pool))
+      events_.note(EventKind::kHealth, log_info, "enough backends are up again", {{"pool", pool}});
   }
   panicking_ = std::move(few);
   without_backend_ = std::move(none);

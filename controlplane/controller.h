@@ -26,6 +26,7 @@
 #include "controlplane/conditions/watch.h"
 #include "controlplane/config/config.h"
 #include "controlplane/config_trial.h"
+#include "controlplane/event_log.h"
 #include "controlplane/health/monitor.h"
 #include "controlplane/member/member.h"
 #include "controlplane/phases.h"
@@ -74,6 +75,8 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   const Ids& ids() const { return ids_; }
   const Announcer& announcer() const { return announcer_; }
   Announcer& announcer() { return announcer_; }
+
+  EventLog& events() { return events_; }
 
   /// The watched conditions, and whether the node serves by them.
   const ConditionWatch& watch() const { return watch_; }
@@ -158,6 +161,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   Config config_;
   std::function<void(const Config&)> follow_ = [](const Config&) {};
   NodeConfig running_node_;  // as the data plane read it when it started
+  EventLog events_;
   HealthMonitor monitor_;
   ChangeLog change_log_;
   Planner planner_;

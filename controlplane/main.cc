@@ -105,9 +105,9 @@ int serve(const std::filesystem::path& file) {
       serving, node.control_socket(),
       [&](const HttpRequest& request, const auto& respond) { api.answer(request, respond); },
       HttpLimits{.body_bytes = 4 << 20});  // a configuration is to be applied whole
-  MetricsListener metrics(serving, [&](const HttpRequest& request, const auto& respond) {
-    api.answer_metrics(request, respond);
-  });
+  MetricsListener metrics(
+      serving, [&](const HttpRequest& request, const auto& respond) { api.answer_metrics(request, respond); },
+      [&](const HttpRequest& request, const auto& respond) { api.answer_reads(request, respond); });
   metrics.follow(controller.config().metrics);
   controller.on_loaded([&](const Config& loaded) {
     boost::asio::post(serving, [&metrics, wanted = loaded.metrics] { metrics.follow(wanted); });

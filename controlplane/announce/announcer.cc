@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <net/if.h>
 
-#include "controlplane/log.h"
 #include "controlplane/state_folder.h"
 #include "maglev/state_file.h"
 
@@ -20,9 +19,11 @@ constexpr std::chrono::milliseconds kPeriod{1000};
 
 }  // namespace
 
-Announcer::Announcer(boost::asio::io_context& io, const std::filesystem::path& state_dir, FactsNow facts_now)
+Announcer::Announcer(boost::asio::io_context& io, const std::filesystem::path& state_dir, FactsNow facts_now,
+                     EventLog& events)
     : drain_file_(node_drained_file(state_dir)),
       facts_now_(std::move(facts_now)),
+      events_(events),
       decision_(Clock::now()),
       bird_(io, [this] { note_sessions(); }),
       tick_(io) {}
@@ -96,12 +97,15 @@ std::set<VipRoute> Announcer::routes() const {
 void Announcer::note(const Reconciled& done, std::string_view by) {
   // A change of metric is one event: the route that came and the one that went are of one VIP.
   for (const VipRoute& route : done.added) {
-    log_info("VIP announced", {{"by", by}, {"vip", route.vip.to_string()}, {"metric", route.metric}});
+    events_.note(EventKind::kAnnouncement, log_info, "VIP announced",
+                 {{"by", by}, {"vip", route.vip.to_string()}, {"metric", route.metric}});
   }
   for (const VipRoute& route : done.removed) {
     const bool replaced = std::any_of(done.added.begin(), done.added.end(),
                                       [&](const VipRoute& added) { return added.vip == route.vip; });
-    if (!replaced) log_info("VIP withdrawn", {{"by", by}, {"vip", route.vip.to_string()}});
+    if (!replaced)
+      events_.note(EventKind::kAnnouncement, log_info, "VIP withdrawn",
+                   {{"by", by}, {"vip", route.vip.to_string()}});
   }
   routes_ = done.present;
   note_failure(done.failure);
@@ -111,33 +115,37 @@ void Announcer::note_failure(std::string failure) {
   if (failure == failure_) return;
   failure_ = std::move(failure);
   if (failure_.empty())
-    log_info("VIPs are announced as they should be again");
+    events_.note(EventKind::kAnnouncement, log_info, "VIPs are announced as they should be again");
   else
-    log_error("VIPs are not announced as they should be, trying again", {{"why", failure_}});
+    events_.note(EventKind::kAnnouncement, log_error,
+                 "VIPs are not announced as they should be, trying again", {{"why", failure_}});
 }
 
 void Announcer::note_sessions() {
   const BirdState& now = bird_.state();
   if (now.error != noted_.error) {
     if (now.error.empty())
-      log_info("BIRD answers");
+      events_.note(EventKind::kAnnouncement, log_info, "BIRD answers");
     else
-      log_warning("BIRD's sessions are not known", {{"why", now.error}});
+      events_.note(EventKind::kAnnouncement, log_warning, "BIRD's sessions are not known",
+                   {{"why", now.error}});
   }
   for (const BgpSession& session : now.sessions) {
     const auto before = std::find_if(noted_.sessions.begin(), noted_.sessions.end(),
                                      [&](const BgpSession& of) { return of.protocol == session.protocol; });
     if (before != noted_.sessions.end() && before->up == session.up) continue;
-    log_info("BGP session",
-             {{"protocol", session.protocol}, {"up", session.up ? "yes" : "no"}, {"state", session.info}});
+    events_.note(
+        EventKind::kAnnouncement, log_info, "BGP session",
+        {{"protocol", session.protocol}, {"up", session.up ? "yes" : "no"}, {"state", session.info}});
   }
   for (const BfdSession& session : now.bfd) {
     const auto before = std::find_if(noted_.bfd.begin(), noted_.bfd.end(), [&](const BfdSession& of) {
       return of.neighbor == session.neighbor && of.interface == session.interface;
     });
     if (before != noted_.bfd.end() && before->up == session.up) continue;
-    log_info("BFD session",
-             {{"neighbor", session.neighbor}, {"interface", session.interface}, {"state", session.state}});
+    events_.note(
+        EventKind::kAnnouncement, log_info, "BFD session",
+        {{"neighbor", session.neighbor}, {"interface", session.interface}, {"state", session.state}});
   }
   noted_ = now;
 }
@@ -148,7 +156,8 @@ tl::expected<void, std::string> Announcer::drain(std::string_view by) {
     return tl::unexpected(
         fmt::format("not drained, since a restart would not know of it: {}", saved.error()));
   decision_.drain(Clock::now());
-  log_info("the node drains", {{"by", by}, {"wait_ms", config_->drain_wait.count()}});
+  events_.note(EventKind::kDrain, log_info, "the node drains",
+               {{"by", by}, {"wait_ms", config_->drain_wait.count()}});
   tick(by);
   return {};
 }
@@ -159,7 +168,7 @@ tl::expected<void, std::string> Announcer::undrain(std::string_view by) {
   std::filesystem::remove(drain_file_, error);
   if (error) return tl::unexpected(fmt::format("{}: {}", drain_file_.string(), error.message()));
   decision_.undrain();
-  log_info("the node drains no more", {{"by", by}});
+  events_.note(EventKind::kDrain, log_info, "the node drains no more", {{"by", by}});
   tick(by);
   return {};
 }

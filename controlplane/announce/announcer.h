@@ -1,7 +1,7 @@
 // Announces VIPs: keeps the kernel's routes of protocol 77 what the decision wants them to be, and knows of
 // BIRD whether anybody hears of them.
 //
-//   Announcer announcer(io, state_dir, [&] { return facts; });
+//   Announcer announcer(io, state_dir, [&] { return facts; }, events);
 //   announcer.configure(config.announce);       // again after each reload
 //   announcer.update("health");                 // whenever facts may have changed, and what changed them
 //
@@ -27,6 +27,7 @@
 #include "controlplane/announce/bird_sessions.h"
 #include "controlplane/announce/decision.h"
 #include "controlplane/announce/reconcile.h"
+#include "controlplane/event_log.h"
 
 namespace linimo {
 
@@ -39,7 +40,8 @@ class Announcer {
   };
   using FactsNow = std::function<Facts()>;
 
-  Announcer(boost::asio::io_context& io, const std::filesystem::path& state_dir, FactsNow facts_now);
+  Announcer(boost::asio::io_context& io, const std::filesystem::path& state_dir, FactsNow facts_now,
+            EventLog& events);
 
   void configure(const std::optional<AnnounceConfig>& config);
   /// `by`: what may have changed the facts, for the log.
@@ -67,6 +69,7 @@ class Announcer {
 
   std::filesystem::path drain_file_;
   FactsNow facts_now_;
+  EventLog& events_;
   std::optional<AnnounceConfig> config_;
   AnnounceDecision decision_;
   KernelRoutes kernel_;

@@ -120,6 +120,12 @@ void FleetRoutes::ask(const Ask& ask, const HttpServer::Respond& respond) {
   });
 }
 
+std::vector<std::pair<std::string, std::string>> FleetRoutes::paths() {
+  std::vector<std::pair<std::string, std::string>> paths;
+  for (const Route& route : kRoutes) paths.emplace_back(route.path, route.method);
+  return paths;
+}
+
 bool FleetRoutes::answer(const HttpRequest& request, const HttpServer::Respond& respond) {
   const auto route = std::find_if(std::begin(kRoutes), std::end(kRoutes),
                                   [&](const Route& of) { return request.path == of.path; });

@@ -13,6 +13,9 @@
 
 #include <functional>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <boost/asio/io_context.hpp>
 
@@ -28,6 +31,9 @@ class FleetRoutes {
 
   /// False: the path is no matter of the fleet's.
   bool answer(const HttpRequest& request, const HttpServer::Respond& respond);
+
+  /// All that `answer` knows: path and method.
+  static std::vector<std::pair<std::string, std::string>> paths();
 
  private:
   using Ask = std::function<void(FleetDesk&, const FleetDesk::Answer&)>;

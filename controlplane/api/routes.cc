@@ -1,6 +1,5 @@
 #include "controlplane/api/routes.h"
 
-#include <charconv>
 #include <new>
 #include <optional>
 
@@ -10,9 +9,11 @@
 #include "controlplane/api/views.h"
 #include "controlplane/log.h"
 #include "controlplane/metrics/metrics.h"
+#include "controlplane/page/assets.h"
 #include "controlplane/trace/account.h"
 #include "controlplane/trace/flow_query.h"
 #include "controlplane/trace/flow_view.h"
+#include "controlplane/trace/query.h"
 #include "controlplane/trace/trial_packet.h"
 
 namespace linimo {
@@ -20,6 +21,12 @@ namespace {
 
 using nlohmann::json;
 
+// Nothing but what this server serves, and no other site shows it as a part of its own.
+constexpr const char* kPageHeaders =
+    "Content-Security-Policy: default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
+    "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-cache\r\n";
+constexpr const char* kDescription = "/v1/openapi.json";  // an asset
 constexpr const char* kPlainText = "text/plain; charset=utf-8";
 
 HttpResponse reply(unsigned status, const json& content) {
@@ -69,25 +76,6 @@ HttpResponse undrain_node(const HttpRequest& request, Controller& controller) {
   return node_phase(controller.announcer().undrain(request.by), controller);
 }
 
-struct View {
-  const char* path;
-  json (*make)(const NodeState&);
-  bool of_backends;  // it needs their states
-};
-constexpr View kViews[] = {{"/v1/status", status_view, false},
-                           {"/v1/services", services_view, false},
-                           {"/v1/pools", pools_view, true}};
-
-struct Action {
-  const char* path;
-  HttpResponse (*change)(const HttpRequest&, Controller&);
-};
-constexpr Action kActions[] = {{"/v1/reload", reload},
-                               {"/v1/drain", drain_backend},
-                               {"/v1/undrain", undrain_backend},
-                               {"/v1/node/drain", drain_node},
-                               {"/v1/node/undrain", undrain_node}};
-
 /// "web/10.0.1.1"
 std::optional<BackendKey> backend_named(std::string_view text) {
   const size_t slash = text.find('/');
@@ -105,21 +93,15 @@ struct PageQuery {
 
 tl::expected<PageQuery, std::string> page_query(std::string_view query) {
   PageQuery page;
-  while (!query.empty()) {
-    const std::string_view part = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(part.size() + 1, query.size()));
-    const size_t equals = std::min(part.find('='), part.size());
-    const std::string_view name = part.substr(0, equals);
-    const std::string_view value = part.substr(std::min(equals + 1, part.size()));
+  for (const auto& [name, value] : query_parameters(query)) {
     if (name == "limit") {
-      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), page.limit);
-      if (error != std::errc() || end != value.data() + value.size() || page.limit == 0 ||
-          page.limit > kMaxPage)
+      page.limit = number_in<size_t>(value).value_or(0);
+      if (page.limit == 0 || page.limit > kMaxPage)
         return tl::unexpected("limit is a number from 1 to " + std::to_string(kMaxPage));
     } else if (name == "after" || name == "backend") {
       auto& place = name == "after" ? page.after : page.only;
       place = backend_named(value);
-      if (!place) return tl::unexpected(std::string(name) + " is POOL/ADDRESS, as in web/10.0.1.1");
+      if (!place) return tl::unexpected(name + " is POOL/ADDRESS, as in web/10.0.1.1");
     }
   }
   return page;
@@ -228,55 +210,138 @@ Inquiry::Done responding(const HttpServer::Respond& respond, unsigned status_if_
 
 }  // namespace
 
-void Api::answer(const HttpRequest& request, const Respond& respond) {
-  const auto use = [&](const char* method) {
-    if (request.method == method) return true;
-    respond(reply(405, {{"error", std::string("use ") + method}}));
-    return false;
+/// What may be asked. Reading is for everybody whom the operator lets in; a trace is work for the data plane.
+struct Api::Route {
+  const char* method;
+  const char* path;
+  bool for_all;
+  void (*answer)(Api&, const HttpRequest&, const Respond&);
+};
+
+std::span<const Api::Route> Api::routes() {
+  static constexpr Route kRoutes[] = {
+      {"GET", "/v1/status", true,
+       [](Api& api, const HttpRequest&, const Respond& respond) { api.view(status_view, respond); }},
+      {"GET", "/v1/services", true,
+       [](Api& api, const HttpRequest&, const Respond& respond) { api.view(services_view, respond); }},
+      {"GET", "/v1/pools", true,
+       [](Api& api, const HttpRequest&, const Respond& respond) { api.view_backends(pools_view, respond); }},
+      {"GET", "/v1/backends", true,
+       [](Api& api, const HttpRequest& request, const Respond& respond) { api.backends(request, respond); }},
+      {"GET", "/v1/events", true,
+       [](Api& api, const HttpRequest& request, const Respond& respond) { api.events(request, respond); }},
+      {"GET", "/v1/trace", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) { api.trace(request, respond); }},
+      {"GET", "/v1/flows", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) {
+         api.flows(request, respond, false);
+       }},
+      {"POST", "/v1/flows/clear", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) {
+         api.flows(request, respond, true);
+       }},
+      {"POST", "/v1/reload", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) {
+         api.change(reload, request, respond);
+       }},
+      {"POST", "/v1/drain", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) {
+         api.change(drain_backend, request, respond);
+       }},
+      {"POST", "/v1/undrain", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) {
+         api.change(undrain_backend, request, respond);
+       }},
+      {"POST", "/v1/node/drain", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) {
+         api.change(drain_node, request, respond);
+       }},
+      {"POST", "/v1/node/undrain", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) {
+         api.change(undrain_node, request, respond);
+       }},
+      {"GET", "/metrics", true,
+       [](Api& api, const HttpRequest&, const Respond& respond) { api.metrics(respond); }},
   };
+  return kRoutes;
+}
+
+std::vector<std::pair<std::string, std::string>> Api::paths() {
+  std::vector<std::pair<std::string, std::string>> paths = {{kDescription, "GET"}};
+  for (const Route& route : routes()) paths.emplace_back(route.path, route.method);
+  for (auto& of_fleet : FleetRoutes::paths()) paths.push_back(std::move(of_fleet));
+  return paths;
+}
+
+Api::Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Controller& controller,
+         FleetMember* member)
+    : serving_(serving),
+      deciding_(deciding),
+      controller_(controller),
+      inquiry_(serving, deciding, controller),
+      feed_(std::make_shared<EventFeed>(serving)) {
+  controller.events().follow([feed = feed_](const auto& event) { feed->tell(event); });
+  if (member != nullptr) fleet_.emplace(serving, deciding, *member);
+}
+
+void Api::answer(const HttpRequest& request, const Respond& respond) {
   if (fleet_ && fleet_->answer(request, respond)) return;
   if (request.path.starts_with("/v1/fleet"))
     return respond(
         reply(404, {{"error", "this node is in no fleet: its configuration has no [fleet] section"}}));
-  for (const View& view : kViews) {
-    if (request.path != view.path) continue;
-    if (!use("GET")) return;
-    auto done =
-        responding(respond, 503, [&view](const auto& state) { return reply(200, view.make(*state)); });
-    return view.of_backends ? inquiry_.everything(std::move(done)) : inquiry_.head(std::move(done));
+  answer_if(request, respond, [](const Route&) { return true; });
+}
+
+void Api::answer_reads(const HttpRequest& request, const Respond& respond) {
+  answer_if(request, respond, [](const Route& route) { return route.for_all; });
+}
+
+void Api::answer_if(const HttpRequest& request, const Respond& respond, bool (*wanted)(const Route&)) {
+  for (const Asset& asset : assets()) {
+    if (request.path != asset.path) continue;
+    if (request.method != "GET") return respond(reply(405, {{"error", "use GET"}}));
+    HttpResponse response(200, asset.content, asset.content_type);
+    response.more_headers = kPageHeaders;
+    return respond(response);
   }
-  for (const Action& action : kActions) {
-    if (request.path != action.path) continue;
-    if (use("POST")) change(action.change, request, respond);
-    return;
+  std::string there_are = kDescription;
+  for (const Route& route : routes()) {
+    if (!wanted(route)) continue;
+    there_are += std::string(", ") + route.path;
+    if (request.path != route.path) continue;
+    if (request.method == route.method) return route.answer(*this, request, respond);
+    return respond(reply(405, {{"error", std::string("use ") + route.method}}));
   }
-  if (request.path == "/v1/backends") {
-    if (use("GET")) backends(request, respond);
-    return;
-  }
-  if (request.path == "/v1/trace") {
-    if (use("GET")) trace(request, respond);
-    return;
-  }
-  if (request.path == "/v1/flows" || request.path == "/v1/flows/clear") {
-    const bool clears = request.path.ends_with("clear");
-    if (use(clears ? "POST" : "GET")) flows(request, respond, clears);
-    return;
-  }
-  if (request.path == "/metrics") {
-    if (use("GET")) metrics(respond);
-    return;
-  }
-  respond(reply(404, {{"error",
-                       "no such path; there are /v1/status, /v1/services, /v1/backends, /v1/pools, "
-                       "/v1/trace, /v1/flows, /v1/flows/clear, /v1/reload, /v1/drain, /v1/undrain, "
-                       "/v1/node/drain, /v1/node/undrain, /metrics"}}));
+  respond(reply(404, {{"error", "no such path; there are " + there_are}}));
 }
 
 void Api::answer_metrics(const HttpRequest& request, const Respond& respond) {
   if (request.path != "/metrics") return respond({404, "there is /metrics\n", kPlainText});
   if (request.method != "GET") return respond({405, "use GET\n", kPlainText});
   metrics(respond);
+}
+
+void Api::view(View make, const Respond& respond) {
+  inquiry_.head(responding(respond, 503, [make](const auto& state) { return reply(200, make(*state)); }));
+}
+
+void Api::view_backends(View make, const Respond& respond) {
+  inquiry_.everything(
+      responding(respond, 503, [make](const auto& state) { return reply(200, make(*state)); }));
+}
+
+void Api::events(const HttpRequest& request, const Respond& respond) {
+  size_t past = 0;
+  const auto parameters = query_parameters(request.query);
+  if (const auto wanted = parameters.find("past"); wanted != parameters.end()) {
+    past = number_in<size_t>(wanted->second).value_or(kEventsKept + 1);
+    if (past > kEventsKept)
+      return respond(reply(400, {{"error", "past is a number from 0 to " + std::to_string(kEventsKept)}}));
+  }
+  HttpResponse response(200, "", "text/event-stream");
+  response.more_headers = "Cache-Control: no-store\r\n";
+  response.stream = feed_->open(request.last_event_id, past);
+  respond(response);
 }
 
 void Api::backends(const HttpRequest& request, const Respond& respond) {

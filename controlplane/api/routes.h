@@ -11,12 +11,15 @@
 //                                                  part is "after" of the one behind it; null: it was the
 //                                                  last. limit=0 counts alone
 //   POST /v1/flows/clear?backend=web/10.0.1.1      the same, cleared; all=1: every flow
+//   GET /v1/events?past=N                          server-sent events, the latest N first (event_feed.h)
 //   POST /v1/reload
 //   POST /v1/drain, /v1/undrain with {"pool": NAME, "backend": ADDRESS}
 //   POST /v1/node/drain, /v1/node/undrain
-//   GET /metrics                                   the only one that the metrics listener has
+//   GET /v1/openapi.json                           describes them (openapi.json)
+//   GET /metrics                                   all that the metrics listener has, unless it is to have
+//   more
 //
-// Every answer but the metrics is JSON; an error is {"error": "..."}.
+// Every answer but events and metrics is JSON; an error is {"error": "..."}.
 //
 // Lives on the serving thread. What it makes pages of it asks the loop that decides for; what changes
 // anything is done there.
@@ -25,10 +28,15 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <boost/asio/io_context.hpp>
+#include <nlohmann/json_fwd.hpp>
 
+#include "controlplane/api/event_feed.h"
 #include "controlplane/api/fleet_routes.h"
 #include "controlplane/api/inquiry.h"
 #include "controlplane/controller.h"
@@ -45,20 +53,26 @@ class Api {
 
   /// `member`: nullptr where this node is in no fleet.
   Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Controller& controller,
-      FleetMember* member = nullptr)
-      : serving_(serving),
-        deciding_(deciding),
-        controller_(controller),
-        inquiry_(serving, deciding, controller) {
-    if (member != nullptr) fleet_.emplace(serving, deciding, *member);
-  }
+      FleetMember* member = nullptr);
 
   void answer(const HttpRequest& request, const Respond& respond);
+  /// What changes nothing and asks nothing of the data plane.
+  void answer_reads(const HttpRequest& request, const Respond& respond);
   void answer_metrics(const HttpRequest& request, const Respond& respond);
 
+  /// All that `answer` knows, but the files of the status page: path and method.
+  static std::vector<std::pair<std::string, std::string>> paths();
+
  private:
+  struct Route;
+  using View = nlohmann::json (*)(const NodeState&);
   using Change = HttpResponse (*)(const HttpRequest&, Controller&);
 
+  static std::span<const Route> routes();
+  void answer_if(const HttpRequest& request, const Respond& respond, bool (*wanted)(const Route&));
+  void view(View make, const Respond& respond);
+  void view_backends(View make, const Respond& respond);
+  void events(const HttpRequest& request, const Respond& respond);
   void backends(const HttpRequest& request, const Respond& respond);
   void trace(const HttpRequest& request, const Respond& respond);
   void flows(const HttpRequest& request, const Respond& respond, bool clears);
@@ -69,6 +83,7 @@ class Api {
   boost::asio::io_context& deciding_;
   Controller& controller_;  // of the loop that decides: touched there alone
   Inquiry inquiry_;
+  std::shared_ptr<EventFeed> feed_;
   std::optional<FleetRoutes> fleet_;
   // All that wait for one copy get one page.
   std::weak_ptr<const NodeState> page_state_;

@@ -34,38 +34,91 @@ std::string connect_failure(const std::string& socket, long error) {
   }
 }
 
+using Easy = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
+
+Easy request_to(const std::string& socket, const std::string& path) {
+  Easy easy(curl_easy_init(), &curl_easy_cleanup);
+  const std::string url = "http://linimo" + path;
+  if (curl_easy_setopt(easy.get(), CURLOPT_UNIX_SOCKET_PATH, socket.c_str()) != CURLE_OK)
+    return {nullptr, &curl_easy_cleanup};
+  curl_easy_setopt(easy.get(), CURLOPT_URL, url.c_str());
+  curl_easy_setopt(easy.get(), CURLOPT_PROXY, "");
+  curl_easy_setopt(easy.get(), CURLOPT_NOSIGNAL, 1L);
+  return easy;
+}
+
+std::string no_path(const std::string& socket) {
+  return fmt::format("{} cannot be a socket's path", socket);
+}
+
+tl::unexpected<std::string> failure(CURL* easy, CURLcode result, const std::string& socket) {
+  if (result == CURLE_COULDNT_CONNECT) {
+    long error = 0;
+    curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &error);
+    return tl::unexpected(connect_failure(socket, error));
+  }
+  return tl::unexpected(
+      fmt::format("the control plane on {} does not answer: {}", socket, curl_easy_strerror(result)));
+}
+
+struct Stream {
+  CURL* easy;
+  const TakeBytes& take;
+  std::string refusal;
+  bool enough = false;
+};
+
+size_t pass_on(char* data, size_t size, size_t count, void* stream_at) {
+  auto& stream = *static_cast<Stream*>(stream_at);
+  long status = 0;
+  curl_easy_getinfo(stream.easy, CURLINFO_RESPONSE_CODE, &status);
+  const std::string_view bytes(data, size * count);
+  if (status != 200) {
+    stream.refusal += bytes;
+    return stream.refusal.size() > (64 << 10) ? 0 : bytes.size();
+  }
+  stream.enough = !stream.take(bytes);
+  return stream.enough ? 0 : bytes.size();
+}
+
 }  // namespace
 
 tl::expected<Reply, std::string> ask(const std::string& socket, const std::string& method,
                                      const std::string& path, const std::string& body) {
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(), &curl_easy_cleanup);
+  const Easy easy = request_to(socket, path);
+  if (!easy) return tl::unexpected(no_path(socket));
   Reply reply;
-  const std::string url = "http://linimo" + path;
-  if (curl_easy_setopt(easy.get(), CURLOPT_UNIX_SOCKET_PATH, socket.c_str()) != CURLE_OK) {
-    return tl::unexpected(fmt::format("{} cannot be a socket's path", socket));
-  }
-  curl_easy_setopt(easy.get(), CURLOPT_URL, url.c_str());
   curl_easy_setopt(easy.get(), CURLOPT_CUSTOMREQUEST, method.c_str());
   if (!body.empty()) {
     curl_easy_setopt(easy.get(), CURLOPT_POSTFIELDSIZE, static_cast<long>(body.size()));
     curl_easy_setopt(easy.get(), CURLOPT_POSTFIELDS, body.c_str());
   }
-  curl_easy_setopt(easy.get(), CURLOPT_PROXY, "");
-  curl_easy_setopt(easy.get(), CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT_MS, 10'000L);
   curl_easy_setopt(easy.get(), CURLOPT_WRITEFUNCTION, append);
   curl_easy_setopt(easy.get(), CURLOPT_WRITEDATA, &reply.body);
+  if (const CURLcode result = curl_easy_perform(easy.get()); result != CURLE_OK)
+    return failure(easy.get(), result, socket);
+  curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &reply.status);
+  return reply;
+}
 
+tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& path,
+                                        const std::string& last_id, const TakeBytes& take) {
+  const Easy easy = request_to(socket, path);
+  if (!easy) return tl::unexpected(no_path(socket));
+  const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(
+      last_id.empty() ? nullptr : curl_slist_append(nullptr, ("Last-Event-ID: " + last_id).c_str()),
+      &curl_slist_free_all);
+  Stream stream{.easy = easy.get(), .take = take, .refusal = {}};
+  curl_easy_setopt(easy.get(), CURLOPT_HTTPHEADER, headers.get());
+  // A control plane that is well says something every 5 s.
+  curl_easy_setopt(easy.get(), CURLOPT_LOW_SPEED_LIMIT, 1L);
+  curl_easy_setopt(easy.get(), CURLOPT_LOW_SPEED_TIME, 20L);
+  curl_easy_setopt(easy.get(), CURLOPT_WRITEFUNCTION, pass_on);
+  curl_easy_setopt(easy.get(), CURLOPT_WRITEDATA, &stream);
   const CURLcode result = curl_easy_perform(easy.get());
-  if (result == CURLE_COULDNT_CONNECT) {
-    long error = 0;
-    curl_easy_getinfo(easy.get(), CURLINFO_OS_ERRNO, &error);
-    return tl::unexpected(connect_failure(socket, error));
-  }
-  if (result != CURLE_OK) {
-    return tl::unexpected(
-        fmt::format("the control plane on {} does not answer: {}", socket, curl_easy_strerror(result)));
-  }
+  if (result != CURLE_OK && !stream.enough) return failure(easy.get(), result, socket);
+  Reply reply{.status = 0, .body = std::move(stream.refusal)};
   curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &reply.status);
   return reply;
 }

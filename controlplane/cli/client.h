@@ -1,7 +1,9 @@
-// Asking the control plane: one HTTP request over its Unix socket.
+// Asking the control plane over its Unix socket: one HTTP request, or a stream that it sends.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <string_view>
 
 #include <nlohmann/json_fwd.hpp>
 #include <tl/expected.hpp>
@@ -19,5 +21,13 @@ tl::expected<Reply, std::string> ask(const std::string& socket, const std::strin
 /// The same of what is answered in JSON; what the control plane refuses is an error in its words.
 tl::expected<nlohmann::json, std::string> ask_json(const std::string& socket, const std::string& method,
                                                    const std::string& path, const std::string& body = {});
+
+/// Of a stream: what came. False: that was enough.
+using TakeBytes = std::function<bool(std::string_view)>;
+
+/// Returns when the stream has ended or was enough; a status other than 200 comes with its body instead.
+/// `last_id`: the event that was had last, if any.
+tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& path,
+                                        const std::string& last_id, const TakeBytes& take);
 
 }  // namespace linimo

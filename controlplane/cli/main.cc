@@ -27,6 +27,7 @@
 #include "controlplane/cli/render.h"
 #include "controlplane/cli/top_screen.h"
 #include "controlplane/cli/trace.h"
+#include "controlplane/cli/watch.h"
 #include "controlplane/config/config.h"
 #include "maglev/program.h"
 
@@ -354,6 +355,8 @@ int run(int argc, char** argv) {
   auto* top_command = topped.add_to(app);
   FlowOptions flows;
   auto* flow_command = flows.add_to(app);
+  WatchOptions watched;
+  auto* watch_command = watched.add_to(app);
   ProbeOptions probed;
   auto* probe_command = probed.add_to(app);
   for (auto* group : {config, service, backend, flow_command, dataplane, node}) group->fallthrough();
@@ -372,6 +375,7 @@ int run(int argc, char** argv) {
   if (*status) return show(options, fetch(options, "GET", "/v1/status"), render_status);
   if (*reload_command) return reload(options);
   if (*doctor_command) return doctor(options, script);
+  if (*watch_command) return watch(options.socket, watched, options.output == "json");
   if (*probe_command) return show_probe(options, probed);
   if (*top_command) return top(options, topped);
   if (*flow_command) return flow(options, flows);

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "controlplane/log.h"
 #include "maglev/protocol.h"
 
 namespace linimo {
@@ -35,14 +34,16 @@ OwnCondition dataplane_alive(const Sights& sights, uint32_t silent_looks) {
   return {report, sights.engine == "dpdk" ? ConditionScope::kNode : ConditionScope::kAdvice};
 }
 
-void log_change(const Conditions::Change& change, const Serving& serving) {
+void note_change(EventLog& events, const Conditions::Change& change, const Serving& serving) {
   const auto& [name, subject] = change.key;
   const Condition& condition = change.condition;
   if (!condition.failed)
-    return log_info("condition holds again", {{"condition", name}, {"subject", subject}});
+    return events.note(EventKind::kCondition, log_info, "condition holds again",
+                       {{"condition", name}, {"subject", subject}});
   const bool lost = condition.scope != ConditionScope::kAdvice && !serving.serves;
   const auto log = lost ? log_error : log_warning;
-  log(lost ? "condition fails, no VIP is announced" : "condition fails",
+  events.note(
+      EventKind::kCondition, log, lost ? "condition fails, no VIP is announced" : "condition fails",
       {{"condition", name}, {"subject", subject}, {"why", condition.evidence}, {"mend", condition.mend}});
 }
 
@@ -96,8 +97,8 @@ std::vector<OwnCondition> own_conditions(const Sights& sights, uint32_t silent_l
   return own;
 }
 
-ConditionWatch::ConditionWatch(boost::asio::io_context& io, Look look, OnServing on_serving)
-    : look_(std::move(look)), on_serving_(std::move(on_serving)), timer_(io) {}
+ConditionWatch::ConditionWatch(boost::asio::io_context& io, Look look, OnServing on_serving, EventLog& events)
+    : look_(std::move(look)), on_serving_(std::move(on_serving)), events_(events), timer_(io) {}
 
 void ConditionWatch::on_connected(bool reports) {
   reports_ = reports;
@@ -155,7 +156,7 @@ void ConditionWatch::decide() {
   const Serving before = std::exchange(serving_, conditions_.serving());
   std::string by;
   for (const Conditions::Change& change : changes) {
-    log_change(change, serving_);
+    note_change(events_, change, serving_);
     by += fmt::format("{}condition {}", by.empty() ? "" : ", ", change.key.first);
   }
   if (serving_ != before) on_serving_(by.empty() ? "conditions" : by);

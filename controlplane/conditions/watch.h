@@ -1,7 +1,8 @@
 // The node's conditions over time: takes what the data plane reports and what this process sees by itself,
 // logs what changes, and says whether the node serves.
 //
-//   ConditionWatch watch(io, [&] { return sights; }, [&](std::string_view by) { announcer.update(by); });
+//   ConditionWatch watch(io, [&] { return sights; }, [&](std::string_view by) { announcer.update(by); },
+//                        events);
 //   watch.start();
 //   watch.serving().serves
 //
@@ -21,6 +22,7 @@
 
 #include "controlplane/conditions/backend_ways.h"
 #include "controlplane/conditions/conditions.h"
+#include "controlplane/event_log.h"
 
 namespace linimo {
 
@@ -57,7 +59,7 @@ class ConditionWatch {
   /// What the node may announce may have changed; by which condition.
   using OnServing = std::function<void(std::string_view by)>;
 
-  ConditionWatch(boost::asio::io_context& io, Look look, OnServing on_serving);
+  ConditionWatch(boost::asio::io_context& io, Look look, OnServing on_serving, EventLog& events);
   void start() { tick(); }
 
   /// A data plane is there; `reports`: it will tell of its conditions.
@@ -79,6 +81,7 @@ class ConditionWatch {
 
   Look look_;
   OnServing on_serving_;
+  EventLog& events_;
   boost::asio::steady_timer timer_;
   Conditions conditions_;
   BackendWays ways_;

@@ -71,6 +71,7 @@ struct ServiceConfig {
 /// Where a page for Prometheus is served besides on the control socket.
 struct MetricsConfig {
   std::optional<TcpEndpoint> listen;
+  bool page = false;  // there too: the status page and what it reads
 
   bool operator==(const MetricsConfig&) const = default;
 };

@@ -32,10 +32,12 @@ constexpr std::chrono::seconds kTimeLimit{10};
 constexpr std::chrono::milliseconds kAcceptAgain{100};
 
 std::string header_of(const HttpResponse& response, bool keep_alive) {
+  // RFC 9112, 6.3: a body without a length ends with the connection.
   return fmt::format(
-      "HTTP/1.1 {} {}\r\nServer: linimo\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {}\r\n\r\n",
-      response.status, std::string(http::obsolete_reason(static_cast<http::status>(response.status))),
-      response.content_type, response.body->size(), keep_alive ? "keep-alive" : "close");
+      "HTTP/1.1 {} {}\r\nServer: linimo\r\nContent-Type: {}\r\n{}{}Connection: {}\r\n\r\n", response.status,
+      std::string(http::obsolete_reason(static_cast<http::status>(response.status))), response.content_type,
+      response.stream ? "" : fmt::format("Content-Length: {}\r\n", response.body->size()),
+      response.more_headers, keep_alive ? "keep-alive" : "close");
 }
 
 HttpResponse refusal(unsigned status, std::string_view why) {
@@ -68,6 +70,7 @@ class HttpServer::Listener : public std::enable_shared_from_this<Listener> {
   tl::expected<void, std::string> admits(const std::optional<Peer>& peer) const;
   const HttpLimits& limits() const { return limits_; }
   void on_closed(Session& session) { std::erase(sessions_, &session); }
+  bool may_stream() const;
 
  private:
   void make_room(const std::string& origin);
@@ -97,6 +100,7 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
 
   const std::string& origin() const { return origin_; }
   bool silent() const { return silent_; }
+  bool streams() const { return stream_ != nullptr; }
   Clock::time_point since() const { return since_; }
 
   void begin_request() {
@@ -115,6 +119,7 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
     error_code ignored;
     socket_.close(ignored);
     limit_.cancel();
+    stream_.reset();
   }
 
  private:
@@ -164,12 +169,18 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
     silent_ = false;
     if (const auto admitted = owner_->admits(peer_); !admitted)
       return respond(refusal(403, admitted.error()), keep_alive);
+    if (message.method() != http::verb::get && message.find(http::field::origin) != message.end())
+      return respond(refusal(403, "a web page changes nothing here; use the program linimo"), keep_alive);
     limit_.cancel();  // how long an answer takes is not up to the client
     const std::string_view target(message.target().data(), message.target().size());
     const size_t end = std::min(target.find('?'), target.size());
+    const auto last_event = message["Last-Event-ID"];
     const HttpRequest request{
-        std::string(message.method_string()), std::string(target.substr(0, end)),
-        std::string(target.substr(std::min(end + 1, target.size()))), message.body(),
+        std::string(message.method_string()),
+        std::string(target.substr(0, end)),
+        std::string(target.substr(std::min(end + 1, target.size()))),
+        message.body(),
+        std::string(last_event.data(), last_event.size()),
         peer_ ? fmt::format("control socket, uid {} pid {}", peer_->uid, peer_->pid) : std::string()};
     owner_->handle(request, [self = shared_from_this(), keep_alive](const HttpResponse& response) {
       self->respond(response, keep_alive);
@@ -177,6 +188,7 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
   }
 
   void respond(const HttpResponse& response, bool keep_alive) {
+    if (response.stream) return begin_stream(response);
     header_ = header_of(response, keep_alive);
     body_ = response.body;
     silent_ = false;
@@ -193,6 +205,38 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
                       });
   }
 
+  void begin_stream(const HttpResponse& response) {
+    if (!owner_->may_stream())
+      return respond(refusal(503, "too many streams are open, try again later"), false);
+    stream_ = response.stream;
+    write(std::make_shared<const std::string>(header_of(response, false)), false);
+    discard(kMaxDiscardedBytes);  // tells when the reader leaves
+  }
+
+  void next_piece() {
+    limit_.cancel();  // nobody knows when there is more
+    if (!stream_) return;
+    // Weak: what is read for holds this session, until the reader leaves.
+    stream_->next([weak = weak_from_this()](const HttpStream::Piece& piece) {
+      if (const auto self = weak.lock()) self->write(piece.bytes, piece.last);
+    });
+  }
+
+  void write(std::shared_ptr<const std::string> bytes, bool last) {
+    body_ = std::move(bytes);
+    since_ = Clock::now();
+    limit_time();
+    asio::async_write(socket_, asio::buffer(*body_),
+                      [self = shared_from_this(), last](const error_code& error, size_t) {
+                        if (error) return;
+                        if (!last) return self->next_piece();
+                        error_code ignored;
+                        self->socket_.shutdown(HttpSocket::shutdown_send, ignored);
+                        self->silent_ = true;
+                        self->stream_.reset();
+                      });
+  }
+
   /// RFC 9112, 9.6: who is still sending would be reset, and never read why it was refused.
   void hang_up() {
     error_code ignored;
@@ -204,7 +248,8 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
   void discard(size_t at_most) {
     socket_.async_read_some(asio::buffer(chunk_),
                             [self = shared_from_this(), at_most](const error_code& error, size_t length) {
-                              if (!error && length < at_most) self->discard(at_most - length);
+                              if (!error && length < at_most) return self->discard(at_most - length);
+                              self->close();
                             });
   }
 
@@ -219,6 +264,7 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
   std::string input_;  // received and not yet parsed: at most a header's length and a chunk
   std::string header_;
   std::shared_ptr<const std::string> body_;
+  std::shared_ptr<HttpStream> stream_;
   std::optional<http::request_parser<http::string_body>> parser_;
 };
 
@@ -253,6 +299,12 @@ HttpServer::Session* HttpServer::Listener::longest_silent(const std::string* ori
     if (found == nullptr || rank(*session) < rank(*found)) found = session;
   }
   return found;
+}
+
+bool HttpServer::Listener::may_stream() const {
+  const auto open = std::count_if(sessions_.begin(), sessions_.end(),
+                                  [](const Session* session) { return session->streams(); });
+  return static_cast<size_t>(open) < limits_.streams;
 }
 
 void HttpServer::Listener::make_room(const std::string& origin) {

@@ -8,7 +8,10 @@
 // with its length said beforehand (411, 413), so that there are no chunks, chunk extensions and trailers. 10
 // s for a request, between two, and for taking the answer. 64 connections, fewer from one address: where
 // there are too many, the one that has been silent for longest gives way, so that a crowd of idle ones keeps
-// nobody out.
+// nobody out. A stream has no end, but each piece of it is to be taken within 10 s.
+//
+// A web page that changes something is refused (403): a browser that can reach this server, by a tunnel that
+// its user has made, would else do so for any page that he visits.
 //
 // Lives on the thread of its event loop, which is not the one that decides (serving_thread.h).
 #pragma once
@@ -24,11 +27,28 @@
 
 namespace linimo {
 
+/// A body whose end nobody knows beforehand, made piece by piece: the next one is asked for once the one
+/// before has been taken, so that a slow reader costs no memory.
+class HttpStream {
+ public:
+  struct Piece {
+    std::shared_ptr<const std::string> bytes;
+    bool last = false;
+  };
+  using Give = std::function<void(Piece)>;
+
+  virtual ~HttpStream() = default;
+  /// `give` is to be called once, at once or later, on the server's thread; not once the stream is gone,
+  /// which it is when its reader is.
+  virtual void next(Give give) = 0;
+};
+
 struct HttpRequest {
   std::string method;
   std::string path;   // without the query
   std::string query;  // what stands behind the '?'
   std::string body;
+  std::string last_event_id;  // of a reader of events who comes again
   std::string by;  // who asks, for a log: the process at the other end of a Unix socket; empty over TCP
 };
 
@@ -41,11 +61,14 @@ struct HttpResponse {
   unsigned status;
   std::shared_ptr<const std::string> body;  // one page may be on its way to many
   const char* content_type;
+  const char* more_headers = "";       // whole lines
+  std::shared_ptr<HttpStream> stream;  // in the body's place: the connection ends with it
 };
 
 struct HttpLimits {
   uint64_t body_bytes = 64 << 10;
   size_t connections = 64;
+  size_t streams = 16;              // of those connections
   size_t connections_of_peer = 64;  // of one address (IPv6: of its /64); of one user over a Unix socket
 };
 

@@ -1,5 +1,6 @@
-// Serves the metrics over TCP, and nothing else: `GET /metrics` on the address that [metrics] listen names.
-// Whoever reaches that address may read them; the API stays on the control socket.
+// Serves the metrics over TCP, on the address that [metrics] listen names; with `page = true` the status page
+// and what it reads as well. Whoever reaches that address may read them; what changes anything stays on the
+// control socket.
 //
 // Lives on the serving thread.
 #pragma once
@@ -16,7 +17,8 @@ namespace linimo {
 
 class MetricsListener {
  public:
-  MetricsListener(boost::asio::io_context& io, HttpServer::Handler handler);
+  /// `metrics` answers alone, or `reads` where the page is wanted.
+  MetricsListener(boost::asio::io_context& io, HttpServer::Handler metrics, HttpServer::Handler reads);
 
   /// To be called again after each reload. An address that cannot be had is logged and tried again: what
   /// Prometheus sees must not decide whether packets are forwarded.
@@ -26,7 +28,8 @@ class MetricsListener {
   void open();
 
   boost::asio::io_context& io_;
-  HttpServer::Handler handler_;
+  HttpServer::Handler metrics_;
+  HttpServer::Handler reads_;
   MetricsConfig config_;
   std::optional<HttpServer> server_;
   boost::asio::steady_timer retry_;

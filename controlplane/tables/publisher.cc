@@ -20,8 +20,9 @@ std::string hex(uint64_t digest) {
 
 }  // namespace
 
-Publisher::Publisher(boost::asio::io_context& io, std::filesystem::path socket, Owner& owner)
-    : owner_(owner), link_(io, std::move(socket), *this) {}
+Publisher::Publisher(boost::asio::io_context& io, std::filesystem::path socket, Owner& owner,
+                     EventLog& events)
+    : owner_(owner), events_(events), link_(io, std::move(socket), *this) {}
 
 const LiveTables& Publisher::live() {
   if (!live_is_read_) {
@@ -48,12 +49,13 @@ bool Publisher::offer(SnapshotSpec spec, std::string by) {
 
 void Publisher::on_connected(const DataplanePeer& peer, LiveTables live,
                              std::optional<CountersView> counters) {
-  log_info("data plane connected", {{"pid", peer.pid},
-                                    {"engine", peer.engine},
-                                    {"workers", peer.workers},
-                                    {"generation", peer.generation},
-                                    {"digest", hex(live.digest)},
-                                    {"restored", peer.restored ? "yes" : "no"}});
+  events_.note(EventKind::kDataplane, log_info, "data plane connected",
+               {{"pid", peer.pid},
+                {"engine", peer.engine},
+                {"workers", peer.workers},
+                {"generation", peer.generation},
+                {"digest", hex(live.digest)},
+                {"restored", peer.restored ? "yes" : "no"}});
   if (!peer.snapshot_error.empty()) {
     log_warning("what is live cannot be read back", {{"why", peer.snapshot_error}});
   }
@@ -88,7 +90,7 @@ void Publisher::on_lost(const std::string& reason) {
   publishing_.clear();
   if (reason != last_loss_) {  // every attempt to connect again ends here
     last_loss_ = reason;
-    log_warning("no data plane, trying again", {{"why", reason}});
+    events_.note(EventKind::kDataplane, log_warning, "no data plane, trying again", {{"why", reason}});
   }
   owner_.on_no_dataplane();
 }
@@ -106,12 +108,13 @@ void Publisher::on_accepted(uint64_t generation) {
   learning_.accepted();
   live_services_ = linimo::live_services(SnapshotView::of_valid(live_.bytes));
   last_refusal_.clear();
-  log_info("generation accepted", {{"generation", generation},
-                                   {"digest", hex(live_.digest)},
-                                   {"by", by_},
-                                   {"changes", changes.empty() ? "settings" : changes},
-                                   {"bytes", live_.bytes.size()},
-                                   {"took_us", took.count()}});
+  events_.note(EventKind::kGeneration, log_info, "generation accepted",
+               {{"generation", generation},
+                {"digest", hex(live_.digest)},
+                {"by", by_},
+                {"changes", changes.empty() ? "settings" : changes},
+                {"bytes", live_.bytes.size()},
+                {"took_us", took.count()}});
   owner_.on_live(by_);
   link_.prepare(live_.bytes);
 }
@@ -119,8 +122,8 @@ void Publisher::on_accepted(uint64_t generation) {
 void Publisher::on_refused(uint64_t generation, const std::string& reason) {
   spare_ = std::move(publishing_);
   last_refusal_ = reason;
-  log_error("generation refused by the data plane, the live one stays",
-            {{"generation", generation}, {"live", live_.generation}, {"by", by_}, {"why", reason}});
+  events_.note(EventKind::kDataplane, log_error, "generation refused by the data plane, the live one stays",
+               {{"generation", generation}, {"live", live_.generation}, {"by", by_}, {"why", reason}});
   owner_.on_refused();
 }
 

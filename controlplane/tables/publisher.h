@@ -1,7 +1,7 @@
 // Brings tables to the data plane: numbers what shall be live, hands it over unless it is live already, one
 // at a time, and knows what is live, whoever published it.
 //
-//   Publisher publisher(io, "/run/linimo/dataplane.sock", owner);
+//   Publisher publisher(io, "/run/linimo/dataplane.sock", owner, events);
 //   publisher.start();
 //   if (publisher.ready()) publisher.offer(spec, "health");      // then owner.on_live() or
 //   owner.on_refused()
@@ -20,6 +20,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "controlplane/announce/live_services.h"
+#include "controlplane/event_log.h"
 #include "controlplane/tables/dataplane_link.h"
 #include "controlplane/tables/learning.h"
 #include "controlplane/tables/live_tables.h"
@@ -46,7 +47,7 @@ class Publisher final : private DataplaneLink::Observer {
     virtual void on_heartbeat() = 0;
   };
 
-  Publisher(boost::asio::io_context& io, std::filesystem::path socket, Owner& owner);
+  Publisher(boost::asio::io_context& io, std::filesystem::path socket, Owner& owner, EventLog& events);
   void start() { link_.start(); }
 
   /// There is a data plane, and it owes no answer.
@@ -108,6 +109,7 @@ class Publisher final : private DataplaneLink::Observer {
   void learn_live();
 
   Owner& owner_;
+  EventLog& events_;
   DataplaneLink link_;
   Learning learning_;
 

@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "controlplane/api/event_feed.h"
+#include "controlplane/event_log.h"
 #include "controlplane/http/http_server.h"
 #include "maglev/unique_fd.h"
 #include "tests/unit/temporary_folder.h"
@@ -25,10 +27,14 @@ using namespace linimo;
 namespace {
 
 const std::string kLong(5000, 'a');
-const std::array<std::string_view, 24> kPieces = {
+const std::array<std::string_view, 28> kPieces = {
     "GET /v1/status HTTP/1.1\r\n",
     "POST /v1/drain HTTP/1.1\r\n",
     "GET /metrics?a=b HTTP/1.0\r\n",
+    "GET /v1/events HTTP/1.1\r\n",
+    "GET /v1/events?past=9 HTTP/1.1\r\n\r\n",
+    "Last-Event-ID: a-1\r\n",
+    "Origin: http://a\r\n",
     "OPTIONS * HTTP/1.1\r\n",
     "CONNECT a:1 HTTP/1.1\r\n",
     "\r\n",
@@ -59,10 +65,15 @@ const std::array<std::string_view, 24> kPieces = {
 
 class World {
  public:
+  World() {
+    events_.follow([this](const auto& event) { feed_->tell(event); });
+  }
+
   void run(std::span<const uint8_t> script) {
     while (script.size() >= 2) {
       const uint8_t operation = script[0] & 3, which = script[0] >> 2 & 7, length = script[1];
       script = script.subspan(2);
+      if (length % 16 == 0) events_.note(EventKind::kDrain, log_debug, "the node drains");
       if (operation == 0) {
         clients_.erase(which);
       } else if (operation == 1) {
@@ -117,19 +128,30 @@ class World {
     return folder_.path() / (server == 0 ? "control" : "metrics");
   }
 
-  static void handle(const HttpRequest& request, const HttpServer::Respond& respond) {
+  void handle(const HttpRequest& request, const HttpServer::Respond& respond) {
     if (request.body.size() > HttpLimits{}.body_bytes) fail("a body that is too long");
+    if (request.path == "/v1/events") {
+      HttpResponse response(200, "", "text/event-stream");
+      response.stream = feed_->open(request.last_event_id, request.query.size());
+      return respond(response);
+    }
     respond({200, request.method + " " + request.path + "?" + request.query});
   }
-  static void handle_without_body(const HttpRequest& request, const HttpServer::Respond& respond) {
+  void handle_without_body(const HttpRequest& request, const HttpServer::Respond& respond) {
     if (!request.body.empty()) fail("a body where none is taken");
     handle(request, respond);
   }
 
   TemporaryFolder folder_;
   boost::asio::io_context io_;
-  HttpServer control_{io_, path(0), handle};
-  HttpServer metrics_{io_, path(1), handle_without_body, {.body_bytes = 0, .connections = 4}};
+  std::shared_ptr<EventFeed> feed_ = std::make_shared<EventFeed>(io_);
+  EventLog events_;
+  HttpServer control_{io_, path(0),
+                      [this](const HttpRequest& request, const auto& respond) { handle(request, respond); }};
+  HttpServer metrics_{
+      io_, path(1),
+      [this](const HttpRequest& request, const auto& respond) { handle_without_body(request, respond); },
+      HttpLimits{.body_bytes = 0, .connections = 4, .streams = 2}};
   std::map<uint8_t, UniqueFd> clients_;  // even ones at the control socket
   uint64_t inputs_ = 0;
 };

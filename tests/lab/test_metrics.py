@@ -4,16 +4,29 @@ was sent, and what happens to a backend shows on it."""
 from __future__ import annotations
 
 import http.client
+import json
 import re
+import signal
 import socket
+import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Any
 
 from case import LabCase
+from jsonschema import Draft202012Validator
 from lab.client import Load
 from lab.topology import VIP, VIP2, backend_address
 from lab.wait import wait_until
-from promtool import check_metrics
+from promtool import check_metrics, promtool
 
+PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
+LEFT_OUT = {"linimo_digest"}  # that of each pool says more
 LISTEN = ("127.0.0.1", 9310)
 FLOWS = 100
 PACKETS_PER_FLOW = 20
@@ -59,6 +72,69 @@ class Metrics(LabCase):
     def test_promtool_finds_nothing(self) -> None:
         self.assertEqual("", check_metrics(self.page()))
         self.assertIn("_total", check_metrics("# HELP a b\n# TYPE a counter\na 1\n"), "promtool does complain")
+
+    def test_the_dashboard_asks_for_what_is_there(self) -> None:
+        """Each query is PromQL and of families that the page has; and of these none is left out but by intent."""
+        panels = [panel for panel in json.loads((PACKAGING / "grafana/linimo.json").read_text())["panels"] if panel["type"] != "row"]
+        for panel in panels:
+            self.assertTrue(panel["title"] and panel["description"] and panel["fieldConfig"]["defaults"]["unit"], panel)
+        queries = [target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel["targets"]]
+        with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:  # JSON is YAML
+            json.dump({"groups": [{"name": "queries", "rules": [{"record": f"query:{i}", "expr": query}
+                                                                for i, query in enumerate(queries)]}]}, file)
+            file.flush()
+            done = subprocess.run([str(promtool()), "check", "rules", file.name], capture_output=True, text=True)
+        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        alerts = (PACKAGING / "prometheus/alerts.yml").read_text()
+        families = {line.split()[2] for line in self.page().splitlines() if line.startswith("# TYPE")}
+        used = {name for text in (*queries, alerts) for name in re.findall(r"\blinimo_\w+", text)}
+        self.assertEqual(set(), used - families, "not exported")
+        self.assertEqual(LEFT_OUT, families - used, "neither on the dashboard nor in an alert")
+
+    def test_answers_are_as_described(self) -> None:
+        """Every answer of the API has what its description says, and nothing else. (That every path is there is a unit test.)"""
+        lab, document = self.lab, self.lab.node.ask("/v1/openapi.json")
+
+        def only(schema: Any) -> Any:
+            """The same, without room for what is not described."""
+            if isinstance(schema, list):
+                return [only(each) for each in schema]
+            if not isinstance(schema, dict):
+                return schema
+            closed = {"additionalProperties": False} if isinstance(schema.get("properties"), dict) and "type" in schema else {}
+            return closed | {name: only(each) for name, each in schema.items()}
+
+        components = only(document["components"])
+
+        def check(path: str, operation: dict[str, Any], answer: Any) -> None:
+            [content] = operation["responses"]["200"]["content"].values()
+            errors = Draft202012Validator({**only(content["schema"]), "components": components}).iter_errors(answer)
+            self.assertEqual([], [f"{path}: {error.json_path}: {error.message}" for error in errors])
+
+        name = {"pool": "web", "backend": backend_address(1, 4)}
+        bodies = {"/v1/drain": json.dumps(name), "/v1/undrain": json.dumps(name)}
+        queries = {"/v1/trace": f"?protocol=tcp&from=198.51.100.7:4242&to={VIP[4]}:80", "/v1/flows": "?service=web",
+                   "/v1/flows/clear": "?service=counted"}
+        asked = set()
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                if "application/json" not in operation["responses"]["200"]["content"]:
+                    continue  # events, metrics: have tests of their own
+                if path.startswith("/v1/fleet"):
+                    continue  # this node is in none
+                check(path, operation, json.loads(self.lab.topology.node.run(
+                    ["curl", "-sS", "-X", method.upper(), "-d", bodies.get(path, ""), "--unix-socket",
+                     str(lab.node.config.runtime_dir / "control.sock"), f"http://linimo{path}{queries.get(path, '')}"]).stdout))
+                asked.add(path)
+                if path == "/v1/drain":  # how a backend looks meanwhile
+                    check("/v1/backends", document["paths"]["/v1/backends"]["get"], lab.node.ask("/v1/backends"))
+        self.assertGreater(len(asked), 10)
+        lab.node.wait_settled()
+        event = lab.node.cli("watch", "-o", "json", "--past", "1", "--count", "1").stdout
+        check("/v1/events", document["paths"]["/v1/events"]["get"], json.loads(event))
+        broken = lab.node.status() | {"more": 1}
+        with self.assertRaises(AssertionError):
+            check("/v1/status", document["paths"]["/v1/status"]["get"], broken)
 
     def test_the_control_socket_has_the_same_page(self) -> None:
         page = self.lab.topology.node.run(["curl", "-sS", "--unix-socket", str(self.lab.node.config.runtime_dir / "control.sock"),
@@ -149,14 +225,50 @@ class Metrics(LabCase):
         self.assertEqual(1, before[up])
         self.assertGreater(before[f'linimo_health_checks_total{{{labels},result="success"}}'], 0)
         backend = self.lab.backends[1]
-        backend.kill_nginx()
+        with self.watched() as lines:
+            backend.kill_nginx()
+            try:
+                wait_until(lambda: self.samples()[up] == 0, "the backend is down on the page")
+                self.assertGreaterEqual(self.grown(before, failed), self.lab.node.config.health.fall)
+                died = self.told(lines, "health", address=backend_address(1, 4))
+                self.assertEqual(("web", "up", "down"), tuple(died["details"][key] for key in ("pool", "from", "to")))
+                self.told(lines, "generation")
+            finally:
+                backend.start_nginx()
+                backend.wait_ready()
+                self.lab.node.wait_settled()
+        self.assertRegex(self.lab.node.cli("watch", "--past", "1000", "--count", "1").stdout,
+                         r"^\d{4}-\d\d-\d\dT[\d:.]{12}Z \w+ +[\w' ]+  \w+=")
+
+    @contextmanager
+    def watched(self) -> Iterator[Queue[dict[str, Any]]]:
+        """What `linimo watch` tells meanwhile, from its first keep-alive on."""
+        node, lines = self.lab.node, Queue[dict[str, Any]]()
+        watch = self.lab.topology.node.spawn([str(node.cli_program), "--socket", str(node.config.runtime_dir / "control.sock"),
+                                              "watch", "--past", "1", "-o", "json"], subprocess.PIPE)
+
+        def take() -> None:
+            for line in watch.stdout or ():
+                lines.put(json.loads(line))
+
+        reader = Thread(target=take)
+        reader.start()
         try:
-            wait_until(lambda: self.samples()[up] == 0, "the backend is down on the page")
-            self.assertGreaterEqual(self.grown(before, failed), self.lab.node.config.health.fall)
+            lines.get(timeout=5)  # the latest of what has been: it follows from here on
+            yield lines
         finally:
-            backend.start_nginx()
-            backend.wait_ready()
-            self.lab.node.wait_settled()
+            watch.send_signal(signal.SIGINT)
+            watch.wait()
+            reader.join()
+            if watch.stdout:
+                watch.stdout.close()
+
+    def told(self, lines: Queue[dict[str, Any]], kind: str, address: str | None = None) -> dict[str, Any]:
+        """The next event of a kind (and of a backend)."""
+        while True:
+            event = lines.get(timeout=5)
+            if event["kind"] == kind and address in (None, event["details"].get("backend")):
+                return event
 
     def wait_quiet(self) -> None:
         """The last packets of connections that were closed have been counted, too."""

@@ -14,6 +14,8 @@ TEST_F(ConfigTest, ReadsWhereMetricsAreServed) {
             "127.0.0.1:9310");
   EXPECT_EQ(load(node() + "[metrics]\nlisten = \"[::1]:9310\"\n" + rest)->metrics.listen->to_string(),
             "[::1]:9310");
+  EXPECT_FALSE(load(node() + "[metrics]\nlisten = \"[::1]:9310\"\n" + rest)->metrics.page);
+  EXPECT_TRUE(load(node() + "[metrics]\npage = true\n" + rest)->metrics.page);
   for (const auto& [listen, problem] : {std::pair("9310", "no port"),
                                         {"127.0.0.1", "no port"},
                                         {"localhost:9310", "not an IP address"},

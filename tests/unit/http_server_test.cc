@@ -3,6 +3,8 @@
 
 #include "controlplane/http/http_server.h"
 
+#include <set>
+
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -11,6 +13,7 @@
 
 #include "controlplane/api/routes.h"
 #include "controlplane/log.h"
+#include "maglev/counters.h"
 #include "maglev/os/peer.h"
 #include "tests/unit/fake_dataplane.h"
 #include "tests/unit/fake_prober.h"
@@ -175,7 +178,7 @@ TEST(Operators, AreRootTheOwnUserAndTheGroup) {
 }
 
 TEST_F(HttpServerTest, RefusesWhatItDoesNotHave) {
-  EXPECT_TRUE(get("/").starts_with("HTTP/1.1 404 "));
+  EXPECT_TRUE(get("/nothing").starts_with("HTTP/1.1 404 "));
   EXPECT_TRUE(get("/v1/status/..").starts_with("HTTP/1.1 404 "));
   EXPECT_TRUE(exchange("POST /v1/status HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
                   .starts_with("HTTP/1.1 405 "));
@@ -184,6 +187,77 @@ TEST_F(HttpServerTest, RefusesWhatItDoesNotHave) {
       exchange("POST /v1/reload HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
   EXPECT_TRUE(reload.starts_with("HTTP/1.1 422 ")) << reload;
   EXPECT_NE(reload.find("cannot be read"), std::string::npos);
+}
+
+/// A browser sends where a page came from with whatever could change something.
+TEST_F(HttpServerTest, NoWebPageChangesAnything) {
+  for (const char* origin : {"http://evil.example", "null", "http://linimo"}) {
+    const std::string head = std::string(" HTTP/1.1\r\nConnection: close\r\nOrigin: ") + origin;
+    EXPECT_TRUE(
+        exchange("POST /v1/reload" + head + "\r\nContent-Length: 0\r\n\r\n").starts_with("HTTP/1.1 403 "));
+    EXPECT_TRUE(exchange("GET /v1/status" + head + "\r\n\r\n").starts_with("HTTP/1.1 200 "));
+  }
+}
+
+TEST_F(HttpServerTest, ServesThePageAsItIs) {
+  const std::string page = get("/");
+  EXPECT_TRUE(page.starts_with("HTTP/1.1 200 ")) << page;
+  for (const char* part : {"text/html", "<!doctype html>", "frame-ancestors 'none'", "</html>\n"})
+    EXPECT_NE(page.find(part), std::string::npos) << part;
+  for (const char* path : {"/page.js", "/page.css", "/outcomes.json"})
+    EXPECT_TRUE(get(path).starts_with("HTTP/1.1 200 ")) << path;
+  const std::string outcomes = get("/outcomes.json");
+  const auto told = nlohmann::json::parse(outcomes.substr(outcomes.find("\r\n\r\n")));
+  for (int i = 0; i < LINIMO_OUTCOME_COUNT; ++i)
+    EXPECT_TRUE(told.contains(outcome_name(static_cast<linimo_outcome>(i)))) << i;
+  EXPECT_TRUE(exchange("POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                  .starts_with("HTTP/1.1 405 "));
+}
+
+TEST_F(HttpServerTest, DescribesEveryPathAndNoOther) {
+  const std::string reply = get("/v1/openapi.json");
+  const auto document = nlohmann::json::parse(reply.substr(reply.find("\r\n\r\n")));
+  std::set<std::pair<std::string, std::string>> described;
+  for (const auto& [path, methods] : document.at("paths").items()) {
+    for (const auto& [method, operation] : methods.items())
+      described.emplace(path, method == "get" ? "GET" : method == "post" ? "POST" : method);
+  }
+  const auto paths = Api::paths();
+  EXPECT_EQ(described, (std::set(paths.begin(), paths.end())));
+}
+
+/// What reads alone is for those who reach the metrics listener, if the operator wishes so.
+TEST_F(HttpServerTest, ReadersChangeNothing) {
+  server_.emplace(io_, socket_, [this](const HttpRequest& request, const auto& respond) {
+    api_->answer_reads(request, respond);
+  });
+  for (const auto& [path, method] : Api::paths()) {
+    if (path == "/v1/events") continue;  // has no end
+    const bool reads =
+        method == "GET" && path != "/v1/trace" && path != "/v1/flows" && !path.starts_with("/v1/fleet");
+    const std::string reply =
+        exchange(method + " " + path + " HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    EXPECT_TRUE(reply.starts_with(reads ? "HTTP/1.1 200 " : "HTTP/1.1 404 ")) << path << reply;
+  }
+  EXPECT_TRUE(get("/").starts_with("HTTP/1.1 200 "));
+}
+
+TEST_F(HttpServerTest, TellsWhatHappens) {
+  const UniqueFd fd = connect_client();
+  constexpr std::string_view kRequest = "GET /v1/events?past=10 HTTP/1.1\r\n\r\n";
+  ASSERT_GT(send(fd.get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL), 0);
+  run_for(io_, milliseconds(10));
+  get("/v1/nothing");
+  exchange("POST /v1/reload HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+  std::string told;
+  EXPECT_TRUE(run_until(io_, [&] {
+    char chunk[4096];
+    const ssize_t length = recv(fd.get(), chunk, sizeof chunk, 0);
+    if (length > 0) told.append(chunk, static_cast<size_t>(length));
+    return told.find("configuration refused") != std::string::npos;
+  })) << told;
+  EXPECT_TRUE(get("/v1/events?past=1025").starts_with("HTTP/1.1 400 "));
+  EXPECT_TRUE(get("/v1/events?past=").starts_with("HTTP/1.1 400 "));
 }
 
 TEST_F(HttpServerTest, RefusesHostileRequests) {

@@ -153,7 +153,8 @@ TEST_F(MetricsTest, AreServedWhereTheConfigurationSays) {
   const TcpEndpoint first{*Address::parse("127.0.0.1"), free_port()};
   const TcpEndpoint second{*Address::parse("127.0.0.1"), free_port()};
   constexpr std::string_view kGet = "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
-  MetricsListener listener(io_, handler());
+  const auto reads = [](const HttpRequest&, const auto& respond) { respond({200, "page"}); };
+  MetricsListener listener(io_, handler(), reads);
   EXPECT_EQ(ask(first.port, kGet), "not connected");
   listener.follow({first});
   const std::string reply = ask(first.port, kGet);
@@ -169,15 +170,18 @@ TEST_F(MetricsTest, AreServedWhereTheConfigurationSays) {
   listener.follow({second});
   EXPECT_EQ(ask(first.port, kGet), "not connected");
   EXPECT_TRUE(ask(second.port, kGet).starts_with("HTTP/1.1 200 "));
+  EXPECT_TRUE(ask(second.port, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 404 "));
+  listener.follow({.listen = second, .page = true});
+  EXPECT_TRUE(ask(second.port, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n").ends_with("\r\n\r\npage"));
   listener.follow({});
   EXPECT_EQ(ask(second.port, kGet), "not connected");
 }
 
 TEST_F(MetricsTest, SurviveAnAddressThatIsTaken) {
   const TcpEndpoint taken{*Address::parse("127.0.0.1"), free_port()};
-  MetricsListener holder(io_, handler());
+  MetricsListener holder(io_, handler(), handler());
   holder.follow({taken});
-  MetricsListener listener(io_, handler());
+  MetricsListener listener(io_, handler(), handler());
   EXPECT_NO_THROW(listener.follow({taken}));
 }
 
