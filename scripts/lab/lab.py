@@ -17,7 +17,7 @@ from typing import Callable
 
 from . import hugepages
 from .backend import Backend, make_files
-from .node import HUGEPAGES, Node
+from .node import Node, kept_tables
 from .rights import Rights
 from .topology import Topology
 from .wait import wait_until
@@ -134,8 +134,8 @@ class Lab:
                 node.detach()
         del self.nodes[1:]
         self.topology.remove()
-        for kept in HUGEPAGES.glob(f"linimo@{'-'.join(self.folder.parts[1:])}-*"):
-            shutil.rmtree(kept, ignore_errors=True)
+        for runtime_dir in self.folder.glob("*/run"):
+            shutil.rmtree(kept_tables(runtime_dir), ignore_errors=True)
         self.backends.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
         if existed:

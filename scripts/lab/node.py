@@ -21,6 +21,11 @@ HUGEPAGES = Path("/dev/hugepages")
 LIBXDP_LOCKS = Path("/run/xdp")  # it insists on this place, and on writing there
 
 
+def kept_tables(runtime_dir: Path) -> Path:
+    """The folder of what outlives a data plane of engine dpdk."""
+    return HUGEPAGES / f"linimo@{'-'.join(runtime_dir.parts[1:])}"
+
+
 class Node:
     def __init__(self, box: Namespace, folder: Path, build: Path) -> None:
         self.box = box
@@ -110,8 +115,7 @@ class Node:
 
     @property
     def kept_tables(self) -> Path:
-        """The folder of what outlives a data plane of engine dpdk."""
-        return HUGEPAGES / f"linimo@{'-'.join(self.config.runtime_dir.parts[1:])}"
+        return kept_tables(self.config.runtime_dir)
 
     def detach(self) -> subprocess.CompletedProcess[str] | None:
         """What engine xdp leaves forwarding is taken off; nothing where there is nothing."""
