@@ -413,7 +413,7 @@ class Repeated {
       lose(error);
     }
     this.busy = false;
-    this.wait(this.again ? 100 : Math.max(this.period, 8 * (performance.now() - begun)));
+    this.wait(this.again ? 100 : Math.max(this.period, 3 * (performance.now() - begun)));
   }
 }
 
