@@ -18,11 +18,19 @@
 #include "dataplane/link/counters_memory.h"
 #include "dataplane/link/server.h"
 #include "maglev/os/memfd.h"
+#include "tests/unit/snapshot_fixture.h"
 #include "tests/unit/temporary_folder.h"
 
 using namespace linimo;
 
 namespace {
+
+/// Some are live from the beginning, so that there are flows to ask for.
+std::vector<std::byte> first_tables() {
+  SnapshotSpec spec = two_services();
+  spec.generation = 1;
+  return build_snapshot(spec);
+}
 
 class ValidatingEngine final : public EngineBase {
  public:
@@ -32,10 +40,7 @@ class ValidatingEngine final : public EngineBase {
     live_ = std::move(copy);
     return {};
   }
-  std::optional<SnapshotView> live() const override {
-    if (live_.empty()) return std::nullopt;
-    return SnapshotView::validate(live_).value();
-  }
+  std::optional<SnapshotView> live() const override { return SnapshotView::validate(live_).value(); }
   void set_host_addresses(std::vector<Address>) override {}
   NextHopTable& next_hops() override { return next_hops_; }
   std::vector<Egress> egresses() const override { return {}; }
@@ -57,7 +62,7 @@ class ValidatingEngine final : public EngineBase {
 
  private:
   CountersBlock counters_{};
-  std::vector<std::byte> live_;
+  std::vector<std::byte> live_ = first_tables();
   std::vector<uint64_t> words_ = std::vector<uint64_t>(8 * LINIMO_FLOW_BUCKET, 6);  // entries of service 0
   NextHopTable next_hops_;
 };
