@@ -63,6 +63,18 @@ class KeptFlows(LabCase):
             self.assertIn("connection tables begin empty: they were made for 1 worker(s), now there are 2", said)
             self.assertGreater(sum(client.broken() for client in clients), COUNT / 2, "they lived by their entries")
 
+    def test_detach_frees_it(self) -> None:
+        """Stopped, the data plane leaves its tables; detached, nothing, so that the next one has none to take over."""
+        node = self.lab.node
+        node.stop_dataplane()
+        self.assertTrue((node.kept_tables / "tables").exists())
+        detached = node.detach()
+        self.assertIn("connection tables: removed", detached.stderr if detached else "")
+        self.assertFalse(node.kept_tables.exists())
+        said = self._start()
+        self.assertNotIn("taken over", said)
+        self.assertNotIn("begin empty", said)
+
     def test_one_process_at_a_time(self) -> None:
         """Memory that another process still has is left alone: the data plane forwards with tables of its own, and that is shown."""
         node = self.lab.node
