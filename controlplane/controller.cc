@@ -146,6 +146,8 @@ tl::expected<void, std::string> Controller::reload(std::string_view by) {
     trial_.begin(*text);
     auto loaded = member_ != nullptr ? member_->load(*text) : load_config_text(*text, config_.file);
     if (!loaded) return refuse(loaded.error());
+    if (member_ == nullptr && loaded->fleet)
+      return refuse("[fleet] counts from a start of linimo-controlplane on: restart it");
     hold_ids(*loaded);
     Config before = config_;
     try {

@@ -107,10 +107,18 @@ constexpr Route kRoutes[] = {
 }  // namespace
 
 void FleetRoutes::ask(const Ask& ask, const HttpServer::Respond& respond) {
-  boost::asio::post(deciding_, [this, ask, respond] {
-    const auto answer = [this, respond](const tl::expected<json, std::string>& result) {
+  boost::asio::post(deciding_, [this, ask, respond = respond]() mutable {
+    // A connection must not end on this thread: the last of what holds it goes with the answer, or by itself.
+    const auto give_back = [&serving = serving_](HttpServer::Respond* asker) {
+      boost::asio::post(serving, [asker = std::unique_ptr<HttpServer::Respond>(asker)] {});
+    };
+    const std::shared_ptr<HttpServer::Respond> asker(new HttpServer::Respond(std::move(respond)), give_back);
+    const auto answer = [&serving = serving_, asker](const tl::expected<json, std::string>& result) {
+      if (!*asker) return;  // it has been answered
       HttpResponse response = result ? reply(200, *result) : reply(422, {{"error", result.error()}});
-      boost::asio::post(serving_, [respond, response = std::move(response)] { respond(response); });
+      boost::asio::post(serving, [respond = std::exchange(*asker, {}), response = std::move(response)] {
+        respond(response);
+      });
     };
     try {
       ask(desk_, answer);

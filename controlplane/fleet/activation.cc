@@ -61,7 +61,10 @@ bool health_known(const State& s, const Summary& candidate) {
 
 void take_validated(State& s, const Validated& validated) {
   for (Validation& asked : s.validations) {
-    if (asked.number != validated.number || asked.digest != validated.digest || asked.known) continue;
+    if (asked.number != validated.number || asked.digest != validated.digest) continue;
+    // A vote stands; whether the one in force can be followed changes with this node's own file.
+    const bool in_force = s.view.active && asked.number == s.view.active->number;
+    if (asked.known && (!in_force || asked.refusal.empty())) continue;
     asked.known = true;
     asked.refusal = validated.refusal;
     asked.summary = validated.summary;

@@ -40,7 +40,11 @@ void adopt(State& s, Actions& out) {
         table.summary = active->summary;
       }
     }
-    if (s.view.state) table.state = s.view.state.record;
+    // A state names the backends of the revision in force alone: with an earlier one its pools would be
+    // empty.
+    const bool in_force = !s.view.active || (table.revision == s.view.active->number &&
+                                             table.documents == s.view.active->digest);
+    if (s.view.state && (in_force || table.state == nullptr)) table.state = s.view.state.record;
     if (table.id() != before) out.push_back(Remember{});
   }
 

@@ -46,6 +46,15 @@ std::chrono::milliseconds since(const State& s, Time time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(s.now - time);
 }
 
+Time history_due(const State& s) {
+  return s.leading.state_seen + s.settings.window / 16;
+}
+
+/// A node that joins cannot know how long ago a state was written.
+bool history_ages(const State& s) {
+  return s.view.state && !s.view.state->history.empty() && s.now >= history_due(s);
+}
+
 /// The state that should follow the present one, of the same revision; nothing: it may stay.
 std::shared_ptr<StateRecord> next_state(const State& s, bool activates) {
   static const StateRecord kNone{{}, 0, std::make_shared<const BackendStates>(), {}, {}};
@@ -53,12 +62,12 @@ std::shared_ptr<StateRecord> next_state(const State& s, bool activates) {
   BackendStates backends = merged(s);
   std::vector<std::string> excused = excuses(s.view, before.excused);
   const bool other_table = activates || backends != *before.backends;
-  if (!other_table && excused == before.excused && before.fence.epoch == s.memory.floors.epoch)
-    return nullptr;
+  const bool same = !other_table && excused == before.excused && before.fence.epoch == s.memory.floors.epoch;
+  if (same && !history_ages(s)) return nullptr;
 
   auto next = std::make_shared<StateRecord>();
   next->fence = {s.memory.floors.epoch, s.view.leader.created};
-  next->number = before.number + 1;
+  next->number = same ? before.number : before.number + 1;  // the same tables, and what was before is older
   next->backends = other_table ? std::make_shared<const BackendStates>(std::move(backends)) : before.backends;
   next->excused = std::move(excused);
   next->history = history_after(before, other_table ? s.view.active_number() : 0,
@@ -121,6 +130,10 @@ void lead(State& s, Actions& out) {
     return wake_at(s, due);
   }
   if (leading.ready_since) leading.version = 0;  // an activation waits for time as well
+  if (history_ages(s))
+    leading.version = 0;
+  else if (s.view.state && !s.view.state->history.empty())
+    wake_at(s, history_due(s));
   if (leading.version == s.view.version) return;
   leading.version = s.view.version;
   write(s, out);

@@ -99,19 +99,19 @@ void FleetDesk::apply(const Wish& wish, const Answer& answer) {
   const uint64_t number = newest ? newest->number : 0;
   const Revision whole = Revisions::read(0, 0, written->documents, member_.text(), member_.file());
   if (whole.config == nullptr) return answer(tl::unexpected(whole.refusal));
-  if (!wish.base || *wish.base == number) return propose(written, answer);
+  if (!wish.base || !newest || *wish.base == number) return propose(written, answer);
   // Told what is different now from what he had before him.
-  documents(*wish.base,
-            [this, base = *wish.base, number, by = newest ? newest->by : "", answer](auto before) {
-              documents(number, [=, this](const auto& now) {
-                const std::string difference = before && now ? changes(*before, *now) : "";
-                answer(tl::unexpected(
-                    fmt::format("this was made from revision {}, and meanwhile {} has written revision "
-                                "{}{}{}; expected a file made from that: "
-                                "`linimo config export`, or --base {} to replace it all the same",
-                                base, by, number, difference.empty() ? "" : ": ", difference, number)));
-              });
-            });
+  documents(
+      *wish.base, [this, base = *wish.base, number, by = newest ? newest->by : "", answer](auto before) {
+        documents(number, [=, this](const auto& now) {
+          const std::string difference = before && now ? changes(*before, *now) : "";
+          answer(tl::unexpected(
+              fmt::format("this was made from revision {}, and meanwhile {} has written revision "
+                          "{}{}{}; expected a file made from that: "
+                          "`linimo config export {}`, or --base {} to replace it all the same",
+                          base, by, number, difference.empty() ? "" : ": ", difference, number, number)));
+        });
+      });
 }
 
 void FleetDesk::rollback(uint64_t number, const std::string& by, const Answer& answer) {
@@ -133,7 +133,8 @@ void FleetDesk::propose(std::shared_ptr<Written> written, const Answer& answer) 
   written->number = 1 + std::max({newest, view.active_number(), member_.state().memory.floors.revision});
   written->newest_changed = view.newest.changed;
   written->epoch_changed = view.epoch.changed;
-  if (view.newest && view.newest->digest == written->digest)
+  // One that waits, perhaps for a node that has refused it, is proposed once more.
+  if (view.newest && view.newest->digest == written->digest && view.candidate() == 0)
     return answer(json{{"revision", newest}, {"changes", ""}, {"same", true}});
   documents(newest, [this, written, answer](const tl::expected<Documents, std::string>& before) {
     written->about["by"] = written->by;
@@ -185,11 +186,8 @@ void FleetDesk::write_revision(const std::shared_ptr<Written>& written, const An
       });
 }
 
-/// Somebody else was faster.
+/// Somebody else was faster. Who wrote the same has written the same documents: they are his, too.
 void FleetDesk::refuse_late(const std::shared_ptr<Written>& written, const Answer& answer) {
-  StoreTransaction forget;
-  forget.erases.push_back(with_prefix(written->prefix(member_.keys())));
-  member_.store().transact(forget, [](const auto&) {});
   member_.store().read(
       member_.keys().key({fleet::KeyKind::kRevision}),
       [this, written, answer](const tl::expected<StoreRead, std::string>& read) {
@@ -198,8 +196,14 @@ void FleetDesk::refuse_late(const std::shared_ptr<Written>& written, const Answe
         if (read && !read->entries.empty() && read->entries[0].value) {
           const auto value = fleet::decode(fleet::KeyKind::kRevision, *read->entries[0].value);
           if (value) {
-            who = std::get<fleet::RevisionRecord>(*value).by;
-            number = std::get<fleet::RevisionRecord>(*value).number;
+            const auto& record = std::get<fleet::RevisionRecord>(*value);
+            who = record.by;
+            number = record.number;
+            if (number == written->number && record.digest == written->digest)
+              return answer(json{{"revision", number}, {"changes", written->about["changes"]}});
+            StoreTransaction forget;
+            forget.erases.push_back(with_prefix(written->prefix(member_.keys())));
+            member_.store().transact(forget, [](const auto&) {});
           }
         }
         documents(

@@ -18,8 +18,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kRetry{300};  // of reading documents
-
 /// For people, and for other versions.
 std::string about(const NodeConfig& node) {
   constexpr const char* kEngines[] = {"auto", "dpdk", "xdp"};
@@ -129,6 +127,10 @@ FleetMember::FleetMember(boost::asio::io_context& io, const Config& config, std:
                 {{"revision", revision.number}, {"why", revision.refusal}});
   }
   if (table.complete()) {
+    // How long this node was away is not known, so what was before has no place in time.
+    auto state = std::make_shared<fleet::StateRecord>(*table.state);
+    state->history.clear();
+    table.state = std::move(state);
     wanted_ = table.id();
     standings_ = table.state;
   }
@@ -163,6 +165,9 @@ tl::expected<Config, std::string> FleetMember::load(const std::string& text) con
 void FleetMember::on_loaded(const std::string& text) {
   text_ = text;
   revisions_.read_again(text_, file_);
+  if (!state_.view.active) return;
+  const Revision* in_force = revisions_.find(state_.view.active->number, state_.view.active->digest);
+  if (in_force != nullptr) validated(*in_force);
 }
 
 Standing FleetMember::standing(const BackendKey& backend) const {
@@ -183,6 +188,10 @@ std::vector<FleetMember::Former> FleetMember::former() const {
     if (past.revision != wanted_.revision) break;
     former.push_back({past.backends, ended});
   }
+  // And what is in force, from when it began: slots are as far in their windows as elsewhere.
+  if (!former.empty())
+    former.insert(former.begin(),
+                  {standings_->backends, now - (state_.settings.window - standings_->history.front().left)});
   std::ranges::reverse(former);
   return former;
 }
@@ -192,6 +201,11 @@ Config FleetMember::to_check(const Config& own) const {
   if (leads_tables()) checked.pools.clear();
   const std::set<std::string> names(to_check_.begin(), to_check_.end());
   const auto wanted = [&](const BackendKey& backend) { return names.contains(backend_name(backend)); };
+  // A pool is checked as the revision in force says, and by one that waits only where there is no such pool
+  // yet.
+  if (const Revision* in_force = revisions_.find(wanted_.revision, wanted_.documents);
+      in_force != nullptr && in_force->config != nullptr)
+    add_backends(checked, *in_force->config, wanted);
   for (const Revision& revision : revisions_.all())
     if (revision.config != nullptr) add_backends(checked, *revision.config, wanted);
   return checked;
@@ -253,11 +267,21 @@ void FleetMember::feed(fleet::Event event) {
     while (!events_.empty()) {
       const fleet::Event next = std::move(events_.front());
       events_.pop_front();
-      for (const fleet::Action& action : step(state_, next, Clock::now())) carry_out(action);
+      for (const fleet::Action& action : step(state_, next, Clock::now())) attempt(action);
     }
   }
+  await_tick();  // whatever becomes of the rest
   save();
-  await_tick();
+}
+
+/// One that fails does not take the others with it.
+void FleetMember::attempt(const fleet::Action& action) {
+  try {
+    carry_out(action);
+  } catch (const std::bad_alloc&) {
+    log_error("out of memory in what the fleet wants of this node");
+    if (std::holds_alternative<fleet::Announce>(action)) state_.own.announced.reset();  // to be wanted again
+  }
 }
 
 void FleetMember::await_tick() {
@@ -367,14 +391,9 @@ void FleetMember::validate(uint64_t number, uint64_t digest) {
   store_->read(prefix, [this, prefix, number, digest](const tl::expected<StoreRead, std::string>& read) {
     if (!read) {
       note_error(read.error());
-      auto timer = std::make_shared<boost::asio::steady_timer>(io_, kRetry);
-      return timer->async_wait(
-          [this, alive = std::weak_ptr(alive_), timer, number, digest](const auto& error) {
-            if (error || alive.expired()) return;
-            const bool wanted = fleet::find_validation(state_, number, digest) != nullptr;
-            if (wanted) validate(number, digest);
-          });
+      return;  // who asks will ask again
     }
+    if (const Revision* revision = revisions_.find(number, digest)) return validated(*revision);
     Documents documents;
     for (const StoreEntry& entry : read->entries)
       if (entry.value) documents[entry.key.substr(prefix.size())] = *entry.value;

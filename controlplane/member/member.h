@@ -81,7 +81,8 @@ class FleetMember {
   bool leads_tables() const { return wanted_.revision != 0; }
   Standing standing(const BackendKey& backend) const;
 
-  /// What the fleet's tables were made from until lately, with the pools and services that are in force now.
+  /// What the fleet's tables are made from, and were until lately, with the pools and services that are in
+  /// force now.
   struct Former {
     std::shared_ptr<const fleet::BackendStates> backends;
     std::chrono::steady_clock::time_point since;
@@ -118,6 +119,7 @@ class FleetMember {
   struct Effects;
 
   void feed(fleet::Event event);
+  void attempt(const fleet::Action& action);
   void carry_out(const fleet::Action& action);
   void read(const fleet::Read& wanted);
   void watch(const fleet::Watch& wanted);

@@ -154,6 +154,32 @@ TEST_F(FleetMemberTest, TheSecondOfTwoOperatorsIsToldWhatTheFirstChanged) {
   EXPECT_THAT(late.error(), HasSubstr("-backend web/10.0.1.2"));
 }
 
+TEST_F(FleetMemberTest, TwoWhoApplyTheSameAtOnceHaveBothDoneIt) {
+  start_dataplane();
+  start();
+  ASSERT_TRUE(wait([&] { return fleet::in_reach(member_->state()); }));
+  std::vector<tl::expected<json, std::string>> answers;
+  for (int i = 0; i < 2; ++i) {
+    desk_->apply({pool(kTwo) + kService, "applied.toml", std::nullopt, "uid 0"},
+                 [&](auto answer) { answers.push_back(std::move(answer)); });
+  }
+  ASSERT_TRUE(wait([&] { return answers.size() == 2; }));
+  for (const auto& answer : answers) {
+    ASSERT_TRUE(answer) << answer.error();
+    EXPECT_EQ(answer->at("revision"), 1);
+  }
+  ASSERT_TRUE(settles());
+  const auto kept = asked([&](auto answer) { desk_->revision(1, answer); });
+  EXPECT_TRUE(kept) << kept.error();
+}
+
+TEST_F(FleetMemberTest, WhatWasExportedAppliesToAStoreThatIsEmpty) {
+  start_dataplane();
+  start();
+  const auto applied = apply(pool(kTwo) + kService, 7);
+  EXPECT_TRUE(applied) << applied.error();
+}
+
 TEST_F(FleetMemberTest, HistoryExportAndRollback) {
   start_dataplane();
   start();
