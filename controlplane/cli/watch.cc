@@ -111,7 +111,7 @@ void EventStreamReader::take_line(std::string_view line,
 CLI::App* WatchOptions::add_to(CLI::App& app) {
   auto* command = app.add_subcommand("watch", "show what happens, a line each, until Ctrl-C");
   command->add_option("--past", past, "show the latest N events first")->check(CLI::Range(0, 1024));
-  command->add_option("--count", count, "end after N events")->check(CLI::Range(1, 1'000'000'000));
+  command->add_option("--events", count, "end after so many")->check(CLI::Range(1, 1'000'000'000));
   return command;
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs the lab's tests, all or those whose name contains a given word, and says how many passed.
 
-    sudo tests/lab/run.py [WORD...] [--jobs N] [--report FILE]
+    sudo tests/lab/run.py [WORD...] [--jobs N] [--only together|alone] [--report FILE]
 
 Each class of tests has a process and a lab of its own, several side by side: most of a lab's time is waiting. A class
 with `alone = True` runs while no other does. The report is one JSON object:
@@ -35,6 +35,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("words", nargs="*", help="run only tests whose name contains one of these")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"classes side by side (default: {JOBS})")
+    parser.add_argument("--only", choices=["together", "alone"], help="classes that may run side by side, or those that judge "
+                        "times or take a core; words choose from all")
     parser.add_argument("--report", type=Path)
     parser.add_argument("--in-class", metavar="MODULE.CLASS", help=argparse.SUPPRESS)  # a process that we have made
     options = parser.parse_args()
@@ -44,7 +46,7 @@ def main() -> int:
         options.report.write_text(json.dumps(run_class(options.in_class, options.words)))
         return 0
 
-    verdicts = Jobs(options.words, options.jobs).run()
+    verdicts = Jobs(options.words, options.jobs, None if options.words else options.only).run()
     counts = {kind: list(verdicts.values()).count(kind) for kind in ("passed", "failed", "skipped")}
     failures = [name for name, verdict in verdicts.items() if verdict == "failed"]
     print("".join(f"FAILED {name}\n" for name in failures), end="", file=sys.stderr)
@@ -95,7 +97,7 @@ class Class:
 class Jobs:
     """A process for each class. Those with the most tests begin first, those that must be alone when the others are done."""
 
-    def __init__(self, words: list[str], jobs: int) -> None:
+    def __init__(self, words: list[str], jobs: int, only: str | None) -> None:
         self.words = words
         self.verdicts: dict[str, str] = {}
         tests, errors = discover(words)
@@ -105,6 +107,8 @@ class Jobs:
         classes: dict[str, Class] = {}
         for test in tests:
             alone = getattr(test, "alone", False)
+            if only and alone != (only == "alone"):
+                continue
             classes.setdefault(class_of(test), Class(class_of(test), alone)).tests.append(test.id())
         self.waiting = sorted(classes.values(), key=lambda of: (of.alone, -len(of.tests)))
         self.running: list[Job] = []

@@ -130,7 +130,7 @@ class Metrics(LabCase):
                     check("/v1/backends", document["paths"]["/v1/backends"]["get"], lab.node.ask("/v1/backends"))
         self.assertGreater(len(asked), 10)
         lab.node.wait_settled()
-        event = lab.node.cli("watch", "-o", "json", "--past", "1", "--count", "1").stdout
+        event = lab.node.cli("watch", "-o", "json", "--past", "1", "--events", "1").stdout
         check("/v1/events", document["paths"]["/v1/events"]["get"], json.loads(event))
         broken = lab.node.status() | {"more": 1}
         with self.assertRaises(AssertionError):
@@ -237,7 +237,7 @@ class Metrics(LabCase):
                 backend.start_nginx()
                 backend.wait_ready()
                 self.lab.node.wait_settled()
-        self.assertRegex(self.lab.node.cli("watch", "--past", "1000", "--count", "1").stdout,
+        self.assertRegex(self.lab.node.cli("watch", "--past", "1000", "--events", "1").stdout,
                          r"^\d{4}-\d\d-\d\dT[\d:.]{12}Z \w+ +[\w' ]+  \w+=")
 
     @contextmanager

@@ -112,13 +112,13 @@ def coverage(order: Order) -> Counts:
     return counts
 
 
-def runner(path: str) -> Run:
+def runner(path: str, *arguments: str) -> Run:
     """A runner of our own, which writes the counts as JSON and takes words to choose tests by."""
 
     def run(order: Order) -> Counts:
         with tempfile.NamedTemporaryFile("r", suffix=".json") as report:
             words = [order.word] if order.word else []
-            code = run_logged([str(ROOT / path), *words, "--report", report.name], order.log,
+            code = run_logged([str(ROOT / path), *words, *arguments, "--report", report.name], order.log,
                               order.deadline)
             text = report.read()
         counts = Counts(**json.loads(text)) if text else Counts()
