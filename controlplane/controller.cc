@@ -1,7 +1,6 @@
 #include "controlplane/controller.h"
 
 #include <algorithm>
-#include <ctime>
 #include <new>
 #include <utility>
 
@@ -9,6 +8,7 @@
 
 #include "controlplane/change_text.h"
 #include "controlplane/state_folder.h"
+#include "controlplane/time_text.h"
 
 namespace linimo {
 namespace {
@@ -22,15 +22,6 @@ constexpr milliseconds kRetryAfterRefusal{5000};
 constexpr milliseconds kDrainLook{1000};
 // A configuration by which the process has lived for so long is good, though no data plane forwards by it.
 constexpr milliseconds kTrial{10'000};
-
-std::string time_text() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
 
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
@@ -74,7 +65,7 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
             note_serving();
           },
           events_),
-      loaded_at_(time_text()) {}
+      loaded_at_(now_text()) {}
 
 void Controller::start() {
   const auto file = id_file(config_.node);
@@ -179,7 +170,7 @@ void Controller::take_over(Config loaded, std::string_view by) {
   config_ = std::move(loaded);
   ids_phase_.on(IdsEvent::kReloaded);
   restart_needed_ = restart_differences(running_node_, wanted);
-  loaded_at_ = time_text();
+  loaded_at_ = now_text();
   last_error_.reset();
   events_.note(EventKind::kConfiguration, log_info, "configuration loaded",
                {{"by", by},

@@ -2,11 +2,14 @@
 
 #include <cerrno>
 #include <cstring>
+#include <iostream>
 #include <memory>
 
 #include <curl/curl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include "maglev/program.h"
 
 namespace linimo {
 namespace {
@@ -135,6 +138,11 @@ tl::expected<nlohmann::json, std::string> ask_json(const std::string& socket, co
   return tl::unexpected(content.is_object() && content.contains("error") && content["error"].is_string()
                             ? content["error"].get<std::string>()
                             : fmt::format("the control plane answers with status {}", reply->status));
+}
+
+int fail(std::string_view message) {
+  std::cerr << "linimo: " << message << '\n';
+  return kFailed;
 }
 
 }  // namespace linimo

@@ -30,4 +30,7 @@ using TakeBytes = std::function<bool(std::string_view)>;
 tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& path,
                                         const std::string& last_id, const TakeBytes& take);
 
+/// Says so on standard error; the exit code for it.
+int fail(std::string_view message);
+
 }  // namespace linimo

@@ -29,22 +29,6 @@ constexpr std::chrono::milliseconds kLook{20};
 constexpr std::chrono::seconds kPatience{20};
 constexpr std::string_view kHeader = "# revision ";  // what `config export` begins with
 
-int fail(std::string_view message) {
-  std::cerr << "linimo: " << message << '\n';
-  return kFailed;
-}
-
-std::string text_of(const json& value) {
-  if (value.is_null()) return "-";
-  return value.is_string() ? value.get<std::string>() : value.dump();
-}
-
-std::string list_of(const json& values) {
-  std::string text;
-  for (const json& value : values) text += (text.empty() ? "" : ", ") + text_of(value);
-  return text;
-}
-
 /// The revision that an exported file says it is; its line is blanked, so that others keep their numbers.
 std::optional<uint64_t> take_base(std::string& text) {
   if (!text.starts_with(kHeader)) return std::nullopt;

@@ -31,10 +31,6 @@ void add_flow(CLI::App& command, FlowOptions& options) {
   command.add_option("TO", options.to, "ADDRESS:PORT of the VIP")->required();
 }
 
-std::string text_of(const json& value) {
-  return value.is_null() ? "-" : value.get<std::string>();
-}
-
 std::string doubt(const json& answer) {
   const auto mistaken = answer.at("mistaken").get<double>();
   if (mistaken < kWorthSaying) return "";

@@ -45,11 +45,6 @@ struct Options {
   bool here = false;
 };
 
-int fail(std::string_view message) {
-  std::cerr << "linimo: " << message << '\n';
-  return kFailed;
-}
-
 int check_file(const Options& options) {
   const ConfigReport report = check_config(options.file, options.here);
   if (options.output == "json") {

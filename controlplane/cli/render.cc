@@ -10,17 +10,6 @@ namespace {
 
 using nlohmann::json;
 
-std::string text_of(const json& value) {
-  if (value.is_null()) return "-";
-  return value.is_string() ? value.get<std::string>() : value.dump();
-}
-
-std::string list_of(const json& values) {
-  std::string text;
-  for (const json& value : values) text += (text.empty() ? "" : ",") + text_of(value);
-  return text;
-}
-
 void add_line(std::string& text, std::string_view key, const std::string& value) {
   text += fmt::format("{:<12}{}\n", key, value);
 }
@@ -99,8 +88,9 @@ std::string render_status(const json& status) {
   if (!status.at("health_known").get<bool>())
     add_line(text, "health", "first checks under way, nothing changes until they end");
   if (!status.at("pools_in_panic").empty()) {
-    add_line(text, "PANIC",
-             fmt::format("few backends of {} are up, so all are used", list_of(status.at("pools_in_panic"))));
+    add_line(
+        text, "PANIC",
+        fmt::format("few backends of {} are up, so all are used", list_of(status.at("pools_in_panic"), ",")));
   }
   if (status.at("health_known").get<bool>() && !status.at("up_to_date").get<bool>())
     add_line(text, "tables", "not yet those that are wished");
@@ -124,9 +114,9 @@ std::string render_status(const json& status) {
                        text_of(config.at("revision")), text_of(config.at("loaded_at"))));
   if (!config.at("last_error").is_null()) add_line(text, "REFUSED", text_of(config.at("last_error")));
   if (!config.at("restart_needed").empty()) {
-    add_line(
-        text, "",
-        fmt::format("[node] {} changed: restart linimo-dataplane", list_of(config.at("restart_needed"))));
+    add_line(text, "",
+             fmt::format("[node] {} changed: restart linimo-dataplane",
+                         list_of(config.at("restart_needed"), ",")));
   }
 
   TextTable outcomes({"OUTCOME", ">PACKETS"});
@@ -140,10 +130,11 @@ std::string render_services(const json& services) {
   TextTable table({"SERVICE", "VIPS", "PROTOCOL", "PORTS", "POOL", "SCHEDULER", "TRACKING", ">PACKETS",
                    ">BYTES", ">NEW FLOWS"});
   for (const json& service : services) {
-    table.add({text_of(service.at("name")), list_of(service.at("vips")), text_of(service.at("protocol")),
-               list_of(service.at("ports")), text_of(service.at("pool")), text_of(service.at("scheduler")),
-               text_of(service.at("tracking")), grouped(service.at("packets")),
-               bytes_text(service.at("bytes")), grouped(service.at("new_flows"))});
+    table.add({text_of(service.at("name")), list_of(service.at("vips"), ","), text_of(service.at("protocol")),
+               list_of(service.at("ports"), ","), text_of(service.at("pool")),
+               text_of(service.at("scheduler")), text_of(service.at("tracking")),
+               grouped(service.at("packets")), bytes_text(service.at("bytes")),
+               grouped(service.at("new_flows"))});
   }
   return table.render();
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace linimo {
 
@@ -32,6 +33,20 @@ std::string TextTable::render() const {
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + '\n';
+  }
+  return text;
+}
+
+std::string text_of(const nlohmann::json& value) {
+  if (value.is_null()) return "-";
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+std::string list_of(const nlohmann::json& values, std::string_view between) {
+  std::string text;
+  for (const nlohmann::json& value : values) {
+    if (!text.empty()) text += between;
+    text += text_of(value);
   }
   return text;
 }

@@ -7,7 +7,10 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 namespace linimo {
 
@@ -24,6 +27,11 @@ class TextTable {
   std::vector<size_t> widths_;
   std::vector<std::vector<std::string>> rows_;
 };
+
+/// Of an answer: a string as it is, "-" for null, anything else as JSON.
+std::string text_of(const nlohmann::json& value);
+
+std::string list_of(const nlohmann::json& values, std::string_view between = ", ");
 
 /// 1234567 as "1,234,567".
 std::string grouped(uint64_t number);

@@ -21,11 +21,6 @@ constexpr std::string_view kFine[] = {"forwarded",  "kernel",     "kernel_contro
                                       "echo_reply", "icmp_error", "too_big_reply",  "reject_reply"};
 constexpr size_t kFewestRows = 3;
 
-std::string text_of(const json& value) {
-  if (value.is_null()) return "-";
-  return value.is_string() ? value.get<std::string>() : value.dump();
-}
-
 /// Rates of one thing that is counted.
 struct Rates {
   std::string name;

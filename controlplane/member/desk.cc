@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <ctime>
 #include <iterator>
 
 #include <boost/asio/steady_timer.hpp>
@@ -12,20 +11,12 @@
 #include "controlplane/change_text.h"
 #include "controlplane/fleet/codec.h"
 #include "controlplane/log.h"
+#include "controlplane/time_text.h"
 
 namespace linimo {
 namespace {
 
 using nlohmann::json;
-
-std::string now_text() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
 
 /// Of a key behind "history/" or "config/": "00000000000000000007-0123456789abcdef".
 std::optional<std::pair<uint64_t, uint64_t>> number_and_digest(std::string_view text) {

@@ -44,36 +44,6 @@ fleet::Settings settings_of(const Config& config, uint64_t instance) {
   return settings;
 }
 
-Standing standing_in(const fleet::BackendStates& states, const BackendKey& backend) {
-  const std::string name = backend_name(backend);
-  const auto found = std::lower_bound(
-      states.begin(), states.end(), name,
-      [](const fleet::BackendState& state, const std::string& of) { return state.name < of; });
-  if (found == states.end() || found->name != name) return HealthState::kUnknown;
-  Standing standing = found->health;
-  standing.drains = found->drains;
-  return standing;
-}
-
-template <typename Add>
-void add_backends(Config& to, const Config& from, Add wanted) {
-  for (const PoolConfig& pool : from.pools) {
-    auto found = std::find_if(to.pools.begin(), to.pools.end(),
-                              [&](const PoolConfig& of) { return of.name == pool.name; });
-    for (const BackendConfig& backend : pool.backends) {
-      if (!wanted(BackendKey{pool.name, backend.address})) continue;
-      if (found == to.pools.end()) {
-        to.pools.push_back(pool);
-        found = std::prev(to.pools.end());
-        found->backends.clear();
-      }
-      const bool there = std::any_of(found->backends.begin(), found->backends.end(),
-                                     [&](const BackendConfig& of) { return of.address == backend.address; });
-      if (!there) found->backends.push_back(backend);
-    }
-  }
-}
-
 }  // namespace
 
 tl::expected<std::unique_ptr<FleetMember>, std::string> FleetMember::make(boost::asio::io_context& io,
@@ -137,12 +107,6 @@ FleetMember::FleetMember(boost::asio::io_context& io, const Config& config, std:
   state_ = fleet::start(settings_of(config, remembered_.instance), remembered_.memory, Clock::now());
 }
 
-std::optional<Config> FleetMember::remembered() const {
-  const Revision* revision = revisions_.find(wanted_.revision, wanted_.documents);
-  if (revision == nullptr || revision->config == nullptr) return std::nullopt;
-  return *revision->config;
-}
-
 void FleetMember::start(Node& node) {
   node_ = &node;
   log_info("member of a fleet", {{"fleet", fleet_.name},
@@ -154,66 +118,12 @@ void FleetMember::start(Node& node) {
   feed(fleet::Tick{});
 }
 
-tl::expected<Config, std::string> FleetMember::load(const std::string& text) const {
-  const Revision* revision = revisions_.find(wanted_.revision, wanted_.documents);
-  if (revision == nullptr) return load_config_text(text, file_);
-  Revision again = Revisions::read(revision->number, revision->digest, revision->documents, text, file_);
-  if (again.config == nullptr) return tl::unexpected(again.refusal);
-  return *again.config;
-}
-
 void FleetMember::on_loaded(const std::string& text) {
   text_ = text;
   revisions_.read_again(text_, file_);
   if (!state_.view.active) return;
   const Revision* in_force = revisions_.find(state_.view.active->number, state_.view.active->digest);
   if (in_force != nullptr) validated(*in_force);
-}
-
-Standing FleetMember::standing(const BackendKey& backend) const {
-  return standing_in(*standings_->backends, backend);
-}
-
-Standing FleetMember::Former::standing(const BackendKey& backend) const {
-  return standing_in(*backends, backend);
-}
-
-std::vector<FleetMember::Former> FleetMember::former() const {
-  std::vector<Former> former;
-  if (standings_ == nullptr) return former;
-  const auto now = Clock::now();
-  for (const fleet::Past& past : standings_->history) {
-    const auto ended = now - (state_.settings.window - past.left);
-    if (!former.empty()) former.back().since = ended;  // it followed this one
-    if (past.revision != wanted_.revision) break;
-    former.push_back({past.backends, ended});
-  }
-  // And what is in force, from when it began: slots are as far in their windows as elsewhere.
-  if (!former.empty())
-    former.insert(former.begin(),
-                  {standings_->backends, now - (state_.settings.window - standings_->history.front().left)});
-  std::ranges::reverse(former);
-  return former;
-}
-
-Config FleetMember::to_check(const Config& own) const {
-  Config checked = own;
-  if (leads_tables()) checked.pools.clear();
-  const std::set<std::string> names(to_check_.begin(), to_check_.end());
-  const auto wanted = [&](const BackendKey& backend) { return names.contains(backend_name(backend)); };
-  // A pool is checked as the revision in force says, and by one that waits only where there is no such pool
-  // yet.
-  if (const Revision* in_force = revisions_.find(wanted_.revision, wanted_.documents);
-      in_force != nullptr && in_force->config != nullptr)
-    add_backends(checked, *in_force->config, wanted);
-  for (const Revision& revision : revisions_.all())
-    if (revision.config != nullptr) add_backends(checked, *revision.config, wanted);
-  return checked;
-}
-
-bool FleetMember::may_announce(const Prefix& vip) const {
-  // Until the data plane forwards by a table of the fleet's, what it forwards by is announced as before.
-  return !announced_ || state_.own.live.revision == 0 || announced_->contains(vip.to_string());
 }
 
 void FleetMember::on_dataplane(uint64_t generation, uint64_t digest) {
