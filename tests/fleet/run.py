@@ -21,22 +21,33 @@ HERE = Path(__file__).resolve().parent
 WRONG = {"fence": 2000, "majority": 100, "last_announcer": 6000}
 
 
-def holds(folder: Path, seeds: int) -> bool:
-    """All seeds hold: on both halves of them at once, since most machines have two processors."""
+def on_halves(program: Path, seeds: int) -> list[subprocess.Popen[str]]:
+    """On both halves of the seeds at once, since most machines have two processors."""
     half = seeds // 2
-    program = str(folder / "fleet-simulation")
-    runs = [subprocess.Popen([program, "--seeds", str(count), "--first", str(first)], stdout=sys.stderr)
+    return [subprocess.Popen([str(program), "--seeds", str(count), "--first", str(first)], stdout=subprocess.PIPE, text=True)
             for first, count in ((1, half), (1 + half, seeds - half))]
-    return not any([run.wait() for run in runs])
+
+
+def holds(folder: Path, seeds: int) -> bool:
+    """All seeds hold."""
+    runs = on_halves(folder / "fleet-simulation", seeds)
+    for run in runs:
+        print(run.communicate()[0], end="", file=sys.stderr)
+    return not any(run.returncode for run in runs)
 
 
 def notices(folder: Path, wrong: str) -> bool:
-    ended = subprocess.run([str(folder / f"fleet-without-{wrong}"), "--seeds", str(WRONG[wrong])], stdout=subprocess.PIPE,
-                           text=True)
-    found = re.search(r"\((\d+) before it held\): (.*)", ended.stdout)
-    said = f"after {int(found[1]) + 1} seeds: {found[2]}" if found else f"not in {WRONG[wrong]} seeds"
-    print(f"    without {wrong}, noticed {said}", file=sys.stderr)
-    return ended.returncode == 1 and found is not None
+    """One of the seeds does not hold; the first that is found will do."""
+    runs = on_halves(folder / f"fleet-without-{wrong}", WRONG[wrong])
+    while not any(run.poll() for run in runs) and any(run.poll() is None for run in runs):
+        time.sleep(0.02)
+    for run in runs:
+        run.kill()
+    said = [run.communicate()[0] for run in runs if run.returncode == 1]
+    found = re.search(r"^seed (\d+) \(.*\): (.*)", said[0], re.MULTILINE) if said else None
+    print(f"    without {wrong}, " + (f"seed {found[1]} shows it: {found[2]}" if found else
+                                      f"not noticed in {WRONG[wrong]} seeds"), file=sys.stderr)
+    return found is not None
 
 
 def main() -> int:
