@@ -34,6 +34,11 @@ bool is_prime(uint32_t value);
 /// when no member has weight, every slot is LINIMO_NO_BACKEND. Each share is exact to one slot.
 std::vector<linimo_slot> populate(std::span<const TableMember> members, uint32_t table_size);
 
+/// The same by other means than this CPU's best: for tests.
+struct TableSearch;
+std::vector<linimo_slot> populate(std::span<const TableMember> members, uint32_t table_size,
+                                  const TableSearch& search);
+
 /// Eight bytes that are equal exactly when the tables are (up to a collision of XXH3-64).
 uint64_t table_digest(std::span<const TableMember> members, std::span<const linimo_slot> slots);
 

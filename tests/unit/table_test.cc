@@ -10,6 +10,9 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 
+#include "maglev/hash.h"
+#include "maglev/table_search.h"
+
 namespace linimo {
 namespace {
 
@@ -24,6 +27,33 @@ std::vector<uint32_t> shares(std::span<const linimo_slot> slots, size_t count) {
   std::vector<uint32_t> result(count);
   for (const linimo_slot slot : slots) ++result.at(slot);
   return result;
+}
+
+/// The rule as the paper has it, with weights, and nothing else: each in its turn takes the first slot of its
+/// permutation that is free.
+std::vector<linimo_slot> by_the_book(std::span<const TableMember> members, uint32_t table_size) {
+  struct Turn {
+    uint64_t next, skip, claimed = 0;
+  };
+  std::vector<Turn> turns;
+  uint64_t heaviest = 0;
+  for (const TableMember& member : members) {
+    const auto hash = XXH3_128bits_withSeed(member.address.bytes.data(), 16, 0x4c696e696d6f0001);
+    turns.push_back({hash.low64 % table_size, hash.high64 % (table_size - 1) + 1});
+    heaviest = std::max<uint64_t>(heaviest, member.weight);
+  }
+  std::vector<linimo_slot> slots(table_size, LINIMO_NO_BACKEND);
+  for (uint32_t filled = 0;;) {
+    for (size_t i = 0; i < members.size(); ++i) {
+      Turn& turn = turns[i];
+      turn.claimed += members[i].weight;
+      if (turn.claimed < heaviest) continue;
+      turn.claimed -= heaviest;
+      while (slots[turn.next] != LINIMO_NO_BACKEND) turn.next = (turn.next + turn.skip) % table_size;
+      slots[turn.next] = static_cast<linimo_slot>(i);
+      if (++filled == table_size) return slots;
+    }
+  }
 }
 
 /// The part of the slots of those that stay which changes hands when one of `before` goes.
@@ -102,6 +132,27 @@ TEST(Table, IsTheSameEverywhere) {
   std::sort(backends.begin(), backends.end());
   const auto slots = populate(backends, 65537);
   EXPECT_EQ(table_digest(backends, slots), 2215328088976961270U);
+}
+
+// Whatever makes it fast changes no slot: small and large tables, few and many members, equal and weighted,
+// with and without vector instructions.
+TEST(Table, IsFilledByTheBook) {
+  std::mt19937 random(1);
+  for (const uint32_t size : {2U, 3U, 5U, 7U, 31U, 251U, 1021U, 8191U, 65537U, 655373U}) {
+    for (const uint32_t count : {1U, 2U, 3U, 10U, 100U, 1000U}) {
+      if (size > 65537 && count < 1000) continue;
+      for (const bool weighted : {false, true}) {
+        auto backends = members(count, size + weighted);
+        for (auto& backend : backends)
+          backend.weight = weighted ? std::uniform_int_distribution<uint32_t>(0, 1000)(random) : 7;
+        backends[0].weight = 1000;
+        const auto expected = by_the_book(backends, size);
+        ASSERT_TRUE(populate(backends, size) == expected) << size << " slots, " << count << " members";
+        ASSERT_TRUE(populate(backends, size, portable_table_search()) == expected)
+            << size << " slots, " << count << " members, without vector instructions";
+      }
+    }
+  }
 }
 
 TEST(Table, WithoutMembersHasNoBackend) {
