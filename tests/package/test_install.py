@@ -90,10 +90,11 @@ class Install(InstallCase):
             self.assertEqual("linimo linimo 750\n", self.run_in("stat", "-c", "%U %G %a", f"/{folder}"))
         for program in ("linimo", "linimo-controlplane", "linimo-dataplane", "linimo-decap"):
             self.assertEqual("0.1.0", self.run_in(program, "--version").strip(), program)
+        self.assertIn("no PCI device 0000:7f:00.0", self.run_in("linimo-setup-nic", "check", "7f:00.0", check=False))
         for unit in UNITS:
             self.assertEqual("enabled\n", self.run_in("systemctl", "is-enabled", unit))
         for page in ("man1/linimo.1.gz", "man5/linimo.toml.5.gz", "man8/linimo-controlplane.8.gz",
-                     "man8/linimo-dataplane.8.gz", "man8/linimo-decap.8.gz"):
+                     "man8/linimo-dataplane.8.gz", "man8/linimo-decap.8.gz", "man8/linimo-setup-nic.8.gz"):
             self.assertTrue((self.root / "usr/share/man" / page).exists(), page)
         examples = sorted((self.root / "usr/share/doc/linimo/examples").glob("*.toml"))
         self.assertEqual(["announced.toml", "l2.toml", "single-node.toml"], [path.name for path in examples])

@@ -138,8 +138,8 @@ class Bench:
                         "net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.default.dad_transmits": 0,
                         "net.ipv6.conf.default.accept_ra": 0})
             box.run(["ip", "link", "set", "lo", "up"])
-            link = self._link_of(address)
-            self.pci = self._pci_of(link) if box is self.box else self.pci
+            link = self.link_of(address)
+            self.pci = self.pci_of(link) if box is self.box else self.pci
             _run("ip", "link", "set", link, "down")
             _run("ip", "link", "set", link, "netns", box.name)
             box.run(["ip", "link", "set", link, "name", "eth0", "up"])
@@ -159,7 +159,7 @@ class Bench:
             box.kill_all()
             _run("ip", "netns", "del", box.name)
         if self._driver:
-            self._bind(self._driver)
+            self.bind(self._driver)
         wait_until(lambda: all(self._has(address) for address in (self.mac, self.peer_mac)), "the NICs are back")
 
     def address(self, box: Namespace, link: str, own: dict[int, str], gateways: dict[int, str] | None = None) -> None:
@@ -173,7 +173,12 @@ class Bench:
     def take_pci(self, driver: str = "vfio-pci") -> None:
         """The kernel gives the NIC up."""
         self.unbind()
-        self._bind(driver)
+        self.bind(driver)
+        self.was_taken(self._driver)
+
+    def was_taken(self, driver: str) -> None:
+        """From that driver of the kernel's, by whom ever."""
+        self._driver = driver
         self.node.config.interface = self.pci
         self.node.config.engine = "dpdk"
 
@@ -183,7 +188,7 @@ class Bench:
             self._driver = self._driver or driver.resolve().name
             (driver / "unbind").write_text(self.pci)
 
-    def _bind(self, driver: str) -> None:
+    def bind(self, driver: str) -> None:
         device = PCI / "devices" / self.pci
         (device / "driver_override").write_text(driver + "\n")
         self.unbind()
@@ -240,7 +245,7 @@ class Bench:
         return (FOLDER / "linimo-dataplane.log").read_text()
 
     @staticmethod
-    def _link_of(mac: str) -> str:
+    def link_of(mac: str) -> str:
         [link] = [link["ifname"] for link in _links() if link["address"] == mac]
         return str(link)
 
@@ -253,7 +258,7 @@ class Bench:
         return "LOWER_UP" in box.run(["ip", "link", "show", "dev", link]).stdout
 
     @staticmethod
-    def _pci_of(link: str) -> str:
+    def pci_of(link: str) -> str:
         device = Path("/sys/class/net", link, "device").resolve()
         return device.parent.name if device.name.startswith("virtio") else device.name
 

@@ -38,7 +38,7 @@ GUESTS = {
                        Wire("virtio-net-pci,iommu_platform=on,disable-legacy=on"), Wire("virtio-net-pci")),
                 processors=2, iommu=True, hugepages=256, memory_mb=2048),
         (*_NETWORK, *_DRIVERS, "vfio-pci", "vfio_iommu_type1"),
-        ((Module("test_nics"),),)),
+        ((Module("test_nics"), Module("test_setup_nic")),)),
     "netdevs": Guest(
         Machine(wires=(_FOUR_QUEUES, Wire("e1000e")), processors=2, hugepages=256, memory_mb=2048),
         (*_NETWORK, *_DRIVERS, "uio_pci_generic"),
