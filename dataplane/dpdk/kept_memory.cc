@@ -141,9 +141,11 @@ KeptMemory::~KeptMemory() {
   if (!memory_.empty()) munmap(memory_.data(), memory_.size());
 }
 
-bool KeptMemory::is_removed() const {
-  struct stat status {};
-  return fstat(fd_.get(), &status) != 0 || status.st_nlink == 0;
+bool KeptMemory::is_in_place() const {
+  struct stat ours {};
+  struct stat named {};
+  return fstat(fd_.get(), &ours) == 0 && lstat(file_.c_str(), &named) == 0 && ours.st_dev == named.st_dev &&
+         ours.st_ino == named.st_ino;
 }
 
 bool forget_kept_memory(const std::filesystem::path& runtime_dir) {

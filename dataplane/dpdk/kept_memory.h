@@ -29,8 +29,8 @@ class KeptMemory {
   const std::filesystem::path& file() const { return file_; }
   /// Why it holds no flows of an earlier process, see KeptFlows::why_not; empty: it does, or there was none.
   const std::string& why_empty() const { return why_empty_; }
-  /// The next process will not find it.
-  bool is_removed() const;
+  /// The next process will find it: its file is still the one of that name.
+  bool is_in_place() const;
 
  private:
   KeptMemory(std::filesystem::path file, UniqueFd fd, std::span<std::byte> memory)

@@ -74,9 +74,11 @@ void TableMemory::note(const SnapshotView& view) {
 void TableMemory::note(uint32_t now_s, ConditionBoard& board) {
   if (!kept_) return;
   if (taken_over_) kept_->flows().note(now_s);
-  if (kept_->is_removed()) {
+  if (kept_->is_in_place()) {
+    board.set(kCondition, "", ConditionState::kHolds);
+  } else {
     board.set(kCondition, "", ConditionState::kFails,
-              fmt::format("somebody has removed {}", kept_->file().string()),
+              fmt::format("somebody has removed or replaced {}", kept_->file().string()),
               "systemctl restart linimo-dataplane");
   }
 }

@@ -35,7 +35,7 @@ class TableMemory {
 
   /// After each publication.
   void note(const SnapshotView& view);
-  /// About once a second, and at the end.
+  /// About once a second, and at the end. Sees whether the next process will find them.
   void note(uint32_t now_s, ConditionBoard& board);
 
  private:

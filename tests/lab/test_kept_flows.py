@@ -86,6 +86,28 @@ class KeptFlows(LabCase):
         self._restart(signal.SIGTERM)
         self._await_condition("holds")
 
+    def test_taken_away_while_it_runs(self) -> None:
+        """A file or a folder that is moved, replaced or removed is one that the next process will not find: that is shown, until it
+        is back."""
+        kept = self.lab.node.kept_tables
+        aside = kept.with_name(kept.name + "-aside")
+        self._await_condition("holds")
+        for moved in (kept, kept / "tables"):
+            with self.subTest(moved.name):
+                moved.rename(aside)
+                self._await_condition("fails")
+                aside.rename(moved)
+                self._await_condition("holds")
+        (kept / "tables").rename(aside)
+        (kept / "tables").touch()  # another of that name
+        self._await_condition("fails")
+        aside.rename(kept / "tables")
+        self._await_condition("holds")
+        (kept / "tables").unlink()
+        self._await_condition("fails")
+        self._restart(signal.SIGTERM)
+        self._await_condition("holds")
+
     def _restart(self, end: signal.Signals) -> str:
         began = time.monotonic()
         self.lab.node.stop_dataplane(end)
