@@ -9,6 +9,7 @@
 #ifndef LINIMO_BPF_COUNT_H
 #define LINIMO_BPF_COUNT_H
 
+#include "captured.h"
 #include "tables.h"
 
 /* In the last word the process counts flows. */
@@ -41,6 +42,7 @@ static __always_inline struct traffic* counter_cell(__u32 row, __u32 index) {
 
 static __always_inline void count_outcome(__u32 row, enum linimo_outcome outcome) {
   LINIMO_TELL(told.outcome = outcome; return;)
+  LINIMO_NOTE(note_outcome(outcome);)
   __u64* four = (__u64*)counter_cell(row, kCountersOutcomes + outcome / 4);
   if (four) ++four[outcome % 4];
 }

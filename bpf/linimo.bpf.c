@@ -12,7 +12,7 @@
 #include "icmp.h"
 #include "maglev/rules/control.h"
 #include "reply.h"
-#ifndef LINIMO_TRACED
+#if !defined(LINIMO_TRACED) && !defined(LINIMO_CAPTURED)
 #include "straight.h"
 #endif
 
@@ -118,6 +118,7 @@ static __always_inline void tell_target(const struct linimo_xdp_target* target, 
 /* Into the tunnel and onto the wire. */
 static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
   const struct linimo_xdp_target* target = flow->target;
+  LINIMO_NOTE(note_target(target->backend_id, flow->service_id, target->encapsulation);)
   struct way_out way;
   LINIMO_TELL(way = (struct way_out){};)
   const int reachable = way_to(target->backend_id, &way);
@@ -144,6 +145,7 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
   LINIMO_TELL(told.reached = LINIMO_TRACE_SENT;)
   count_traffic(flow->row, kCountersServices + flow->service_id, flow->packet.ip_length);
   count_traffic(flow->row, kCountersBackends + target->backend_id, flow->packet.ip_length);
+  LINIMO_NOTE(note_way(way.port, !fits); note_outcome(flow->sent);)
   if (!fits) return XDP_REDIRECT;  // the process counts what becomes of it
   count_outcome(flow->row, flow->sent);
   return way.port == port_number ? XDP_TX : bpf_redirect(port->ifindex, 0);
@@ -281,7 +283,7 @@ SEC("xdp")
 int linimo_trace(struct xdp_md* ctx) {
   return linimo_forward(ctx);
 }
-#else
+#elif !defined(LINIMO_CAPTURED)
 
 /* The whole path, of each interface: by tail call, which leaves it all of the stack. */
 struct {

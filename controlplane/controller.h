@@ -107,6 +107,10 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   void find_flows(const protocol::FindFlows& question, DataplaneLink::OnFlows done) {
     publisher_.find_flows(question, std::move(done));
   }
+  /// Begins a capture into a socket; the same.
+  void capture(const protocol::Capture& question, UniqueFd into, DataplaneLink::OnCapturing done) {
+    publisher_.capture(question, std::move(into), std::move(done));
+  }
   std::optional<SnapshotView> live_snapshot() const { return publisher_.live_snapshot(); }
 
   const std::string& loaded_at() const { return loaded_at_; }

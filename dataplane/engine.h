@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include <tl/expected.hpp>
 
+#include "dataplane/capture/capture.h"
 #include "dataplane/egress/next_hop.h"
 #include "dataplane/flow/flow_tables.h"
 #include "dataplane/forward/traced.h"
@@ -59,6 +61,9 @@ class EngineBase {
   /// What would become of a frame, told by what forwards; nothing changes. The error says why it does not
   /// say.
   virtual tl::expected<Traced, std::string> trace(const TraceRequest& request) = 0;
+
+  /// Begins a capture; one at a time. The error says why there is none.
+  virtual tl::expected<std::unique_ptr<Capture>, std::string> capture(const CaptureRequest& request) = 0;
 
   /// The connection tables, and the clock that stamps them.
   virtual FlowTables flow_tables() const = 0;

@@ -25,6 +25,14 @@
 //   FindFlows {number, which, from where} →
 //                                         ←     FoundFlows {number, a part of them, where to go on}
 //
+// and to one that has the feature kCaptures:
+//
+//   Capture {number, a filter} + fd       →
+//                                         ←     Capturing {number, by which interfaces}
+//
+// after which what the filter wants comes over that descriptor, a socket of type SOCK_SEQPACKET, as messages
+// Captured (maglev/rules/capture.h), until its other end is closed.
+//
 // The descriptor of a snapshot is a memfd sealed against growing, shrinking and writing. The counters'
 // descriptor is the shared memory of counters.h, to be mapped read-only.
 //
@@ -33,6 +41,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -40,6 +49,7 @@
 #include <string_view>
 
 #include "maglev/abi.h"
+#include "maglev/rules/capture.h"
 #include "maglev/trace.h"
 
 namespace linimo::protocol {
@@ -56,7 +66,10 @@ enum class Type : uint32_t {
   kTrace,
   kTraced,
   kFindFlows,
-  kFoundFlows
+  kFoundFlows,
+  kCapture,
+  kCapturing,
+  kCaptured
 };
 
 /// A bit of `features`: the sender speaks, and understands, Heartbeat, Condition and NextHops.
@@ -65,6 +78,8 @@ inline constexpr uint32_t kReports = 1;
 inline constexpr uint32_t kTraces = 2;
 /// A bit of a data plane's `features`: it answers FindFlows.
 inline constexpr uint32_t kFlows = 4;
+/// A bit of a data plane's `features`: it captures.
+inline constexpr uint32_t kCaptures = 8;
 
 struct Hello {
   static constexpr Type kType = Type::kHello;
@@ -221,6 +236,40 @@ struct FoundFlows {
   FoundFlow flows[kMostFoundFlows] = {};
 };
 
+/// A step of classic BPF, what tcpdump's filters are compiled to.
+struct FilterStep {
+  uint16_t code = 0;
+  uint8_t if_true = 0;  // steps to leave out
+  uint8_t if_false = 0;
+  uint32_t k = 0;
+};
+inline constexpr uint32_t kMostFilterSteps = 256;
+inline constexpr size_t kMostInterfaces = 32;
+
+/// Copies of packets. One capture at a time.
+struct Capture {
+  static constexpr Type kType = Type::kCapture;
+  Type type = kType;
+  uint32_t number = 0;  // comes back with the answer
+  uint32_t snap = 0;    // bytes to keep of each frame, 1 to LINIMO_CAPTURE_SNAP
+  uint32_t rate = 0;    // packets a second of each worker or CPU, 10 to LINIMO_CAPTURE_RATE
+  uint32_t steps = 0;   // of the filter: of the frame as it came, from its Ethernet header on
+  uint32_t reserved = 0;
+  FilterStep filter[kMostFilterSteps] = {};
+};
+
+struct Capturing {
+  static constexpr Type kType = Type::kCapturing;
+  Type type = kType;
+  uint32_t number = 0;
+  char error[240] = {};                       // why it captures nothing; else empty
+  char interfaces[kMostInterfaces][64] = {};  // as they are configured: what a port is
+};
+
+inline constexpr size_t kCapturedHead = offsetof(linimo_captured, bytes);
+
+static_assert(sizeof(FilterStep) == 8 && sizeof(Capture) == 24 + 8 * kMostFilterSteps);
+static_assert(kCapturedHead == 56);
 static_assert(sizeof(FindFlows) == 72 && sizeof(FoundFlow) == 56 && sizeof(FoundFlows) % 8 == 0);
 static_assert(sizeof(Trace) == 76 + kMaxTracedFrame && sizeof(Traced) % 8 == 0);
 static_assert(sizeof(Heartbeat) == 16 && sizeof(Condition) == 504 && sizeof(NextHops) == 496);
@@ -228,7 +277,7 @@ static_assert(sizeof(Hello) == 16 && sizeof(Publish) == 16 && sizeof(Accepted) =
 static_assert(sizeof(Welcome) == 208 && sizeof(Refused) == 256);
 
 inline constexpr size_t kMaxMessageSize = sizeof(Traced);
-static_assert(sizeof(FoundFlows) <= kMaxMessageSize);
+static_assert(sizeof(FoundFlows) <= kMaxMessageSize && sizeof(linimo_captured) <= kMaxMessageSize);
 
 inline void set_text(std::span<char> field, std::string_view text) {
   const size_t length = text.size() < field.size() ? text.size() : field.size() - 1;
@@ -255,6 +304,19 @@ std::optional<Message> decode(std::span<const std::byte> packet) {
   Message message;
   std::memcpy(&message, packet.data(), sizeof message);
   return message;
+}
+
+/// Likewise of a message Captured, whose length is as what it keeps.
+inline std::optional<linimo_captured> decode_captured(std::span<const std::byte> packet) {
+  if (packet.size() < kCapturedHead || type_of(packet) != Type::kCaptured) return std::nullopt;
+  std::optional<linimo_captured> captured(std::in_place);
+  std::memcpy(&*captured, packet.data(), kCapturedHead);
+  const size_t kept = size_t{captured->in_kept} + captured->out_kept;
+  if (captured->in_kept > LINIMO_CAPTURE_SNAP || captured->out_kept > LINIMO_CAPTURE_SNAP ||
+      packet.size() != kCapturedHead + kept)
+    return std::nullopt;
+  std::memcpy(captured->bytes, packet.data() + kCapturedHead, kept);
+  return captured;
 }
 
 template <typename Message>

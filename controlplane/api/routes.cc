@@ -5,12 +5,14 @@
 
 #include <boost/asio/post.hpp>
 #include <nlohmann/json.hpp>
+#include <sys/socket.h>
 
 #include "controlplane/api/views.h"
 #include "controlplane/log.h"
 #include "controlplane/metrics/metrics.h"
 #include "controlplane/page/assets.h"
 #include "controlplane/trace/account.h"
+#include "controlplane/trace/capture_view.h"
 #include "controlplane/trace/flow_query.h"
 #include "controlplane/trace/flow_view.h"
 #include "controlplane/trace/query.h"
@@ -240,6 +242,8 @@ std::span<const Api::Route> Api::routes() {
        [](Api& api, const HttpRequest& request, const Respond& respond) {
          api.flows(request, respond, true);
        }},
+      {"GET", "/v1/capture", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) { api.capture(request, respond); }},
       {"POST", "/v1/reload", false,
        [](Api& api, const HttpRequest& request, const Respond& respond) {
          api.change(reload, request, respond);
@@ -388,6 +392,44 @@ void Api::flows(const HttpRequest& request, const Respond& respond, bool clears)
                                : flows_view(*found, controller_.live_snapshot(), memory_name(controller_))));
     });
   });
+}
+
+void Api::capture(const HttpRequest& request, const Respond& respond) {
+  const auto question = capture_query(request.query);
+  if (!question) return respond(reply(400, {{"error", question.error()}}));
+  int ends[2] = {-1, -1};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
+    return respond(reply(503, {{"error", "no socket for the capture"}}));
+  const auto ours = std::make_shared<UniqueFd>(ends[0]), theirs = std::make_shared<UniqueFd>(ends[1]);
+  boost::asio::post(
+      deciding_, [this, question = *question, ours, theirs, by = request.by, respond = respond]() mutable {
+        const auto asker = std::make_shared<Respond>(std::move(respond));
+        log_info("packets are captured", {{"by", by}});
+        controller_.capture(question, std::move(*theirs), [this, asker, ours](const auto& capturing) {
+          auto begun = capturing.map([](const protocol::Capturing& answer) {
+            std::vector<std::string> interfaces;
+            for (const auto& name : answer.interfaces) interfaces.emplace_back(protocol::text_of(name));
+            return interfaces;
+          });
+          boost::asio::post(serving_, [this, respond = std::move(*asker), ours, begun = std::move(begun)] {
+            if (!begun) return respond(reply(503, {{"error", begun.error()}}));
+            HttpResponse response(200, "", "text/event-stream");
+            response.more_headers = "Cache-Control: no-store\r\n";
+            response.stream = make_capture_feed(serving_, std::move(*ours), *begun, name_ids());
+            respond(response);
+          });
+        });
+      });
+}
+
+NameIds Api::name_ids() {
+  return [this](IdNames names, std::function<void(IdNames)> done) {
+    boost::asio::post(deciding_, [this, names = std::move(names), done = std::move(done)]() mutable {
+      names.name_by(controller_.live_snapshot());
+      boost::asio::post(
+          serving_, [names = std::move(names), done = std::move(done)]() mutable { done(std::move(names)); });
+    });
+  };
 }
 
 void Api::metrics(const Respond& respond) {

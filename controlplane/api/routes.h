@@ -11,6 +11,7 @@
 //                                                  part is "after" of the one behind it; null: it was the
 //                                                  last. limit=0 counts alone
 //   POST /v1/flows/clear?backend=web/10.0.1.1      the same, cleared; all=1: every flow
+//   GET /v1/capture?filter=HEX&snap=N&rate=N       copies of packets, as server-sent events (capture_feed.h)
 //   GET /v1/events?past=N                          server-sent events, the latest N first (event_feed.h)
 //   POST /v1/reload
 //   POST /v1/drain, /v1/undrain with {"pool": NAME, "backend": ADDRESS}
@@ -19,7 +20,7 @@
 //   GET /metrics                                   all that the metrics listener has, unless it is to have
 //   more
 //
-// Every answer but events and metrics is JSON; an error is {"error": "..."}.
+// Every answer but events, captures and metrics is JSON; an error is {"error": "..."}.
 //
 // Lives on the serving thread. What it makes pages of it asks the loop that decides for; what changes
 // anything is done there.
@@ -36,6 +37,7 @@
 #include <boost/asio/io_context.hpp>
 #include <nlohmann/json_fwd.hpp>
 
+#include "controlplane/api/capture_feed.h"
 #include "controlplane/api/event_feed.h"
 #include "controlplane/api/fleet_routes.h"
 #include "controlplane/api/inquiry.h"
@@ -76,6 +78,8 @@ class Api {
   void backends(const HttpRequest& request, const Respond& respond);
   void trace(const HttpRequest& request, const Respond& respond);
   void flows(const HttpRequest& request, const Respond& respond, bool clears);
+  void capture(const HttpRequest& request, const Respond& respond);
+  NameIds name_ids();
   void metrics(const Respond& respond);
   void change(Change change, const HttpRequest& request, const Respond& respond);
 

@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "controlplane/cli/capture.h"
 #include "controlplane/cli/client.h"
 #include "controlplane/cli/doctor.h"
 #include "controlplane/cli/fleet.h"
@@ -205,9 +206,12 @@ int detach(const Options& options) {
 }
 
 int show_trace(const Options& options, const TraceOptions& asked) {
-  if (asked.pcap.empty() == asked.to.empty()) {
-    fail(asked.pcap.empty() ? "trace what? As in: linimo trace tcp 198.51.100.7:4242 203.0.113.10:443"
-                            : "either a packet or --pcap FILE");
+  if (asked.live && asked.pcap.empty() && asked.protocol.empty())
+    return trace_live(options.socket, *asked.live, asked.count, options.output == "json");
+  if (asked.live || asked.pcap.empty() == asked.to.empty()) {
+    fail(asked.live           ? "--live stands by itself: linimo trace --live \"tcp port 443\""
+         : asked.pcap.empty() ? "trace what? As in: linimo trace tcp 198.51.100.7:4242 203.0.113.10:443"
+                              : "either a packet or --pcap FILE");
     return kUsage;
   }
   const auto answers =
@@ -346,6 +350,8 @@ int run(int argc, char** argv) {
                            "print what to run on a backend instead: it names what cannot be seen from here");
   TraceOptions traced;
   auto* trace_command = traced.add_to(app);
+  CaptureOptions captured;
+  auto* capture_command = captured.add_to(app);
   TopOptions topped;
   auto* top_command = topped.add_to(app);
   FlowOptions flows;
@@ -374,6 +380,7 @@ int run(int argc, char** argv) {
   if (*probe_command) return show_probe(options, probed);
   if (*top_command) return top(options, topped);
   if (*flow_command) return flow(options, flows);
+  if (*capture_command) return capture(options.socket, captured);
   if (*trace_command) return show_trace(options, traced);
   if (*drain_node_command) return drain_node(options, true);
   if (*undrain_node_command) return drain_node(options, false);

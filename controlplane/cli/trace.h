@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,9 @@ namespace linimo {
 
 struct TraceOptions {
   std::string protocol, from, to, flags, quic_id, interface, pcap;
+  std::optional<std::string> live;
   uint32_t size = 0;
+  uint64_t count = 0;  // of live packets; 0: until Ctrl-C
 
   CLI::App* add_to(CLI::App& app);
 };

@@ -134,6 +134,8 @@ bool DataplaneLink::take_report(const Message& message) {
     on_traced(*traced);
   } else if (const auto found = protocol::decode<protocol::FoundFlows>(message.bytes)) {
     on_found(*found);
+  } else if (const auto capturing = protocol::decode<protocol::Capturing>(message.bytes)) {
+    on_capturing(*capturing);
   } else {
     return false;
   }
@@ -185,6 +187,7 @@ void DataplaneLink::on_welcome(Message message) {
   live.generation = welcome->generation;
   peer.traces = traces_ = (welcome->features & protocol::kTraces) != 0;
   peer.flows = flows_ = (welcome->features & protocol::kFlows) != 0;
+  peer.captures = captures_ = (welcome->features & protocol::kCaptures) != 0;
   timer_.cancel();
   retry_ = limits_.first_retry;
   phase_ = Phase::kReady;
@@ -208,10 +211,10 @@ void DataplaneLink::on_answer(const Message& message) {
 
 template <typename Question, typename Answer>
 void DataplaneLink::ask(Question& question, std::map<uint32_t, OnAnswer<Answer>>& asked,
-                        OnAnswer<Answer> done) {
+                        OnAnswer<Answer> done, std::span<const int> descriptors) {
   if (asked.size() >= kMostQuestions) return done(tl::unexpected(std::string("too many questions at once")));
   question.number = ++last_question_;
-  if (auto sent = send_message(socket_.native_handle(), protocol::encode(question)); !sent)
+  if (auto sent = send_message(socket_.native_handle(), protocol::encode(question), descriptors); !sent)
     return done(tl::unexpected(sent.error()));
   asked.emplace(question.number, std::move(done));
 }
@@ -233,6 +236,12 @@ void DataplaneLink::find_flows(protocol::FindFlows question, OnFlows done) {
   ask(question, asked_for_flows_, std::move(done));
 }
 
+void DataplaneLink::capture(protocol::Capture question, UniqueFd into, OnCapturing done) {
+  if (auto why = cannot_ask(captures_, "captures nothing")) return done(tl::unexpected(*why));
+  const int descriptor = into.get();
+  ask(question, asked_to_capture_, std::move(done), {&descriptor, 1});
+}
+
 /// One that nobody asked for has no taker.
 void DataplaneLink::on_traced(const protocol::Traced& answer) {
   const auto found = asked_.extract(answer.number);
@@ -249,10 +258,21 @@ void DataplaneLink::on_found(const protocol::FoundFlows& answer) {
   if (!found.empty()) found.mapped()(answer);
 }
 
+void DataplaneLink::on_capturing(const protocol::Capturing& answer) {
+  const auto found = asked_to_capture_.extract(answer.number);
+  if (found.empty()) return;
+  const auto error = protocol::text_of(answer.error);
+  if (error.empty())
+    found.mapped()(answer);
+  else
+    found.mapped()(tl::unexpected(std::string(error)));
+}
+
 void DataplaneLink::lose(const std::string& reason) {
   phase_ = Phase::kAway;
   for (const auto& [number, done] : std::exchange(asked_, {})) done(tl::unexpected(reason));
   for (const auto& [number, done] : std::exchange(asked_for_flows_, {})) done(tl::unexpected(reason));
+  for (const auto& [number, done] : std::exchange(asked_to_capture_, {})) done(tl::unexpected(reason));
   ++connection_;
   boost::system::error_code ignored;
   socket_.close(ignored);

@@ -29,6 +29,7 @@
 #include "maglev/counters.h"
 #include "maglev/os/seqpacket.h"
 #include "maglev/protocol.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 
@@ -42,6 +43,7 @@ struct DataplanePeer {
   std::string engine_reason;
   bool traces = false;         // answers what it would do with a packet
   bool flows = false;          // says and clears what its connection tables have
+  bool captures = false;       // copies packets
   bool reports = false;        // speaks of conditions, next hops and heartbeats
   std::string snapshot_error;  // why what it sent back as live could not be read; empty: it could
 };
@@ -86,6 +88,7 @@ class DataplaneLink {
   using OnAnswer = std::function<void(const tl::expected<Answer, std::string>&)>;
   using OnTraced = OnAnswer<protocol::Traced>;
   using OnFlows = OnAnswer<protocol::FoundFlows>;
+  using OnCapturing = OnAnswer<protocol::Capturing>;
 
   /// Asks what would become of a packet. `done` is called in any case, perhaps before this returns; the error
   /// says why nobody knows.
@@ -94,6 +97,9 @@ class DataplaneLink {
   /// Asks for a part of the tracked flows, or to clear them. Likewise; what the data plane itself refuses is
   /// in the answer.
   void find_flows(protocol::FindFlows question, OnFlows done);
+
+  /// Begins a capture into a socket, as maglev/protocol.h says. Likewise.
+  void capture(protocol::Capture question, UniqueFd into, OnCapturing done);
 
   /// Makes memory ready for what will be published next, of which most tables will be those of this snapshot;
   /// it must be valid. Takes as long as copying it does: to be called when nothing else is due.
@@ -110,10 +116,12 @@ class DataplaneLink {
   void on_answer(const Message& message);
   bool take_report(const Message& message);
   template <typename Question, typename Answer>
-  void ask(Question& question, std::map<uint32_t, OnAnswer<Answer>>& asked, OnAnswer<Answer> done);
+  void ask(Question& question, std::map<uint32_t, OnAnswer<Answer>>& asked, OnAnswer<Answer> done,
+           std::span<const int> descriptors = {});
   std::optional<std::string> cannot_ask(bool knows_how, const char* what) const;
   void on_traced(const protocol::Traced& answer);
   void on_found(const protocol::FoundFlows& answer);
+  void on_capturing(const protocol::Capturing& answer);
   void beat();
   void limit(std::chrono::milliseconds time, std::string what);
   void lose(const std::string& reason);
@@ -131,9 +139,10 @@ class DataplaneLink {
   boost::asio::steady_timer timer_;
   boost::asio::steady_timer heartbeat_;
   uint64_t beat_ = 0;
-  bool traces_ = false, flows_ = false;  // the peer does
-  std::map<uint32_t, OnTraced> asked_;   // by the question's number
+  bool traces_ = false, flows_ = false, captures_ = false;  // the peer does
+  std::map<uint32_t, OnTraced> asked_;                      // by the question's number
   std::map<uint32_t, OnFlows> asked_for_flows_;
+  std::map<uint32_t, OnCapturing> asked_to_capture_;
   uint32_t last_question_ = 0;
 };
 

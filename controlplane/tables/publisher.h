@@ -63,6 +63,9 @@ class Publisher final : private DataplaneLink::Observer {
   void find_flows(const protocol::FindFlows& question, DataplaneLink::OnFlows done) {
     link_.find_flows(question, std::move(done));
   }
+  void capture(const protocol::Capture& question, UniqueFd into, DataplaneLink::OnCapturing done) {
+    link_.capture(question, std::move(into), std::move(done));
+  }
   /// What is live, or nothing before the first.
   std::optional<SnapshotView> live_snapshot() const {
     return live_.bytes.empty() ? std::nullopt : std::optional(SnapshotView::of_valid(live_.bytes));

@@ -56,14 +56,6 @@ constexpr Meaning kMeanings[] = {
     {LINIMO_OUTCOME_fragmented_frame, "is dropped: it is longer than one buffer of the port"},
 };
 
-std::string meaning_of(uint32_t outcome) {
-  for (const Meaning& meaning : kMeanings) {
-    if (meaning.outcome == static_cast<linimo_outcome>(outcome)) return meaning.text;
-  }
-  return outcome == LINIMO_OUTCOME_COUNT ? "waits, for a little while, for the first fragment of its datagram"
-                                         : "";
-}
-
 std::string mac_text(const uint8_t* mac) {
   return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4],
                      mac[5]);
@@ -93,13 +85,9 @@ class Account {
     if (told_.reached >= LINIMO_TRACE_SOUND) served();
     if (told_.table_size != 0) tracked();
     if (told_.reached >= LINIMO_TRACE_CHOSEN) leads();
-    say("outcome", fmt::format("{}: the packet {}", outcome(), meaning_of(told_.outcome)));
+    say("outcome",
+        fmt::format("{}: the packet {}", outcome_text(told_.outcome), outcome_meaning(told_.outcome)));
     return steps_;
-  }
-
-  std::string outcome() const {
-    return told_.outcome < LINIMO_OUTCOME_COUNT ? outcome_name(static_cast<linimo_outcome>(told_.outcome))
-                                                : "held";
   }
 
  private:
@@ -212,13 +200,11 @@ class Account {
     }
     say("next hop", fmt::format("{}, {}", route, mac_text(reinterpret_cast<const uint8_t*>(&told_.way))));
     const uint32_t outer = told_.inner_length + told_.header_length;
-    say("tunnel",
-        fmt::format("{}: {} + {} = {} bytes, MTU {}: {}",
-                    kEncapsulations[std::min<uint32_t>(told_.encapsulation, LINIMO_ENCAP_COUNT - 1)],
-                    told_.inner_length, told_.header_length, outer, told_.mtu,
-                    outer <= told_.mtu ? "fits"
-                    : told_.pieces > 1 ? fmt::format("leaves in {} fragments", told_.pieces)
-                                       : "does not fit"));
+    say("tunnel", fmt::format("{}: {} + {} = {} bytes, MTU {}: {}", encapsulation_text(told_.encapsulation),
+                              told_.inner_length, told_.header_length, outer, told_.mtu,
+                              outer <= told_.mtu ? "fits"
+                              : told_.pieces > 1 ? fmt::format("leaves in {} fragments", told_.pieces)
+                                                 : "does not fit"));
     if (came(LINIMO_TRACE_SENT)) say("leaves", fmt::format("by {}", protocol::text_of(traced_.leaves_by)));
   }
 
@@ -243,6 +229,22 @@ json commands(const protocol::Traced& traced, const TraceNames& names) {
 
 }  // namespace
 
+std::string outcome_meaning(uint32_t outcome) {
+  for (const Meaning& meaning : kMeanings) {
+    if (meaning.outcome == static_cast<linimo_outcome>(outcome)) return meaning.text;
+  }
+  return outcome == LINIMO_OUTCOME_COUNT ? "waits, for a little while, for the first fragment of its datagram"
+                                         : "";
+}
+
+std::string outcome_text(uint32_t outcome) {
+  return outcome < LINIMO_OUTCOME_COUNT ? outcome_name(static_cast<linimo_outcome>(outcome)) : "held";
+}
+
+std::string encapsulation_text(uint32_t encapsulation) {
+  return kEncapsulations[std::min<uint32_t>(encapsulation, LINIMO_ENCAP_COUNT - 1)];
+}
+
 json trace_account(const TrialPacket& packet, const protocol::Traced& traced, const TraceNames& names) {
   const linimo_trace& told = traced.told;
   const bool chosen = told.reached >= LINIMO_TRACE_CHOSEN, served = told.reached >= LINIMO_TRACE_SERVICE;
@@ -260,8 +262,8 @@ json trace_account(const TrialPacket& packet, const protocol::Traced& traced, co
           {"backend", chosen ? json(names.backend(told.backend)) : json()},
           {"mtu", told.reached >= LINIMO_TRACE_WAY ? json(told.mtu) : json()},
           {"leaves_by", length == 0 ? json() : json(protocol::text_of(traced.leaves_by))},
-          {"outcome", account.outcome()},
-          {"meaning", meaning_of(told.outcome)},
+          {"outcome", outcome_text(told.outcome)},
+          {"meaning", outcome_meaning(told.outcome)},
           {"steps", std::move(steps)},
           {"check", commands(traced, names)},
           {"pieces", told.pieces},

@@ -22,6 +22,13 @@ struct TraceNames {
   std::string memory;  // what a row is: worker or queue
 };
 
+/// A linimo_outcome by its name, and what that means for the packet, to be read behind "the packet";
+/// LINIMO_OUTCOME_COUNT is one that is held.
+std::string outcome_text(uint32_t outcome);
+std::string outcome_meaning(uint32_t outcome);
+/// A linimo_encapsulation: "IPIP".
+std::string encapsulation_text(uint32_t encapsulation);
+
 /// {"packet", "interface", "generation", "outcome", "meaning", "backend", ..., "steps": [{"step", "says"}],
 /// "check": [command], "frame": hex}
 nlohmann::json trace_account(const TrialPacket& packet, const protocol::Traced& traced,

@@ -1,11 +1,11 @@
 #include "controlplane/trace/flow_view.h"
 
 #include <algorithm>
-#include <map>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "controlplane/trace/id_names.h"
 #include "maglev/address.h"
 #include "maglev/rules/flow_entry.h"
 
@@ -16,28 +16,15 @@ using nlohmann::json;
 
 constexpr const char* kStates[] = {"empty", "embryonic", "established", "closing"};
 
-/// Of the ids that are there alone: a pool may have very many backends.
-struct Names {
-  std::map<uint32_t, std::string> services, backends;
-
-  Names(std::span<const protocol::FoundFlow> flows, const std::optional<SnapshotView>& live) {
-    for (const protocol::FoundFlow& flow : flows) {
-      const uint32_t service = linimo_flow_service(flow.word), backend = linimo_flow_backend(flow.word);
-      services.try_emplace(service, fmt::format("service {}", service));
-      backends.try_emplace(backend, fmt::format("backend {}", backend));
-    }
-    if (!live) return;
-    for (const linimo_service& service : live->services()) {
-      if (const auto found = services.find(service.id); found != services.end()) found->second = service.name;
-    }
-    for (const linimo_pool& pool : live->pools()) {
-      for (const linimo_backend& backend : live->backends(pool)) {
-        if (const auto found = backends.find(backend.id); found != backends.end())
-          found->second = fmt::format("{}/{}", pool.name, Address::from_abi(backend.address).to_string());
-      }
-    }
+IdNames names_of(std::span<const protocol::FoundFlow> flows, const std::optional<SnapshotView>& live) {
+  IdNames names;
+  for (const protocol::FoundFlow& flow : flows) {
+    names.add_service(linimo_flow_service(flow.word));
+    names.add_backend(linimo_flow_backend(flow.word));
   }
-};
+  names.name_by(live);
+  return names;
+}
 
 json endpoint(const linimo_addr& raw, uint16_t port) {
   const Address address = Address::from_abi(raw);
@@ -61,11 +48,11 @@ double mistaken(const protocol::FoundFlows& found) {
 json flows_view(const protocol::FoundFlows& found, const std::optional<SnapshotView>& live,
                 const std::string& memory) {
   const auto told = std::span(found.flows).first(std::min<size_t>(found.count, std::size(found.flows)));
-  const Names names(told, live);
+  const IdNames names = names_of(told, live);
   json flows = json::array();
   for (const protocol::FoundFlow& flow : told) {
-    flows.push_back({{"service", names.services.at(linimo_flow_service(flow.word))},
-                     {"backend", names.backends.at(linimo_flow_backend(flow.word))},
+    flows.push_back({{"service", names.service(linimo_flow_service(flow.word))},
+                     {"backend", names.backend(linimo_flow_backend(flow.word))},
                      {"state", kStates[linimo_flow_state(flow.word)]},
                      {"idle_s", flow.idle_s},
                      {"left_s", flow.left_s},

@@ -13,6 +13,7 @@
 #include <spdlog/spdlog.h>
 #include <xxhash.h>
 
+#include "dataplane/dpdk/dpdk_capture.h"
 #include "dataplane/dpdk/port.h"
 #include "dataplane/forward/trace.h"
 #include "dataplane/netdev.h"
@@ -281,6 +282,12 @@ tl::expected<Traced, std::string> DpdkEngine::trace(const TraceRequest& request)
   });
   if (traced) traced->leaves_by = eal_.interfaces.at(traced->port).name;
   return traced;
+}
+
+tl::expected<std::unique_ptr<Capture>, std::string> DpdkEngine::capture(const CaptureRequest& request) {
+  std::vector<CaptureSlot*> slots;
+  for (const auto& worker : workers_) slots.push_back(&worker->capture());
+  return std::make_unique<DpdkCapture>(request, std::move(slots));
 }
 
 FlowTables DpdkEngine::flow_tables() const {

@@ -39,6 +39,7 @@ class DpdkEngine final : public EngineBase {
   std::string manner() const override;
   std::string outdated() const override { return watch_->outdated(); }
   tl::expected<Traced, std::string> trace(const TraceRequest& request) override;
+  tl::expected<std::unique_ptr<Capture>, std::string> capture(const CaptureRequest& request) override;
   FlowTables flow_tables() const override;
   tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override;
   std::vector<std::pair<std::string, Mac>> interfaces() const override;

@@ -64,9 +64,40 @@ bool Worker::poll(const Source& source, const Generation* generation) {
   rte_mbuf* burst[kReceiveBurst];
   const uint16_t received = rte_eth_rx_burst(source.lane.port_id, source.lane.queue, burst, kReceiveBurst);
   if (received == 0) return false;
-  pipeline_.run({burst, received}, source.interface, generation, now_ms_, out_);
-  flush(source.interface);
+  if (capture_.own() == nullptr) [[likely]]
+    run({burst, received}, source.interface, generation);
+  else
+    run_watched({burst, received}, source.interface, generation);
   return true;
+}
+
+inline void Worker::run(std::span<rte_mbuf* const> burst, uint32_t interface, const Generation* generation) {
+  pipeline_.run(burst, interface, generation, now_ms_, out_);
+  flush(interface);
+}
+
+/// What a capture wants goes alone, in its place, so that its fate is seen.
+__attribute__((noinline)) void Worker::run_watched(std::span<rte_mbuf* const> burst, uint32_t interface,
+                                                   const Generation* generation) {
+  constexpr linimo_outcome kFull[] = {LINIMO_OUTCOME_tx_full, LINIMO_OUTCOME_kernel_full};
+  WorkerCapture& capture = *capture_.own();
+  size_t first = 0;  // that has not gone
+  for (size_t i = 0; i < burst.size(); ++i) {
+    linimo_captured* captured = capture.begin(burst[i], interface);
+    if (captured == nullptr) continue;
+    run(burst.subspan(first, i - first), interface, generation);
+    first = i + 1;
+    capture.note(pipeline_.run_alone(burst[i], interface, generation, now_ms_, out_), out_);
+    const uint64_t before[] = {counters_.outcomes[kFull[0]], counters_.outcomes[kFull[1]]};
+    flush(interface);
+    for (size_t full = 0; full < std::size(kFull); ++full) {
+      if (counters_.outcomes[kFull[full]] == before[full]) continue;
+      captured->outcome = kFull[full];
+      captured->out_length = captured->out_kept = 0;
+    }
+    capture.commit();
+  }
+  run(burst.subspan(first), interface, generation);
 }
 
 /// What came in by an interface, onto the queues, counted as they take it.
@@ -133,6 +164,7 @@ bool Worker::housekeeping(uint64_t tsc, const Generation* generation) {
   next_housekeeping_ = tsc + tsc_hz_ / kHousekeepingHz;
   count(counters_.rounds);
   removal_.serve(flows_.connections);
+  capture_.look();
   const uint32_t held = pipeline_.held();
   if (held != 0) {
     pipeline_.release_held(generation, now_ms_, out_);

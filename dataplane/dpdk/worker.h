@@ -10,6 +10,7 @@
 
 #include "dataplane/dpdk/eal.h"
 #include "dataplane/dpdk/kernel_path.h"
+#include "dataplane/dpdk/worker_capture.h"
 #include "dataplane/flow/flow_removal.h"
 #include "dataplane/forward/pipeline.h"
 #include "dataplane/forward/publication.h"
@@ -53,12 +54,16 @@ class Worker {
   void go_in_lanes(const LanePath* lanes) { pipeline_.go_in_lanes(lanes); }
   /// For a trace, on any thread (Pipeline::memory).
   const PipelineMemory& memory() const { return pipeline_.memory(); }
+  /// Control thread: by which a capture begins and ends.
+  CaptureSlot& capture() { return capture_; }
   /// Control thread: has entries of its connection table removed, at most FlowRemoval::kMost, and says how
   /// many were; nothing: it did not do so within a tenth of a second.
   std::optional<size_t> remove_flows(std::span<const FlowPlace> places);
 
  private:
   bool poll(const Source& source, const Generation* generation);
+  void run(std::span<rte_mbuf* const> burst, uint32_t interface, const Generation* generation);
+  void run_watched(std::span<rte_mbuf* const> burst, uint32_t interface, const Generation* generation);
   void flush(uint32_t interface);
   bool inject();
   /// How many the queue took; the rest are freed.
@@ -73,6 +78,7 @@ class Worker {
   std::vector<Lane> transmit_;
   FlowState& flows_;
   FlowRemoval removal_;
+  CaptureSlot capture_;
   WorkerCounters& counters_;
   FlowCensus census_;
   KernelPath* exception_;

@@ -28,6 +28,7 @@
 #include "dataplane/forward/scheduler.h"
 #include "dataplane/packet/parse.h"
 #include "maglev/counters.h"
+#include "maglev/rules/capture.h"
 #include "maglev/rules/choice.h"
 #include "maglev/rules/reply_limit.h"
 #include "maglev/trace.h"
@@ -106,6 +107,14 @@ struct PipelineMemory {
   linimo_reply_limit echo{}, too_big{}, reject{};
 };
 
+/// What became of one packet, up to the queue that takes it.
+struct Fate {
+  uint32_t outcome = LINIMO_OUTCOME_COUNT;  // linimo_outcome; LINIMO_OUTCOME_COUNT: held
+  uint32_t backend = LINIMO_CAPTURE_NONE;   // id, if it got one; as the next two
+  uint32_t service = LINIMO_CAPTURE_NONE;
+  uint32_t encapsulation = LINIMO_CAPTURE_NONE;
+};
+
 #ifdef LINIMO_TRACED
 inline namespace traced {
 #endif
@@ -143,6 +152,12 @@ class Pipeline {
   /// `in_port`: where they came in, and replies leave. `now_ms`: of any monotonic clock.
   void run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Generation* generation, uint64_t now_ms,
            BurstOutput& out);
+
+#ifndef LINIMO_TRACED
+  /// One frame, and what became of it; `out` must be empty before. For a capture: alone.cc.
+  Fate run_alone(rte_mbuf* mbuf, uint32_t in_port, const Generation* generation, uint64_t now_ms,
+                 BurstOutput& out);
+#endif
 
   /// Sends held fragments whose datagram is known by now, and drops those that have waited for too long. At
   /// most kMaxBurst leave at a time.

@@ -78,6 +78,7 @@ LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, Engin
     accept_again();
     log_what_was_kept_out();
   });
+  loop_.every(CaptureSession::kPeriod, [this] { pump_capture(); });
   loop_.every(kReportPeriod, [this] { reports_.flush(); });
   loop_.every(protocol::kHeartbeatPeriod, [this] { reports_.beat(); });
   engine_.on_waiting([this] { reports_.beat(); });
@@ -123,7 +124,7 @@ void LinkServer::accept_again() {
 
 void LinkServer::read_from(PeerAt peer) {
   // One byte more than any message has, so that one that is cut short is none.
-  const auto message = receive_message(peer->fd.get(), protocol::kMaxMessageSize + 1);
+  auto message = receive_message(peer->fd.get(), protocol::kMaxMessageSize + 1);
   if (message && !*message) return;
   if (!message) {
     if (peer->controller)
@@ -134,8 +135,7 @@ void LinkServer::read_from(PeerAt peer) {
   if (!handle(*peer, (*message)->bytes, (*message)->fds)) disconnect(peer);
 }
 
-bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet,
-                        std::span<const UniqueFd> descriptors) {
+bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet, std::span<UniqueFd> descriptors) {
   if (!peer.controller) {
     const auto hello = protocol::decode<protocol::Hello>(packet);
     return hello ? greet(peer, *hello) : refuse(peer, 0, "expected a hello");
@@ -144,6 +144,8 @@ bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet,
   if (protocol::decode<protocol::Heartbeat>(packet)) return true;
   if (const auto asked = protocol::decode<protocol::Trace>(packet)) return trace(peer, *asked);
   if (const auto asked = protocol::decode<protocol::FindFlows>(packet)) return find_flows(peer, *asked);
+  if (const auto asked = protocol::decode<protocol::Capture>(packet))
+    return capture(peer, *asked, descriptors);
   const auto message = protocol::decode<protocol::Publish>(packet);
   return message ? publish(peer, *message, descriptors) : refuse(peer, 0, "expected a snapshot to publish");
 }
@@ -163,7 +165,7 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   welcome.pid = static_cast<uint32_t>(getpid());
   welcome.workers = engine_.workers();
   welcome.restored = restored_ ? 1 : 0;
-  welcome.features = protocol::kReports | protocol::kTraces | protocol::kFlows;
+  welcome.features = protocol::kReports | protocol::kTraces | protocol::kFlows | protocol::kCaptures;
   protocol::set_text(welcome.engine, identity_.engine);
   protocol::set_text(welcome.engine_reason, identity_.engine_reason);
   std::vector<int> descriptors = {identity_.counters_fd};
@@ -244,6 +246,50 @@ bool LinkServer::find_flows(const Peer& peer, const protocol::FindFlows& message
   return send_message(peer.fd.get(), protocol::encode(answer)).has_value();
 }
 
+bool LinkServer::capture(const Peer& peer, const protocol::Capture& message,
+                         std::span<UniqueFd> descriptors) {
+  protocol::Capturing answer;
+  answer.number = message.number;
+  if (const auto begun = begin_capture(message, descriptors)) {
+    const auto interfaces = engine_.interfaces();
+    for (size_t i = 0; i < std::min(interfaces.size(), std::size(answer.interfaces)); ++i)
+      protocol::set_text(answer.interfaces[i], interfaces[i].first);
+  } else {
+    protocol::set_text(answer.error, begun.error());
+  }
+  return send_message(peer.fd.get(), protocol::encode(answer)).has_value();
+}
+
+tl::expected<void, std::string> LinkServer::begin_capture(const protocol::Capture& message,
+                                                          std::span<UniqueFd> descriptors) {
+  pump_capture();  // one whose reader has gone is over
+  if (capture_) return tl::unexpected<std::string>("another capture is under way: one at a time");
+  if (descriptors.size() != 1 || !is_packet_socket(descriptors.front().get()))
+    return tl::unexpected<std::string>("one socket of type SOCK_SEQPACKET is to come with a capture");
+  if (message.snap == 0 || message.snap > LINIMO_CAPTURE_SNAP)
+    return tl::unexpected(fmt::format("{} bytes of each frame: 1 to {}", message.snap, LINIMO_CAPTURE_SNAP));
+  if (message.rate < 10 || message.rate > LINIMO_CAPTURE_RATE)
+    return tl::unexpected(fmt::format("{} packets a second: 10 to {}", message.rate, LINIMO_CAPTURE_RATE));
+  if (message.steps > protocol::kMostFilterSteps)
+    return tl::unexpected(fmt::format("a filter has at most {} steps", protocol::kMostFilterSteps));
+  auto filter = Filter::of({message.filter, message.steps});
+  if (!filter) return tl::unexpected(filter.error());
+  auto begun = engine_.capture({std::move(*filter), message.snap, message.rate});
+  if (!begun) return tl::unexpected(begun.error());
+  capture_.emplace(std::move(descriptors.front()), std::move(*begun));
+  loop_.add(capture_->socket(), [this] { pump_capture(); });
+  log(kCapture, "a capture has begun");
+  return {};
+}
+
+void LinkServer::pump_capture() {
+  if (!capture_ || capture_->pump()) return;
+  log(kCapture,
+      fmt::format("the capture has ended: {} packets, {} missed", capture_->sent(), capture_->missed()));
+  loop_.remove(capture_->socket());
+  capture_.reset();
+}
+
 /// Says why not. True when the connection may go on: a refused snapshot is no reason to part.
 bool LinkServer::refuse(const Peer& peer, uint64_t generation, std::string_view reason) {
   protocol::Refused refused;
@@ -295,15 +341,15 @@ void LinkServer::make_room() {
 void LinkServer::log(Event event, const std::string& text) {
   const auto kept_out = log_limits_[event].pass(Clock::now());
   if (!kept_out) return;
-  const auto level = event == kGreeted ? spdlog::level::info : spdlog::level::warn;
+  const auto level = event == kGreeted || event == kCapture ? spdlog::level::info : spdlog::level::warn;
   const std::string others = *kept_out == 0 ? "" : fmt::format(" ({} more like it before)", *kept_out);
   spdlog::log(level, "link: {}{}", text, others);
 }
 
 void LinkServer::log_what_was_kept_out() {
   static constexpr std::array<const char*, kEventCount> kEvents = {
-      "connections turned away", "silent connections cut off", "control planes let in", "control planes gone",
-      "generations refused"};
+      "connections turned away", "silent connections cut off", "control planes let in",
+      "control planes gone",     "generations refused",        "captures begun and ended"};
   for (int event = 0; event < kEventCount; ++event) {
     const uint64_t count = log_limits_[event].overdue(Clock::now());
     if (count != 0) spdlog::warn("link: {} more {} meanwhile", count, kEvents[event]);

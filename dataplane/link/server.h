@@ -17,6 +17,7 @@
 
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
+#include "dataplane/link/capture_session.h"
 #include "dataplane/link/log_limit.h"
 #include "dataplane/link/reports.h"
 #include "maglev/protocol.h"
@@ -67,17 +68,21 @@ class LinkServer {
   using PeerAt = std::list<Peer>::iterator;
 
   /// What a peer can have logged as often as it likes.
-  enum Event { kTurnedAway, kSilent, kGreeted, kGone, kRefusedGeneration, kEventCount };
+  enum Event { kTurnedAway, kSilent, kGreeted, kGone, kRefusedGeneration, kCapture, kEventCount };
 
   void accept_peer();
   void stop_accepting();
   void accept_again();
   void read_from(PeerAt peer);
-  bool handle(Peer& peer, std::span<const std::byte> packet, std::span<const UniqueFd> descriptors);
+  bool handle(Peer& peer, std::span<const std::byte> packet, std::span<UniqueFd> descriptors);
   bool greet(Peer& peer, const protocol::Hello& hello);
   bool publish(Peer& peer, const protocol::Publish& message, std::span<const UniqueFd> descriptors);
   bool trace(const Peer& peer, const protocol::Trace& message);
   bool find_flows(const Peer& peer, const protocol::FindFlows& message);
+  bool capture(const Peer& peer, const protocol::Capture& message, std::span<UniqueFd> descriptors);
+  tl::expected<void, std::string> begin_capture(const protocol::Capture& message,
+                                                std::span<UniqueFd> descriptors);
+  void pump_capture();
   bool refuse(const Peer& peer, uint64_t generation, std::string_view reason);
   void disconnect(PeerAt peer);
   void drop_silent_peers();
@@ -98,6 +103,7 @@ class LinkServer {
   std::array<LogLimit, kEventCount> log_limits_;
   Clock::time_point controller_gone_ = Clock::now();  // the last one, or none since the beginning
   bool restored_ = false;
+  std::optional<CaptureSession> capture_;
 };
 
 }  // namespace linimo

@@ -211,6 +211,10 @@ void XdpEngine::release(Interface& interface) {
 void XdpEngine::follow(uint32_t port, const NetdevFacts* now) {
   using enum ConditionState;
   Interface& interface = interfaces_[port];
+  if (capture_ != nullptr && (now == nullptr || now->index != interface.facts.index ||
+                              now->mac != interface.facts.mac || now->queues != interface.facts.queues ||
+                              !interface.link || device_of_link(interface.link) != now->index))
+    capture_->end(fmt::format("{} has changed", interface.name));
   if (now == nullptr) {
     release(interface);
     interface.facts.index = 0;
@@ -324,6 +328,20 @@ tl::expected<Traced, std::string> XdpEngine::trace(const TraceRequest& request) 
       trace_where_known(rows, [&](uint32_t row) { return traced_->run(request.port, row, request.frame); });
   if (traced) traced->leaves_by = interfaces_.at(traced->port).name;
   return traced;
+}
+
+tl::expected<std::unique_ptr<Capture>, std::string> XdpEngine::capture(const CaptureRequest& request) {
+  std::vector<XdpCapture::Place> places;
+  for (uint32_t port = 0; port < interfaces_.size(); ++port) {
+    const Interface& interface = interfaces_[port];
+    if (interface.link)
+      places.push_back({port, interface.first_row, interface.rows, *interface.program, interface.link.get()});
+  }
+  auto capture =
+      XdpCapture::begin(*program_, request, places, pins_->capture(), [this] { capture_ = nullptr; });
+  if (!capture) return tl::unexpected(capture.error());
+  capture_ = capture->get();
+  return std::move(*capture);
 }
 
 FlowTables XdpEngine::flow_tables() const {

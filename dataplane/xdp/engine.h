@@ -20,6 +20,7 @@
 #include "dataplane/xdp/pins.h"
 #include "dataplane/xdp/program.h"
 #include "dataplane/xdp/traced_program.h"
+#include "dataplane/xdp/xdp_capture.h"
 #include "maglev/config/node.h"
 
 namespace linimo::xdp {
@@ -39,6 +40,7 @@ class XdpEngine : public EngineBase {
   uint32_t workers() const override;  // receive queues
 
   tl::expected<Traced, std::string> trace(const TraceRequest& request) override;
+  tl::expected<std::unique_ptr<Capture>, std::string> capture(const CaptureRequest& request) override;
   FlowTables flow_tables() const override;
   tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override;
   std::vector<std::pair<std::string, Mac>> interfaces() const override;
@@ -75,6 +77,7 @@ class XdpEngine : public EngineBase {
   std::vector<Interface> interfaces_;
   std::unique_ptr<Program> program_;
   std::unique_ptr<TracedProgram> traced_;  // once somebody has asked
+  XdpCapture* capture_ = nullptr;          // while there is one
   std::unique_ptr<FragmentThread> fragments_;
   std::string fragments_lost_;  // why some cannot be held
   std::unique_ptr<DeviceWatch> watch_;

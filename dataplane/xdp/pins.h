@@ -28,6 +28,8 @@ class Pins {
   static tl::expected<Pins, std::string> open(const std::filesystem::path& runtime_dir);
 
   std::filesystem::path maps() const;
+  /// What a capture's filters lead to: the kernel empties a map of programs that nobody holds.
+  std::filesystem::path capture() const { return root_ / "capture"; }
   std::filesystem::path link(const std::string& device) const { return root_ / ("link-" + device); }
 
   /// Maps that were pinned for another shape are of no use: they are removed, and what is lost is returned in

@@ -27,12 +27,13 @@ using namespace linimo;
 namespace {
 
 const std::string kLong(5000, 'a');
-const std::array<std::string_view, 28> kPieces = {
+const std::array<std::string_view, 29> kPieces = {
     "GET /v1/status HTTP/1.1\r\n",
     "POST /v1/drain HTTP/1.1\r\n",
     "GET /metrics?a=b HTTP/1.0\r\n",
     "GET /v1/events HTTP/1.1\r\n",
     "GET /v1/events?past=9 HTTP/1.1\r\n\r\n",
+    "GET /v1/capture?filter=0006000000040000&snap=64 HTTP/1.1\r\n\r\n",
     "Last-Event-ID: a-1\r\n",
     "Origin: http://a\r\n",
     "OPTIONS * HTTP/1.1\r\n",

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "dataplane/link/counters_memory.h"
 #include "dataplane/link/server.h"
@@ -31,6 +32,22 @@ std::vector<std::byte> first_tables() {
   spec.generation = 1;
   return build_snapshot(spec);
 }
+
+/// Runs the filter over a frame, so that what was taken for one is seen to be.
+class MatchingCapture final : public Capture {
+ public:
+  explicit MatchingCapture(const CaptureRequest& request) : request_(request) {}
+  void read(const Take& take) override {
+    linimo_captured captured{};
+    captured.in_length = captured.in_kept = static_cast<uint16_t>(std::min<uint32_t>(request_.snap, 64));
+    const std::vector<uint8_t> frame(captured.in_kept, 0x45);
+    if (request_.filter.matches(frame.data(), captured.in_length, captured.in_kept)) take(captured);
+  }
+  uint64_t missed() const override { return 0; }
+
+ private:
+  CaptureRequest request_;
+};
 
 class ValidatingEngine final : public EngineBase {
  public:
@@ -50,6 +67,9 @@ class ValidatingEngine final : public EngineBase {
     traced.frames.emplace_back(request.frame.begin(), request.frame.end());
     traced.leaves_by = "eth0";
     return traced;
+  }
+  tl::expected<std::unique_ptr<Capture>, std::string> capture(const CaptureRequest& request) override {
+    return std::make_unique<MatchingCapture>(request);
   }
   FlowTables flow_tables() const override { return {LINIMO_SECONDS, 1, {{0, words_.data(), 8}}}; }
   tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override {
@@ -185,6 +205,22 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         auto* fields = reinterpret_cast<std::byte*>(&find) + offsetof(protocol::FindFlows, number);
         std::copy_n(bytes.begin(), std::min(length, sizeof find - sizeof find.type), fields);
         world.attackers.send(which, protocol::encode(find), -1);
+        break;
+      }
+      case 9: {  // a filter of any steps, with a socket to send to, or without
+        protocol::Capture capture;
+        capture.snap = 1 + static_cast<uint32_t>(length);
+        capture.rate = 10;
+        capture.steps = static_cast<uint32_t>(length / sizeof(protocol::FilterStep));
+        std::memcpy(capture.filter, bytes.data(), capture.steps * sizeof(protocol::FilterStep));
+        if (length % 8 == 7) capture.steps = ~0U;
+        int ends[2] = {-1, -1};
+        if (length % 8 != 6 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) abort();
+        world.attackers.send(which, protocol::encode(capture), ends[0]);
+        world.serve_what_is_ready();
+        for (const int end : ends) {
+          if (end >= 0) close(end);
+        }
         break;
       }
       case 6:  // any message, an empty one too, with descriptors that nobody has asked for

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from typing import Any, ClassVar
 
 from scapy.all import Ether, IP, TCP, wrpcap
 
+from captures import FLOOD_SERVICE, Captures
 from case import LabCase
 from lab.topology import CLIENT, VIP
 from lab.wait import wait_until
@@ -25,6 +27,7 @@ class Trace:
     def configure(cls) -> None:
         cls.lab.node.config.engine = cls.engine
         cls.lab.node.config.backends = {1: 100, 2: 100, 3: 100}
+        cls.lab.node.config.more = FLOOD_SERVICE
 
     def trace(self, *arguments: str) -> dict[str, Any]:
         return json.loads(self.lab.node.cli("trace", *arguments, "-o", "json").stdout)
@@ -128,12 +131,30 @@ class Trace:
         return next(step["says"] for step in said["steps"] if step["step"] == name)
 
 
-class TraceDpdk(Trace, LabCase):
+class TraceDpdk(Trace, Captures, LabCase):
     engine = "dpdk"
     device = "linimo0"
 
 
-class TraceXdp(Trace, LabCase):
+class TraceXdp(Trace, Captures, LabCase):
     engine = "xdp"
     device = "eth0"
+
+    def test_a_data_plane_that_dies_while_it_captures_goes_on_forwarding(self) -> None:
+        """What the filter leads to outlives the process; the next one puts the program back, and captures anew."""
+        node = self.lab.node
+        with self._running("trace", "--live", "tcp port 80") as live:
+            during = self._program()
+            node.stop_dataplane(signal.SIGKILL)
+            self.assertEqual(1, live.wait(10), "a capture that was cut off is a failure")
+            self.assertIn("the data plane has ended the capture", self._errors())
+            for port in range(28_010, 28_020):
+                self._request(port)
+            self.assertEqual(during, self._program())
+            node.start_dataplane()
+        self.assertNotEqual(during, self._program())
+        wait_until(lambda: node.up_to_date(), "the control plane is back", 10)
+        with self._running("trace", "--live", "tcp src port 28020", "--count", "1") as live:
+            self._request(28_020)
+            self.assertEqual(0, live.wait(10))
 

@@ -257,6 +257,38 @@ TEST_F(DataplaneLinkTest, AsksForFlows) {
   EXPECT_NE(answers.back().find("older"), std::string::npos) << answers.back();
 }
 
+TEST_F(DataplaneLinkTest, HandsOverTheSocketOfACapture) {
+  fake_.welcome.features = protocol::kCaptures;
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  EXPECT_TRUE(peer_.captures);
+  std::vector<std::string> answers;
+  const auto ask = [&] {
+    int ends[2] = {-1, -1};
+    EXPECT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
+    link_.capture({}, UniqueFd(ends[1]), [&answers](const auto& capturing) {
+      answers.emplace_back(capturing ? protocol::text_of(capturing->interfaces[0]) : capturing.error());
+    });
+    return UniqueFd(ends[0]);
+  };
+  const UniqueFd first = ask(), second = ask();
+  ASSERT_TRUE(wait([&] { return fake_.asked_to_capture.size() == 2; }));
+  EXPECT_EQ(1, send(fake_.asked_to_capture[0].second.get(), "x", 1, MSG_NOSIGNAL));
+  char byte = 0;
+  EXPECT_EQ(1, recv(first.get(), &byte, 1, MSG_DONTWAIT));
+  protocol::Capturing answer;
+  answer.number = fake_.asked_to_capture[0].first.number;
+  protocol::set_text(answer.interfaces[0], "eth0");
+  fake_.send(answer);
+  answer.number = fake_.asked_to_capture[1].first.number;
+  protocol::set_text(answer.error, "one at a time");
+  fake_.send(answer);
+  ASSERT_TRUE(wait([&] { return answers.size() == 2; }));
+  EXPECT_EQ(answers, (std::vector<std::string>{"eth0", "one at a time"}));
+  fake_.asked_to_capture.clear();
+  EXPECT_EQ(0, recv(first.get(), &byte, 1, MSG_DONTWAIT)) << "the other end is held by nobody else";
+}
+
 TEST_F(DataplaneLinkTest, SurvivesAGreetingOfAnyKind) {
   const std::pair<Manner, std::string_view> cases[] = {
       {Manner::kLeave, "closed the connection"},

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -60,6 +61,7 @@ class FakeDataplane {
   int heartbeats = 0;   // received
   std::vector<protocol::Trace> asked;
   std::vector<protocol::FindFlows> asked_for_flows;
+  std::vector<std::pair<protocol::Capture, UniqueFd>> asked_to_capture;
 
   void poll() {
     if (const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); fd >= 0) {
@@ -77,6 +79,9 @@ class FakeDataplane {
     if (const auto trace = protocol::decode<protocol::Trace>((*message)->bytes)) asked.push_back(*trace);
     if (const auto find = protocol::decode<protocol::FindFlows>((*message)->bytes))
       asked_for_flows.push_back(*find);
+    if (const auto capture = protocol::decode<protocol::Capture>((*message)->bytes);
+        capture && (*message)->fds.size() == 1)
+      asked_to_capture.emplace_back(*capture, std::move((*message)->fds.front()));
     if (const auto publish = protocol::decode<protocol::Publish>((*message)->bytes))
       on_publish(*publish, **message);
   }

@@ -10,6 +10,7 @@
 
 #include "maglev/rules/adaptive.h"
 #include "maglev/rules/address.h"
+#include "maglev/rules/capture.h"
 #include "maglev/rules/choice.h"
 #include "maglev/rules/control.h"
 #include "maglev/rules/flow_entry.h"
@@ -334,6 +335,20 @@ TEST(Control, IsArpLldpNeighboursBgpAndBfd) {
     EXPECT_TRUE(linimo_is_control(LINIMO_UDP, ports(1, port)));
   EXPECT_TRUE(linimo_is_control(LINIMO_ICMPV6, 135));
   EXPECT_FALSE(linimo_is_control(LINIMO_ICMPV6, 128));
+}
+
+TEST(Capture, SoManyATenthOfASecond) {
+  constexpr uint64_t kTenth = 100'000'000;
+  linimo_capture_rate rate{};
+  const auto taken_at = [&rate](uint64_t now) {
+    int taken = 0;
+    for (int i = 0; i < 1000; ++i) taken += linimo_capture_admits(&rate, 1000, now);
+    return taken;
+  };
+  EXPECT_EQ(taken_at(kTenth), 100);
+  EXPECT_EQ(taken_at(2 * kTenth - 1), 0);
+  EXPECT_EQ(taken_at(2 * kTenth), 100);
+  EXPECT_EQ(taken_at(9 * kTenth), 100);  // what was not used is not saved up
 }
 
 }  // namespace
