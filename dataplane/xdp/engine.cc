@@ -19,6 +19,7 @@ namespace {
 
 constexpr auto kSecond = std::chrono::seconds(1);
 constexpr auto kSweepPeriod = std::chrono::milliseconds(100);  // so short that nobody waits for a sweep
+constexpr uint32_t kLongestWait = 30;                          // of these periods, for ways to backends
 constexpr uint64_t kSweeps = 40;  // go once round the connection tables: far below a stamp's 4096 s
 constexpr uint16_t kClientMtu = 1500, kLargestOverhead = 48;
 
@@ -55,6 +56,13 @@ int device_of_link(const UniqueFd& link) {
   return bpf_obj_get_info_by_fd(link.get(), &info, &length) == 0 ? static_cast<int>(info.xdp.ifindex) : 0;
 }
 
+/// Is there a way to every backend?
+bool every_way_known(const SnapshotView& view, const NextHopTable& hops) {
+  return std::ranges::all_of(view.backends(), [&](const linimo_backend& backend) {
+    return hops.load(backend.id).state() == NextHop::kResolved;
+  });
+}
+
 }  // namespace
 
 tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const NodeConfig& config,
@@ -63,10 +71,12 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
   std::unique_ptr<XdpEngine> engine(new XdpEngine(config, board));
   if (auto found = engine->find_interfaces(); !found) return tl::unexpected(found.error());
   if (auto loaded = engine->load(); !loaded) return tl::unexpected(loaded.error());
+  engine->waits_ = !engine->live();
   for (uint32_t port = 0; port < engine->interfaces_.size(); ++port) {
     if (auto taken = engine->take(port); !taken) return tl::unexpected(taken.error());
   }
-  engine->pins_->remove_orphans(config.interfaces);
+  engine->waits_ = std::ranges::any_of(engine->interfaces_, &Interface::is_predecessors);
+  if (!engine->waits_) engine->pins_->remove_orphans(config.interfaces);
   engine->fragments_ = std::make_unique<FragmentThread>(*engine->program_);
   engine->watch_ = std::make_unique<DeviceWatch>(
       loop, config.interfaces, board, "", [engine = engine.get()](size_t port, const NetdevFacts* now) {
@@ -80,6 +90,7 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
   }
   const auto sweep = [engine = engine.get()] {
     engine->program_->sweep(engine->shape_.buckets() / kSweeps + 1);
+    engine->replace_predecessors();
   };
   sweep();  // counts a predecessor's flows
   loop.every(kSweepPeriod, sweep);
@@ -158,13 +169,20 @@ tl::expected<void, std::string> XdpEngine::load_program(uint32_t port) {
   return {};
 }
 
-/// In the place of another program of ours between two packets, or anew.
+/// In the place of another program of ours between two packets, or anew. One whose maps cannot be taken over
+/// stays until ours hold what it would forward by.
 tl::expected<void, std::string> XdpEngine::attach(Interface& interface) {
   const NetdevFacts& facts = interface.facts;
   const std::filesystem::path pin = pins_->link(interface.name);
   UniqueFd link(bpf_obj_get(pin.c_str()));
-  if (link && device_of_link(link) == facts.index &&
-      bpf_link_update(link.get(), *interface.program, nullptr) == 0) {
+  const bool ours = link && device_of_link(link) == facts.index;
+  interface.is_predecessors = ours && waits_;
+  if (interface.is_predecessors) {
+    interface.link = std::move(link);
+    spdlog::info("{}: the program before forwards on until there are tables for this one", interface.name);
+    return {};
+  }
+  if (ours && bpf_link_update(link.get(), *interface.program, nullptr) == 0) {
     interface.link = std::move(link);
     spdlog::info("{}: program replaced", interface.name);
     return {};
@@ -199,6 +217,18 @@ tl::expected<void, std::string> XdpEngine::attach(Interface& interface) {
   interface.link = std::move(link);
   spdlog::info("{}: program attached", interface.name);
   return {};
+}
+
+/// Once there are tables and ways.
+void XdpEngine::replace_predecessors() {
+  if (!waits_ || !live()) return;
+  if (!every_way_known(*live(), next_hops()) && ++waited_ < kLongestWait) return;
+  waits_ = false;
+  for (Interface& interface : interfaces_) {
+    if (!std::exchange(interface.is_predecessors, false)) continue;
+    if (auto attached = attach(interface); !attached) spdlog::error("{}", attached.error());
+  }
+  pins_->remove_orphans(config_.interfaces);
 }
 
 void XdpEngine::release(Interface& interface) {

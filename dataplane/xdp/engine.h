@@ -55,6 +55,7 @@ class XdpEngine : public EngineBase {
     uint32_t rows = 1;
     std::shared_ptr<std::atomic<int>> program = std::make_shared<std::atomic<int>>(-1);  // descriptor
     UniqueFd link = {};
+    bool is_predecessors = false;  // what the link holds: it forwards by maps that are not ours
     std::unique_ptr<LossWatch> losses = {};
   };
 
@@ -64,6 +65,7 @@ class XdpEngine : public EngineBase {
   tl::expected<void, std::string> take(uint32_t port);
   tl::expected<void, std::string> load_program(uint32_t port);
   tl::expected<void, std::string> attach(Interface& interface);
+  void replace_predecessors();
   void follow(uint32_t port, const NetdevFacts* now);
   void release(Interface& interface);
   void serve_queues(const Interface& interface);
@@ -82,6 +84,8 @@ class XdpEngine : public EngineBase {
   std::string fragments_lost_;  // why some cannot be held
   std::unique_ptr<DeviceWatch> watch_;
   std::vector<Address> host_addresses_;
+  bool waits_ = false;  // for tables, before predecessors' programs are replaced
+  uint32_t waited_ = 0;
 };
 
 }  // namespace linimo::xdp

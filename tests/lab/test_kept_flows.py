@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import re
 import signal
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -91,6 +92,7 @@ class KeptFlows(LabCase):
         is back."""
         kept = self.lab.node.kept_tables
         aside = kept.with_name(kept.name + "-aside")
+        self.addCleanup(subprocess.run, ["rm", "-rf", str(aside)], check=True)  # else its pages are lost
         self._await_condition("holds")
         for moved in (kept, kept / "tables"):
             with self.subTest(moved.name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from contextlib import ExitStack
 from subprocess import CompletedProcess
@@ -11,11 +12,21 @@ from typing import Any
 
 from case import LabCase
 from lab.client import ConnectionBroken, KeepAlive, Load, fetch
+from lab.stream import Stream
 from lab.topology import VIP
 from lab.wait import wait_until
 
 DEAD_S = 2.0
 CONNECTIONS = 20
+UDP_PORT = 7100
+DATAGRAMS = f'''
+[[service]]
+name = "datagrams"
+vips = ["{VIP[4]}"]
+protocol = "udp"
+ports = [{UDP_PORT}]
+pool = "web"
+'''
 
 
 class XdpCase(LabCase):
@@ -59,6 +70,11 @@ class XdpCase(LabCase):
 
 
 class ProcessEnds(XdpCase):
+    @classmethod
+    def configure(cls) -> None:
+        super().configure()
+        cls.lab.node.config.more = DATAGRAMS
+
     def test_killed_under_load_and_back_two_seconds_later(self) -> None:
         """No request fails, established connections stay where they are, tracked flows and counters go on."""
         node = self.lab.node
@@ -101,18 +117,38 @@ class ProcessEnds(XdpCase):
         load.run(100)
         self.assert_served(load, {self.lab.backends[number].address() for number in (1, 3)})
 
+    def test_replaced_without_losing_a_packet(self) -> None:
+        """By a process that takes its tables over."""
+        with Stream(self.lab, UDP_PORT) as stream:
+            for end in (signal.SIGTERM, signal.SIGKILL):
+                self.lab.node.stop_dataplane(end)
+                self._start_settled()
+        self._assert_none_lost(stream)
+
     def test_other_room_for_flows(self) -> None:
-        """A table of another size cannot be taken over: it says that flows are lost, and forwards."""
+        """A table of another size cannot be taken over: it says that flows are lost, and forwards. The program before does so
+        meanwhile, and not one packet is lost."""
         node = self.lab.node
-        node.stop_dataplane()
-        node.config.flows_per_worker = 4096
-        self.addCleanup(setattr, node.config, "flows_per_worker", None)
-        node.write_config()
-        node.start_dataplane()
-        node.wait_settled()
+        with Stream(self.lab, UDP_PORT) as stream:
+            node.stop_dataplane()
+            node.config.flows_per_worker = 4096
+            self.addCleanup(setattr, node.config, "flows_per_worker", None)
+            self._start_settled()
+            wait_until(lambda: self._log().rstrip().rpartition("forwards on until")[2].count("program replaced") == 1, "it is replaced")
+        self._assert_none_lost(stream)
         self._assert_serves()
         self.assertIn("flows", self._log())
         self.assertLess(node.status()["flows"]["capacity"], 20000)
+
+
+    def _start_settled(self) -> None:
+        self.lab.node.write_config()
+        self.lab.node.start_dataplane()
+        self.lab.node.wait_settled()
+
+    def _assert_none_lost(self, stream: Stream) -> None:
+        print(f"    {stream.sent} datagrams, the longest silence {stream.longest_silence() * 1000:.1f} ms", file=sys.stderr)
+        self.assertEqual([], stream.lost())
 
 
 class Detach(XdpCase):
