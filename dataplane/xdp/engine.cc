@@ -361,6 +361,8 @@ tl::expected<Traced, std::string> XdpEngine::trace(const TraceRequest& request) 
 }
 
 tl::expected<std::unique_ptr<Capture>, std::string> XdpEngine::capture(const CaptureRequest& request) {
+  if (waits_)
+    return tl::unexpected<std::string>("the program of the process before still forwards; ask again in 3 s");
   std::vector<XdpCapture::Place> places;
   for (uint32_t port = 0; port < interfaces_.size(); ++port) {
     const Interface& interface = interfaces_[port];
