@@ -113,10 +113,10 @@ static __always_inline const struct linimo_xdp_target* scheduled_target(const st
   return target ? target : flow->target;
 }
 
-/* Keeps the slot from settling while packets go elsewhere than to its current backend. */
+/* Keeps the slot from settling while packets deviate. */
 static __always_inline void note_deviation(const struct flow* flow) {
   const struct linimo_xdp_target* current = target_of_slot(&flow->generation, flow->service, flow->slot);
-  if (!current || current->backend_id != flow->target->backend_id)
+  if (linimo_deviates(flow->target->backend_id, current ? current->backend_id : LINIMO_MAX_BACKEND_IDS))
     slot_deviated(flow->generation.active, flow->block, flow->slot, flow->row);
 }
 
@@ -179,7 +179,7 @@ static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
   if (flow->target) flow->block = kNamed;
   LINIMO_TELL(told.decider = flow->target ? LINIMO_TRACE_BY_NAME : LINIMO_TRACE_BY_NOBODY;)
   if (!find_target(flow, tracks)) return 0;
-  if (flow->block != 0 && flow->block != kNamed) note_deviation(flow);
+  if (linimo_tells_of_slot(flow->block != 0, flow->block == kNamed)) note_deviation(flow);
   return 1;
 }
 

@@ -75,15 +75,17 @@ static __always_inline const __u32* open_connections_of(__u32 row, __u32 backend
   return connections_of(&key, row, backend_id);
 }
 
-/* A word has taken another's place. `key`: memory for one, the caller's stack being short. */
-static __always_inline void count_connections(__u32* key, __u32 row, __u64 before, __u64 after) {
-  const int was_open = linimo_flow_is_open(before), is_open = linimo_flow_is_open(after);
-  const int same = linimo_flow_backend(before) == linimo_flow_backend(after);
-  if (was_open == is_open && (same || !is_open)) return;
-  __u32* left = was_open ? connections_of(key, row, linimo_flow_backend(before)) : 0;
-  __u32* joined = is_open ? connections_of(key, row, linimo_flow_backend(after)) : 0;
+/* A word has taken another's place. Not inlined: Linux 6.1 gives its callers' chain of calls 512 bytes of
+ * stack together. */
+__noinline int count_connections(__u32 row, __u64 before, __u64 after) {
+  __u32 key = 0;
+  __u32* left =
+      linimo_flow_leaves(before, after) ? connections_of(&key, row, linimo_flow_backend(before)) : 0;
+  __u32* joined =
+      linimo_flow_joins(before, after) ? connections_of(&key, row, linimo_flow_backend(after)) : 0;
   if (left) __sync_fetch_and_add(left, -1);
   if (joined) __sync_fetch_and_add(joined, 1);
+  return 1;
 }
 
 static __always_inline int replace_in(struct linimo_cell* bucket, __u64 seen, __u64 word) {
@@ -102,8 +104,7 @@ __noinline int replace_flow(__u32 row, __u64 hash, __u32 service_id, __u64 seen,
   const struct linimo_flow_places at = places_of(hash, service_id);
   if (!replace_in(cell(table, at.first), seen, word) && !replace_in(cell(table, at.second), seen, word))
     return 0;
-  __u32 key = 0;
-  count_connections(&key, row, seen, word);
+  count_connections(row, seen, word);
   return 1;
 }
 
@@ -214,7 +215,7 @@ __noinline int insert_flow(const struct wanted_flow* want) {
     LINIMO_TELL(return 1;)
     __u64* place = &bucket->words[used >> kPlaceShift & 7];
     if (__sync_val_compare_and_swap(place, 0, made) != 0) return 0;
-    count_connections(&key, want->row, 0, made);
+    count_connections(want->row, 0, made);
     entry_made(row, want->service_id);
     return 1;
   }
@@ -228,7 +229,7 @@ __noinline int insert_flow(const struct wanted_flow* want) {
   bucket = best >> kRankSecond & 1 ? second : first;
   const __u64 word = entry_at(bucket, best & 7);
   if (__sync_val_compare_and_swap(&bucket->words[best & 7], word, made) != word) return 0;
-  count_connections(&key, want->row, word, made);
+  count_connections(want->row, word, made);
   const __u32 owner = linimo_flow_service(word);
   if (owner != want->service_id) {
     entry_gone(row, owner);

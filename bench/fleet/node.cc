@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "maglev/hash.h"
+#include "maglev/rules/adaptive.h"
 #include "maglev/rules/choice.h"
 #include "maglev/rules/sharing.h"
 
@@ -103,7 +104,8 @@ uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
       ++table.counts.unstored;
     }
   }
-  if (service.unsettled != nullptr && target != current) service.unsettled->deviated(0, packet.slot, now_s);
+  if (service.unsettled != nullptr && linimo_deviates(target->backend_id, current->backend_id))
+    service.unsettled->deviated(0, packet.slot, now_s);
   if (mode == kShared) tell(packet, service, target, now_s);
   return target->backend_id % backends_;
 }
@@ -157,7 +159,7 @@ void Node::hear(const Word& word, uint32_t now_s) {
   const ServiceView& service = *services_[kShared];
   const uint32_t slot = slot_of(word.hash, table_size_);
   if (!word.ended && !service.is_settled(slot) &&
-      service.targets[service.slots[slot]].backend_id != word.backend)
+      linimo_deviates(word.backend, service.targets[service.slots[slot]].backend_id))
     service.unsettled->deviated(0, slot, now_s);
 }
 

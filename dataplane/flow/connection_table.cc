@@ -49,18 +49,14 @@ std::optional<uint32_t> ConnectionTable::peek(uint64_t hash, const Service& serv
 
 /// Another word in an entry's place, and what that changes in the number of open connections.
 void ConnectionTable::replace(Entry entry, uint64_t word) {
-  if (linimo_flow_is_open(*entry)) --connections_[linimo_flow_backend(*entry)];
-  if (linimo_flow_is_open(word)) ++connections_[linimo_flow_backend(word)];
+  if (linimo_flow_leaves(*entry, word)) --connections_[linimo_flow_backend(*entry)];
+  if (linimo_flow_joins(*entry, word)) ++connections_[linimo_flow_backend(word)];
   store(entry, word);
 }
 
 void ConnectionTable::touch(Entry entry, bool fin, bool begins, uint32_t now_s) {
   const uint64_t next = linimo_flow_touched(*entry, fin, begins, now_s);
-  if (next == *entry) return;
-  if (linimo_flow_is_open(next) == linimo_flow_is_open(*entry))
-    store(entry, next);
-  else
-    replace(entry, next);
+  if (next != *entry) replace(entry, next);
 }
 
 void ConnectionTable::redirect(Entry entry, uint32_t to) {
@@ -123,9 +119,8 @@ bool ConnectionTable::insert(uint64_t hash, const Service& service, uint32_t bac
   const Entry entry = place_for(at, service, now_s);
   if (entry == nullptr) return false;
   if (linimo_flow_state(*entry) != LINIMO_FLOW_EMPTY) clear(entry);
-  store(entry, linimo_flow_made(at.flow, backend_id, now_s));
+  replace(entry, linimo_flow_made(at.flow, backend_id, now_s));
   ++entries_;
-  ++connections_[backend_id];
   if (per_service_[service.id]++ == 0) ++services_holding_;
   return true;
 }

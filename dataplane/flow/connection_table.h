@@ -74,7 +74,7 @@ class ConnectionTable {
         *entry = word;
         ++entries_;
         if (per_service_[linimo_flow_service(word)]++ == 0) ++services_holding_;
-        if (linimo_flow_is_open(word)) ++connections_[linimo_flow_backend(word)];
+        if (linimo_flow_joins(0, word)) ++connections_[linimo_flow_backend(word)];
       }
     }
     return cleared;

@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "dataplane/forward/lane_recognize.h"
+#include "maglev/rules/adaptive.h"
 #include "maglev/rules/tunnel.h"
 
 namespace linimo::LINIMO_LANES {
@@ -198,8 +199,9 @@ LINIMO_LANE void choose_by_entry(const LaneContext& context, LaneGroup& group) {
   store(group.target, select(mask_of(now | stale), target, load(group.target)));
   each((now | stale) & group.unsettled, [&](uint32_t i) __attribute__((always_inline)) {
     const linimo_slot slot = *at<const linimo_slot>(group.slot_at[i]);
-    if (number(at<const ServiceView>(group.service[i])->targets + slot) == group.target[i]) return;
-    now &= ~(1U << i);  // it deviates, which is to be noted
+    if (!linimo_deviates(group.target[i], number(at<const ServiceView>(group.service[i])->targets + slot)))
+      return;
+    now &= ~(1U << i);  // which is to be noted
     stale &= ~(1U << i);
   });
   group.chosen |= now;

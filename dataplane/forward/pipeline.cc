@@ -8,6 +8,7 @@
 #include "dataplane/packet/outer_fragments.h"
 #include "dataplane/packet/plain.h"
 #include "maglev/hash.h"
+#include "maglev/rules/adaptive.h"
 #include "maglev/rules/choice.h"
 #include "maglev/rules/reply.h"
 
@@ -329,8 +330,8 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
       }
     }
   }
-  if (service.unsettled != nullptr && tracked && !named &&
-      packet.target - service.targets != service.slots[packet.slot]) {
+  if (service.unsettled != nullptr && linimo_tells_of_slot(tracked, named) &&
+      linimo_deviates(static_cast<uint64_t>(packet.target - service.targets), service.slots[packet.slot])) {
     LINIMO_UNTRACED(service.unsettled->deviated(own_, packet.slot, now_s);)
   }
   rte_prefetch0(packet.target);

@@ -18,7 +18,7 @@ bool Program::take_out(uint32_t row, __u64& place, __u64 seen) {
   auto* connections = connections_.as<uint32_t>() + uint64_t{row} * LINIMO_MAX_BACKEND_IDS;
   __u64 word = seen;
   if (!std::atomic_ref(place).compare_exchange_strong(word, 0)) return false;
-  if (linimo_flow_is_open(seen))
+  if (linimo_flow_leaves(seen, 0))
     std::atomic_ref(connections[linimo_flow_backend(seen)]).fetch_sub(1, std::memory_order_relaxed);
   std::atomic_ref(counts.entries).fetch_sub(1);
   if (std::atomic_ref(counts.of_service[linimo_flow_service(seen)]).fetch_sub(1) == 1)

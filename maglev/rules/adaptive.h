@@ -25,6 +25,18 @@ LINIMO_RULE __u16 linimo_base_of(const struct linimo_learning* learning, __u32 n
   return linimo_is_later(learning->until, now) ? learning->base : (__u16)LINIMO_NO_BACKEND;
 }
 
+/* Does where a packet went tell of its slot's flows? One that names its backend goes there whatever the slot
+ * says, whenever it comes. */
+LINIMO_RULE int linimo_tells_of_slot(int is_unsettled, int is_named) {
+  return is_unsettled && !is_named;
+}
+
+/* A deviation: it went elsewhere than to its slot's current backend. The two by their index, id or address; a
+ * slot without a backend has none that is equal. */
+LINIMO_RULE int linimo_deviates(__u64 went_to, __u64 current) {
+  return went_to != current;
+}
+
 /* A slot settles once it learns no more and nothing has gone elsewhere than to its current backend for as
  * long as flows may be silent. */
 LINIMO_RULE int linimo_slot_settles(const struct linimo_learning* learning, __u32 last_deviation,

@@ -55,6 +55,17 @@ LINIMO_RULE int linimo_flow_is_open(__u64 word) {
          linimo_flow_state(word) == LINIMO_FLOW_ESTABLISHED;
 }
 
+/* One word takes another's place. Has the backend of the one before a connection less that is open? The
+ * schedulers compare their number. */
+LINIMO_RULE int linimo_flow_leaves(__u64 before, __u64 after) {
+  return linimo_flow_is_open(before) &&
+         !(linimo_flow_is_open(after) && linimo_flow_backend(before) == linimo_flow_backend(after));
+}
+/* And that of the one behind it one more? */
+LINIMO_RULE int linimo_flow_joins(__u64 before, __u64 after) {
+  return linimo_flow_leaves(after, before);
+}
+
 /* Buckets of a table for so many flows, at two thirds full. */
 LINIMO_RULE __u64 linimo_flow_buckets(__u64 flows) {
   const __u64 entries = flows + flows / 2 < 64 ? 64 : flows + flows / 2;

@@ -32,9 +32,8 @@
 #define LINIMO_FRAGMENT_SKEW_MS 1000u /* by which another worker's entry may seem to come from the future */
 
 #define LINIMO_FRAGMENT_UNIT_SHIFT 26
-#define LINIMO_FRAGMENT_UNITS(ms)                                           \
-  ((__u32)((ms)*1000000ULL >> LINIMO_FRAGMENT_UNIT_SHIFT) + 1u) /* at least \
-                                                                 */
+/* At least so many milliseconds. */
+#define LINIMO_FRAGMENT_UNITS(ms) ((__u32)((ms)*1000000ULL >> LINIMO_FRAGMENT_UNIT_SHIFT) + 1u)
 #define LINIMO_FRAGMENT_STAMPS 0x1fffu
 #define LINIMO_FRAGMENT_WRITTEN 0x2000u
 

@@ -126,6 +126,16 @@ TEST_P(Schedulers, LeastConnectionsGivesToWhoHasFewer) {
   EXPECT_EQ(spread(140, 30), (std::map<Address, uint32_t>{{backend(0), 30}}));
 }
 
+TEST_P(Schedulers, AFlowThatIsRedirectedCountsAsItsNewBackends) {
+  begin(by(LINIMO_SCHEDULER_LEAST_CONNECTIONS, with({2, 3}, LINIMO_BACKEND_DOWN)));
+  const auto before = spread(0, 100);
+  ASSERT_EQ(before.size(), 2U);
+  engine.apply(by(LINIMO_SCHEDULER_LEAST_CONNECTIONS, with({0, 2, 3}, LINIMO_BACKEND_DOWN)));
+  for (size_t flow = 0; flow < 100; ++flow) EXPECT_EQ(sent_to(packet(flow), 1), backend(1));
+  engine.apply(by(LINIMO_SCHEDULER_LEAST_CONNECTIONS, with({2, 3}, LINIMO_BACKEND_DOWN)));
+  EXPECT_EQ(spread(100, 80), (std::map<Address, uint32_t>{{backend(0), 80}})) << "backend 1 has a hundred";
+}
+
 // Of all cases the steps that leave nothing to choose: one backend, or none, or one that a QUIC packet names.
 // Each scheduler runs every case.
 class AllCases : public Schedulers {};

@@ -4,6 +4,7 @@
 #include <array>
 #include <random>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -100,6 +101,26 @@ TEST(FlowEntry, RanksByKindThenEmbryonicThenAge) {
   EXPECT_FALSE(linimo_flow_withstands_flood(rank(embryonic, LINIMO_FLOW_VICTIM_OWN)));
   EXPECT_FALSE(linimo_flow_withstands_flood(rank(established, LINIMO_FLOW_VICTIM_EXPIRED)));
   EXPECT_EQ(rank(embryonic, LINIMO_FLOW_VICTIM_OWN) & 0xff, 0U) << "room for where it lies";
+}
+
+TEST(FlowEntry, CountsAsAConnectionOfItsBackendUntilItsFin) {
+  const uint64_t embryonic = entry(1, 5, 100);
+  const uint64_t established = linimo_flow_touched(embryonic, false, false, 101);
+  const uint64_t closing = linimo_flow_touched(established, true, false, 101);
+  const auto leaves_and_joins = [](uint64_t before, uint64_t after) {
+    return std::pair(linimo_flow_leaves(before, after) != 0, linimo_flow_joins(before, after) != 0);
+  };
+  constexpr std::pair kNeither(false, false), kLeaves(true, false), kJoins(false, true), kBoth(true, true);
+  EXPECT_EQ(leaves_and_joins(0, embryonic), kJoins);
+  EXPECT_EQ(leaves_and_joins(embryonic, established), kNeither);
+  EXPECT_EQ(leaves_and_joins(established, closing), kLeaves);
+  EXPECT_EQ(leaves_and_joins(closing, linimo_flow_touched(closing, false, true, 102)), kJoins);
+  EXPECT_EQ(leaves_and_joins(closing, 0), kNeither);
+  EXPECT_EQ(leaves_and_joins(established, 0), kLeaves);
+  EXPECT_EQ(leaves_and_joins(established, linimo_flow_with_backend(established, 6)), kBoth);
+  EXPECT_EQ(leaves_and_joins(closing, linimo_flow_with_backend(closing, 6)), kNeither);
+  EXPECT_EQ(leaves_and_joins(closing, entry(2, 6, 102)), kJoins);
+  EXPECT_EQ(leaves_and_joins(established, entry(2, 5, 102)), kNeither) << "another flow, the same backend";
 }
 
 TEST(FlowEntry, TablesAreTwoThirdsFull) {
@@ -230,6 +251,15 @@ TEST(Adaptive, ASlotSettlesOnceItLearnsNoMoreAndWasSilentForTheWindow) {
   EXPECT_FALSE(linimo_slot_settles(&learning, 0, 900, 900));
   EXPECT_TRUE(linimo_slot_settles(&learning, 0, 900, 901));
   EXPECT_FALSE(linimo_slot_settles(&learning, ~0U - 2000, 900, 4));
+}
+
+TEST(Adaptive, WhatGoesElsewhereThanToTheSlotsBackendDeviatesUnlessItNamesItsOwn) {
+  EXPECT_TRUE(linimo_tells_of_slot(true, false));
+  EXPECT_FALSE(linimo_tells_of_slot(true, true));
+  EXPECT_FALSE(linimo_tells_of_slot(false, false));
+  EXPECT_FALSE(linimo_deviates(3, 3));
+  EXPECT_TRUE(linimo_deviates(3, 4));
+  EXPECT_TRUE(linimo_deviates(3, LINIMO_NO_BACKEND)) << "the slot has no backend now";
 }
 
 TEST(Sharing, TellsOfWhatAStrangerWouldSendElsewhereNowOrWhenTheBaseCeasesToCount) {
