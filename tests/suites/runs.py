@@ -15,6 +15,7 @@ from typing import Any, Callable, Sequence
 
 from lab.scenarios import SCENARIOS
 
+from . import covered
 from .counts import Counts
 from .process import run_logged
 
@@ -80,35 +81,27 @@ def _count_junit(folder: str) -> Counts:
     return counts
 
 
-# What decides: every line of it can be reached by a test. (What asks the kernel, maglev/os/, is the lab's to show.)
-_DECIDING = ["maglev/(?!os/|libraries/)", "dataplane/packet/", "dataplane/flow/", "dataplane/egress/", "dataplane/forward/",
-             "controlplane/(change_text|phases|config/|tables/|fleet/|announce/decision|conditions/conditions)",
-             "controlplane/health/(backend_health|flap_damper|phi_detector)"]
-_LINES_WANTED = 95  # percent
+_LINES_WANTED = 95  # percent, in every folder
 _COVERAGE_FLEETS = 200
 
 
 def coverage(order: Order) -> Counts:
     """Unit and packet tests and some fleets, and a table of the lines and branches that they ran."""
-    folder = "build/coverage"
-    for old in (ROOT / folder).rglob("*.gcda"):
+    folder = ROOT / "build/coverage"
+    for old in folder.rglob("*.gcda"):
         old.unlink()
-    counts = meson(folder, "unit", "packets")(order)
+    counts = meson("build/coverage", "unit", "packets")(order)
     if not order.word:
-        code = run_logged([str(ROOT / folder / "tests/fleet/fleet-simulation"), "--seeds", str(_COVERAGE_FLEETS)], order.log,
-                          order.deadline)
+        code = run_logged([str(folder / "tests/fleet/fleet-simulation"), "--seeds", str(_COVERAGE_FLEETS)], order.log, order.deadline)
         counts.judge(f"{_COVERAGE_FLEETS} fleets", code == 0)
-    table = ROOT / folder / "table.txt"
-    wanted = [argument for one in _DECIDING for argument in ("--filter", f"{re.escape(str(ROOT))}/{one}")]
-    limit = [] if order.word else ["--fail-under-line", str(_LINES_WANTED)]
-    for more in (limit, ["--branches"]):
-        code = run_logged(["gcovr", "--root", str(ROOT), str(ROOT / folder), *wanted, "--exclude-unreachable-branches",
-                           "--exclude-throw-branches", "-j", "2", "--txt", str(table), *more], order.log, order.deadline)
-        print(table.read_text() if table.exists() else "", file=sys.stderr)
-        if "--fail-under-line" in more:
-            counts.judge(f"at least {_LINES_WANTED} % of lines", code == 0)
-        else:
-            counts.unexplained(code, f"gcovr ended with {code}")
+    table, folders = covered.count(folder, order.log, order.deadline)
+    if not folders:
+        counts.judge("gcovr counts the lines", False)
+        return counts
+    print(table, covered.as_text(folders), sep="\n", file=sys.stderr)
+    for name, one in folders.items():
+        if not order.word:
+            counts.judge(f"{_LINES_WANTED} % of the lines of {name}", one.percent >= _LINES_WANTED)
     return counts
 
 

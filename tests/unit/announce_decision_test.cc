@@ -14,6 +14,12 @@ using Routes = std::map<Prefix, uint32_t>;
 const Prefix kVip4 = *Prefix::parse("203.0.113.10");
 const Prefix kVip6 = *Prefix::parse("2001:db8:f::10");
 
+TEST(DrainPhase, HasTheNameThatTheApiShows) {
+  EXPECT_STREQ(drain_phase_name(DrainPhase::kServing), "serving");
+  EXPECT_STREQ(drain_phase_name(DrainPhase::kDraining), "draining");
+  EXPECT_STREQ(drain_phase_name(DrainPhase::kDrained), "drained");
+}
+
 class AnnounceDecisionTest : public testing::Test {
  protected:
   AnnounceDecisionTest() {

@@ -173,6 +173,20 @@ TEST(BackendHealthTest, JudgesSilencesByThePastWithPhi) {
   EXPECT_LT(noticed_after(config), usual);
 }
 
+TEST(BackendHealthTest, PhiKnowsTheLastHundredIntervalsAlone) {
+  PhiDetector detector(milliseconds(1000));
+  Time now = kStart;
+  const auto succeed = [&](int times, milliseconds interval) {
+    for (int i = 0; i < times; ++i) detector.on_success(now += interval);
+  };
+  succeed(150, milliseconds(5000));
+  EXPECT_LT(detector.phi(now + milliseconds(5000)), 1);
+  succeed(99, milliseconds(1000));
+  EXPECT_LT(detector.phi(now + milliseconds(2000)), 3) << "one of five seconds is remembered";
+  succeed(1, milliseconds(1000));
+  EXPECT_GT(detector.phi(now + milliseconds(2000)), 8);
+}
+
 TEST(BackendHealthTest, StartsSlowlyAfterADeath) {
   HealthCheckConfig config = settings(1, 1);
   config.slow_start = milliseconds(7000);

@@ -82,6 +82,38 @@ TEST_F(ConfigTest, RefusesManyPortsQuickly) {
   EXPECT_LT((std::clock() - begin) / CLOCKS_PER_SEC, 1) << "in linear time";
 }
 
+TEST_F(ConfigTest, RefusesMoreThanADataPlaneTakes) {
+  const auto service = [](const std::string& name, const std::string& vips, const std::string& ports) {
+    return "[[service]]\nname = \"" + name + "\"\nvips = [" + vips + "]\nprotocol = \"tcp\"\nports = [" +
+           ports + "]\npool = \"web\"\n";
+  };
+  const auto refusal = [&](const std::string& text) {
+    const std::string said = error_of(text);
+    return said.substr(0, said.find('\n'));
+  };
+  std::string services;
+  for (uint32_t i = 0; i < LINIMO_MAX_SERVICES + 1; ++i)
+    services += service(std::to_string(i), "\"2001:db8:f::1\"", std::to_string(i + 1));
+  EXPECT_NE(refusal(node() + std::string(kPool) + services).find("too many services; expected at most 4096"),
+            std::string::npos);
+
+  std::string vips, ports, pools;
+  for (int i = 0; i < 1000; ++i)
+    vips += "\"203.0." + std::to_string(i / 250) + "." + std::to_string(i % 250) + "\",";
+  for (int i = 0; i < 1001; ++i) ports += std::to_string(2 * i + 1) + ",";
+  EXPECT_NE(
+      refusal(node() + std::string(kPool) + service("s", vips, ports)).find("too many VIPs times ports"),
+      std::string::npos);
+
+  for (int i = 0; i < 100; ++i) {
+    pools += "[[pool]]\nname = \"" + std::to_string(i) +
+             "\"\ntable_size = 16777259\nbackends = [ { address = \"10.0.1.1\" } ]\n";
+  }
+  EXPECT_NE(refusal(node() + pools + std::string(kPool) + std::string(kService))
+                .find("the tables take too much memory"),
+            std::string::npos);
+}
+
 TEST_F(ConfigTest, RefusesWrongServices) {
   const std::string tail = "\npool = \"p\"";
   const std::pair<std::string, std::string_view> cases[] = {

@@ -152,6 +152,11 @@ TEST_F(ConfigTest, GuardsTheHashSeed) {
   EXPECT_NE(error_of(text).find("is not a file"), std::string::npos);
   EXPECT_EQ(error_of(text).find("urandom"), std::string::npos);
   std::filesystem::remove(seed_);
+  std::filesystem::create_symlink("not-mounted/seed", seed_);
+  EXPECT_NE(error_of(text).find("is a symbolic link to not-mounted/seed, which does not exist"),
+            std::string::npos);
+  EXPECT_EQ(error_of(text).find("urandom"), std::string::npos);
+  std::filesystem::remove(seed_);
   EXPECT_NE(error_of(text).find("head -c 32 /dev/urandom >"), std::string::npos);
 }
 

@@ -1,5 +1,6 @@
 // The rules of a fleet that are functions by themselves. What comes of them together is tests/fleet.
 
+#include <functional>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -8,6 +9,7 @@
 #include "controlplane/fleet/excuses.h"
 #include "controlplane/fleet/history.h"
 #include "controlplane/fleet/majority.h"
+#include "controlplane/fleet/trust.h"
 #include "controlplane/fleet/view.h"
 
 namespace linimo::fleet {
@@ -123,6 +125,100 @@ TEST(FleetView, WhatCannotBeReadIsNamedAndNothing) {
   view.take(entry({KeyKind::kActive}, ActiveRecord{{}, 2, 7}, 4));
   EXPECT_TRUE(view.active);
   EXPECT_TRUE(view.unreadable.empty());
+}
+
+template <typename Record>
+Held<Record> held(Record record, int64_t created, int64_t changed) {
+  return {std::make_shared<const Record>(std::move(record)), created, changed, 0};
+}
+
+Held<EpochRecord> epoch(uint64_t number, int64_t changed) {
+  return held(EpochRecord{.number = number, .by = {}}, changed, changed);
+}
+Held<LeaderRecord> leader(const char* node, int64_t elected) {
+  return held(LeaderRecord{.node = node, .instance = 1}, elected, elected);
+}
+Held<ActiveRecord> active(int64_t by, uint64_t number, uint64_t digest, int64_t changed) {
+  return held(ActiveRecord{.fence = {1, by}, .number = number, .digest = digest}, 2, changed);
+}
+Held<StateRecord> state(int64_t by, uint64_t number, int64_t changed) {
+  StateRecord record;
+  record.fence = {1, by};
+  record.number = number;
+  return held(std::move(record), 2, changed);
+}
+
+/// A store in which a leader that was elected at revision 20 has activated revision 5 and written state 9.
+View settled_store() {
+  View view;
+  view.revision = 100;
+  view.epoch = epoch(1, 1);
+  view.leader = leader("a", 20);
+  view.active = active(20, 5, 55, 30);
+  view.state = state(20, 9, 40);
+  return view;
+}
+
+/// Why a node that has followed settled_store() does not follow what that becomes; empty: it does.
+std::string mistrust(const std::function<void(View&)>& becomes) {
+  State s;
+  s.session.once_read = true;
+  s.view = settled_store();
+  Actions out;
+  judge_store(s, out);
+  EXPECT_TRUE(s.trusts);
+  becomes(s.view);
+  judge_store(s, out);
+  out.clear();
+  s.now += s.settings.lease;
+  judge_store(s, out);
+  EXPECT_EQ(s.trusts, out.empty()) << "after a lease's time there is an alarm";
+  return s.trusts || out.empty() ? "" : std::get<Alarm>(out[0]).text;
+}
+
+TEST(FleetTrust, FollowsNothingOlderThanWhatWasSeen) {
+  EXPECT_EQ(mistrust([](View& view) { view.revision = 101; }), "");
+  const auto says = [](const char* reason, const std::function<void(View&)>& becomes) {
+    const std::string text = mistrust(becomes);
+    EXPECT_NE(text.find(reason), std::string::npos) << text;
+  };
+  says("its epoch is 0, and was 1", [](View& view) { view.epoch = {}; });
+  says("it is at store revision 99, and was at 100", [](View& view) { view.revision = 99; });
+  says("revision 4 is active, and 5 was", [](View& view) { view.active = active(20, 4, 44, 30); });
+  says("revision 5 has other documents than it had", [](View& view) { view.active = active(20, 5, 56, 30); });
+  says("its leader was elected at store revision 19, and one at 20",
+       [](View& view) { view.leader = leader("a", 19); });
+  says("its state is 8, and was 9", [](View& view) { view.state = state(20, 8, 40); });
+  says("its state is by an earlier leader than it was", [](View& view) { view.state = state(19, 9, 19); });
+}
+
+TEST(FleetTrust, FollowsNothingThatALeaderWroteOnceAnotherWasElected) {
+  const auto next_leader = [](View& view) {
+    view.revision = 120;
+    view.leader = leader("b", 110);
+  };
+  EXPECT_EQ(mistrust(next_leader), "") << "what it wrote before counts";
+  EXPECT_NE(mistrust([&](View& view) {
+              next_leader(view);
+              view.state = state(20, 10, 115);
+            }).find("state 10 is by a leader that had been succeeded"),
+            std::string::npos);
+  EXPECT_NE(mistrust([&](View& view) {
+              next_leader(view);
+              view.active = active(20, 6, 66, 115);
+            }).find("revision 6 was activated by a leader that had been succeeded"),
+            std::string::npos);
+}
+
+TEST(FleetTrust, FollowsAnOlderStoreOnceItsEpochIsRaised) {
+  EXPECT_EQ(mistrust([](View& view) {
+              view.revision = 3;
+              view.epoch = epoch(2, 3);
+              view.leader = {};
+              view.active = {};
+              view.state = {};
+            }),
+            "");
 }
 
 }  // namespace

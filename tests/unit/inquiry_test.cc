@@ -16,8 +16,8 @@ namespace linimo {
 namespace {
 
 /// Of this thread, so that a busy machine does not spoil what is measured.
-// A build that checks every access takes many times as long.
-#if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
+// A build that checks every access takes many times as long, and so does one that optimizes nothing.
+#if defined(__SANITIZE_ADDRESS__) || defined(__clang__) || defined(LINIMO_COVERAGE)
 constexpr int kSlower = 30;
 #else
 constexpr int kSlower = 1;
