@@ -71,6 +71,11 @@ Engine& xdp_whole() {
   return xdp_whole_engine();
 }
 
+// What a capture says of a packet is what became of it.
+Engine& xdp_captured() {
+  return xdp_captured_engine();
+}
+
 // What trace says of a packet is what then becomes of it.
 Engine& dpdk_traced() {
   return traced_dpdk_engine();
@@ -86,6 +91,10 @@ INSTANTIATE_TEST_SUITE_P(DpdkTraced, PacketCase,
                          name_of);
 INSTANTIATE_TEST_SUITE_P(XdpTraced, PacketCase,
                          testing::Combine(testing::Values(&xdp_traced), testing::ValuesIn(case_file().cases)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(XdpCaptured, PacketCase,
+                         testing::Combine(testing::Values(&xdp_captured),
+                                          testing::ValuesIn(case_file().cases)),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(Dpdk, PacketCase,
                          testing::Combine(testing::Values(MakeEngine(dpdk)),

@@ -16,6 +16,7 @@
 #include <sched.h>
 
 #include "dataplane/forward/trace.h"
+#include "tests/packets/captured_check.h"
 #include "tests/packets/fingerprint.h"
 #include "tests/packets/fragments_check.h"
 
@@ -261,7 +262,10 @@ BurstResult DpdkEngine::run_burst(std::span<rte_mbuf* const> burst, uint64_t now
   const Counts before = outcomes();
   const uint32_t held = pipeline_->held();
   now_s_ = static_cast<uint32_t>(now_ms / 1000);
-  pipeline_->run(burst, 0, generation_.get(), now_ms, out_);
+  if (burst.size() == 1 && lanes_ == nullptr)
+    fate_ = pipeline_->run_alone(burst.front(), 0, generation_.get(), now_ms, out_);
+  else
+    pipeline_->run(burst, 0, generation_.get(), now_ms, out_);
   result.counts = outcomes();
   for (size_t i = 0; i < before.size(); ++i) result.counts[i] -= before[i];
 
@@ -306,6 +310,7 @@ void DpdkEngine::find_held(std::span<rte_mbuf* const> burst, BurstResult& result
 }
 
 Result DpdkEngine::run(ByteView frame, uint64_t now_ms) {
+  const BackendCounts before = backend_counts(*counters_);
   BurstResult burst = run_burst({&frame, 1}, now_ms);
   Result result{{std::move(burst.left.front())}, LINIMO_OUTCOME_COUNT, std::move(burst.fault)};
   uint64_t sum = 0;
@@ -315,6 +320,12 @@ Result DpdkEngine::run(ByteView frame, uint64_t now_ms) {
   }
   if (sum != (result.way == Left::Way::kHeld ? 0 : 1))
     result.fault = fmt::format("one frame was counted {} times", sum);
+  if (lanes_ != nullptr || !result.fault.empty()) return result;
+  if (fate_.outcome != static_cast<uint32_t>(result.counter))
+    result.fault =
+        fmt::format("a capture would say outcome {}, it was {}", fate_.outcome, int{result.counter});
+  else
+    result.fault = backend_fault(fate_.outcome, fate_.backend, before, backend_counts(*counters_));
   return result;
 }
 

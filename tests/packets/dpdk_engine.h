@@ -78,6 +78,7 @@ class DpdkEngine : public Engine {
   std::optional<Pipeline> pipeline_;
   uint64_t flows_capacity_ = kUsualFlows;
   uint32_t now_s_ = 0;  // of the last frame
+  Fate fate_;           // likewise, where it went alone
   BurstOutput out_;
 };
 

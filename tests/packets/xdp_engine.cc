@@ -50,6 +50,7 @@ void XdpEngine::load(uint64_t flows) {
   shape_ = {.rows = 1, .flows_per_row = flows};
   older_ = 0;
   traced_.reset();  // it has the maps of the program before
+  capture_.reset();
   auto program = xdp::Program::load(shape_, {});
   if (!program) throw std::runtime_error(program.error());
   program_ = std::move(*program);
@@ -65,11 +66,41 @@ void XdpEngine::load(uint64_t flows) {
     whole_ = UniqueFd(bpf_prog_get_fd_by_id(id));
     fd_ = whole_.get();
   }
+  if (path_ == Path::kCaptured) load_capture();
   socket_ = UniqueFd(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
   const uint32_t row = 0;
   const int value = socket_.get();
   if (!socket_ || bpf_map_update_elem(program_->map_fd("xsks"), &row, &value, BPF_ANY) != 0)
     throw std::runtime_error(fmt::format("AF_XDP: {}", std::strerror(errno)));
+}
+
+void XdpEngine::load_capture() {
+  mac_of_capture_ = program_->mac_of(0);
+  auto loaded = xdp::CaptureProgram::load(
+      *program_,
+      {.snap = LINIMO_CAPTURE_SNAP, .rate = LINIMO_CAPTURE_RATE, .port = 0, .first_row = 0, .rows = 1},
+      nullptr);
+  if (!loaded) throw std::runtime_error(loaded.error());
+  capture_ = std::move(*loaded);
+  fd_ = capture_->fd();
+}
+
+/// Each packet is told of once, or counted as one too many.
+std::string XdpEngine::capture_fault(ByteView frame, const Result& result, const BackendCounts& before) {
+  std::vector<linimo_captured> told;
+  const uint64_t missed = capture_->missed();
+  capture_->read([&told](const linimo_captured& captured) {
+    told.push_back(captured);
+    return true;
+  });
+  if (told.size() + capture_->missed() - missed != 1)
+    return "a capture tells of a packet more than once, or not";
+  if (told.empty()) return "";
+  const linimo_captured& captured = told.front();
+  std::string fault = captured_fault(captured, frame, result);
+  return fault.empty() && captured.fragmented == 0 ? backend_fault(captured.outcome, captured.backend, before,
+                                                                   backend_counts(program_->counters(0)))
+                                                   : fault;
 }
 
 void XdpEngine::make_room_for(uint64_t flows) {
@@ -184,6 +215,7 @@ void XdpEngine::apply(const Configuration& configuration) {
     if (auto set = program_->set_port(port, static_cast<int>(port) + 1, port_macs_[port]); !set)
       throw std::runtime_error(set.error());
   }
+  if (capture_ && program_->mac_of(0) != mac_of_capture_) load_capture();
 }
 
 XdpEngine::Counts XdpEngine::outcomes() {
@@ -207,6 +239,7 @@ Result XdpEngine::run_program(ByteView frame) {
               .data_size_in = static_cast<uint32_t>(frame.size()),
               .data_size_out = static_cast<uint32_t>(out.size()));
   const Counts before = outcomes();
+  const BackendCounts of_backends = backend_counts(program_->counters(0));
   if (bpf_prog_test_run_opts(fd_, &options) != 0)
     throw std::runtime_error(fmt::format("BPF_PROG_TEST_RUN: {}", std::strerror(errno)));
   const Counts after = outcomes();
@@ -222,14 +255,16 @@ Result XdpEngine::run_program(ByteView frame) {
   if (sum != 1 && !handed) result.fault = fmt::format("one frame was counted {} times", sum);
   if (options.retval == XDP_ABORTED) result.fault = "the program aborted";
   result.way = handed ? Left::Way::kHeld : way_of(options.retval);
-  if (result.way == Left::Way::kDropped) return result;
-  out.resize(options.data_size_out);
-  result.bytes = std::move(out);
+  if (result.way != Left::Way::kDropped) {
+    out.resize(options.data_size_out);
+    result.bytes = std::move(out);
+  }
   if (result.way == Left::Way::kSent && options.retval == XDP_REDIRECT) {
     result.port = port_of(result.bytes);
     if (result.port == 0 || result.port == ~0U)
       result.fault = "redirected with a MAC that is of no other port";
   }
+  if (capture_ && result.fault.empty()) result.fault = capture_fault(frame, result, of_backends);
   return result;
 }
 
@@ -317,6 +352,11 @@ void XdpEngine::take_whole_path_away() {
 
 XdpEngine& xdp_engine() {
   static XdpEngine engine;
+  return engine;
+}
+
+XdpEngine& xdp_captured_engine() {
+  static XdpEngine engine(XdpEngine::Path::kCaptured);
   return engine;
 }
 

@@ -9,8 +9,10 @@
 #include <memory>
 
 #include "dataplane/flow/held_fragments.h"
+#include "dataplane/xdp/capture_program.h"
 #include "dataplane/xdp/program.h"
 #include "dataplane/xdp/traced_program.h"
+#include "tests/packets/captured_check.h"
 #include "tests/packets/engine.h"
 #include "tests/packets/fingerprint.h"
 
@@ -18,8 +20,9 @@ namespace linimo::tests {
 
 class XdpEngine : public Engine {
  public:
-  enum class Path : uint8_t { kAny, kWhole };
-  /// `path`: kWhole sends every packet the whole path, also those that the straight one is for.
+  enum class Path : uint8_t { kAny, kWhole, kCaptured };
+  /// `path`: kCaptured has each packet go by the build for captures, which must tell of it what became of it;
+  /// kWhole sends every packet the whole path, also those that the straight one is for.
   explicit XdpEngine(Path path = Path::kAny);
 
   void apply(const Configuration& configuration) override;
@@ -37,6 +40,8 @@ class XdpEngine : public Engine {
  private:
   using Counts = std::array<uint64_t, LINIMO_OUTCOME_COUNT>;
   void load(uint64_t flows);
+  void load_capture();
+  std::string capture_fault(ByteView frame, const Result& result, const BackendCounts& before);
   void set_clock(uint64_t now_ms);
   Counts outcomes();
   Result run_program(ByteView frame);
@@ -51,6 +56,8 @@ class XdpEngine : public Engine {
 
   std::unique_ptr<xdp::Program> program_;
   std::unique_ptr<xdp::TracedProgram> traced_;
+  std::unique_ptr<xdp::CaptureProgram> capture_;
+  Mac mac_of_capture_{};
   int fd_;
   xdp::Shape shape_;
   uint64_t now_ms_ = 0;  // of the last frame
@@ -66,5 +73,6 @@ class XdpEngine : public Engine {
 /// One for the whole program: loading takes the kernel a while.
 XdpEngine& xdp_engine();
 XdpEngine& xdp_whole_engine();
+XdpEngine& xdp_captured_engine();
 
 }  // namespace linimo::tests
