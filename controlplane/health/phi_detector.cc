@@ -13,7 +13,8 @@ double seconds_of(std::chrono::steady_clock::duration time) {
 
 }  // namespace
 
-PhiDetector::PhiDetector(std::chrono::milliseconds interval) : least_deviation_(seconds_of(interval) / 10) {
+PhiDetector::PhiDetector(std::chrono::milliseconds interval, std::chrono::milliseconds least_deviation)
+    : least_deviation_(seconds_of(least_deviation)) {
   learn(seconds_of(interval) * 0.9);
   learn(seconds_of(interval) * 1.1);
 }

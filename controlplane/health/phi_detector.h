@@ -15,8 +15,10 @@ class PhiDetector {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  /// Until there are successes to learn from, they are taken to come once in `interval`.
-  explicit PhiDetector(std::chrono::milliseconds interval);
+  /// Until there are successes to learn from, they are taken to come once in `interval`. However even they
+  /// were of late, none is surprising within `least_deviation` of the mean; checks have a tenth of jitter.
+  explicit PhiDetector(std::chrono::milliseconds interval) : PhiDetector(interval, interval / 10) {}
+  PhiDetector(std::chrono::milliseconds interval, std::chrono::milliseconds least_deviation);
 
   void on_success(Time now);
   /// The silence that follows is known to be one: it must not be learned from.
@@ -32,7 +34,7 @@ class PhiDetector {
   void learn(double seconds);
 
   static constexpr size_t kWindow = 100;
-  double least_deviation_;         // checks have a tenth of jitter at least, however even they were of late
+  double least_deviation_;         // seconds
   std::vector<double> intervals_;  // seconds; a ring once it is full
   size_t oldest_ = 0;
   double sum_ = 0;

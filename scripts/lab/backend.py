@@ -14,7 +14,7 @@ from .wait import wait_until
 
 BIG_FILE_BYTES = 200 * 1024 * 1024
 
-# One worker and no access log: the machine's cores are for the packets. / answers with the backend's own address of the
+# One worker and no access log but of health checks: the machine's cores are for the packets. / answers with the backend's own address of the
 # client's family. /files/ takes ?rate=BYTES_PER_SECOND. A keep-alive connection may carry any number of requests: the
 # lab watches them live through reloads.
 _CONFIG = """
@@ -25,6 +25,7 @@ error_log {folder}/error.log;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
+    log_format checks "$msec $remote_addr";
     default_type text/plain;
     sendfile on;
     keepalive_requests 1000000;
@@ -42,6 +43,7 @@ http {{
         listen [::]:80 ipv6only=on backlog=4096;
         location = / {{ return 200 "$own_address\\n"; }}
         location = /healthz {{
+            access_log {folder}/checks.log checks;
             if (-f {folder}/leaving) {{ add_header X-Drain 1 always; return 503; }}
             return 200 "ok\\n";
         }}
@@ -72,6 +74,15 @@ class Backend:
 
     def address(self, family: int = 4) -> str:
         return backend_address(self.number, family)
+
+    def checked_by(self, since: float) -> dict[str, float]:
+        """Who asked for its health since then (time.time()), and when first."""
+        first: dict[str, float] = {}
+        for line in (self.folder / "checks.log").read_text().splitlines():
+            when, who = line.split()
+            if float(when) > since:
+                first.setdefault(who, float(when))
+        return first
 
     def start(self) -> None:
         """Returns at once; wait_ready() says when it serves, so that several start side by side."""

@@ -23,10 +23,10 @@ NODES = 3
 
 
 class Fleet:
-    def __init__(self, lab: Lab, members: int = 1) -> None:
+    def __init__(self, lab: Lab, members: int = 1, nodes: int = NODES) -> None:
         """`members`: of etcd."""
         lab.node.config.tracking = "adaptive"
-        while len(lab.nodes) < NODES:
+        while len(lab.nodes) < nodes:
             lab.add_node()
         self.lab, self.nodes = lab, lab.nodes
         self.etcd = Etcd(lab, members)
@@ -52,7 +52,7 @@ class Fleet:
             node.start_controlplane()
             bird.start(node_config(*(wire for wire in lab.topology.wires if wire.box.name == bird.box.name)))
         for node in self.nodes:
-            wait_until(lambda: len(told(node).get("nodes", [])) == NODES, "all nodes are members", 15, alive=node.check_alive)
+            wait_until(lambda: len(told(node).get("nodes", [])) == len(self.nodes), "all nodes are members", 15, alive=node.check_alive)
         self.apply()
         self.wait_agreed()
         routed.wait_announced()

@@ -36,6 +36,7 @@ class Node:
         self._controlplane_program = build / "controlplane/linimo-controlplane"
         self.cli_program = build / "controlplane/linimo"
         self.dataplane_wrapper: list[str] = []  # a command that starts the data plane
+        self.controlplane_wrapper: list[str] = []
         self.rights: Rights | None = None  # root's
         self.dataplane: subprocess.Popen[bytes] | None = None
         self.controlplane: subprocess.Popen[bytes] | None = None
@@ -91,7 +92,7 @@ class Node:
         self.dataplane = self._start(self.dataplane_program, self.dataplane_wrapper)
 
     def start_controlplane(self) -> None:
-        self.controlplane = self._start(self._controlplane_program)
+        self.controlplane = self._start(self._controlplane_program, self.controlplane_wrapper)
 
     def stop_controlplane(self, sig: signal.Signals = signal.SIGTERM) -> int:
         """Returns the exit code, as subprocess has it: negative for a signal."""

@@ -19,6 +19,7 @@ from lab.wait import wait_until
 class FleetCase(LabCase):
     daemons = False
     members: ClassVar[int] = 1  # of etcd
+    size: ClassVar[int] = NODES
     fleet: ClassVar[Fleet]
     nodes: ClassVar[list[Node]]
 
@@ -26,7 +27,7 @@ class FleetCase(LabCase):
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls.lab.node.config.engine = "xdp"
-        cls.fleet = Fleet(cls.lab, cls.members)
+        cls.fleet = Fleet(cls.lab, cls.members, cls.size)
         cls.nodes = cls.fleet.nodes
         began = time.monotonic()
         cls.fleet.start()
@@ -177,12 +178,14 @@ class FleetConfiguration(FleetCase):
         self.assertEqual(before, node.status()["generation"])
 
     def test_many_revisions_in_a_row(self) -> None:
-        """And a backend that dies and returns meanwhile: all end with the same tables, no request fails, and the store
-        keeps the documents of the last 16 alone."""
+        """A backend asks for no new flows, and takes it back, ten times meanwhile, then dies and returns: all end with the
+        same tables, no request fails, and the store keeps the documents of the last 16 alone."""
         config, backend = self.lab.node.config, self.lab.backends[3]
-        began, count = time.monotonic(), 40
+        began, count = time.monotonic(), 200
         with Load(self.lab.client, VIP[4], threads=4, rate=150, timeout=2.0).in_background() as load:
             for number in range(count):
+                if number % 10 == 0:
+                    backend.ask_to_drain(number % 20 == 0)
                 config.backends[1 + number % 2] = 50 if number % 4 < 2 else 100
                 self.fleet.apply(None, number % NODES)
             self.say(f"{count} revisions in {time.monotonic() - began:.1f} s")

@@ -7,6 +7,7 @@
 
 #include "controlplane/fleet/checkers.h"
 #include "controlplane/fleet/excuses.h"
+#include "controlplane/fleet/heartbeats.h"
 #include "controlplane/fleet/history.h"
 #include "controlplane/fleet/majority.h"
 #include "controlplane/fleet/trust.h"
@@ -219,6 +220,37 @@ TEST(FleetTrust, FollowsAnOlderStoreOnceItsEpochIsRaised) {
               view.state = {};
             }),
             "");
+}
+
+// A node of which five heartbeats in a row are lost is not called dead; one that is silent for long is, once.
+TEST(FleetHeartbeats, SomeMayBeLost) {
+  State state;
+  state.settings.node = "a";
+  state.view = view_with({}, {"a", "b"});
+  Heartbeat heartbeat{.node = "b", .instance = 1};
+  const auto told_in = [&](int seconds) {
+    size_t said = 0;
+    for (int i = 0; i < 2 * seconds; ++i) {
+      state.now += milliseconds(500);
+      Actions actions;
+      beat(state, actions);
+      for (const Action& action : actions) said += std::holds_alternative<Say>(action);
+    }
+    return said;
+  };
+  const auto hear = [&] {
+    Actions actions;
+    ++heartbeat.sequence;
+    take_heartbeat(state, heartbeat, actions);
+  };
+  hear();
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_EQ(told_in(1), 0U);
+    hear();
+  }
+  EXPECT_EQ(told_in(6), 0U);
+  hear();
+  EXPECT_EQ(told_in(20), 1U);
 }
 
 }  // namespace
