@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,6 +28,8 @@ enum class CheckType {
 };
 inline constexpr std::string_view kCheckTypeNames[] = {"tcp", "http", "tls",  "https", "grpc",
                                                        "udp", "dns",  "icmp", "exec"};
+static_assert(std::size(kCheckTypeNames) == static_cast<size_t>(CheckType::kExec) + 1,
+              "each type has a name");
 
 struct StatusRange {  // both ends included
   uint16_t first = 200;

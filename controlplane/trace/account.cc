@@ -1,6 +1,7 @@
 #include "controlplane/trace/account.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 #include <vector>
 
@@ -9,6 +10,7 @@
 
 #include "maglev/address.h"
 #include "maglev/counters.h"
+#include "maglev/names.h"
 #include "maglev/rules/choice.h"
 #include "maglev/rules/flow_entry.h"
 #include "maglev/rules/judge.h"
@@ -18,8 +20,6 @@ namespace linimo {
 namespace {
 
 using nlohmann::json;
-
-constexpr const char* kEncapsulations[LINIMO_ENCAP_COUNT] = {"IPIP", "GRE", "GUE"};
 
 struct Meaning {
   linimo_outcome outcome;
@@ -242,7 +242,9 @@ std::string outcome_text(uint32_t outcome) {
 }
 
 std::string encapsulation_text(uint32_t encapsulation) {
-  return kEncapsulations[std::min<uint32_t>(encapsulation, LINIMO_ENCAP_COUNT - 1)];
+  std::string name(kEncapsulationNames[std::min<uint32_t>(encapsulation, LINIMO_ENCAP_COUNT - 1)]);
+  for (char& letter : name) letter = static_cast<char>(std::toupper(letter));
+  return name;
 }
 
 json trace_account(const TrialPacket& packet, const protocol::Traced& traced, const TraceNames& names) {

@@ -1,15 +1,14 @@
-// Loses a part of a node's heartbeats on their way out: PERCENT of the datagrams to PORT. The lab's kernel need not
-// have netem.
+// Loses a part of a node's heartbeats on their way out: PERCENT of the datagrams to PORT. The lab's kernel
+// need not have netem.
 
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/pkt_cls.h>
 #include <linux/udp.h>
-
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 
 SEC("tc")
 int lossy(struct __sk_buff* frame) {

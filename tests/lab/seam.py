@@ -12,6 +12,7 @@ import array
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import struct
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from typing import Iterator, Sequence
 
 import xxhash
 
-ABI_VERSION = 5
+ABI = Path(__file__).resolve().parents[2] / "maglev/abi.h"
+[ABI_VERSION] = [int(number) for number in re.findall(r"define LINIMO_ABI_VERSION (\d+)", ABI.read_text())]
 HELLO, WELCOME, PUBLISH, ACCEPTED, REFUSED = range(1, 6)
 MAX_MESSAGE = 256
 
