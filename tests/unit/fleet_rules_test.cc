@@ -227,7 +227,9 @@ TEST(FleetHeartbeats, SomeMayBeLost) {
   State state;
   state.settings.node = "a";
   state.view = view_with({}, {"a", "b"});
-  Heartbeat heartbeat{.node = "b", .instance = 1};
+  Heartbeat heartbeat;
+  heartbeat.node = "b";
+  heartbeat.instance = 1;
   const auto told_in = [&](int seconds) {
     size_t said = 0;
     for (int i = 0; i < 2 * seconds; ++i) {
