@@ -242,7 +242,7 @@ std::span<const Api::Route> Api::routes() {
        [](Api& api, const HttpRequest& request, const Respond& respond) {
          api.flows(request, respond, true);
        }},
-      {"GET", "/v1/capture", false,
+      {"POST", "/v1/capture", false,  // no web page may: browsers name their origin then
        [](Api& api, const HttpRequest& request, const Respond& respond) { api.capture(request, respond); }},
       {"POST", "/v1/reload", false,
        [](Api& api, const HttpRequest& request, const Respond& respond) {

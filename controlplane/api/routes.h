@@ -11,7 +11,7 @@
 //                                                  part is "after" of the one behind it; null: it was the
 //                                                  last. limit=0 counts alone
 //   POST /v1/flows/clear?backend=web/10.0.1.1      the same, cleared; all=1: every flow
-//   GET /v1/capture?filter=HEX&snap=N&rate=N       copies of packets, as server-sent events (capture_feed.h)
+//   POST /v1/capture?filter=HEX&snap=N&rate=N       copies of packets, as server-sent events (capture_feed.h)
 //   GET /v1/events?past=N                          server-sent events, the latest N first (event_feed.h)
 //   POST /v1/reload
 //   POST /v1/drain, /v1/undrain with {"pool": NAME, "backend": ADDRESS}

@@ -57,7 +57,8 @@ class Capturing {
     struct sigaction action {};
     action.sa_handler = [](int) { asked_to_end = 1; };
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
-    const auto reply = follow(socket, path, "", [this](std::string_view bytes) { return take(bytes); });
+    const auto reply =
+        follow(socket, "POST", path, "", [this](std::string_view bytes) { return take(bytes); });
     if (reply && reply->status != 200) {
       const json refusal = json::parse(reply->body, nullptr, false);
       return fail(refusal.is_object() ? text_or(refusal.value("error", json()), "refused") : "refused");

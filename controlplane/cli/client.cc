@@ -105,14 +105,16 @@ tl::expected<Reply, std::string> ask(const std::string& socket, const std::strin
   return reply;
 }
 
-tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& path,
-                                        const std::string& last_id, const TakeBytes& take) {
+tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& method,
+                                        const std::string& path, const std::string& last_id,
+                                        const TakeBytes& take) {
   const Easy easy = request_to(socket, path);
   if (!easy) return tl::unexpected(no_path(socket));
   const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(
       last_id.empty() ? nullptr : curl_slist_append(nullptr, ("Last-Event-ID: " + last_id).c_str()),
       &curl_slist_free_all);
   Stream stream{.easy = easy.get(), .take = take, .refusal = {}};
+  curl_easy_setopt(easy.get(), CURLOPT_CUSTOMREQUEST, method.c_str());
   curl_easy_setopt(easy.get(), CURLOPT_HTTPHEADER, headers.get());
   // A control plane that is well says something every 5 s.
   curl_easy_setopt(easy.get(), CURLOPT_LOW_SPEED_LIMIT, 1L);

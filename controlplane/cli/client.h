@@ -27,8 +27,9 @@ using TakeBytes = std::function<bool(std::string_view)>;
 
 /// Returns when the stream has ended or was enough; a status other than 200 comes with its body instead.
 /// `last_id`: the event that was had last, if any.
-tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& path,
-                                        const std::string& last_id, const TakeBytes& take);
+tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& method,
+                                        const std::string& path, const std::string& last_id,
+                                        const TakeBytes& take);
 
 /// Says so on standard error; the exit code for it.
 int fail(std::string_view message);

@@ -133,8 +133,8 @@ int watch(const std::string& socket, const WatchOptions& options, bool as_json) 
   Watch watch(options, as_json);
   const std::string path = fmt::format("/v1/events?past={}", options.past);
   for (bool first = true;; first = false) {
-    const auto reply =
-        follow(socket, path, watch.last_id(), [&watch](std::string_view bytes) { return watch.take(bytes); });
+    const auto reply = follow(socket, "GET", path, watch.last_id(),
+                              [&watch](std::string_view bytes) { return watch.take(bytes); });
     if (watch.done()) return 0;
     if (reply && reply->status != 200) {
       const std::string why = text_in(reply->body, "error");

@@ -48,20 +48,28 @@ class WorkerCapture {
 class CaptureSlot {
  public:
   /// Control thread.
-  void offer(WorkerCapture* capture) { offered_.store(capture, std::memory_order_release); }
+  void offer(WorkerCapture* capture) {
+    offered_.store(capture, std::memory_order_relaxed);
+    offers_.fetch_add(1, std::memory_order_release);
+  }
+  /// The worker has nothing of what was offered before.
   bool is_taken_up() const {
-    return taken_.load(std::memory_order_acquire) == offered_.load(std::memory_order_relaxed);
+    return seen_.load(std::memory_order_acquire) == offers_.load(std::memory_order_relaxed);
   }
 
   /// Worker, between two bursts.
   void look() {
-    own_ = offered_.load(std::memory_order_acquire);
-    taken_.store(own_, std::memory_order_release);
+    // Counted, since two offers may be equal. What it reads is at least as new as that count: if newer, the
+    // next look says so.
+    const uint64_t offers = offers_.load(std::memory_order_acquire);
+    own_ = offered_.load(std::memory_order_relaxed);
+    seen_.store(offers, std::memory_order_release);
   }
   WorkerCapture* own() const { return own_; }
 
  private:
-  std::atomic<WorkerCapture*> offered_ = nullptr, taken_ = nullptr;
+  std::atomic<WorkerCapture*> offered_ = nullptr;
+  std::atomic<uint64_t> offers_ = 0, seen_ = 0;
   WorkerCapture* own_ = nullptr;
 };
 

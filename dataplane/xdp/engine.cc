@@ -241,9 +241,10 @@ void XdpEngine::release(Interface& interface) {
 void XdpEngine::follow(uint32_t port, const NetdevFacts* now) {
   using enum ConditionState;
   Interface& interface = interfaces_[port];
-  if (capture_ != nullptr && (now == nullptr || now->index != interface.facts.index ||
-                              now->mac != interface.facts.mac || now->queues != interface.facts.queues ||
-                              !interface.link || device_of_link(interface.link) != now->index))
+  if (capture_ != nullptr && capture_->stands_on(port) &&
+      (now == nullptr || now->index != interface.facts.index || now->mac != interface.facts.mac ||
+       now->queues != interface.facts.queues || !interface.link ||
+       device_of_link(interface.link) != now->index))
     capture_->end(fmt::format("{} has changed", interface.name));
   if (now == nullptr) {
     release(interface);

@@ -3,6 +3,7 @@
 // the capture ends, the program stands there again.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -38,6 +39,11 @@ class XdpCapture final : public Capture {
   uint64_t missed() const override { return programs_.front()->missed(); }
   std::string ended() const override { return ended_; }
 
+  /// Whether one of its filters is on this interface.
+  bool stands_on(uint32_t port) const {
+    return std::any_of(standing_.begin(), standing_.end(),
+                       [port](const Place& place) { return place.port == port; });
+  }
   /// Puts the programs back: something is about to change.
   void end(const std::string& why);
 

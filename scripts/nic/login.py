@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Iterable
 
 from .host import Host
@@ -18,9 +19,11 @@ def reasons(host: Host, netdevs: Iterable[str]) -> list[str]:
     found = [f"ssh from {client} comes in by {link}" for link, client in _logins(host, addresses) if link in taken]
     for family in ("-4", "-6"):
         found += [f"the IPv{family[1]} default route leaves by {link}" for link in _default_links(host, family) if link in taken]
-    own = taken & set(addresses)
-    if own and not any(_is_wired(host, link) for link in set(addresses) - taken):
-        found.append(f"no other NIC than {', '.join(sorted(own))} has an address")
+    if host.root == Path("/") and host.run("ip", "-V") is None:
+        found.append("how it is reached cannot be told: `ip` does not run (package iproute2)")
+    # Whether or not it has one itself: it may carry a tunnel or a virtual switch that has.
+    if addresses and not any(_is_wired(host, link) for link in set(addresses) - taken):
+        found.append(f"no other NIC than {', '.join(sorted(taken & set(addresses) or netdevs))} has an address")
     return list(dict.fromkeys(found))
 
 

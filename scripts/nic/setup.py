@@ -14,7 +14,7 @@ from .findings import DPDK_DRIVERS, SHARED_DRIVERS, Wanted, crowded, lacking_at_
 from .host import Host
 from .system import DPDK_CONF, INTERFACES, Device, Netdev, System, device, features, pages_path, pci_path
 
-STATE = "/var/lib/linimo/nic.json"
+STATE = "/var/lib/linimo-setup-nic/nic.json"  # in a folder of root's: what root does by it, nobody else may say
 UDEV = "/etc/udev/rules.d/70-linimo-nic.rules"
 _BEGIN, _END = "# Begin of what linimo-setup-nic wrote; `linimo-setup-nic undo` removes it", "# End of what linimo-setup-nic wrote"
 _BOUND_WITHIN_S = 10.0
@@ -30,7 +30,6 @@ class Setup:
     def __init__(self, host: Host, say: Callable[[str], None]) -> None:
         self.host, self.say = host, say
         path = host.path(STATE)
-        # The folder is user linimo's, who must not tell root what to write.
         if path.is_symlink() or (path.exists() and path.stat().st_uid not in (0, os.geteuid())):
             raise Failed(f"{path} is not root's: somebody has put it there")
         try:
@@ -126,10 +125,13 @@ class Setup:
         self._turn_off(netdev.peer, unfit_peer_features(netdev))
         if crowded(netdev, processors):
             for number, (irq, cpus) in enumerate(sorted(netdev.irqs.items())):
-                # Some belong to their driver, which refuses.
-                with contextlib.suppress(OSError):
+                known = str(irq) in self.before.get("irqs", {})
+                try:
                     self._note("irqs", str(irq), self.host.read(f"/proc/irq/{irq}/smp_affinity_list"))
                     self.host.write(f"/proc/irq/{irq}/smp_affinity_list", str(number % processors))
+                except OSError:  # some belong to their driver, which refuses: also to put them back
+                    if not known and self.before.get("irqs", {}).pop(str(irq), None) is not None:
+                        self._save()
             self.say(f"{netdev.name}: interrupts spread over {processors} CPUs, until the next boot")
 
     def _turn_off(self, name: str, unfit: list[str], at_boot: str = "") -> None:

@@ -33,7 +33,7 @@ const std::array<std::string_view, 29> kPieces = {
     "GET /metrics?a=b HTTP/1.0\r\n",
     "GET /v1/events HTTP/1.1\r\n",
     "GET /v1/events?past=9 HTTP/1.1\r\n\r\n",
-    "GET /v1/capture?filter=0006000000040000&snap=64 HTTP/1.1\r\n\r\n",
+    "POST /v1/capture?filter=0006000000040000&snap=64 HTTP/1.1\r\n\r\n",
     "Last-Event-ID: a-1\r\n",
     "Origin: http://a\r\n",
     "OPTIONS * HTTP/1.1\r\n",

@@ -195,6 +195,10 @@ TEST_F(HttpServerTest, NoWebPageChangesAnything) {
     const std::string head = std::string(" HTTP/1.1\r\nConnection: close\r\nOrigin: ") + origin;
     EXPECT_TRUE(
         exchange("POST /v1/reload" + head + "\r\nContent-Length: 0\r\n\r\n").starts_with("HTTP/1.1 403 "));
+    EXPECT_TRUE(exchange("POST /v1/capture?filter=0006000000040000" + head + "\r\nContent-Length: 0\r\n\r\n")
+                    .starts_with("HTTP/1.1 403 "));
+    EXPECT_TRUE(
+        exchange("GET /v1/capture?filter=0006000000040000" + head + "\r\n\r\n").starts_with("HTTP/1.1 405 "));
     EXPECT_TRUE(exchange("GET /v1/status" + head + "\r\n\r\n").starts_with("HTTP/1.1 200 "));
   }
 }
@@ -233,8 +237,8 @@ TEST_F(HttpServerTest, ReadersChangeNothing) {
   });
   for (const auto& [path, method] : Api::paths()) {
     if (path == "/v1/events") continue;  // has no end
-    const bool reads = method == "GET" && path != "/v1/trace" && path != "/v1/capture" &&
-                       path != "/v1/flows" && !path.starts_with("/v1/fleet");
+    const bool reads =
+        method == "GET" && path != "/v1/trace" && path != "/v1/flows" && !path.starts_with("/v1/fleet");
     const std::string reply =
         exchange(method + " " + path + " HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     EXPECT_TRUE(reply.starts_with(reads ? "HTTP/1.1 200 " : "HTTP/1.1 404 ")) << path << reply;

@@ -379,11 +379,11 @@ class SetupNic(unittest.TestCase):
 
     def test_state_of_somebody_else(self) -> None:
         """Damaged, or not root's, it is not followed."""
-        self.machine.file("/var/lib/linimo/nic.json", "{")
+        self.machine.file("/var/lib/linimo-setup-nic/nic.json", "{")
         self.assertEqual(1, self.call("undo"))
         self.assertIn("damaged", self.said)
-        self.machine.path("/var/lib/linimo/nic.json").unlink()
-        self.machine.path("/var/lib/linimo/nic.json").symlink_to("/dev/null")
+        self.machine.path("/var/lib/linimo-setup-nic/nic.json").unlink()
+        self.machine.path("/var/lib/linimo-setup-nic/nic.json").symlink_to("/dev/null")
         self.assertEqual(1, self.call("undo"))
         self.assertIn("not root's", self.said)
 
