@@ -36,7 +36,10 @@ def of_system(system: System, devices: Iterable[Device], wanted: Wanted) -> list
     taken = [device for device in devices if device.present and device.is_nic]
     if not taken:
         return []
-    return [*_hugepages(system, taken, wanted), *_iommu(system, wanted), *_at_boot(system)]
+    found = _hugepages(system, taken, wanted)
+    if any(device.driver not in SHARED_DRIVERS for device in taken):  # else there is nothing to bind
+        found += [*_iommu(system, wanted), *_at_boot(system)]
+    return found
 
 
 def _hugepages(system: System, devices: list[Device], wanted: Wanted) -> list[Finding]:
@@ -94,11 +97,12 @@ def of_device(device: Device, system: System, reasons: list[str], wanted: Wanted
     found = [Finding("reached-by", name, PROBLEM, f"without it this machine may be out of reach: {'; '.join(reasons)}",
                      "another NIC to log in by; whoever is at the console: --cut-me-off")] if reasons else []
     found += _binding(device, system, wanted)
-    if system.iommu and device.group_mates:
+    bound = device.driver not in SHARED_DRIVERS
+    if bound and system.iommu and device.group_mates:
         found.append(Finding("iommu-group", name, PROBLEM, "its IOMMU group has other devices that the kernel drives, so vfio does "
                              f"not give it away: {', '.join(device.group_mates)}",
                              "put the NIC into another slot, or bind these to vfio-pci as well"))
-    if system.iommu and device.behind_iommu is False:
+    if bound and system.iommu and device.behind_iommu is False:
         found.append(Finding("virtio-iommu", name, PROBLEM, "the host does not send it through the IOMMU: DPDK would wait for it "
                              "for ever", "on the host: iommu_platform=on for this NIC"))
     if device.users:

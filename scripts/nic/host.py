@@ -64,6 +64,11 @@ class Host:
             return [each for each in answer if isinstance(each, dict)] if isinstance(answer, list) else []
         return []
 
+    def text(self, name: str) -> str | None:
+        """A file that somebody wrote, whatever bytes it has; None: there is none."""
+        path = self.path(name)
+        return path.read_text(errors="surrogateescape") if path.exists() else None
+
     def write(self, name: str, text: str) -> None:
         """To a file of the kernel's."""
         with open(self.path(name), "w") as file:
@@ -72,16 +77,22 @@ class Host:
     def replace(self, name: str, text: str | None) -> None:
         """A file on disk, whole or not at all; None: away with it."""
         path = self.path(name)
+        if path.is_symlink():  # others keep it elsewhere
+            path = path.resolve()
         if text is None:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        before = path.stat() if path.exists() else None
+        with tempfile.NamedTemporaryFile("w", errors="surrogateescape", dir=path.parent, prefix=f".{path.name}.",
+                                         delete=False) as file:
             try:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)
+                os.fchmod(file.fileno(), before.st_mode & 0o777 if before else 0o644)
+                if before:
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
                 os.rename(file.name, path)
             except BaseException:
                 os.unlink(file.name)

@@ -47,6 +47,9 @@ class Setup:
         self.before = {kind: found for kind, found in self.before.items() if found}
         self.host.replace(STATE, json.dumps(self.before, indent=1) + "\n" if self.before else None)
 
+    def _boot(self) -> str:
+        return self.host.read("/proc/sys/kernel/random/boot_id")
+
     # Hugepages
 
     def reserve(self, system: System, nodes: set[int], wanted: Wanted) -> None:
@@ -127,7 +130,7 @@ class Setup:
             for number, (irq, cpus) in enumerate(sorted(netdev.irqs.items())):
                 known = str(irq) in self.before.get("irqs", {})
                 try:
-                    self._note("irqs", str(irq), self.host.read(f"/proc/irq/{irq}/smp_affinity_list"))
+                    self._note("irqs", str(irq), [self.host.read(f"/proc/irq/{irq}/smp_affinity_list"), self._boot()])
                     self.host.write(f"/proc/irq/{irq}/smp_affinity_list", str(number % processors))
                 except OSError:  # some belong to their driver, which refuses: also to put them back
                     if not known and self.before.get("irqs", {}).pop(str(irq), None) is not None:
@@ -151,7 +154,7 @@ class Setup:
 
     def _add_line(self, name: str, line: str, instead_of: str) -> None:
         """To those of ours at its end; `instead_of`: how such lines begin that it supersedes."""
-        text = self.host.path(name).read_text() if self.host.exists(name) else None
+        text = self.host.text(name)
         self._note("files", name, text)
         rest, ours = _parted(text or "")
         self.host.replace(name, _joined(rest, [*(each for each in ours if not each.startswith(instead_of)), line]))
@@ -159,8 +162,7 @@ class Setup:
 
     def _put_back_file(self, name: str, before: str | None) -> None:
         """What others have changed meanwhile stays."""
-        text = self.host.path(name).read_text() if self.host.exists(name) else ""
-        rest, _ = _parted(text)
+        rest, _ = _parted(self.host.text(name) or "")
         if rest.strip() == (before or "").strip():
             self.host.replace(name, before)
         else:
@@ -203,7 +205,10 @@ class Setup:
             raise Failed(f"ethtool -K {name} {' on '.join(off)} on fails")
         self.say(f"{name}: {', '.join(off) or 'nothing'} on again")
 
-    def _put_back_irq(self, irq: str, cpus: str) -> None:
+    def _put_back_irq(self, irq: str, noted: list[str]) -> None:
+        cpus, boot = noted
+        if boot != self._boot():
+            return  # it is as the kernel made it, and may be another device's
         with contextlib.suppress(FileNotFoundError):
             self.host.write(f"/proc/irq/{irq}/smp_affinity_list", cpus)
 

@@ -175,6 +175,32 @@ class SetupNic(unittest.TestCase):
         self.assertEqual(0, self.call("apply", OTHER), self.said)
         self.assertEqual("mlx5_core", self.machine.driver(OTHER))
 
+    def test_what_is_not_bound_needs_no_iommu(self) -> None:
+        """Nor a group of its own, nor somebody who binds it at boot."""
+        self.machine.path("/sys/bus/pci/drivers/mlx5_core").mkdir()
+        self.machine.pci(OTHER, group="7", driver="mlx5_core")
+        found = self.findings(OTHER)
+        self.assertNotIn(("iommu-group", OTHER), found)
+        self.assertFalse({("iommu", ""), ("dpdk-service", "")} & set(found))
+
+    def test_files_of_others_keep_their_rights_and_bytes(self) -> None:
+        """A file that is kept elsewhere stays a link, one that others may not read stays so, and no byte is lost."""
+        kept = self.machine.path("/srv/dpdk.conf")
+        kept.parent.mkdir(parents=True)
+        kept.write_bytes(b"# caf\xe9\n")
+        kept.chmod(0o640)
+        file = self.machine.path("/etc/dpdk/dpdk.conf")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        file.symlink_to(kept)
+        self.call("apply", NIC)
+        self.assertTrue(file.is_symlink())
+        self.assertTrue(kept.read_bytes().startswith(b"# caf\xe9\n"))
+        self.assertIn(b"NR_2M_PAGES", kept.read_bytes())
+        self.call("undo")
+        self.assertEqual(b"# caf\xe9\n", kept.read_bytes())
+        self.assertEqual(0o640, kept.stat().st_mode & 0o777)
+
     def test_handbook(self) -> None:
         """docs/operations.md has a row for each finding, and none for what there is not."""
         root = Path(__file__).resolve().parents[2]
@@ -359,6 +385,10 @@ class SetupNic(unittest.TestCase):
         self.assertEqual(["0", "1"], [self.machine.read(f"/proc/irq/{irq}/smp_affinity_list") for irq in ("40", "41")])
         self.assertEqual(0, self.call("undo"), self.said)
         self.assertEqual(["0", "0"], [self.machine.read(f"/proc/irq/{irq}/smp_affinity_list") for irq in ("40", "41")])
+        self.assertEqual(0, self.call("apply", "eth0"), self.said)
+        self.machine.file("/proc/sys/kernel/random/boot_id", "another\n")
+        self.assertEqual(0, self.call("undo"), self.said)
+        self.assertEqual(["0", "1"], [self.machine.read(f"/proc/irq/{irq}/smp_affinity_list") for irq in ("40", "41")])
         self.machine.file("/proc/77/comm", "irqbalance\n")
         self.assertNotIn(("irqs", "eth0"), self.findings("eth0"))
 
