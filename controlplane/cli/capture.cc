@@ -4,6 +4,7 @@
 #include <chrono>
 #include <csignal>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -46,9 +47,10 @@ class Capturing {
  public:
   using Show = std::function<void(const json& packet, const std::string& raw)>;
 
-  /// `goes_on`: what shows can show more.
-  Capturing(uint64_t count, uint64_t seconds, Show show, std::function<bool()> goes_on)
-      : count_(count), show_(std::move(show)), goes_on_(std::move(goes_on)) {
+  /// `begins`: is called once it does. `goes_on`: what shows can show more.
+  Capturing(uint64_t count, uint64_t seconds, std::function<void()> begins, Show show,
+            std::function<bool()> goes_on)
+      : count_(count), begins_(std::move(begins)), show_(std::move(show)), goes_on_(std::move(goes_on)) {
     if (seconds != 0) until_ = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   }
 
@@ -63,6 +65,7 @@ class Capturing {
       const json refusal = json::parse(reply->body, nullptr, false);
       return fail(refusal.is_object() ? text_or(refusal.value("error", json()), "refused") : "refused");
     }
+    if (reply) begin();
     std::cerr << fmt::format("linimo: {} packets captured, {} missed\n", shown_, missed_);
     if (!goes_on_()) return fail("what was captured cannot be written");
     if (is_over()) return 0;
@@ -75,11 +78,17 @@ class Capturing {
            (until_ && std::chrono::steady_clock::now() >= *until_);
   }
 
+  void begin() {
+    if (std::exchange(begun_, true)) return;
+    begins_();
+    std::cerr << "linimo: capturing; Ctrl-C ends it\n";
+  }
+
   bool take(std::string_view bytes) {
     reader_.take(bytes, [this](const StreamedEvent& event) {
       const json data = json::parse(event.data, nullptr, false);
       if (!data.is_object()) return;
-      if (!std::exchange(begun_, true)) std::cerr << "linimo: capturing; Ctrl-C ends it\n";
+      begin();
       if (event.type == "tally") {
         missed_ = data.value("missed", uint64_t{0});
       } else if (event.type == "end") {
@@ -95,6 +104,7 @@ class Capturing {
   uint64_t count_, shown_ = 0, missed_ = 0;
   bool begun_ = false;
   std::optional<std::chrono::steady_clock::time_point> until_;
+  std::function<void()> begins_;
   Show show_;
   std::function<bool()> goes_on_;
   EventStreamReader reader_;
@@ -108,7 +118,7 @@ CLI::App* CaptureOptions::add_to(CLI::App& app) {
       "capture", "copy packets to a pcapng file, as they came and as they left, with what became of each");
   command->add_option("FILTER", filter, "which packets, as for tcpdump; none: all");
   command->add_option("-w,--write", file, "the file; - is standard output")->required();
-  command->add_option("--count", count, "end after so many packets")->check(CLI::Range(1, 1'000'000'000));
+  command->add_option("--count", count, "end after so many")->check(CLI::Range(1, 1'000'000'000));
   command->add_option("--seconds", seconds, "end after so long")->check(CLI::Range(1, 1'000'000));
   command->add_option("--snaplen", snap, "bytes to keep of each frame (default: all, up to 4096)")
       ->check(CLI::Range(1U, LINIMO_CAPTURE_SNAP));
@@ -198,15 +208,19 @@ int capture(const std::string& socket, const CaptureOptions& options) {
   if (options.file == "-" && isatty(STDOUT_FILENO) != 0)
     return fail("standard output is a terminal: linimo capture -w - | tshark -r -");
   std::ofstream file;
-  if (options.file != "-") {
-    file.open(options.file, std::ios::binary | std::ios::trunc);
+  if (options.file != "-") {  // what it holds goes only once there is something to put in its place
+    file.open(options.file, std::ios::binary | std::ios::app);
     if (!file) return fail(fmt::format("{}: {}", options.file, std::strerror(errno)));
   }
   std::ostream& to = options.file == "-" ? std::cout : file;
   CaptureFile packets;
-  to << packets.begin() << std::flush;
   Capturing capturing(
       options.count, options.seconds,
+      [&] {
+        std::error_code not_a_file;  // a device or a pipe, which has no length
+        if (options.file != "-") std::filesystem::resize_file(options.file, 0, not_a_file);
+        to << packets.begin() << std::flush;
+      },
       [&](const json& packet, const std::string&) { to << packets.add(packet); },
       [&] { return to.flush().good(); });
   return capturing.run(socket, *path);
@@ -220,7 +234,7 @@ int trace_live(const std::string& socket, const std::string& filter, uint64_t co
     return kUsage;
   }
   Capturing capturing(
-      count, 0,
+      count, 0, [] {},
       [as_json](const json& packet, const std::string& raw) {
         std::cout << (as_json ? raw : packet_line(packet)) << '\n';
       },

@@ -208,6 +208,10 @@ int detach(const Options& options) {
 int show_trace(const Options& options, const TraceOptions& asked) {
   if (asked.live && asked.pcap.empty() && asked.protocol.empty())
     return trace_live(options.socket, *asked.live, asked.count, options.output == "json");
+  if (asked.count != 0) {
+    fail("--count is of real packets: linimo trace --live \"tcp port 443\" --count 10");
+    return kUsage;
+  }
   if (asked.live || asked.pcap.empty() == asked.to.empty()) {
     fail(asked.live           ? "--live stands by itself: linimo trace --live \"tcp port 443\""
          : asked.pcap.empty() ? "trace what? As in: linimo trace tcp 198.51.100.7:4242 203.0.113.10:443"

@@ -162,11 +162,10 @@ uint32_t answers_of(const ProbeReport& report) {
 }  // namespace
 
 CLI::App* ProbeOptions::add_to(CLI::App& app) {
-  auto* command = app.add_subcommand("probe", "ask a VIP as a client does: latency, failures, who answers");
+  auto* command = app.add_subcommand(
+      "probe", "ask a VIP as a client does, ten times one after another: latency, failures, who answers");
   command->add_option("VIP:PORT", target, "such as 203.0.113.10:80 or [2001:db8:f::10]:80")->required();
-  command->add_option("--count", count, "connections, one after another")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
+  command->add_option("--count", count, "end after so many")->check(CLI::Range(1, 1'000'000'000));
   command->add_option("--http", path, "ask for this path, such as /; without: connections alone");
   command->add_option("--header", header,
                       "of the answer, which names the backend (default: the first line of its body)");

@@ -63,8 +63,7 @@ CLI::App* TraceOptions::add_to(CLI::App& app) {
   command->add_option("--pcap", pcap, "real frames instead, out of a file of tcpdump or Wireshark");
   command->add_option("--live", live,
                       "instead, what becomes of real packets, a line each: which, as for tcpdump");
-  command->add_option("--count", count, "with --live: end after so many")
-      ->check(CLI::Range(1, 1'000'000'000));
+  command->add_option("--count", count, "end after so many")->check(CLI::Range(1, 1'000'000'000));
   command->footer("Example: linimo trace tcp 198.51.100.7:4242 203.0.113.10:443");
   return command;
 }

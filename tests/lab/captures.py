@@ -105,12 +105,16 @@ class Captures:
         self.assertGreater(len(self._tshark(file, "frame.comment")), 1)
 
     def test_a_killed_reader_leaves_no_capture(self) -> None:
-        """Nor does a second one take the first one's place."""
+        """Nor does a second one take the first one's place, or what its file held."""
         before = self._program()
         with self._running("trace", "--live", "") as live:
             during = self._program()
             refused = self.lab.node.cli("trace", "--live", "", check=False)
             self.assertEqual((1, True), (refused.returncode, "another capture is under way" in refused.stderr), refused.stderr)
+            kept = self.lab.node.folder / "kept.pcapng"
+            kept.write_text("of an earlier capture")
+            self.assertEqual(1, self.lab.node.cli("capture", "-w", str(kept), check=False).returncode)
+            self.assertEqual("of an earlier capture", kept.read_text())
             live.kill()
             live.wait(5)
             wait_until(lambda: self._program() == before, "the program stands there again", 3)

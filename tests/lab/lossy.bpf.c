@@ -1,14 +1,18 @@
 // Loses a part of a node's heartbeats on their way out: PERCENT of the datagrams to PORT. The lab's kernel
 // need not have netem.
 
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
+// bpf_helpers.h takes its types from linux/bpf.h, which must come first.
+// clang-format off
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/pkt_cls.h>
 #include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+// clang-format on
 
 SEC("tc")
 int lossy(struct __sk_buff* frame) {
