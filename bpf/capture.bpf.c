@@ -18,9 +18,11 @@ struct {
 
 /* How many bytes of the frame are there now. */
 static __always_inline __u32 keep(struct xdp_md* ctx, __u32 length, __u8* to) {
-  __u32 kept = length < capture_snap ? length : capture_snap;
-  if (kept == 0 || kept > LINIMO_CAPTURE_SNAP) return 0;
-  return bpf_xdp_load_bytes(ctx, 0, to, kept) == 0 ? kept : 0;
+  /* Linux 6.1 takes no bound of a lower half for one of the whole register: the least is 1 by addition. */
+  __u64 less_one = (__u64)(length < capture_snap ? length : capture_snap) - 1;
+  asm volatile("" : "+r"(less_one));
+  if (less_one >= LINIMO_CAPTURE_SNAP) return 0;
+  return bpf_xdp_load_bytes(ctx, 0, to, less_one + 1) == 0 ? less_one + 1 : 0;
 }
 
 /* False: there have been too many lately. */
