@@ -18,7 +18,7 @@
 
 /* Part of where maps are pinned: every change of this file changes it, and of where and how a flow or a
  * datagram is stored (maglev/rules/flow_entry.h, fragment.h). */
-#define LINIMO_XDP_LAYOUT 8u
+#define LINIMO_XDP_LAYOUT 9u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces, and the spare row */
@@ -132,6 +132,8 @@ struct linimo_xdp_head {
   __u64 filter[LINIMO_MAX_FILTER_BITS / 64];
   /* The same of VIPs and of the node's own addresses, which are nobody's source. */
   __u64 source_filter[LINIMO_MAX_FILTER_BITS / 64];
+  /* A bit by id: there is such a service. */
+  __u64 service_ids[LINIMO_MAX_SERVICES / 64];
 };
 
 struct linimo_xdp_generations {

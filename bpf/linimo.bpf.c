@@ -224,7 +224,9 @@ static __always_inline int take_later_fragment(struct xdp_md* ctx, struct flow* 
   LINIMO_TELL(told.reached = LINIMO_TRACE_ALLOWED; told.service = flow->service_id;
               told.decider = LINIMO_TRACE_BY_FRAGMENT;)
   flow->target = target_of_id(&flow->generation, linimo_fragment_backend(word));
-  return flow->target && flow->target->alive ? kSend : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
+  return has_service(flow->generation.head, flow->service_id) && flow->target && flow->target->alive
+             ? kSend
+             : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
 }
 
 static __always_inline int linimo_forward(struct xdp_md* ctx) {

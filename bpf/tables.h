@@ -433,4 +433,9 @@ static __always_inline const struct linimo_xdp_target* target_of_slot(
   return index == LINIMO_NO_BACKEND ? 0 : target_at(generation, service->target_first + index);
 }
 
+/* Is there a service of this id? */
+static __always_inline int has_service(const struct linimo_xdp_head* head, __u32 id) {
+  return head->service_ids[id / 64 % (LINIMO_MAX_SERVICES / 64)] >> id % 64 & 1;
+}
+
 #endif

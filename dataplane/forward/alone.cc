@@ -19,8 +19,7 @@ Fate Pipeline::run_alone(rte_mbuf* mbuf, uint32_t in_port, const Generation* gen
   lanes_ = lanes;
 
   Fate fate;
-  // Only what has a target gets as far as the tunnel; its service may have gone before a later fragment came.
-  if (packet.target != nullptr && packet.service != nullptr) {
+  if (packet.target != nullptr) {  // only what has one gets as far as the tunnel
     fate.backend = packet.target->backend_id;
     fate.service = packet.service->tracking_key.id;
     fate.encapsulation = packet.target->tunnel.encapsulation;

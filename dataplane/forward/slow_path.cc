@@ -159,11 +159,14 @@ LINIMO_COLD bool Pipeline::take_later_fragment(const Generation& generation, Pac
   }
   LINIMO_TELL(told_.reached = LINIMO_TRACE_ALLOWED; told_.service = choice->service_id;
               told_.decider = LINIMO_TRACE_BY_FRAGMENT;)
-  packet.service = generation.service_of_id(choice->service_id);
-  packet.target = generation.target_of(choice->backend_id);
+  const auto* service = generation.service_of_id(choice->service_id);
+  const auto* target = generation.target_of(choice->backend_id);
+  if (service == nullptr || target == nullptr || !target->alive)
+    return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);
+  packet.service = service;
+  packet.target = target;
   packet.decider = Decider::kNobody;
-  if (packet.service != nullptr && packet.target != nullptr && packet.target->alive) return true;
-  return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);
+  return true;
 }
 
 void Pipeline::release_held(const Generation* generation, uint64_t now_ms, BurstOutput& out) {

@@ -217,6 +217,7 @@ class Compiler {
     auto* out = records<linimo_xdp_service>(plan_.service_first);
     for (const linimo_service& service : view_.services()) {
       const linimo_pool& pool = view_.pools()[service.pool];
+      head_.service_ids[service.id / 64] |= uint64_t{1} << service.id % 64;
       *out++ = {
           .slots = offset_of(view_.slots(pool).data()),
           .table_size = pool.table_size,
