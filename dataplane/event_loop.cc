@@ -27,8 +27,9 @@ void EventLoop::remove(int fd) {
   callbacks_.erase(fd);
 }
 
-void EventLoop::every(std::chrono::milliseconds period, Callback callback) {
+int EventLoop::every(std::chrono::milliseconds period, Callback callback) {
   UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!timer) throw std::system_error(errno, std::generic_category(), "timerfd_create");
   const auto whole = std::chrono::duration_cast<std::chrono::seconds>(period);
   const timespec span{.tv_sec = whole.count(), .tv_nsec = std::chrono::nanoseconds(period - whole).count()};
   const itimerspec spec{.it_interval = span, .it_value = span};
@@ -39,6 +40,12 @@ void EventLoop::every(std::chrono::milliseconds period, Callback callback) {
     uint64_t expirations = 0;
     if (read(fd, &expirations, sizeof expirations) == sizeof expirations) callback();
   });
+  return fd;
+}
+
+void EventLoop::end(int timer) {
+  remove(timer);
+  std::erase_if(owned_, [timer](const UniqueFd& fd) { return fd.get() == timer; });
 }
 
 void EventLoop::on_signals(std::initializer_list<int> signals, std::function<void(int)> callback) {

@@ -24,8 +24,10 @@ class EventLoop {
   void add(int fd, Callback on_readable);
   void remove(int fd);
 
-  /// Calls back about every `period`.
-  void every(std::chrono::milliseconds period, Callback callback);
+  /// Calls back about every `period`, until `end`. Throws std::system_error where there is no descriptor.
+  int every(std::chrono::milliseconds period, Callback callback);
+  /// `timer`: of `every`.
+  void end(int timer);
 
   /// Blocks the signals for the calling thread (call before starting others) and calls back instead.
   void on_signals(std::initializer_list<int> signals, std::function<void(int)> callback);

@@ -31,10 +31,6 @@ class SentenceFlag final : public spdlog::custom_flag_formatter {
 
 }  // namespace
 
-bool is_log_level(std::string_view name) {
-  return std::find(std::begin(kLogLevels), std::end(kLogLevels), name) != std::end(kLogLevels);
-}
-
 spdlog::level::level_enum log_level(std::string_view name) {
   const auto* found = std::find(std::begin(kLogLevels), std::end(kLogLevels), name);
   return static_cast<spdlog::level::level_enum>(found - std::begin(kLogLevels));

@@ -18,8 +18,7 @@ namespace linimo {
 inline constexpr const char* kLogLevels[] = {"trace", "debug", "info", "warn", "error"};
 inline constexpr const char* kLogLevelsText = "trace, debug, info, warn or error";
 
-/// Of kLogLevels.
-bool is_log_level(std::string_view name);
+/// `name`: of kLogLevels.
 spdlog::level::level_enum log_level(std::string_view name);
 
 /// Appends a value as it stands behind a '=': in quotes where it needs them.

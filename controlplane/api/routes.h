@@ -46,9 +46,6 @@
 
 namespace linimo {
 
-inline constexpr size_t kDefaultPage = 1000;
-inline constexpr size_t kMaxPage = 4096;
-
 class Api {
  public:
   using Respond = HttpServer::Respond;

@@ -242,15 +242,20 @@ void DataplaneLink::capture(protocol::Capture question, UniqueFd into, OnCapturi
   ask(question, asked_to_capture_, std::move(done), {&descriptor, 1});
 }
 
-/// One that nobody asked for has no taker.
-void DataplaneLink::on_traced(const protocol::Traced& answer) {
-  const auto found = asked_.extract(answer.number);
+/// To who asked; an answer that nobody asked for has no taker.
+template <typename Answer>
+void DataplaneLink::pass_on(std::map<uint32_t, OnAnswer<Answer>>& asked, const Answer& answer) {
+  const auto found = asked.extract(answer.number);
   if (found.empty()) return;
   const auto error = protocol::text_of(answer.error);
   if (error.empty())
     found.mapped()(answer);
   else
     found.mapped()(tl::unexpected(std::string(error)));
+}
+
+void DataplaneLink::on_traced(const protocol::Traced& answer) {
+  pass_on(asked_, answer);
 }
 
 void DataplaneLink::on_found(const protocol::FoundFlows& answer) {
@@ -259,13 +264,7 @@ void DataplaneLink::on_found(const protocol::FoundFlows& answer) {
 }
 
 void DataplaneLink::on_capturing(const protocol::Capturing& answer) {
-  const auto found = asked_to_capture_.extract(answer.number);
-  if (found.empty()) return;
-  const auto error = protocol::text_of(answer.error);
-  if (error.empty())
-    found.mapped()(answer);
-  else
-    found.mapped()(tl::unexpected(std::string(error)));
+  pass_on(asked_to_capture_, answer);
 }
 
 void DataplaneLink::lose(const std::string& reason) {

@@ -118,6 +118,8 @@ class DataplaneLink {
   template <typename Question, typename Answer>
   void ask(Question& question, std::map<uint32_t, OnAnswer<Answer>>& asked, OnAnswer<Answer> done,
            std::span<const int> descriptors = {});
+  template <typename Answer>
+  void pass_on(std::map<uint32_t, OnAnswer<Answer>>& asked, const Answer& answer);
   std::optional<std::string> cannot_ask(bool knows_how, const char* what) const;
   void on_traced(const protocol::Traced& answer);
   void on_found(const protocol::FoundFlows& answer);

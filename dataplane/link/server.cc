@@ -78,7 +78,6 @@ LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, Engin
     accept_again();
     log_what_was_kept_out();
   });
-  loop_.every(CaptureSession::kPeriod, [this] { pump_capture(); });
   loop_.every(kReportPeriod, [this] { reports_.flush(); });
   loop_.every(protocol::kHeartbeatPeriod, [this] { reports_.beat(); });
   engine_.on_waiting([this] { reports_.beat(); });
@@ -276,6 +275,11 @@ tl::expected<void, std::string> LinkServer::begin_capture(const protocol::Captur
   if (!filter) return tl::unexpected(filter.error());
   auto begun = engine_.capture({std::move(*filter), message.snap, message.rate});
   if (!begun) return tl::unexpected(begun.error());
+  try {
+    capture_timer_ = loop_.every(CaptureSession::kPeriod, [this] { pump_capture(); });
+  } catch (const std::system_error& error) {
+    return tl::unexpected(fmt::format("no timer for a capture: {}", error.code().message()));
+  }
   capture_.emplace(std::move(descriptors.front()), std::move(*begun));
   loop_.add(capture_->socket(), [this] { pump_capture(); });
   log(kCapture, "a capture has begun");
@@ -286,6 +290,7 @@ void LinkServer::pump_capture() {
   if (!capture_ || capture_->pump()) return;
   log(kCapture,
       fmt::format("the capture has ended: {} packets, {} missed", capture_->sent(), capture_->missed()));
+  loop_.end(capture_timer_);
   loop_.remove(capture_->socket());
   capture_.reset();
 }

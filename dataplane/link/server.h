@@ -104,6 +104,7 @@ class LinkServer {
   Clock::time_point controller_gone_ = Clock::now();  // the last one, or none since the beginning
   bool restored_ = false;
   std::optional<CaptureSession> capture_;
+  int capture_timer_ = -1;  // of the loop, while there is one
 };
 
 }  // namespace linimo
