@@ -27,6 +27,7 @@ class FleetCase(LabCase):
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls.lab.node.config.engine = "xdp"
+        cls.lab.node.config.health.more += ', drain_header = "X-Drain"'
         cls.fleet = Fleet(cls.lab, cls.members, cls.size)
         cls.nodes = cls.fleet.nodes
         began = time.monotonic()
@@ -190,6 +191,9 @@ class FleetConfiguration(FleetCase):
                 self.fleet.apply(None, number % NODES)
             self.say(f"{count} revisions in {time.monotonic() - began:.1f} s")
         self.assert_served(load)
+        for node in self.nodes:
+            log = (node.folder / "linimo-controlplane.log").read_text()
+            self.assertGreater(log.count("to=draining"), 4, f"{node.config.name} has seen it ask")
         self.assertEqual(1, len(self.fleet.wait_agreed()))
         for died in (True, False):
             if died:
