@@ -22,9 +22,11 @@ void Controller::checks_changed() {
   if (!start_.is(StartPhase::kAsking)) configure_checks();
 }
 
-HealthState Controller::observed(const BackendKey& backend) const {
+fleet::Opinion Controller::observed(const BackendKey& backend) const {
   const CheckCounts counts = monitor_.counts(backend);
-  return counts.successes + counts.failures != 0 ? monitor_.state(backend) : HealthState::kUnknown;
+  if (counts.successes + counts.failures == 0) return HealthState::kUnknown;
+  const Standing seen = monitor_.standing(backend);
+  return {seen.health, seen.drains};
 }
 
 void Controller::adopt(Config config) {
@@ -64,7 +66,7 @@ void Controller::note_serving() {
 }
 
 bool Controller::drained_by_operator(const BackendKey& backend) const {
-  return fleet_leads() ? member_->standing(backend).drains : drains_.contains(backend);
+  return fleet_leads() ? member_->drained_by_operator(backend) : drains_.contains(backend);
 }
 
 }  // namespace linimo

@@ -133,7 +133,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   void checks_changed() override;
   void announcements_changed() override { announcer_.update("fleet"); }
   void drain_node(bool wanted) override;
-  HealthState observed(const BackendKey& backend) const override;
+  fleet::Opinion observed(const BackendKey& backend) const override;
 
   /// Pools and services are the fleet's, and so is the health of backends.
   void recall_tables();

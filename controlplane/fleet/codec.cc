@@ -99,15 +99,16 @@ HealthState health_of(char letter) {
   return HealthState::kUnknown;
 }
 
-/// "u", "d" or "?"; behind it an "x" of one that drains.
+/// "u", "d" or "?"; behind it an "x" of one that drains, and an "l" of one that asks for no new flows.
 std::string word_of(const BackendState& state) {
-  return std::string(1, letter(state.health)) + (state.drains ? "x" : "");
+  return std::string(1, letter(state.health)) + (state.drains ? "x" : "") + (state.leaves ? "l" : "");
 }
 BackendState state_of(const std::string& name, const json& value) {
-  const std::string word = string_in(value, 2, "a backend's state");
-  if (word.empty() || (word.size() == 2 && word[1] != 'x'))
-    refuse("a backend's state is not u, d or ?, and perhaps x");
-  return {name, health_of(word[0]), word.size() == 2};
+  const std::string word = string_in(value, 3, "a backend's state");
+  const std::string_view marks = std::string_view(word).substr(word.empty() ? 0 : 1);
+  if (word.empty() || (marks != "" && marks != "x" && marks != "l" && marks != "xl"))
+    refuse("a backend's state is not u, d or ?, and perhaps x and l");
+  return {name, health_of(word[0]), marks.starts_with('x'), marks.ends_with('l')};
 }
 
 /// JSON objects are sorted by name, byte by byte, as the vectors are.
@@ -213,7 +214,8 @@ json to_json(const NodeRecord& record) {
 }
 json to_json(const ObservationsRecord& record) {
   json backends = json::object();
-  for (const auto& [name, health] : record.backends) backends[name] = std::string(1, letter(health));
+  for (const auto& [name, opinion] : record.backends)
+    backends[name] = word_of({name, opinion.health, false, opinion.leaves});
   return {{"backends", std::move(backends)}, {"complaint", record.complaint}};
 }
 json to_json(const ReadyRecord& record) {
@@ -243,8 +245,10 @@ StateRecord state_record_of(const json& object) {
 
 ObservationsRecord observations_of(const json& object) {
   ObservationsRecord record;
-  for (const auto& [name, value] : object_of(object, "backends").items())
-    record.backends.emplace_back(name, state_of(name, value).health);
+  for (const auto& [name, value] : object_of(object, "backends").items()) {
+    const BackendState seen = state_of(name, value);
+    record.backends.emplace_back(name, Opinion(seen.health, seen.leaves));
+  }
   record.complaint = text_of(object, "complaint");
   return record;
 }

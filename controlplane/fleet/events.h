@@ -89,7 +89,7 @@ struct TableRefused {
 /// What this node's own checks say of a backend now.
 struct Observed {
   std::string backend;
-  HealthState health = HealthState::kUnknown;
+  Opinion opinion;
 };
 
 /// Whether this node can forward at all, by its own conditions.

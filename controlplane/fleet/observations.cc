@@ -12,11 +12,11 @@
 namespace linimo::fleet {
 namespace {
 
-HealthState opinion(const ObservationsRecord& record, const std::string& backend) {
+Opinion opinion(const ObservationsRecord& record, const std::string& backend) {
   const auto found =
       std::lower_bound(record.backends.begin(), record.backends.end(), backend,
                        [](const auto& one, const std::string& name) { return one.first < name; });
-  return found != record.backends.end() && found->first == backend ? found->second : HealthState::kUnknown;
+  return found != record.backends.end() && found->first == backend ? found->second : Opinion();
 }
 
 HealthState majority(size_t up, size_t down, size_t may_speak, HealthState before) {
@@ -32,8 +32,8 @@ bool contradicts(const State& s) {
   for (const BackendState& held : *s.memory.table.state->backends) {
     if (held.health == HealthState::kUnknown) continue;
     const auto found = s.own.opinions.find(held.name);
-    contrary += found != s.own.opinions.end() && found->second != HealthState::kUnknown &&
-                found->second != held.health;
+    contrary += found != s.own.opinions.end() && found->second.health != HealthState::kUnknown &&
+                found->second.health != held.health;
   }
   return contrary * 100 > size_t{s.settings.contradiction_pct} * s.own.checked.size();
 }
@@ -60,7 +60,7 @@ bool is_lost(State& s) {
 
 void take_observed(State& s, const Observed& observed) {
   if (std::binary_search(s.own.checked.begin(), s.own.checked.end(), observed.backend))
-    s.own.opinions[observed.backend] = observed.health;
+    s.own.opinions[observed.backend] = observed.opinion;
 }
 
 void assign_checks(State& s, Actions& out) {
@@ -144,16 +144,18 @@ BackendStates merged(const State& s) {
     const bool known = held != before.end() && held->name == backend.name;
     size_t up = 0;
     size_t down = 0;
+    size_t leaves = 0;
     for (const uint16_t node : backend.checkers) {
       if (of_node[node] == nullptr) continue;
-      const HealthState says = opinion(*of_node[node], backend.name);
-      up += says == HealthState::kUp;
-      down += says == HealthState::kDown;
+      const Opinion says = opinion(*of_node[node], backend.name);
+      up += says.health == HealthState::kUp;
+      down += says.health == HealthState::kDown;
+      leaves += says.leaves;
     }
-    result.push_back(
-        {backend.name,
-         majority(up, down, backend.checkers.size(), known ? held->health : HealthState::kUnknown),
-         s.view.drained_backends.contains(backend.name)});
+    const size_t may_speak = backend.checkers.size();
+    result.push_back({backend.name,
+                      majority(up, down, may_speak, known ? held->health : HealthState::kUnknown),
+                      s.view.drained_backends.contains(backend.name), is_majority(leaves, may_speak)});
   }
   return result;
 }

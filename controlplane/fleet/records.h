@@ -60,6 +60,7 @@ struct BackendState {
   std::string name;
   HealthState health = HealthState::kUnknown;
   bool drains = false;  // by an operator's wish
+  bool leaves = false;  // it asks for no new flows itself
 
   bool operator==(const BackendState&) const = default;
 };
@@ -91,9 +92,21 @@ struct NodeRecord {
   bool operator==(const NodeRecord&) const = default;
 };
 
+/// What one node's checks say of a backend.
+struct Opinion {
+  // Implicit: to most that use it, an opinion is a state and no more.
+  Opinion(HealthState of = HealthState::kUnknown, bool asks = false)  // NOLINT(google-explicit-constructor)
+      : health(of), leaves(asks) {}
+
+  HealthState health;
+  bool leaves;  // it asks for no new flows
+
+  bool operator==(const Opinion&) const = default;
+};
+
 /// What one node sees of the backends that it checks; of those that are missing it knows nothing.
 struct ObservationsRecord {
-  std::vector<std::pair<std::string, HealthState>> backends;  // sorted by name
+  std::vector<std::pair<std::string, Opinion>> backends;  // sorted by name
   std::string complaint;  // why this node had better not announce; empty: all is well
 
   bool operator==(const ObservationsRecord&) const = default;

@@ -111,8 +111,8 @@ struct Validation {
 
 /// The node's own data plane and checks, and what it says of itself.
 struct Own {
-  std::map<std::string, HealthState> opinions;  // of backends that it is to check
-  std::vector<std::string> checked;             // those, sorted
+  std::map<std::string, Opinion> opinions;  // of backends that it is to check
+  std::vector<std::string> checked;         // those, sorted
   bool serves = false;
 
   bool live_known = false;

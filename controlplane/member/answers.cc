@@ -8,14 +8,19 @@
 namespace linimo {
 namespace {
 
-Standing standing_in(const fleet::BackendStates& states, const BackendKey& backend) {
+const fleet::BackendState* find_in(const fleet::BackendStates& states, const BackendKey& backend) {
   const std::string name = backend_name(backend);
   const auto found = std::lower_bound(
       states.begin(), states.end(), name,
       [](const fleet::BackendState& state, const std::string& of) { return state.name < of; });
-  if (found == states.end() || found->name != name) return HealthState::kUnknown;
+  return found != states.end() && found->name == name ? &*found : nullptr;
+}
+
+Standing standing_in(const fleet::BackendStates& states, const BackendKey& backend) {
+  const fleet::BackendState* found = find_in(states, backend);
+  if (found == nullptr) return HealthState::kUnknown;
   Standing standing = found->health;
-  standing.drains = found->drains;
+  standing.drains = found->drains || found->leaves;
   return standing;
 }
 
@@ -56,6 +61,11 @@ tl::expected<Config, std::string> FleetMember::load(const std::string& text) con
 
 Standing FleetMember::standing(const BackendKey& backend) const {
   return standing_in(*standings_->backends, backend);
+}
+
+bool FleetMember::drained_by_operator(const BackendKey& backend) const {
+  const fleet::BackendState* found = find_in(*standings_->backends, backend);
+  return found != nullptr && found->drains;
 }
 
 Standing FleetMember::Former::standing(const BackendKey& backend) const {

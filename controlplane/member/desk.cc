@@ -300,7 +300,7 @@ void FleetDesk::drain(const std::string& pool, const std::string& address, bool 
              {{"by", by}, {"backend", name}});
     const auto holds = [this, backend, wanted] {
       const fleet::State& state = member_.state();
-      return member_.leads_tables() && member_.standing(backend).drains == wanted &&
+      return member_.leads_tables() && member_.drained_by_operator(backend) == wanted &&
              state.own.live == state.memory.table.id();
     };
     await(holds, std::chrono::steady_clock::now() + kPatience, [answer, done](bool held) {

@@ -158,8 +158,8 @@ void FleetMember::on_checks() {
   for (const PoolConfig& pool : checked.pools) {
     for (const BackendConfig& backend : pool.backends) {
       const BackendKey key{pool.name, backend.address};
-      const HealthState health = pool.health ? node_->observed(key) : HealthState::kUp;
-      if (health != HealthState::kUnknown) feed(fleet::Observed{backend_name(key), health});
+      const fleet::Opinion opinion = pool.health ? node_->observed(key) : HealthState::kUp;
+      if (opinion.health != HealthState::kUnknown) feed(fleet::Observed{backend_name(key), opinion});
     }
   }
 }

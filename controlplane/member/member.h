@@ -52,7 +52,7 @@ class FleetMember {
     /// Standings in the tables have changed.
     virtual const Config& config() const = 0;
     /// What this node's own checks say; unknown before the first one.
-    virtual HealthState observed(const BackendKey& backend) const = 0;
+    virtual fleet::Opinion observed(const BackendKey& backend) const = 0;
   };
 
   struct Heard {
@@ -80,6 +80,7 @@ class FleetMember {
   /// The fleet's pools and services are in force.
   bool leads_tables() const { return wanted_.revision != 0; }
   Standing standing(const BackendKey& backend) const;
+  bool drained_by_operator(const BackendKey& backend) const;
 
   /// What the fleet's tables are made from, and were until lately, with the pools and services that are in
   /// force now.

@@ -56,9 +56,9 @@ void Simulation::check_state(const Node& node, const StateRecord& next) {
     for (const uint16_t checker : checkers) {
       const auto found = view.observations.find(assignment.nodes[checker]);
       if (found == view.observations.end() || !found->second) continue;
-      for (const auto& [name, health] : found->second->backends) {
-        up += name == names[i] && health == HealthState::kUp;
-        down += name == names[i] && health == HealthState::kDown;
+      for (const auto& [name, opinion] : found->second->backends) {
+        up += name == names[i] && opinion.health == HealthState::kUp;
+        down += name == names[i] && opinion.health == HealthState::kDown;
       }
     }
     const HealthState was = health_in(before, names[i]);

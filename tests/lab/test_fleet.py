@@ -193,7 +193,7 @@ class FleetConfiguration(FleetCase):
         self.assert_served(load)
         for node in self.nodes:
             log = (node.folder / "linimo-controlplane.log").read_text()
-            self.assertGreater(log.count("to=draining"), 4, f"{node.config.name} has seen it ask")
+            self.assertGreater(log.count("10.0.1.3 up>draining"), 4, f"{node.config.name} has let it drain")
         self.assertEqual(1, len(self.fleet.wait_agreed()))
         for died in (True, False):
             if died:

@@ -21,7 +21,9 @@ StateRecord state_record() {
   record.number = 9;
   record.backends = states({{"web/10.0.0.1", HealthState::kUp, false},
                             {"web/10.0.0.2", HealthState::kDown, true},
-                            {"web/10.0.0.3", HealthState::kUnknown, false}});
+                            {"web/10.0.0.3", HealthState::kUnknown, false},
+                            {"web/10.0.0.5", HealthState::kUp, false, true},
+                            {"web/10.0.0.6", HealthState::kUp, true, true}});
   record.excused = {"lb1", "lb2"};
   record.history = {
       {7, states({{"web/10.0.0.1", HealthState::kUp, false}, {"web/10.0.0.4", HealthState::kUp, true}}),
@@ -66,7 +68,8 @@ TEST(FleetCodec, RecordsComeBackAsTheyAreWritten) {
       {KeyKind::kLeader, LeaderRecord{"lb1", 4}},
       {KeyKind::kNode, NodeRecord{4, "{\"x\":\"\\u0001\"}", {"2001:db8::/64", "203.0.113.1"}}},
       {KeyKind::kObservations,
-       ObservationsRecord{{{"web/1", HealthState::kUp}, {"web/2", HealthState::kUnknown}}, "contradiction"}},
+       ObservationsRecord{{{"web/1", {HealthState::kUp, true}}, {"web/2", HealthState::kUnknown}},
+                          "contradiction"}},
       {KeyKind::kReady, ReadyRecord{4, 8, "linimo.toml:3:1: no"}},
       {KeyKind::kDrainNode, DrainRecord{"uid 0"}}};
   for (const auto& [kind, value] : records) {

@@ -10,6 +10,7 @@
 #include "controlplane/fleet/heartbeats.h"
 #include "controlplane/fleet/history.h"
 #include "controlplane/fleet/majority.h"
+#include "controlplane/fleet/observations.h"
 #include "controlplane/fleet/trust.h"
 #include "controlplane/fleet/view.h"
 
@@ -79,6 +80,27 @@ TEST(FleetHistory, KeepsWhatHasTimeLeftAndIsCut) {
     state.history = history_after(state, i + 5, milliseconds(1), milliseconds(9000));
   ASSERT_EQ(state.history.size(), kMostPast);
   EXPECT_EQ(state.history.front().revision, 104U);  // the oldest went
+}
+
+/// A backend leaves while a majority of its checkers hears it ask, whatever operators wish.
+TEST(FleetObservations, ABackendLeavesWhenMostOfItsCheckersHearItAsk) {
+  State state;
+  state.assignment.nodes = {"a", "b", "c"};
+  state.assignment.backends = {{"p/1", {0, 1, 2}}};
+  int64_t revision = 1;
+  const auto says = [&](const char* node, bool leaves) {
+    state.view.take(entry({KeyKind::kObservations, 0, node},
+                          ObservationsRecord{{{"p/1", {HealthState::kUp, leaves}}}, ""}, revision++));
+  };
+  says("a", true);
+  EXPECT_FALSE(merged(state)[0].leaves);
+  says("b", true);
+  EXPECT_TRUE(merged(state)[0].leaves);
+  EXPECT_FALSE(merged(state)[0].drains);
+  EXPECT_EQ(merged(state)[0].health, HealthState::kUp);
+  says("c", false);
+  says("a", false);
+  EXPECT_FALSE(merged(state)[0].leaves);
 }
 
 View view_with(std::vector<std::string> complaining, std::vector<std::string> announcing) {
