@@ -128,6 +128,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
     watch_.on_next_hops(first_id, states);
   }
   void on_heartbeat() override { watch_.on_heartbeat(); }
+  void on_hand_over(std::chrono::milliseconds limit) override { watch_.on_hand_over(limit); }
 
   void adopt(Config config) override;
   void checks_changed() override;

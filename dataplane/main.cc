@@ -20,11 +20,15 @@
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "dataplane/dpdk/engine.h"
 #include "dataplane/dpdk/kept_memory.h"
 #include "dataplane/dpdk/start_watch.h"
 #include "dataplane/engine_choice.h"
+#include "dataplane/handover/giver.h"
+#include "dataplane/handover/taker.h"
+#include "dataplane/handover/upgrade.h"
 #include "dataplane/link/orphan_watch.h"
 #include "dataplane/link/server.h"
 #include "dataplane/nexthop/resolver.h"
@@ -84,9 +88,11 @@ void watch_guardian(EventLoop& loop, const dpdk::Guardian& guardian, ConditionBo
   });
 }
 
-/// Everything that relies on the engine, from when it is there until the loop is told to stop.
+/// Everything that relies on the engine, from when it is there until the loop is told to stop. `taker`: of a
+/// process that takes over, with the device that it was given.
 void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, ConditionBoard& board,
-           ServiceManager& manager, const EngineChoice& choice) {
+           ServiceManager& manager, const EngineChoice& choice, handover::Giver& giver,
+           std::optional<handover::Taker>& taker, UniqueFd probe_device) {
   const std::filesystem::path kept = config.runtime_dir / "snapshot";
   Reports reports(board);
   Resolver resolver(loop, engine, board,
@@ -99,7 +105,7 @@ void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, Condit
     if (auto done = write_state_file(kept, live.bytes(), Outlives::kProcess); !done)
       spdlog::warn("a data plane that starts alone will forward by an older generation: {}", done.error());
   };
-  auto probes = ProbePath::open(loop, config, engine, board);
+  auto probes = ProbePath::open(loop, config, engine, board, std::move(probe_device));
   if (!probes) {
     spdlog::warn("no health checks through the tunnel: {}", probes.error());
     board.set("tunnel-check-path", "", ConditionState::kFails, probes.error());
@@ -118,6 +124,7 @@ void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, Condit
       protocol::set_text(traced.device, device);
     traced.gateway = route->gateway.to_abi();
   });
+  link.on_upgrade([&](UniqueFd asker) { giver.ask(std::move(asker)); });
   OrphanWatch orphans(
       [&] { return link.controller_gone_since(); },
       [&] {
@@ -135,29 +142,60 @@ void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, Condit
   });
   manager.ready();
   spdlog::info("ready: waiting for a control plane on {}", config.dataplane_socket().string());
+  if (taker) taker->forwards();
   loop.run();
+  if (!giver.gives()) return;
+  link.tell_of_hand_over(handover::kGivingLimit);
+  if (!probes) return;
+  const UniqueFd device = (*probes)->hand_over();
+  if (device) giver.give(handover::PartKind::kProbeDevice, device.get());
 }
 
-int run(const std::string& config_file) {
+handover::Prepared identity(const NodeConfig& config, Engine engine) {
+  handover::Prepared own;
+  const std::string interfaces = fmt::format("{}", fmt::join(config.interfaces, "\n"));
+  own.interfaces = XXH3_64bits(interfaces.data(), interfaces.size());
+  protocol::set_text(own.engine, engine == Engine::kXdp ? "xdp" : "dpdk");
+  return own;
+}
+
+/// The runtime folder's, from the process before if that hands over.
+tl::expected<handover::Taken, std::string> take(const NodeConfig& config, const handover::Prepared& own,
+                                                std::optional<handover::Taker>& taker) {
+  if (taker) {
+    auto taken = taker->take(own);
+    if (taken) {
+      if (auto noted = note_lock_holder(taken->lock.get()); !noted) return tl::unexpected(noted.error());
+    }
+    return taken;
+  }
+  auto lock = lock_runtime_dir(config.runtime_dir, kDataPlane);
+  if (!lock) return tl::unexpected(lock.error());
+  return handover::Taken{std::move(*lock), {}};
+}
+
+int run(const std::string& config_file, char** argv) {
   hold_end_signals();
+  const std::string program = handover::own_program();  // by the name that it has before it is replaced
+  auto taker = handover::Taker::from_environment();
+  const auto fail = [&](const std::string& why) {
+    spdlog::error("{}", why);
+    if (taker) taker->fail(why);
+    return kFailed;
+  };
   const auto config = load_node_config(config_file);
-  if (!config) {
-    spdlog::error("{}", config.error());
-    return kFailed;
-  }
-  const auto lock = lock_runtime_dir(config->runtime_dir, kDataPlane);
-  if (!lock) {
-    spdlog::error("{}", lock.error());
-    return kFailed;
-  }
+  if (!config) return fail(config.error());
   const EngineChoice choice = choose_engine(*config);
   const bool xdp = choice.engine == Engine::kXdp;
+  const handover::Prepared own = identity(*config, choice.engine);
+  auto taken = take(*config, own, taker);
+  if (!taken) return fail(taken.error());
   spdlog::info("node {}: engine {} ({})", config->name, xdp ? "xdp" : "dpdk", choice.reason);
 
   if (const auto left = xdp::interfaces_left(config->runtime_dir); !xdp && !left.empty()) {
-    spdlog::error("engine xdp still forwards on {}: end that by `linimo dataplane detach --config {}` first",
-                  fmt::join(left, ", "), config_file);
-    return kFailed;
+    return fail(fmt::format(
+        "engine xdp still forwards on {}: end that by `linimo dataplane detach --config {}` first",
+        fmt::join(left, ", "), config_file));
   }
 
   if (xdp) dpdk::forget_kept_memory(config->runtime_dir);
@@ -185,16 +223,23 @@ int run(const std::string& config_file) {
     const dpdk::StartWatch start_watch(fmt::format("{}", fmt::join(config->interfaces, ", ")));
     started = dpdk::DpdkEngine::start(*config, *guardian, loop, board);
   }
-  if (!started) {
-    spdlog::error("{}", started.error());
-    return kFailed;
-  }
+  if (!started) return fail(started.error());
   EngineBase& engine = **started;
   if (guardian) watch_guardian(loop, *guardian, board);
 
-  serve(*config, loop, engine, board, manager, choice);
+  handover::Giver giver(
+      loop, manager,
+      {.program = program,
+       .arguments = argv,
+       .is = own,
+       .no_reason = xdp ? "" : "engine dpdk cannot hand over: restart the data plane instead"});
+  serve(*config, loop, engine, board, manager, choice, giver, taker, std::move(taken->probe_device));
   const std::string outdated = engine.outdated();
   started->reset();
+  if (giver.gives()) {
+    giver.give(handover::PartKind::kLock, taken->lock.get());
+    return giver.new_one_forwards() ? 0 : kStartAnew;
+  }
   if (guardian) {
     loop.remove(guardian->ended_fd());
     guardian->release();
@@ -282,6 +327,11 @@ int main(int argc, char** argv) {
   app.add_flag("--detach", detaching,
                "end the data plane, take the XDP program off the interfaces, give them back what was moved, "
                "and remove what it left");
+  bool upgrading = false;
+  app.add_flag(
+         "--upgrade", upgrading,
+         "have the data plane that runs hand over to a new process of its program, as it lies on disk now")
+      ->excludes("--detach");
   app.set_version_flag("--version", LINIMO_VERSION);
   try {
     app.parse(argc, argv);
@@ -294,7 +344,9 @@ int main(int argc, char** argv) {
   spdlog::set_level(linimo::log_level(log_level));
   linimo::harden_process();
   try {
-    const int code = detaching ? linimo::detach(config_file) : linimo::run(config_file);
+    const int code = detaching   ? linimo::detach(config_file)
+                     : upgrading ? linimo::handover::upgrade(config_file)
+                                 : linimo::run(config_file, argv);
     return code == linimo::kStartAnew ? linimo::start_anew(argv) : code;
   } catch (const std::exception& error) {
     spdlog::error("{}", error.what());

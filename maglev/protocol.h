@@ -33,6 +33,16 @@
 // after which what the filter wants comes over that descriptor, a socket of type SOCK_SEQPACKET, as messages
 // Captured (maglev/rules/capture.h), until its other end is closed.
 //
+// and to a control plane that has the feature kHandOvers, before the connection ends:
+//
+//                                         ←     HandOver {time}: another process takes over, within that
+//
+// Whoever says this instead of a Hello wants the data plane to hand over to a new process
+// (dataplane/handover); the answer may come from a process that has let go of all else:
+//
+//   Upgrade                               →
+//                                         ←     Upgraded {how it went}
+//
 // The descriptor of a snapshot is a memfd sealed against growing, shrinking and writing. The counters'
 // descriptor is the shared memory of counters.h, to be mapped read-only.
 //
@@ -69,7 +79,10 @@ enum class Type : uint32_t {
   kFoundFlows,
   kCapture,
   kCapturing,
-  kCaptured
+  kCaptured,
+  kHandOver,
+  kUpgrade,
+  kUpgraded
 };
 
 /// A bit of `features`: the sender speaks, and understands, Heartbeat, Condition and NextHops.
@@ -80,6 +93,8 @@ inline constexpr uint32_t kTraces = 2;
 inline constexpr uint32_t kFlows = 4;
 /// A bit of a data plane's `features`: it captures.
 inline constexpr uint32_t kCaptures = 8;
+/// A bit of a control plane's `features`: it understands HandOver.
+inline constexpr uint32_t kHandOvers = 16;
 
 struct Hello {
   static constexpr Type kType = Type::kHello;
@@ -266,6 +281,29 @@ struct Capturing {
   char interfaces[kMostInterfaces][64] = {};  // as they are configured: what a port is
 };
 
+/// Until then no news of the data plane is no bad news.
+struct HandOver {
+  static constexpr Type kType = Type::kHandOver;
+  Type type = kType;
+  uint32_t limit_ms = 0;
+};
+
+struct Upgrade {
+  static constexpr Type kType = Type::kUpgrade;
+  Type type = kType;
+  uint32_t reserved = 0;
+};
+
+struct Upgraded {
+  static constexpr Type kType = Type::kUpgraded;
+  Type type = kType;
+  uint32_t pid = 0;      // of the process that forwards now; 0: there was no hand-over
+  uint64_t took_us = 0;  // in all
+  uint64_t away_us = 0;  // from when the old process let go until the new one forwarded
+  char engine[16] = {};
+  char error[240] = {};  // why there was none; else empty
+};
+
 inline constexpr size_t kCapturedHead = offsetof(linimo_captured, bytes);
 
 static_assert(sizeof(FilterStep) == 8 && sizeof(Capture) == 24 + 8 * kMostFilterSteps);
@@ -273,6 +311,7 @@ static_assert(kCapturedHead == 56);
 static_assert(sizeof(FindFlows) == 72 && sizeof(FoundFlow) == 56 && sizeof(FoundFlows) % 8 == 0);
 static_assert(sizeof(Trace) == 76 + kMaxTracedFrame && sizeof(Traced) % 8 == 0);
 static_assert(sizeof(Heartbeat) == 16 && sizeof(Condition) == 504 && sizeof(NextHops) == 496);
+static_assert(sizeof(HandOver) == 8 && sizeof(Upgrade) == 8 && sizeof(Upgraded) == 280);
 static_assert(sizeof(Hello) == 16 && sizeof(Publish) == 16 && sizeof(Accepted) == 16);
 static_assert(sizeof(Welcome) == 208 && sizeof(Refused) == 256);
 

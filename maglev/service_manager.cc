@@ -16,6 +16,10 @@ void ServiceManager::look(bool alive, const std::string& status) {
   status_ = status;
 }
 
+void ServiceManager::main_process(int pid) {
+  sd_notify(0, ("MAINPID=" + std::to_string(pid)).c_str());
+}
+
 void ServiceManager::stopping() {
   sd_notify(0, "STOPPING=1");
 }

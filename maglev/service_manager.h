@@ -21,6 +21,9 @@ class ServiceManager {
   /// long. `status`: told when it is another than before.
   void look(bool alive, const std::string& status);
 
+  /// Which process is the service from now on. The unit must let any of its processes say so.
+  void main_process(int pid);
+
   /// This process ends, because it was asked to.
   void stopping();
 

@@ -194,13 +194,14 @@ int drain_node(const Options& options, bool wish) {
   return 0;
 }
 
-/// The data plane's own program knows what it left: the one beside this, else the one in PATH.
-int detach(const Options& options) {
+/// The data plane's own program knows what it left, and how to hand over: the one beside this, else the one
+/// in PATH.
+int run_dataplane(const Options& options, const char* order) {
   std::error_code error;
   const auto beside =
       std::filesystem::read_symlink("/proc/self/exe", error).replace_filename("linimo-dataplane");
   for (const std::string& program : {beside.string(), std::string("linimo-dataplane")}) {
-    execlp(program.c_str(), program.c_str(), "--config", options.file.c_str(), "--detach", nullptr);
+    execlp(program.c_str(), program.c_str(), "--config", options.file.c_str(), order, nullptr);
   }
   return fail(fmt::format("linimo-dataplane: {}", std::strerror(errno)));
 }
@@ -339,7 +340,10 @@ int run(int argc, char** argv) {
   auto* dataplane = app.add_subcommand("dataplane", "the data plane's process")->require_subcommand(1);
   auto* detach_command = dataplane->add_subcommand(
       "detach", "stop it, and stop the forwarding that engine xdp leaves to the kernel");
-  detach_command->add_option("--config", options.file, kConfigFileText)->capture_default_str();
+  auto* upgrade_command = dataplane->add_subcommand(
+      "upgrade", "hand over to a new process of its program, as it lies on disk now, without losing a flow");
+  for (auto* command : {detach_command, upgrade_command})
+    command->add_option("--config", options.file, kConfigFileText)->capture_default_str();
   auto* node = app.add_subcommand("node", "nodes: of the fleet, and whether this one announces its VIPs")
                    ->require_subcommand(1);
   auto* drain_node_command =
@@ -388,7 +392,8 @@ int run(int argc, char** argv) {
   if (*trace_command) return show_trace(options, traced);
   if (*drain_node_command) return drain_node(options, true);
   if (*undrain_node_command) return drain_node(options, false);
-  if (*detach_command) return detach(options);
+  if (*detach_command) return run_dataplane(options, "--detach");
+  if (*upgrade_command) return run_dataplane(options, "--upgrade");
   return kUsage;
 }
 

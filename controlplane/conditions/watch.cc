@@ -12,6 +12,7 @@ constexpr uint32_t kSilentLooks = 6;
 // While it reads tables or writes them down it sends none: large ones are given more time, ten times what
 // they take.
 constexpr size_t kBytesALook = size_t{64} << 20;
+constexpr std::chrono::seconds kLongestHandOver{10};
 
 ConditionState holds(bool it_does) {
   return it_does ? ConditionState::kHolds : ConditionState::kFails;
@@ -21,7 +22,10 @@ ConditionState holds(bool it_does) {
 OwnCondition dataplane_alive(const Sights& sights, uint32_t silent_looks) {
   ConditionReport report{.name = "dataplane-alive", .state = ConditionState::kHolds};
   const bool silent = silent_looks >= kSilentLooks + sights.tables_bytes / kBytesALook;
-  if (!sights.connected) {
+  if (!sights.connected && sights.handing_over) {
+    report.state = ConditionState::kUnknown;
+    report.evidence = "it hands over to a new process";
+  } else if (!sights.connected) {
     report.state = sights.loss.empty() ? ConditionState::kUnknown : ConditionState::kFails;
     report.evidence = sights.loss;
     report.mend = "start linimo-dataplane, and see its log";
@@ -126,9 +130,14 @@ void ConditionWatch::on_next_hops(uint32_t first_id, std::span<const uint8_t> st
   ways_.learn(first_id, states, Clock::now() - (ever_known_ ? Clock::duration(0) : BackendWays::kFailsAfter));
 }
 
+void ConditionWatch::on_hand_over(std::chrono::milliseconds limit) {
+  hand_over_ends_ = Clock::now() + std::min<std::chrono::milliseconds>(limit, kLongestHandOver);
+}
+
 void ConditionWatch::on_heartbeat() {
   silent_looks_ = 0;
   if (known_) return;
+  hand_over_ends_ = {};
   known_ = ever_known_ = true;
   conditions_.end_reports();
   decide();
@@ -140,7 +149,8 @@ void ConditionWatch::tick() {
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) tick();
   });
-  const Sights sights = look_();
+  Sights sights = look_();
+  sights.handing_over = Clock::now() < hand_over_ends_;
   silent_looks_ = sights.connected && reports_ ? silent_looks_ + 1 : 0;
   for (const OwnCondition& own : own_conditions(sights, silent_looks_))
     conditions_.set(own.report, Clock::now(), own.scope);

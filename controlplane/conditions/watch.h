@@ -28,7 +28,9 @@ namespace linimo {
 
 /// What this process sees by itself.
 struct Sights {
-  bool connected = false;   // to a data plane
+  bool connected = false;  // to a data plane
+  bool handing_over =
+      false;                // it said that another process takes over, and the time that it gave is not over
   size_t tables_bytes = 0;  // that it has, or is taking over
   std::string engine{};     // of the present data plane, or the last; empty: there was none yet
   std::string loss{};       // why there is no connection
@@ -68,6 +70,8 @@ class ConditionWatch {
   void on_condition(const ConditionReport& report);
   void on_next_hops(uint32_t first_id, std::span<const uint8_t> states);
   void on_heartbeat();
+  /// Another process takes over. A data plane that asks for longer than a moment is not believed.
+  void on_hand_over(std::chrono::milliseconds limit);
 
   /// The data plane has told all that it knows, or will never tell.
   bool known() const { return known_; }
@@ -91,6 +95,7 @@ class ConditionWatch {
   bool known_ = false;
   bool ever_known_ = false;
   uint32_t silent_looks_ = 0;
+  Clock::time_point hand_over_ends_{};
 };
 
 }  // namespace linimo

@@ -41,7 +41,7 @@ void DataplaneLink::connect() {
   phase_ = Phase::kGreeting;
   ++connection_;
   protocol::Hello hello;
-  hello.features = protocol::kReports;
+  hello.features = protocol::kReports | protocol::kHandOvers;
   if (auto sent = send_message(socket_.native_handle(), protocol::encode(hello)); !sent)
     return lose(sent.error());
   limit(limits_.welcome, "no welcome");
@@ -117,6 +117,8 @@ bool DataplaneLink::take_report(const Message& message) {
   if (phase_ != Phase::kReady && phase_ != Phase::kPublishing) return false;
   if (protocol::decode<protocol::Heartbeat>(message.bytes)) {
     observer_.on_heartbeat();
+  } else if (const auto hand_over = protocol::decode<protocol::HandOver>(message.bytes)) {
+    observer_.on_hand_over(std::chrono::milliseconds(hand_over->limit_ms));
   } else if (const auto hops = protocol::decode<protocol::NextHops>(message.bytes)) {
     observer_.on_next_hops(hops->first_id, hops->states);
   } else if (const auto condition = protocol::decode<protocol::Condition>(message.bytes)) {

@@ -71,6 +71,8 @@ class DataplaneLink {
     virtual void on_condition(const ConditionReport&) {}
     virtual void on_next_hops(uint32_t /*first_id*/, std::span<const uint8_t> /*as in protocol::NextHops*/) {}
     virtual void on_heartbeat() {}
+    /// The connection will end, and another process take over, within that time.
+    virtual void on_hand_over(std::chrono::milliseconds /*limit*/) {}
   };
 
   DataplaneLink(boost::asio::io_context& io, std::filesystem::path socket, Observer& observer);

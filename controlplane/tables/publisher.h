@@ -45,6 +45,7 @@ class Publisher final : private DataplaneLink::Observer {
     virtual void on_condition(const ConditionReport& report) = 0;
     virtual void on_next_hops(uint32_t first_id, std::span<const uint8_t> states) = 0;
     virtual void on_heartbeat() = 0;
+    virtual void on_hand_over(std::chrono::milliseconds limit) = 0;
   };
 
   Publisher(boost::asio::io_context& io, std::filesystem::path socket, Owner& owner, EventLog& events);
@@ -108,6 +109,7 @@ class Publisher final : private DataplaneLink::Observer {
     owner_.on_next_hops(first_id, states);
   }
   void on_heartbeat() override { owner_.on_heartbeat(); }
+  void on_hand_over(std::chrono::milliseconds limit) override { owner_.on_hand_over(limit); }
 
   void learn_live();
 

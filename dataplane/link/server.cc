@@ -131,7 +131,21 @@ void LinkServer::read_from(PeerAt peer) {
     disconnect(peer);
     return;
   }
+  if (!peer->controller && upgrade_ && protocol::decode<protocol::Upgrade>((*message)->bytes)) {
+    loop_.remove(peer->fd.get());
+    UniqueFd asker = std::move(peer->fd);
+    peers_.erase(peer);
+    return upgrade_(std::move(asker));
+  }
   if (!handle(*peer, (*message)->bytes, (*message)->fds)) disconnect(peer);
+}
+
+void LinkServer::tell_of_hand_over(std::chrono::milliseconds limit) {
+  protocol::HandOver message;
+  message.limit_ms = static_cast<uint32_t>(limit.count());
+  for (const Peer& peer : peers_) {
+    if (peer.hand_overs) (void)send_message(peer.fd.get(), protocol::encode(message));
+  }
 }
 
 bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet, std::span<UniqueFd> descriptors) {
@@ -180,6 +194,7 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   if (peer.controller)
     log(kGreeted,
         fmt::format("pid {} is the control plane; generation {} is live", peer.pid, welcome.generation));
+  peer.hand_overs = (hello.features & protocol::kHandOvers) != 0;
   if (!peer.controller || (hello.features & protocol::kReports) == 0) return peer.controller;
   peer.beats = true;
   peer.heard = Clock::now();

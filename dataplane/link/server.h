@@ -52,6 +52,12 @@ class LinkServer {
 
   void on_traced(SayRoute say_route) { say_route_ = std::move(say_route); }
 
+  /// Called with the socket of whoever wants the data plane to hand over to a new process.
+  void on_upgrade(std::function<void(UniqueFd asker)> upgrade) { upgrade_ = std::move(upgrade); }
+
+  /// Tells the control plane that another process will take over within that time.
+  void tell_of_hand_over(std::chrono::milliseconds limit);
+
   /// Since when nobody is connected who has said hello, or who is has fallen silent though it promised
   /// heartbeats; nothing while somebody is there.
   std::optional<Clock::time_point> controller_gone_since() const;
@@ -63,6 +69,7 @@ class LinkServer {
     Clock::time_point since;
     bool controller = false;    // has said hello
     bool beats = false;         // and that it sends heartbeats
+    bool hand_overs = false;    // and that it understands what is said of them
     Clock::time_point heard{};  // the last of them
   };
   using PeerAt = std::list<Peer>::iterator;
@@ -97,6 +104,7 @@ class LinkServer {
   Reports& reports_;
   OnAccepted on_accepted_;
   SayRoute say_route_ = [](uint32_t, protocol::Traced&) {};
+  std::function<void(UniqueFd)> upgrade_;
   UniqueFd listener_;
   bool accepting_ = false;
   std::list<Peer> peers_;  // the newest first

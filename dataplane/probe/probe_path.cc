@@ -35,7 +35,8 @@ UniqueFd raw_socket(int family) {
 tl::expected<std::unique_ptr<ProbePath>, std::string> ProbePath::open(EventLoop& loop,
                                                                       const NodeConfig& config,
                                                                       const EngineBase& engine,
-                                                                      ConditionBoard& board) {
+                                                                      ConditionBoard& board,
+                                                                      UniqueFd device) {
   std::unique_ptr<ProbePath> path(new ProbePath(loop, engine, board));
   path->source4_ = config.encap_source4;
   path->source6_ = config.encap_source6;
@@ -46,7 +47,10 @@ tl::expected<std::unique_ptr<ProbePath>, std::string> ProbePath::open(EventLoop&
   path->out4_ = raw_socket(AF_INET);
   path->out6_ = raw_socket(AF_INET6);
   if (!path->out4_) return tl::unexpected(fmt::format("raw socket: {}", std::strerror(errno)));
-  if (auto made = path->make_device(); !made) return tl::unexpected(made.error());
+  if (device)
+    path->take_device(std::move(device));
+  else if (auto made = path->make_device(); !made)
+    return tl::unexpected(made.error());
   if (auto mended = mend_probe_path(); !mended) return tl::unexpected(mended.error());
   board.set(kCondition, "", ConditionState::kHolds);
   loop.add(path->events_.fd(), [path = path.get()] {
@@ -64,9 +68,18 @@ ProbePath::ProbePath(EventLoop& loop, const EngineBase& engine, ConditionBoard& 
 tl::expected<void, std::string> ProbePath::make_device() {
   auto device = create_probe_device();
   if (!device) return tl::unexpected(device.error());
-  device_ = std::move(*device);
-  loop_.add(device_.get(), [this] { serve(); });
+  take_device(std::move(*device));
   return {};
+}
+
+void ProbePath::take_device(UniqueFd device) {
+  device_ = std::move(device);
+  loop_.add(device_.get(), [this] { serve(); });
+}
+
+UniqueFd ProbePath::hand_over() {
+  if (device_) loop_.remove(device_.get());
+  return std::move(device_);
 }
 
 void ProbePath::mend() {

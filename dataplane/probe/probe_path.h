@@ -27,10 +27,14 @@ namespace linimo {
 
 class ProbePath {
  public:
-  /// The device, its routes, and the rules by which marked packets take them. The error says what is missing.
+  /// The device, its routes, and the rules by which marked packets take them; `device`: the one that another
+  /// process had and passed on, or none. The error says what is missing.
   static tl::expected<std::unique_ptr<ProbePath>, std::string> open(EventLoop& loop, const NodeConfig& config,
                                                                     const EngineBase& engine,
-                                                                    ConditionBoard& board);
+                                                                    ConditionBoard& board,
+                                                                    UniqueFd device = {});
+  /// The device, for another process: all that leads packets to it stays.
+  UniqueFd hand_over();
   /// The device goes, its routes with it, and the rules.
   ~ProbePath();
   ProbePath(const ProbePath&) = delete;
@@ -38,6 +42,7 @@ class ProbePath {
  private:
   ProbePath(EventLoop& loop, const EngineBase& engine, ConditionBoard& board);
   tl::expected<void, std::string> make_device();
+  void take_device(UniqueFd device);
   /// Device, routes and rules are others' to take away: what is missing comes back.
   void mend();
   void serve();

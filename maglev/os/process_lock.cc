@@ -56,11 +56,16 @@ tl::expected<UniqueFd, std::string> lock_runtime_dir(const std::filesystem::path
         fmt::format("a {} runs on {} already (pid {}); stop it first, or set another runtime_dir in [node]",
                     kind.what, folder.string(), lock_holder(fd->get())));
   }
-  const std::string text = fmt::format("{}\n", getpid());
-  if (ftruncate(fd->get(), 0) != 0 || pwrite(fd->get(), text.data(), text.size(), 0) < 0) {
-    return tl::unexpected(fmt::format("{}: {}", file.string(), std::strerror(errno)));
-  }
+  if (auto noted = note_lock_holder(fd->get()); !noted)
+    return tl::unexpected(fmt::format("{}: {}", file.string(), noted.error()));
   return fd;
+}
+
+tl::expected<void, std::string> note_lock_holder(int fd) {
+  const std::string text = fmt::format("{}\n", getpid());
+  if (ftruncate(fd, 0) != 0 || pwrite(fd, text.data(), text.size(), 0) < 0)
+    return tl::unexpected<std::string>(std::strerror(errno));
+  return {};
 }
 
 }  // namespace linimo

@@ -29,6 +29,9 @@ struct ProcessKind {
 tl::expected<UniqueFd, std::string> lock_runtime_dir(const std::filesystem::path& folder,
                                                      const ProcessKind& kind);
 
+/// Writes this process's id into a file whose lock another process has passed on to it.
+tl::expected<void, std::string> note_lock_holder(int fd);
+
 /// flock(2) without waiting.
 bool try_lock(int fd);
 

@@ -49,7 +49,7 @@ UniqueFd listen_seqpacket(const std::filesystem::path& path, int backlog) {
   return fd;
 }
 
-tl::expected<UniqueFd, std::string> connect_seqpacket(const std::filesystem::path& path) {
+tl::expected<UniqueFd, std::string> connect_seqpacket(const std::filesystem::path& path, uid_t user) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string name = path.string();
@@ -66,7 +66,7 @@ tl::expected<UniqueFd, std::string> connect_seqpacket(const std::filesystem::pat
   socklen_t size = sizeof peer;
   if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
     return system_error("peer credentials");
-  if (peer.uid != 0 && peer.uid != geteuid()) {
+  if (peer.uid != 0 && peer.uid != user) {
     return tl::unexpected("the socket belongs to user " + std::to_string(peer.uid));
   }
   return fd;

@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include <sys/types.h>
 #include <tl/expected.hpp>
+#include <unistd.h>
 
 #include "maglev/unique_fd.h"
 
@@ -18,8 +20,9 @@ namespace linimo {
 /// folder's lock, so that is left of a process that was killed. Throws std::system_error.
 UniqueFd listen_seqpacket(const std::filesystem::path& path, int backlog);
 
-/// A connected, non-blocking socket. Refuses a listener that belongs neither to root nor to this user.
-tl::expected<UniqueFd, std::string> connect_seqpacket(const std::filesystem::path& path);
+/// A connected, non-blocking socket. Refuses a listener that belongs neither to root nor to `user`.
+tl::expected<UniqueFd, std::string> connect_seqpacket(const std::filesystem::path& path,
+                                                      uid_t user = geteuid());
 
 inline constexpr size_t kMaxMessageFds = 4;
 

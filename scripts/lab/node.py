@@ -13,6 +13,7 @@ from typing import Any
 
 from .config import NodeConfig
 from .netns import Namespace
+from .orphan import Orphan, adopt_orphans
 from .rights import Rights
 from .wait import wait_until
 
@@ -32,7 +33,7 @@ class Node:
         self.folder = folder
         self.config = NodeConfig(runtime_dir=folder / "run")
         self.config_file = folder / "linimo.toml"
-        self.dataplane_program = build / "dataplane/linimo-dataplane"
+        self.dataplane_program = self._built_dataplane = build / "dataplane/linimo-dataplane"
         self._controlplane_program = build / "controlplane/linimo-controlplane"
         self.cli_program = build / "controlplane/linimo"
         self.dataplane_wrapper: list[str] = []  # a command that starts the data plane
@@ -123,6 +124,32 @@ class Node:
         if not self.config_file.exists():
             return None
         return self.box.run([str(self.dataplane_program), "--config", str(self.config_file), "--detach"], check=False)
+
+    def upgrade(self) -> subprocess.CompletedProcess[str]:
+        """`linimo dataplane upgrade`. The process that then forwards is the data plane."""
+        upgrade = self.spawn_upgrade()
+        out, err = upgrade.communicate(timeout=60)
+        self.follow_dataplane()
+        return subprocess.CompletedProcess(upgrade.args, upgrade.returncode, out, err)
+
+    def spawn_upgrade(self) -> subprocess.Popen[str]:
+        """Returns at once; to be followed by follow_dataplane()."""
+        adopt_orphans()
+        found = {"PATH": f"{self._built_dataplane.parent}:/usr/sbin:/usr/bin:/sbin:/bin"}  # where the CLI looks for it
+        cli = self.folder / self.cli_program.name  # beside which there is none
+        cli.unlink(missing_ok=True)
+        cli.symlink_to(self.cli_program)
+        command = [str(cli), "dataplane", "upgrade", "--config", str(self.config_file)]
+        with self.box.entered():
+            return subprocess.Popen(command, env=found, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def follow_dataplane(self) -> None:
+        """The data plane is whichever process has the runtime folder, once the one before has ended."""
+        assert self.dataplane
+        pid = int((self.config.runtime_dir / "dataplane.lock").read_text())
+        if pid != self.dataplane.pid:
+            self.dataplane.wait(10)
+            self.dataplane = Orphan(pid, self.dataplane.args)
 
     # The configuration
 

@@ -124,6 +124,15 @@ TEST(OwnConditions, ADataPlaneIsSilentAfterSixLooks) {
   EXPECT_EQ(alive(sights, 6), State::kFails);
 }
 
+TEST(OwnConditions, NoNewsOfADataPlaneThatHandsOverIsNoBadNews) {
+  Sights sights{.handing_over = true, .engine = "dpdk", .loss = "the other side closed the connection"};
+  EXPECT_EQ(alive(sights, 0), State::kUnknown);
+  sights.connected = true;
+  EXPECT_EQ(alive(sights, 6), State::kFails) << "but that of one that is connected and silent is";
+  sights.connected = sights.handing_over = false;
+  EXPECT_EQ(alive(sights, 0), State::kFails) << "nor does it last for ever";
+}
+
 TEST(OwnConditions, LargeTablesGiveADataPlaneMoreTime) {
   Sights sights;
   sights.connected = true;

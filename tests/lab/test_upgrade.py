@@ -1,0 +1,151 @@
+"""`linimo dataplane upgrade`: another process, of a program that was replaced, takes over under load, and nobody notices; whichever
+of the two is killed meanwhile, forwarding goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from case import LabCase
+from lab.bird import RouteWatch
+from lab.client import KeepAlive, Load
+from lab.stream import Stream
+from lab.topology import VIP
+from lab.wait import wait_until
+
+CONNECTIONS = 20
+UDP_PORT = 7100
+DATAGRAMS = f'''
+[[service]]
+name = "datagrams"
+vips = ["{VIP[4]}"]
+protocol = "udp"
+ports = [{UDP_PORT}]
+pool = "web"
+'''
+
+
+class UpgradeXdp(LabCase):
+    """The kernel forwards all the time: not one packet is lost, whatever happens."""
+
+    @classmethod
+    def configure(cls) -> None:
+        node = cls.lab.node
+        node.config.engine = "xdp"
+        node.config.announce = 'via = "bird"\ndrain_wait = "2s"'
+        node.config.more = DATAGRAMS
+        cls.built = node.dataplane_program
+        node.dataplane_program = Path(shutil.copy2(cls.built, node.folder))
+
+    def setUp(self) -> None:
+        node = self.lab.node
+        node.wait_settled()
+        wait_until(lambda: all(vip["announced"] for vip in node.status()["announce"]["vips"]), "the VIPs are announced")
+        self.watch = self.enterContext(RouteWatch(node.box))
+
+    def test_no_flow_breaks_and_the_vips_stay(self) -> None:
+        node = self.lab.node
+        assert node.dataplane
+        before = node.dataplane.pid
+        self._replace_program()
+        with ExitStack() as stack:
+            kept = [stack.enter_context(KeepAlive(self.lab.client, VIP[4])) for _ in range(CONNECTIONS)]
+            load = stack.enter_context(Load(self.lab.client, VIP[4], threads=2, rate=100, timeout=2).in_background())
+            stream = stack.enter_context(Stream(self.lab, UDP_PORT))
+            done = node.upgrade()
+            node.wait_settled()
+            served = load.requests
+            wait_until(lambda: load.requests > served + 50, "requests go on")
+            self.assertEqual([connection.backend for connection in kept], [connection.request() for connection in kept])
+        self.assertEqual(0, done.returncode, done.stderr)
+        print(f"    {done.stderr.strip()}\n    {stream.sent} datagrams, the longest silence {stream.longest_silence() * 1000:.1f} ms", file=sys.stderr)
+        self.assertNotEqual(before, node.dataplane.pid)
+        self.assertEqual(str(node.dataplane_program), os.readlink(f"/proc/{node.dataplane.pid}/exe"), "the program that is there now")
+        self.assert_served(load)
+        self.assertEqual([], stream.lost())
+        self._assert_vips_stayed()
+
+    def test_whoever_is_killed(self) -> None:
+        """In each phase: one of the two is left and forwards, and the other does not hang."""
+        node = self.lab.node
+        with Stream(self.lab, UDP_PORT) as stream:
+            for phase in ("gets ready", "letting go", "takes over"):
+                for victim in ("old", "new"):
+                    with self.subTest(phase=phase, victim=victim):
+                        self._kill_in(phase, victim)
+                        node.wait_settled()
+        self.assertEqual([], stream.lost())
+        self._assert_vips_stayed()
+
+    def test_program_that_does_not_start(self) -> None:
+        """The one that runs forwards on, and says why there was no hand-over."""
+        node = self.lab.node
+        assert node.dataplane
+        before = node.dataplane.pid
+        self.addCleanup(self._replace_program)
+        for program, reason in (("#!/bin/sh\nexit 1\n", "has ended"), ("no program", "Exec format error")):
+            with self.subTest(reason=reason):
+                self._replace_program(program)
+                refused = subprocess.run([str(self.built), "--config", str(node.config_file), "--upgrade"], text=True, capture_output=True)
+                self.assertEqual(1, refused.returncode)
+                self.assertIn(reason, refused.stderr)
+                self.assertIn("forwards on as before", refused.stderr)
+        node.config.interface = "lo"
+        node.write_config()
+        self.addCleanup(node.write_config)
+        self.addCleanup(setattr, node.config, "interface", "eth0")
+        self._replace_program()
+        other = node.upgrade()
+        self.assertEqual(1, other.returncode)
+        self.assertIn("other interfaces", other.stderr)
+        self.assertEqual(before, node.dataplane.pid)
+        self.assertIsNone(node.dataplane.poll())
+
+    def _kill_in(self, phase: str, victim: str) -> None:
+        """The new process is stopped there, so that the phase lasts."""
+        node = self.lab.node
+        assert node.dataplane
+        old = node.dataplane.pid
+        heard = self._log().count(phase)
+        if phase == "gets ready":
+            self._replace_program(f'#!/bin/sh\nkill -STOP $$\nexec {self.built} "$@"\n')
+        command = node.spawn_upgrade()
+        wait_until(lambda: self._log().count(phase) > heard, f"the log says: {phase}", poll=0.001)
+        new = int(Path(f"/proc/{old}/task/{old}/children").read_text().split()[-1])
+        os.kill(new, signal.SIGSTOP)
+        self.assertIsNone(command.poll(), "it has not been too late")
+        os.kill(old if victim == "old" else new, signal.SIGKILL)
+        if victim == "old":
+            self.assertEqual(-signal.SIGKILL, node.dataplane.wait(5))
+            os.kill(new, signal.SIGCONT)
+        self.assertEqual(1, command.wait(10), "the command says that it went wrong")
+        command.communicate()
+        self._replace_program()
+        if victim == "old" and phase != "takes over":  # as after any other end
+            os.waitpid(new, 0)
+            node.start_dataplane()
+        elif victim == "old":
+            wait_until(lambda: (node.config.runtime_dir / "dataplane.lock").read_text().strip() == str(new), "the new one has it")
+            node.follow_dataplane()
+        self.assertIsNone(node.dataplane.poll())
+
+    def _replace_program(self, text: str | None = None) -> None:
+        """As a package does, by another file of that name."""
+        fresh = self.lab.node.folder / "fresh"
+        if text is None:
+            shutil.copy2(self.built, fresh)
+        else:
+            fresh.write_text(text)
+            fresh.chmod(0o755)
+        fresh.rename(self.lab.node.dataplane_program)
+
+    def _assert_vips_stayed(self) -> None:
+        self.assertEqual([], [event for vip in VIP.values() for event in self.watch.since(0, vip)])
+
+    def _log(self) -> str:
+        return (self.lab.node.folder / "linimo-dataplane.log").read_text()
