@@ -1,5 +1,7 @@
 #include "controlplane/node_state.h"
 
+#include "controlplane/config/hash_seed.h"
+
 namespace linimo {
 
 size_t backend_count(const Config& config) {
@@ -38,6 +40,7 @@ NodeState StateCopier::head() {
   state.health_known = of.health().all_known();
   state.generation = of.live_generation();
   state.digest = of.live_digest();
+  state.seed_check = hash_seed_check(of.config().hash_seed);
   state.last_refusal = of.last_refusal();
   state.loaded_at = of.loaded_at();
   state.last_error = of.last_error();

@@ -60,6 +60,7 @@ struct NodeState {
   bool health_known = false;
   uint64_t generation = 0;
   uint64_t digest = 0;
+  uint32_t seed_check = 0;  // of the hash seed: equal where that is equal, and does not tell it
   std::string last_refusal;
   std::string loaded_at;
   std::optional<std::string> last_error;

@@ -68,7 +68,8 @@ json optional_text(const std::string& text) {
   return text.empty() ? json(nullptr) : json(text);
 }
 
-json flows_view(const std::optional<CountersView>& counters) {
+json flows_view(const NodeState& state) {
+  const auto& counters = state.counters;
   uint64_t tracked = 0;
   uint64_t capacity = 0;
   uint64_t unstored = 0;
@@ -78,7 +79,9 @@ json flows_view(const std::optional<CountersView>& counters) {
     capacity += read(counters->worker(i).flows_capacity);
     unstored += read(counters->worker(i).flows_unstored);
   }
-  return {{"tracked", tracked}, {"capacity", capacity}, {"unstored", unstored}};
+  uint64_t made = 0;
+  for (const auto& id : state.service_ids) made += counters && id ? counters->service(*id).new_flows : 0;
+  return {{"tracked", tracked}, {"capacity", capacity}, {"unstored", unstored}, {"made", made}};
 }
 
 /// Or receive queues.
@@ -89,8 +92,10 @@ json workers_view(const std::optional<CountersView>& counters) {
     const WorkerCounters& worker = counters->worker(i);
     uint64_t packets = 0;
     for (const uint64_t& outcome : worker.outcomes) packets += read(outcome);
-    workers.push_back(
-        {{"packets", packets}, {"busy_ns", read(worker.busy_ns)}, {"flows", read(worker.flows)}});
+    workers.push_back({{"packets", packets},
+                       {"forwarded", read(worker.outcomes[LINIMO_OUTCOME_forwarded])},
+                       {"busy_ns", read(worker.busy_ns)},
+                       {"flows", read(worker.flows)}});
   }
   return workers;
 }
@@ -159,6 +164,7 @@ json status_view(const NodeState& state) {
           {"engine_reason", peer.engine_reason},
           {"generation", state.generation},
           {"digest", fmt::format("{:016x}", state.digest)},
+          {"seed_check", fmt::format("{:08x}", state.seed_check)},
           {"up_to_date", state.up_to_date},
           {"health_known", state.health_known},
           {"pools_in_panic", state.pools_in_panic},
@@ -174,7 +180,7 @@ json status_view(const NodeState& state) {
           {"conditions", conditions_view(state)},
           {"outcomes", std::move(outcomes)},
           {"announce", announce_view(state)},
-          {"flows", flows_view(state.counters)},
+          {"flows", flows_view(state)},
           {"workers", workers_view(state.counters)},
           {"path_mtus_lowered", state.counters ? state.counters->path_mtus_lowered() : 0},
           {"transmit_lost", state.counters ? state.counters->transmit_lost() : 0},

@@ -107,7 +107,7 @@ tl::expected<Reply, std::string> ask(const std::string& socket, const std::strin
 
 tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& method,
                                         const std::string& path, const std::string& last_id,
-                                        const TakeBytes& take) {
+                                        const TakeBytes& take, std::chrono::milliseconds at_most) {
   const Easy easy = request_to(socket, path);
   if (!easy) return tl::unexpected(no_path(socket));
   const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(
@@ -119,9 +119,11 @@ tl::expected<Reply, std::string> follow(const std::string& socket, const std::st
   // A control plane that is well says something every 5 s.
   curl_easy_setopt(easy.get(), CURLOPT_LOW_SPEED_LIMIT, 1L);
   curl_easy_setopt(easy.get(), CURLOPT_LOW_SPEED_TIME, 20L);
+  curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(at_most.count()));
   curl_easy_setopt(easy.get(), CURLOPT_WRITEFUNCTION, pass_on);
   curl_easy_setopt(easy.get(), CURLOPT_WRITEDATA, &stream);
   const CURLcode result = curl_easy_perform(easy.get());
+  stream.enough |= result == CURLE_OPERATION_TIMEDOUT && at_most.count() != 0;
   if (result != CURLE_OK && !stream.enough) return failure(easy.get(), result, socket);
   Reply reply{.status = 0, .body = std::move(stream.refusal)};
   curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &reply.status);

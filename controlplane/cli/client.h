@@ -1,6 +1,7 @@
 // Asking the control plane over its Unix socket: one HTTP request, or a stream that it sends.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -26,10 +27,10 @@ tl::expected<nlohmann::json, std::string> ask_json(const std::string& socket, co
 using TakeBytes = std::function<bool(std::string_view)>;
 
 /// Returns when the stream has ended or was enough; a status other than 200 comes with its body instead.
-/// `last_id`: the event that was had last, if any.
+/// `last_id`: the event that was had last, if any. `at_most`: after so long it was enough; 0: never.
 tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& method,
                                         const std::string& path, const std::string& last_id,
-                                        const TakeBytes& take);
+                                        const TakeBytes& take, std::chrono::milliseconds at_most = {});
 
 /// Says so on standard error; the exit code for it.
 int fail(std::string_view message);

@@ -41,6 +41,11 @@ class Diagnosis {
     conditions();
     losses();
     backends();
+    checksums();
+    openings();
+    queues();
+    for (const VipHolder& holder : facts_.vip_holders) held(holder);
+    for (const Peer& peer : facts_.peers) compare(peer);
     for (const std::string& device : facts_.generic_xdp) {
       add({"xdp-generic", device,
            fmt::format("the kernel runs the XDP program of {} in generic mode", device),
@@ -196,6 +201,132 @@ class Diagnosis {
          false});
   }
 
+  /// A client, or a machine between, left its checksums to a NIC that there is not.
+  void checksums() {
+    const Openings& seen = facts_.openings;
+    if (seen.unfinished < kEnough) return;
+    add({"checksums-unfinished", seen.unfinished_interface,
+         fmt::format(
+             "{} of {} connections that began meanwhile came with the checksum of their pseudo header "
+             "alone, such as {}; their backends drop them",
+             seen.unfinished, seen.begun, seen.unfinished_packet),
+         fmt::format("at the other end of {}: ethtool -K DEV tx off", seen.unfinished_interface)});
+  }
+
+  /// Clients that ask the same backend again, although its check is up, do not get its answers.
+  void openings() {
+    if (facts_.openings.unfinished >= kEnough) return;  // which is why
+    for (const json& backend : facts_.backends) {
+      const std::string name = text_of(backend, "pool") + '/' + text_of(backend, "address");
+      const auto found = facts_.openings.backends.find(name);
+      if (found == facts_.openings.backends.end() || backend.at("state") == "down") continue;
+      const auto& [begun, repeated] = found->second;
+      if (repeated < kEnough || repeated * kPartThatRepeats < begun) continue;
+      add({"answers-lost", name,
+           fmt::format(
+               "its check says {}, and of {} connections to it that began meanwhile {} sent their SYN "
+               "again: its answers do not reach these clients",
+               text_of(backend, "state"), begun, repeated),
+           fmt::format(
+               "let the network pass {} as a source behind {} (anti-spoofing, reverse-path filters, port "
+               "security), and there: a way back to clients, no firewall between; linimo doctor "
+               "--backend-script",
+               facts_.vip.empty() ? "the VIP" : facts_.vip, text_of(backend, "address")),
+           false});
+    }
+  }
+
+  static uint64_t flows_made(const json& before, const json& now) {
+    const uint64_t was = before.at("flows").value("made", uint64_t{0}),
+                   is = now.at("flows").value("made", uint64_t{0});
+    return is > was ? is - was : 0;
+  }
+
+  /// Of `kManyFlows` flows or more none would take the other queue by chance once in 2^15.
+  void queues() {
+    const json &before = facts_.status.at("workers"), &now = facts_.later.at("workers");
+    const uint64_t flows = std::max(flows_made(facts_.status, facts_.later), facts_.openings.begun);
+    if (facts_.queues < 2 || now.size() != before.size() || flows < kManyFlows) return;
+    uint64_t all = 0, most = 0;
+    size_t busiest = 0;
+    for (size_t i = 0; i < now.size(); ++i) {
+      const uint64_t packets =
+          now[i].value("forwarded", uint64_t{0}) - before[i].value("forwarded", uint64_t{0});
+      all += packets;
+      if (packets > most) busiest = i;
+      most = std::max(most, packets);
+    }
+    if (most != all) return;
+    add({"one-queue", "",
+         fmt::format("{} flows began meanwhile, and all {} packets that were forwarded came by receive queue "
+                     "{} of {}",
+                     flows, most, busiest, facts_.queues),
+         "let the NIC spread flows over its queues: linimo-setup-nic check says how (RSS: ethtool -X DEV "
+         "equal "
+         "N; ethtool -N DEV rx-flow-hash tcp4 sdfn); on a veth or TAP the other end does (ethtool -L DEV tx "
+         "N)",
+         false});
+  }
+
+  void held(const VipHolder& holder) {
+    std::string who;
+    for (const json& backend : facts_.backends) {
+      if (!holder.address.empty() && text_of(backend, "address") == holder.address)
+        who = text_of(backend, "pool") + '/' + holder.address;
+    }
+    add({"vip-held-by-another", holder.vip,
+         fmt::format("{}{} answers {} for it on {}", holder.mac,
+                     who.empty() ? holder.address.empty() ? "" : " (" + holder.address + ")"
+                                 : " (backend " + who + ")",
+                     is_v4(holder.vip) ? "ARP" : "neighbour discovery", holder.device),
+         is_v4(holder.vip)
+             ? "there: sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
+             : fmt::format("there: ip -6 addr del {0}/128 dev DEV; ip -6 addr add {0}/128 dev lo",
+                           holder.vip)});
+  }
+
+  void compare(const Peer& peer) {
+    if (!peer.status.is_object() || !peer.later.is_object()) {
+      add({"peer-silent", peer.command, "it does not print what linimo status -o json does",
+           "try it by hand: " + peer.command});
+      return;
+    }
+    const std::string name = text_of(peer.later, "node");
+    if (text_of(peer.later, "seed_check") != text_of(facts_.later, "seed_check")) {
+      add({"nodes-disagree", name, "its hash seed is another: the same flow goes to another slot there",
+           "copy hash_seed_file from one node to all, then linimo reload"});
+    } else if (differ(peer.status, facts_.status) && differ(peer.later, facts_.later)) {
+      add({"nodes-disagree", name,
+           fmt::format("its tables differ: digest {} there, {} here; configuration {} there, {} here",
+                       text_of(peer.later, "digest"), text_of(facts_.later, "digest"),
+                       text_of(peer.later.at("config"), "revision"),
+                       text_of(facts_.later.at("config"), "revision")),
+           "the same [[pool]] sections on every node; where they are, linimo backend list on both says which "
+           "backend "
+           "is up for one alone"});
+    }
+    const uint64_t here = flows_made(facts_.status, facts_.later),
+                   there = flows_made(peer.status, peer.later);
+    if (here + there < kManyFlows || (here != 0 && there != 0)) return;
+    if (!facts_.later.value("serves", false) || !peer.later.value("serves", false)) return;
+    add({"one-node-has-all", here != 0 ? text_of(facts_.later, "node") : name,
+         fmt::format("of {} flows that began meanwhile all came to it, and none to {}", here + there,
+                     here != 0 ? name : text_of(facts_.later, "node")),
+         "on the router: use every path (BIRD: merge paths on), and choose among them by ports too (Linux: "
+         "sysctl -w "
+         "net.ipv4.fib_multipath_hash_policy=1 net.ipv6.fib_multipath_hash_policy=1)",
+         false});
+  }
+
+  static bool differ(const json& one, const json& other) {
+    return text_of(one, "digest") != text_of(other, "digest");
+  }
+
+  static constexpr uint64_t kEnough = 2;  // connections, to speak of a pattern
+  static constexpr uint64_t kPartThatRepeats =
+      4;  // one in so many: half of them begin too late to be seen again
+  static constexpr uint64_t kManyFlows = 16;
+
   const Facts& facts_;
   std::map<std::string, const json*> pools_;
   std::set<std::string> refuses_tunnels_;
@@ -227,6 +358,15 @@ for name in all; do
   [ "$(sysctl -n net.ipv4.conf.$name.arp_ignore)" -ge 1 ] 2>/dev/null ||
     echo "note: on a LAN shared with clients set net.ipv4.conf.all.arp_ignore=1 and arp_announce=2"
 done
+ip {5} route get {7} from {0} >/dev/null 2>&1 || bad "there is no way back to clients" "ip {5} route add default via GATEWAY"
+count() {{ awk -v name="$2" '$1 == "'"$3"':" && !at {{ for (i = 2; i <= NF; i++) if ($i == name) at = i; next }}
+                           $1 == "'"$3"':" {{ print $at; exit }}' "$1"; }}
+sums=$(count /proc/net/snmp InCsumErrors Tcp) paths=$(count /proc/net/netstat IPReversePathFilter TcpExt)
+sleep 2
+grown=$(($(count /proc/net/snmp InCsumErrors Tcp) - ${{sums:-0}}))
+[ $grown -gt 0 ] && bad "$grown TCP segments with a wrong checksum within 2 s" "at the client, or the machine that it runs on: ethtool -K DEV tx off"
+grown=$(($(count /proc/net/netstat IPReversePathFilter TcpExt) - ${{paths:-0}}))
+[ $grown -gt 0 ] && bad "the reverse-path filter dropped $grown packets within 2 s" "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{2}.rp_filter=0"
 if command -v conntrack >/dev/null; then
   conntrack -S 2>/dev/null | grep -Eo 'invalid=[1-9][0-9]*' | head -1 | grep -q . &&
     bad "connection tracking has found packets invalid" "nft add rule ... notrack, for the VIP"
@@ -239,7 +379,7 @@ exit $wrong
                                               "is open\" \"modprobe fou; ip fou add port 6080 gue\""
                                             : "# no port to open for this kind of tunnel",
                      encapsulation == "gre" ? "modprobe ip_gre" : "modprobe ipip", v4 ? "-4" : "-6",
-                     v4 ? 32 : 128);
+                     v4 ? 32 : 128, v4 ? "198.51.100.1" : "2001:db8::1");
 }
 
 }  // namespace linimo

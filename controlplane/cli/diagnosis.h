@@ -8,10 +8,24 @@
 
 #include <nlohmann/json.hpp>
 
+#include "controlplane/cli/openings.h"
+
 namespace linimo {
 
 /// How a backend answered a connection to its own address, past the balancer.
 enum class Direct { kOpen, kRefused, kSilent };
+
+/// Another machine that answers ARP or neighbour discovery for a VIP.
+struct VipHolder {
+  std::string vip, device, mac;
+  std::string address;  // of its own, as far as the kernel's neighbours say; empty: not known
+};
+
+/// Another node, by what `linimo status -o json` says there.
+struct Peer {
+  std::string command;           // that asks it
+  nlohmann::json status, later;  // null: it did not answer
+};
 
 struct Facts {
   nlohmann::json status, later;    // GET /v1/status, twice, some seconds apart
@@ -20,7 +34,11 @@ struct Facts {
   std::map<std::string, Direct> direct;  // of backends that are down, by POOL/ADDRESS
   std::vector<std::string> generic_xdp;  // devices whose program the kernel runs late, and slowly
   std::vector<std::string> not_in_bird;  // VIPs that are announced, and that BIRD has no route of
-  std::string vip;                       // one of the node's; empty: it has none
+  size_t queues = 0;                     // that packets may come by; 0: not known
+  std::vector<VipHolder> vip_holders;
+  Openings openings;        // of connections meanwhile
+  std::vector<Peer> peers;  // that the operator named
+  std::string vip;          // one of the node's; empty: it has none
 };
 
 struct Finding {

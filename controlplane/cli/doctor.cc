@@ -5,16 +5,25 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <future>
 #include <memory>
 #include <set>
 #include <thread>
 
+#include <CLI/CLI.hpp>
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "controlplane/cli/capture.h"
+#include "controlplane/cli/client.h"
+#include "controlplane/cli/vip_answers.h"
 #include "maglev/address.h"
 #include "maglev/config/announce.h"
 #include "maglev/unique_fd.h"
@@ -25,8 +34,7 @@ namespace {
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kWatched{2};  // for counters that grow
-constexpr std::chrono::milliseconds kConnectLimit{1500};
+constexpr std::chrono::milliseconds kConnectLimit{1500}, kClientPatience{1000};
 constexpr size_t kMostConnections = 500;
 
 /// What a program writes, whatever it ends with. `command` has no word that came from elsewhere but
@@ -38,6 +46,16 @@ std::string output_of(const std::string& command) {
   for (size_t read = 0; pipe && (read = fread(buffer.data(), 1, buffer.size(), pipe.get())) > 0;)
     output.append(buffer.data(), read);
   return output;
+}
+
+json parsed_output_of(const std::string& command) {
+  return json::parse(output_of(command), nullptr, false);
+}
+
+/// The same of a program that prints a list; an empty one, if it did not.
+json list_from(const std::string& command) {
+  json list = parsed_output_of(command);
+  return list.is_array() ? std::move(list) : json::array();
 }
 
 struct Connecting {
@@ -131,9 +149,8 @@ std::vector<std::string> generic_devices(const json& status) {
     if (condition.at("name") == "program-attached" && condition.at("subject").is_string())
       ours.insert(condition.at("subject").get<std::string>());
   }
-  const json links = json::parse(output_of("ip -j -d link show"), nullptr, false);
   constexpr int kGeneric = 2;  // XDP_ATTACHED_SKB
-  for (const json& link : links.is_array() ? links : json::array()) {
+  for (const json& link : list_from("ip -j -d link show")) {
     const std::string name = link.value("ifname", "");
     if (ours.contains(name) && link.contains("xdp") && link["xdp"].value("mode", 0) == kGeneric)
       found.push_back(name);
@@ -161,14 +178,101 @@ std::vector<std::string> vips_not_in_bird(const json& status) {
   return missing;
 }
 
+/// How connections begin meanwhile. Nothing where somebody captures already, or the right to is missing.
+Openings watch_openings(const std::string& socket, std::chrono::milliseconds time) {
+  constexpr uint32_t kWholeSyn = 512, kRate = 1000;
+  OpeningWatch watch;
+  const auto path = capture_path(OpeningWatch::kFilter, kWholeSyn, kRate);
+  if (!path) return {};
+  EventStreamReader reader;
+  const auto take = [&](std::string_view bytes) {
+    reader.take(bytes, [&](const StreamedEvent& event) {
+      if (!event.type.empty()) return;
+      const json packet = json::parse(event.data, nullptr, false);
+      if (packet.is_object()) watch.take(packet);
+    });
+    return true;
+  };
+  static_cast<void>(follow(socket, "POST", *path, "", take, time));
+  return watch.seen();
+}
+
+std::vector<std::string> interfaces_of(const json& status) {
+  std::vector<std::string> interfaces;
+  for (const json& condition : status.at("conditions")) {
+    if (condition.at("name") == "interface-present" && condition.at("subject").is_string())
+      interfaces.push_back(condition.at("subject").get<std::string>());
+  }
+  return interfaces;
+}
+
+/// Receive queues, of which engine dpdk has one a worker on each interface; engine xdp takes those that a NIC
+/// has, and of several interfaces one alone may be in use.
+size_t receive_queues(const json& status) {
+  if (status.at("engine") == "dpdk") return status.at("dataplane").value("workers", size_t{0});
+  const auto interfaces = interfaces_of(status);
+  if (interfaces.size() != 1) return 0;
+  ethtool_channels channels{};
+  channels.cmd = ETHTOOL_GCHANNELS;
+  ifreq question{};
+  interfaces.front().copy(question.ifr_name, IFNAMSIZ - 1);
+  question.ifr_data = reinterpret_cast<char*>(&channels);
+  const UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd || ioctl(fd.get(), SIOCETHTOOL, &question) != 0) return 0;
+  return channels.rx_count + channels.combined_count;
+}
+
+/// Who holds VIPs on the node's LANs, beside gateways, which may answer for everything.
+std::vector<VipHolder> vip_holders(const json& services, const json& status) {
+  std::vector<std::string> vips, devices = interfaces_of(status);
+  for (const json& service : services) {
+    for (const json& vip : service.at("vips")) vips.push_back(vip.get<std::string>());
+  }
+  // Of engine dpdk the kernel has a TAP in each interface's place.
+  for (size_t i = 0; status.at("engine") == "dpdk" && i < devices.size(); ++i)
+    devices[i] = fmt::format("linimo{}", i);
+  const auto answers = ask_for_vips(vips, devices);
+  if (answers.empty()) return {};
+  std::map<std::string, std::string> addresses;  // by MAC address
+  std::set<std::string> gateways;
+  for (const char* family : {"-6", "-4"}) {
+    for (const json& neighbour : list_from(fmt::format("ip -j {} neigh", family)))
+      addresses[neighbour.value("lladdr", "")] = neighbour.value("dst", "");
+    for (const json& route : list_from(fmt::format("ip -j {} route", family)))
+      gateways.insert(route.value("gateway", ""));
+  }
+  std::vector<VipHolder> holders;
+  for (const VipAnswer& answer : answers) {
+    const auto known = addresses.find(answer.mac);
+    const std::string address = known == addresses.end() ? "" : known->second;
+    if (address.empty() || !gateways.contains(address))
+      holders.push_back({answer.vip, answer.device, answer.mac, address});
+  }
+  return holders;
+}
+
 }  // namespace
 
-tl::expected<Facts, std::string> gather_facts(const FetchPath& fetch, const json& backends) {
+CLI::App* DoctorOptions::add_to(CLI::App& app) {
+  auto* command = app.add_subcommand(
+      "doctor", "what is wrong with the node and its backends, by what evidence, and what mends it");
+  command->add_flag("--backend-script", script,
+                    "print what to run on a backend instead: it names what cannot be seen from here");
+  command->add_option("--seconds", seconds, "how long to watch counters and packets")
+      ->check(CLI::Range(0.1, 60.0))
+      ->capture_default_str();
+  command->add_option("--peer", peers,
+                      "compare with another node: what prints its status. May stand more than once");
+  command->footer("Example: linimo doctor --peer \"ssh lb2 linimo status -o json\"");
+  return command;
+}
+
+tl::expected<Facts, std::string> gather_facts(const std::string& socket, const DoctorOptions& options,
+                                              const FetchPath& fetch, const json& backends) {
   Facts facts;
   facts.backends = backends;
-  const auto begun = Clock::now();
-  const std::pair<const char*, json*> first[] = {
-      {"/v1/status", &facts.status}, {"/v1/pools", &facts.pools}, {"/v1/services", &facts.services}};
+  const std::pair<const char*, json*> first[] = {{"/v1/pools", &facts.pools},
+                                                 {"/v1/services", &facts.services}};
   for (const auto& [path, place] : first) {
     auto answer = fetch(path);
     if (!answer) return tl::unexpected(answer.error());
@@ -179,13 +283,28 @@ tl::expected<Facts, std::string> gather_facts(const FetchPath& fetch, const json
       facts.vip = service.at("vips").at(0).get<std::string>();
   }
   facts.vip = facts.vip.substr(0, facts.vip.find('/'));
+  for (const std::string& command : options.peers)
+    facts.peers.push_back({.command = command, .status = parsed_output_of(command), .later = {}});
+  auto status = fetch("/v1/status");
+  if (!status) return tl::unexpected(status.error());
+  facts.status = std::move(*status);
+  const std::chrono::milliseconds watched(static_cast<int64_t>(options.seconds * 1000));
+  const auto until = Clock::now() + watched;
+  // Within less no client asks again, nor is what it asks first much to go by.
+  auto openings = std::async(watched < kClientPatience ? std::launch::deferred : std::launch::async, [&] {
+    return watched < kClientPatience ? Openings() : watch_openings(socket, watched);
+  });
   facts.direct = ask_backends(facts);
   facts.generic_xdp = generic_devices(facts.status);
   facts.not_in_bird = vips_not_in_bird(facts.status);
-  std::this_thread::sleep_until(begun + kWatched);
+  facts.queues = receive_queues(facts.status);
+  facts.vip_holders = vip_holders(facts.services, facts.status);
+  facts.openings = openings.get();
+  std::this_thread::sleep_until(until);
   auto later = fetch("/v1/status");
   if (!later) return tl::unexpected(later.error());
   facts.later = std::move(*later);
+  for (Peer& peer : facts.peers) peer.later = parsed_output_of(peer.command);
   return facts;
 }
 

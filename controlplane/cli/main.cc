@@ -282,16 +282,16 @@ int print_backend_script(const json& services, const json& pools) {
   return fail("no service is configured");
 }
 
-int doctor(const Options& options, bool script) {
+int doctor(const Options& options, const DoctorOptions& asked) {
   const FetchPath get = [&](const std::string& path) { return fetch(options, "GET", path.c_str()); };
-  if (script) {
+  if (asked.script) {
     const auto services = get("/v1/services"), pools = get("/v1/pools");
     return services && pools ? print_backend_script(*services, *pools)
                              : fail(services ? pools.error() : services.error());
   }
   const auto backends = fetch_backends(options);
   if (!backends) return fail(backends.error());
-  const auto facts = gather_facts(get, *backends);
+  const auto facts = gather_facts(options.socket, asked, get, *backends);
   if (!facts) return fail(facts.error());
   const auto findings = diagnose(*facts);
   std::cout << (options.output == "json"
@@ -351,11 +351,8 @@ int run(int argc, char** argv) {
   drain_node_command->add_flag("--wait", options.wait, "return when nothing is announced");
   auto* undrain_node_command = node->add_subcommand("undrain", "announce again");
   fleet_commands.add(app, *config, *node);
-  auto* doctor_command = app.add_subcommand(
-      "doctor", "what is wrong with the node and its backends, by what evidence, and what mends it");
-  bool script = false;
-  doctor_command->add_flag("--backend-script", script,
-                           "print what to run on a backend instead: it names what cannot be seen from here");
+  DoctorOptions examined;
+  auto* doctor_command = examined.add_to(app);
   TraceOptions traced;
   auto* trace_command = traced.add_to(app);
   CaptureOptions captured;
@@ -383,7 +380,7 @@ int run(int argc, char** argv) {
   if (*backend_undrain) return drain(options, false);
   if (*status) return show(options, fetch(options, "GET", "/v1/status"), render_status);
   if (*reload_command) return reload(options);
-  if (*doctor_command) return doctor(options, script);
+  if (*doctor_command) return doctor(options, examined);
   if (*watch_command) return watch(options.socket, watched, options.output == "json");
   if (*probe_command) return show_probe(options, probed);
   if (*top_command) return top(options, topped);

@@ -61,4 +61,8 @@ tl::expected<uint64_t, std::string> load_hash_seed(const std::filesystem::path& 
   return XXH3_64bits(bytes.data(), static_cast<size_t>(length));
 }
 
+uint32_t hash_seed_check(uint64_t seed) {
+  return static_cast<uint32_t>(XXH3_64bits(&seed, sizeof seed) >> 32);
+}
+
 }  // namespace linimo

@@ -13,4 +13,7 @@ namespace linimo {
 /// same seed on every node. The error says what is wrong and how to put it right.
 tl::expected<uint64_t, std::string> load_hash_seed(const std::filesystem::path& file);
 
+/// Nodes compare it to see whether their seeds are equal; it does not tell the seed.
+uint32_t hash_seed_check(uint64_t seed);
+
 }  // namespace linimo

@@ -1,24 +1,46 @@
 """`linimo doctor` names what is wrong, by what evidence, and what mends it; a healthy node gives no finding. Each set-up is
-broken for real, and mended by what the finding says where that is a command."""
+broken for real, and mended by what the finding says where that is a command. Set-ups that do not disturb each other are broken
+together, so that one look finds them all."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 from typing import Any, Callable, ClassVar, Iterator
 
 from case import LabCase
 from lab.backend import Backend
-from lab.topology import VIP
+from lab.node import Node
+from lab.topology import CLIENT, VIP
 from lab.wait import wait_until
 
 BOUND_S = 10.0
+SHORT = ("--seconds", "0.1")  # where nothing is to be seen growing
+
+# A few new connections every tenth of a second, which nobody ends before they are old.
+BEGINNER = f"""
+import contextlib, socket, time
+begun = []
+while True:
+    for _ in range(4):
+        one = socket.socket()
+        one.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            one.connect(("{VIP[4]}", 80))
+        begun.append(one)
+    for one in begun[:-200]:
+        one.close()
+    del begun[:-200]
+    time.sleep(0.1)
+"""
 
 
 class Doctor:
     engine: ClassVar[str]
+    workers = 2
     lab: Any
 
     @classmethod
@@ -28,39 +50,66 @@ class Doctor:
         config.health.interval_ms = config.health.timeout_ms = 300
         config.health.more += ', through_tunnel = true'
 
-    def findings(self) -> list[dict[str, Any]]:
+    def findings(self, *options: str) -> list[dict[str, Any]]:
         begun = time.monotonic()
-        done = self.lab.node.cli("doctor", "-o", "json", check=False)
+        done = self.lab.node.cli("doctor", "-o", "json", *options, check=False)
         self.assertLess(time.monotonic() - begun, BOUND_S)
+        self.assertIn(done.returncode, (0, 1), done.stderr)
         found = json.loads(done.stdout)
         self.assertEqual(1 if found else 0, done.returncode, done.stderr)
         return found
 
-    def wait_for(self, cause: str, subject: str | None = None) -> dict[str, Any]:
-        """The one finding of that cause, about that subject."""
-        def look() -> dict[str, Any] | None:
-            return next((one for one in self.findings() if one["cause"] == cause and subject in (None, one["subject"])), None)
+    def wait_for_all(self, wanted: dict[str, str | None], *options: str) -> dict[str, dict[str, Any]]:
+        """By cause, the findings of these causes and subjects, found by one look."""
+        def look() -> dict[str, dict[str, Any]] | None:
+            found = {one["cause"]: one for one in self.findings(*options) if one["subject"] == wanted.get(one["cause"], "")}
+            return found if found.keys() == wanted.keys() else None
         try:
-            return wait_until(look, f"{cause} is named", 20)
+            return wait_until(look, f"{wanted} is named", 20)
         except TimeoutError as error:
-            raise AssertionError(f"{error}: {self.findings()}") from None
+            raise AssertionError(f"{error}: {self.findings(*options)}") from None
 
-    def assert_healthy(self) -> None:
+    def wait_for(self, cause: str, subject: str | None, *options: str) -> dict[str, Any]:
+        return self.wait_for_all({cause: subject}, *options)[cause]
+
+    def assert_healthy(self, *options: str) -> None:
+        options = options or SHORT
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: not self.findings(), "nothing is wrong", 30)
-        self.assertEqual([], self.findings())
+            wait_until(lambda: not self.findings(*options), "nothing is wrong", 30)
+            return
+        self.assertEqual([], self.findings(*options))
 
     @contextlib.contextmanager
-    def broken(self, mend: Callable[[], object]) -> Iterator[None]:
-        """Whatever happens, it is mended; and then nothing is wrong any more."""
+    def broken_for_now(self, *mends: Callable[[], object]) -> Iterator[None]:
+        """Whatever happens, it is mended."""
         try:
             yield
         finally:
-            mend()
+            for mend in mends:
+                mend()
+
+    @contextlib.contextmanager
+    def broken(self, *mends: Callable[[], object]) -> Iterator[None]:
+        """And then nothing is wrong any more."""
+        with self.broken_for_now(*mends):
+            yield
         self.assert_healthy()
+
+    @contextlib.contextmanager
+    def connections(self) -> Iterator[None]:
+        """Clients begin some meanwhile."""
+        beginner = self.lab.client.spawn(["/usr/bin/python3", "-c", BEGINNER])
+        try:
+            yield
+        finally:
+            beginner.kill()
+            beginner.wait()
 
     def node(self, command: str) -> None:
         self.lab.node.box.run(command.split())
+
+    def router(self, command: str) -> None:
+        self.lab.topology.router.run(command.split())
 
     def backend(self, number: int) -> Backend:
         return self.lab.backends[number]
@@ -68,39 +117,75 @@ class Doctor:
     def name(self, number: int) -> str:
         return f"web/{self.backend(number).address()}"
 
-    def test_a_healthy_node_gives_no_finding(self) -> None:
-        self.assert_healthy()
-        self.assertEqual("nothing is wrong\n", self.lab.node.cli("doctor").stdout)
+    def script_at(self, number: int) -> str:
+        """What the script for backends finds there."""
+        script = self.lab.node.cli("doctor", "--backend-script").stdout
+        told = self.backend(number).box.run(["sh", "-c", script], check=False)
+        self.assertEqual(1, told.returncode, told.stdout + told.stderr)
+        return told.stdout
 
-    def test_a_backend_without_a_tunnel(self) -> None:
-        """Its kernel sends ICMP errors back, which quote our tunnel: what is missing there is certain, and counted."""
-        with self.broken(self.backend(2).begin_tunnel):
+    def test_a_healthy_node_gives_no_finding(self) -> None:
+        """While clients come, too."""
+        self.assert_healthy()
+        with self.connections():
+            self.assertEqual("nothing is wrong\n", self.lab.node.cli("doctor", check=False).stdout)
+
+    def test_backends_each_with_a_cause_of_its_own(self) -> None:
+        """Then ways: to one there is no route, another's next hop is silent, to the third the route leaves by another interface.
+        ICMP errors are remembered for 15 s, for which both wait together."""
+        self.break_backends()
+        self.break_ways()
+        self.assert_healthy()
+
+    def break_backends(self) -> None:
+        """The kernel of one without a tunnel sends ICMP errors back that quote ours: certain, and counted. From one without the
+        VIP nothing comes back while its own address answers: likely; the command mends it, and its script there is certain."""
+        box = self.backend(3).box
+        found: dict[str, dict[str, Any]] = {}
+
+        def give_vip() -> None:
+            mend = found.get("tunnel-lost-at-backend", {"mend": f"ip addr replace {VIP[4]}/32 dev lo"})["mend"]
+            box.run(["sh", "-c", mend.removeprefix("there: ").split("; which")[0]], check=False)
+
+        with self.broken_for_now(self.backend(1).start_nginx, self.backend(2).begin_tunnel, give_vip):
+            self.backend(1).kill_nginx()
             self.backend(2).end_tunnel()
-            found = self.wait_for("tunnel-accepted", self.backend(2).address())
-            self.assertEqual("certain", found["certainty"])
-            self.assertIn("no tunnel module", found["evidence"])
-            self.assertIn("modprobe ipip", found["mend"])
+            box.run(["ip", "addr", "del", f"{VIP[4]}/32", "dev", "lo"])
+            found = self.wait_for_all({"backend-down": self.name(1), "tunnel-accepted": self.backend(2).address(),
+                                       "tunnel-lost-at-backend": self.name(3)}, *SHORT)
+            down, refused, lost = (found[cause] for cause in ("backend-down", "tunnel-accepted", "tunnel-lost-at-backend"))
+            self.assertEqual(("certain", "start the service there"), (down["certainty"], down["mend"]))
+            self.assertEqual("certain", refused["certainty"])
+            self.assertIn("no tunnel module", refused["evidence"])
+            self.assertIn("modprobe ipip", refused["mend"])
+            self.assertEqual("likely", lost["certainty"])
+            self.assertEqual([], [one for one in self.findings(*SHORT)
+                                  if one["subject"] == self.name(2)], "one cause is enough")
             page = self.lab.node.box.run(["curl", "-sS", "--unix-socket", str(self.lab.node.config.runtime_dir / "control.sock"),
                                           "http://linimo/metrics"]).stdout
             self.assertGreater(int(re.search(r'linimo_tunnel_errors_total\{reason="no_protocol"\} (\d+)', page)[1]), 0)
-            self.assertNotIn("tunnel-lost-at-backend", [one["cause"] for one in self.findings()], "one cause is enough")
+            text = self.lab.node.cli("doctor", *SHORT, check=False).stdout
+            for word in (f"tunnel-accepted: {self.backend(2).address()} (certain)", "seen:", "mend:"):
+                self.assertIn(word, text)
+            self.assertIn(f"{VIP[4]} is not an address of this machine", self.script_at(3))
 
-    def test_a_vip_that_a_backend_does_not_have(self) -> None:
-        """Nothing comes back, and its own address answers: likely; the command mends it. Its script, run there, is certain."""
-        box = self.backend(3).box
-
-        def mend() -> None:
-            box.run(["sh", "-c", found["mend"].removeprefix("there: ").split("; which")[0]], check=False)
-
-        box.run(["ip", "addr", "del", f"{VIP[4]}/32", "dev", "lo"])
-        found = {"mend": f"ip addr replace {VIP[4]}/32 dev lo"}
-        with self.broken(mend):
-            found = self.wait_for("tunnel-lost-at-backend", self.name(3))
-            self.assertEqual("likely", found["certainty"])
-            script = self.lab.node.cli("doctor", "--backend-script").stdout
-            told = box.run(["sh", "-c", script], check=False)
-            self.assertEqual(1, told.returncode, told.stdout + told.stderr)
-            self.assertIn(f"{VIP[4]} is not an address of this machine", told.stdout)
+    def break_ways(self) -> None:
+        first, second, third = (self.backend(number).address() for number in (1, 2, 3))
+        device = "linimo0" if self.engine == "dpdk" else "eth0"
+        self.node("ip link add eth8 type veth peer name eth9")
+        with self.broken_for_now(lambda: self.node("ip link del eth8"), lambda: self.node(f"ip route del unreachable {first}/32"),
+                         lambda: self.node(f"ip route del {second}/32")):
+            self.node(f"ip route add unreachable {first}/32")
+            self.node(f"ip route add {second}/32 via 10.0.0.77 dev {device}")
+            self.node("ip link set eth8 up")
+            self.node("ip link set eth9 up")
+            self.node("ip addr add 10.0.7.1/24 dev eth8")
+            self.node(f"ip route add {third}/32 via 10.0.7.2 dev eth8")
+            found = self.wait_for_all({"no-route": self.name(1), "next-hop-unresolved": self.name(2), "wrong-egress": self.name(3)},
+                                      *SHORT)
+            self.assertIn(first, found["no-route"]["evidence"])
+            self.assertEqual("certain", found["next-hop-unresolved"]["certainty"])
+            self.assertIn("[node] interfaces", found["wrong-egress"]["mend"])
 
     def test_all_tunnels_lost(self) -> None:
         """Of all backends at once: the network between is likelier than each of them."""
@@ -112,37 +197,7 @@ class Doctor:
                 self.backend(number).box.run(["ip", "addr", "replace", f"{VIP[4]}/32", "dev", "lo"])
 
         with self.broken(mend):
-            self.assertIn("all 3 backends", self.wait_for("tunnels-filtered")["evidence"])
-
-    def test_a_service_that_does_not_run(self) -> None:
-        backend = self.backend(1)
-        with self.broken(backend.start_nginx):
-            backend.kill_nginx()
-            found = self.wait_for("backend-down", self.name(1))
-            self.assertEqual(("certain", "start the service there"), (found["certainty"], found["mend"]))
-
-    def test_no_route(self) -> None:
-        address = self.backend(2).address()
-        with self.broken(lambda: self.node(f"ip route del unreachable {address}/32")):
-            self.node(f"ip route add unreachable {address}/32")
-            self.assertIn(address, self.wait_for("no-route", self.name(2))["evidence"])
-
-    def test_a_next_hop_that_is_silent(self) -> None:
-        address = self.backend(2).address()
-        with self.broken(lambda: self.node(f"ip route del {address}/32")):
-            device = "linimo0" if self.engine == "dpdk" else "eth0"
-            self.node(f"ip route add {address}/32 via 10.0.0.77 dev {device}")
-            self.assertEqual("certain", self.wait_for("next-hop-unresolved", self.name(2))["certainty"])
-
-    def test_a_route_by_another_interface(self) -> None:
-        address = self.backend(2).address()
-        self.node("ip link add eth8 type veth peer name eth9")
-        with self.broken(lambda: self.node("ip link del eth8")):
-            self.node("ip link set eth8 up")
-            self.node("ip link set eth9 up")
-            self.node("ip addr add 10.0.7.1/24 dev eth8")
-            self.node(f"ip route add {address}/32 via 10.0.7.2 dev eth8")
-            self.assertIn("[node] interfaces", self.wait_for("wrong-egress", self.name(2))["mend"])
+            self.assertIn("all 3 backends", self.wait_for("tunnels-filtered", None, *SHORT)["evidence"])
 
     def test_a_configuration_that_is_refused(self) -> None:
         """The command that it names says what is wrong with the file."""
@@ -155,7 +210,7 @@ class Doctor:
         with self.broken(mend):
             node.write_config(node.config.render() + "\nnonsense = 1\n")
             node.signal_reload()
-            found = self.wait_for("configuration-refused")
+            found = self.wait_for("configuration-refused", None, *SHORT)
             said = node.cli(*found["mend"].split()[1:], check=False)
             self.assertEqual(1, said.returncode)
             self.assertIn("nonsense", said.stderr)
@@ -170,18 +225,62 @@ class Doctor:
             ping = self.lab.client.spawn(["sh", "-c", f"while :; do curl -s -o /dev/null --max-time 1 -d @/proc/kallsyms http://{VIP[4]}/; "
                                                       "sleep 0.1; done"])
             try:
-                self.wait_for("tunnel-does-not-fit")
+                self.wait_for("tunnel-does-not-fit", None)
             finally:
                 ping.kill()
                 ping.wait()
 
-    def test_in_words(self) -> None:
-        with self.broken(self.backend(2).begin_tunnel):
-            self.backend(2).end_tunnel()
-            self.wait_for("tunnel-accepted")
-            text = self.lab.node.cli("doctor", check=False).stdout
-            for word in ("tunnel-accepted: 10.0.1.2 (certain)", "seen:", "mend:"):
-                self.assertIn(word, text)
+    def test_answers_that_are_filtered(self) -> None:
+        """The router takes what comes from the VIP by the way to the backends for spoofed. Checks are answered all the same."""
+        rule = f"from {VIP[4]} to {CLIENT[4]} blackhole"
+        with self.broken(lambda: self.router(f"ip rule del {rule}")), self.connections():
+            self.router(f"ip rule add {rule}")
+            found = self.wait_for("answers-lost", self.name(2))
+            self.assertEqual("likely", found["certainty"])
+            self.assertIn("its check says up", found["evidence"])
+            self.assertIn(f"let the network pass {VIP[4]} as a source", found["mend"])
+
+    def test_checksums_that_are_unfinished(self) -> None:
+        """Of clients on the same machine, or behind a virtual NIC: the backend's kernel drops what they send, and its script says so."""
+        with self.broken(lambda: self.router("ethtool -K lb1 tx off gso off tso off")), self.connections():
+            for number in (1, 2, 3):  # whose answers go by there too
+                self.backend(number).box.run(["ethtool", "-K", "eth0", "tx", "off"])
+            self.router("ethtool -K lb1 tx on")
+            found = self.wait_for("checksums-unfinished", "eth0")
+            self.assertEqual(("certain", "at the other end of eth0: ethtool -K DEV tx off"), (found["certainty"], found["mend"]))
+            self.assertIn(f"tcp {CLIENT[4]}:", found["evidence"])
+            self.assertNotIn("answers-lost", [one["cause"] for one in self.findings()], "one cause is enough")
+            self.assertIn("with a wrong checksum within 2 s", self.script_at(1))
+
+    def test_all_traffic_on_one_queue(self) -> None:
+        with self.broken(lambda: self.router("ethtool -L lb1 tx 2")), self.connections():
+            self.router("ethtool -L lb1 tx 1")
+            found = self.wait_for("one-queue", None)
+            self.assertEqual("likely", found["certainty"])
+            self.assertIn("by receive queue 0 of 2", found["evidence"])
+
+    def test_a_backend_that_answers_for_the_vip(self) -> None:
+        """A backend on the LAN of the node whose kernel answers ARP for the VIP on its lo; the command mends it."""
+        box = self.backend(2).box
+        found = {"mend": ""}
+
+        def mend() -> None:
+            box.run(["sh", "-c", found["mend"].removeprefix("there: ")], check=False)
+
+        self.router("ip link add link lb1 name lan type macvlan mode bridge")
+        self.router(f"ip link set lan netns {box.name}")
+        box.run(["ip", "link", "set", "lan", "up"])
+        try:
+            with self.broken(mend):
+                found = self.wait_for("vip-held-by-another", VIP[4], *SHORT)
+                mac = json.loads(box.run(["ip", "-j", "link", "show", "lan"]).stdout)[0]["address"]
+                self.assertIn(f"{mac} answers ARP for it", found["evidence"])
+            box.run(["ip", "addr", "add", f"{VIP[6]}/128", "dev", "lan"])
+            with self.broken(lambda: box.run(["ip", "addr", "del", f"{VIP[6]}/128", "dev", "lan"])):
+                self.assertIn(f"{mac} answers neighbour discovery", self.wait_for("vip-held-by-another", VIP[6], *SHORT)["evidence"])
+        finally:
+            box.run(["ip", "link", "del", "lan"])
+            box.run(["sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=0", "net.ipv4.conf.all.arp_announce=0"])
 
     def test_a_node_that_does_not_answer(self) -> None:
         done = self.lab.node.box.run([str(self.lab.node.cli_program), "--socket", "/nonexistent", "doctor"], check=False)
@@ -214,4 +313,44 @@ class DoctorXdp(Doctor, LabCase):
         with self.broken(mend):
             node.config.render = lambda: render().replace("workers =", 'xdp_mode = "generic"\nworkers =', 1)
             start_anew()
-            self.assertEqual("eth0", self.wait_for("xdp-generic")["subject"])
+            self.wait_for("xdp-generic", "eth0", *SHORT)
+
+    def test_two_nodes(self) -> None:
+        """A router that chooses by addresses alone sends one client's flows to one of them; and they do not agree where their
+        seeds or their tables differ. Each is asked for its status."""
+        node, lab = self.lab.add_node(), self.lab
+        lab.start_node(2)
+        wires = lab.topology.wires
+        peer = ("--peer", f"ip netns exec {node.box.name} {node.cli_program} --socket {node.config.runtime_dir}/control.sock status -o json")
+        try:
+            self.assert_healthy(*SHORT, *peer)
+            self.router(f"ip route replace {VIP[4]} " + " ".join(f"nexthop via {wire.node[4]}" for wire in wires))
+            with self.connections():
+                found = self.wait_for_cause("one-node-has-all", *peer)
+                self.assertIn("all came to it", found["evidence"])
+                self.router(found["mend"].partition("Linux: ")[2].rstrip(")").split(" net.ipv6")[0])
+                # The router's kernel chooses paths and queues by one hash, so each node may have its flows on one queue.
+                wait_until(lambda: {one["cause"] for one in self.findings("--seconds", "1", *peer)} <= {"one-queue"},
+                           "both nodes have flows", 20)
+            self.differ(node, peer)
+        finally:
+            self.router(f"ip route replace {VIP[4]} via {wires[0].node[4]}")
+            node.stop()
+
+    def wait_for_cause(self, cause: str, *options: str) -> dict[str, Any]:
+        return wait_until(lambda: next((one for one in self.findings(*options) if one["cause"] == cause), None), f"{cause} is named", 20)
+
+    def differ(self, node: Node, peer: tuple[str, ...]) -> None:
+        seed = node.config.seed_file
+        node.config.seed_file = node.folder / "other-seed"
+        node.config.seed_file.write_bytes(os.urandom(32))
+        node.config.seed_file.chmod(0o600)
+        node.reload()
+        self.assertIn("hash seed", self.wait_for("nodes-disagree", "lb2", *SHORT, *peer)["evidence"])
+        node.config.seed_file = seed
+        node.config.backends = {1: 100, 2: 100, 3: 50}
+        node.reload()
+        self.assertIn("its tables differ", self.wait_for("nodes-disagree", "lb2", *SHORT, *peer)["evidence"])
+        node.config.backends = {1: 100, 2: 100, 3: 100}
+        node.reload()
+        self.assert_healthy(*SHORT, *peer)

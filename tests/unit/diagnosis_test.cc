@@ -21,14 +21,22 @@ json backend(const char* address, const char* state, const char* detail = "") {
 class DiagnosisTest : public testing::Test {
  protected:
   DiagnosisTest() {
-    facts_.status = {
-        {"conditions", json::array({condition("carrier", "eth0", "holds")})},
-        {"outcomes", {{"too_big", 5}, {"too_big_reply", 7}, {"tx_full", 3}}},
-        {"pools_in_panic", json::array()},
-        {"path_mtus_lowered", 0},
-        {"announce", nullptr},
-        {"config",
-         {{"file", "/etc/linimo/linimo.toml"}, {"last_error", nullptr}, {"restart_needed", json::array()}}}};
+    facts_.status = {{"conditions", json::array({condition("carrier", "eth0", "holds")})},
+                     {"outcomes", {{"too_big", 5}, {"too_big_reply", 7}, {"tx_full", 3}}},
+                     {"pools_in_panic", json::array()},
+                     {"path_mtus_lowered", 0},
+                     {"node", "lb1"},
+                     {"digest", "a"},
+                     {"seed_check", "1"},
+                     {"serves", true},
+                     {"flows", {{"made", 100}}},
+                     {"workers", json::array({{{"forwarded", 1000}}, {{"forwarded", 2000}}})},
+                     {"announce", nullptr},
+                     {"config",
+                      {{"file", "/etc/linimo/linimo.toml"},
+                       {"revision", "r"},
+                       {"last_error", nullptr},
+                       {"restart_needed", json::array()}}}};
     facts_.later = facts_.status;
     facts_.pools = json::array(
         {{{"name", "web"}, {"encapsulation", "ipip"}, {"health", {{"through_tunnel", true}, {"port", 80}}}}});
@@ -143,6 +151,124 @@ TEST_F(DiagnosisTest, WhatTheKernelAndBirdSay) {
   facts_.later["announce"] = {{"table", 77}};
   EXPECT_EQ(finding().cause, "bird-without-route");
   EXPECT_NE(finding().mend.find("kernel table 77"), std::string::npos);
+}
+
+TEST_F(DiagnosisTest, ClientsThatAskAgain) {
+  facts_.openings.begun = 100;
+  facts_.openings.backends["web/10.0.1.1"] = {.begun = 90, .repeated = 1};
+  facts_.openings.backends["web/10.0.1.2"] = {.begun = 10, .repeated = 4};
+  EXPECT_EQ(finding().cause, "answers-lost");
+  EXPECT_EQ(finding().subject, "web/10.0.1.2");
+  EXPECT_FALSE(finding().certain);
+  facts_.openings.backends["web/10.0.1.2"].begun =
+      17;  // a client in four or fewer: packets are lost everywhere
+  EXPECT_TRUE(diagnose(facts_).empty());
+}
+
+TEST_F(DiagnosisTest, ChecksumsThatNobodyFinishes) {
+  facts_.openings.begun = 10;
+  facts_.openings.backends["web/10.0.1.1"] = {.begun = 10, .repeated = 8};
+  facts_.openings.unfinished = 1;  // may be chance
+  facts_.openings.unfinished_interface = "eth0";
+  EXPECT_EQ(finding().cause, "answers-lost");
+  facts_.openings.unfinished = 2;
+  EXPECT_EQ(finding().cause, "checksums-unfinished");
+  EXPECT_TRUE(finding().certain);
+}
+
+TEST_F(DiagnosisTest, OneQueueOfTwo) {
+  facts_.queues = 2;
+  facts_.later["flows"]["made"] = 116;
+  facts_.later["workers"][1]["forwarded"] = 2500;
+  EXPECT_EQ(finding().cause, "one-queue");
+  facts_.later["workers"][0]["forwarded"] = 1001;  // the other has its part
+  EXPECT_TRUE(diagnose(facts_).empty());
+  facts_.later["workers"][0]["forwarded"] = 1000;
+  facts_.later["flows"]["made"] = 115;  // so few may be on one by chance
+  EXPECT_TRUE(diagnose(facts_).empty());
+  facts_.later["flows"]["made"] = 200;
+  facts_.queues = 1;  // of one
+  EXPECT_TRUE(diagnose(facts_).empty());
+}
+
+TEST_F(DiagnosisTest, WhoElseHoldsAVip) {
+  facts_.vip_holders = {{"203.0.113.10", "eth0", "02:00:00:00:00:02", "10.0.1.2"}};
+  EXPECT_EQ(finding().cause, "vip-held-by-another");
+  EXPECT_EQ(finding().evidence, "02:00:00:00:00:02 (backend web/10.0.1.2) answers ARP for it on eth0");
+  EXPECT_NE(finding().mend.find("arp_ignore=1"), std::string::npos);
+  facts_.vip_holders = {{"2001:db8::1", "eth0", "02:00:00:00:00:02", ""}};
+  EXPECT_EQ(finding().evidence, "02:00:00:00:00:02 answers neighbour discovery for it on eth0");
+}
+
+TEST_F(DiagnosisTest, NodesThatDisagree) {
+  Peer& peer = facts_.peers.emplace_back("ssh lb2", facts_.status, facts_.status);
+  peer.later["node"] = "lb2";
+  EXPECT_TRUE(diagnose(facts_).empty());
+  peer.later["digest"] = "b";  // on its way, perhaps
+  EXPECT_TRUE(diagnose(facts_).empty());
+  peer.status["digest"] = "c";
+  EXPECT_EQ(finding().cause, "nodes-disagree");
+  EXPECT_NE(finding().evidence.find("tables differ"), std::string::npos);
+  peer.later["seed_check"] = "2";
+  EXPECT_NE(finding().evidence.find("seed"), std::string::npos);
+  peer.later = nullptr;
+  EXPECT_EQ(finding().cause, "peer-silent");
+}
+
+TEST_F(DiagnosisTest, OneNodeHasAll) {
+  Peer& peer = facts_.peers.emplace_back("ssh lb2", facts_.status, facts_.status);
+  peer.later["node"] = "lb2";
+  facts_.later["flows"]["made"] = 116;
+  EXPECT_EQ(finding().cause, "one-node-has-all");
+  EXPECT_EQ(finding().subject, "lb1");
+  peer.later["flows"]["made"] = 101;
+  EXPECT_TRUE(diagnose(facts_).empty());
+  peer.later["flows"]["made"] = 100;
+  peer.later["serves"] = false;  // as it should be
+  EXPECT_TRUE(diagnose(facts_).empty());
+}
+
+/// A SYN of 192.0.2.2:4242 to 203.0.113.10:80 as a capture tells of it.
+json syn(uint64_t time_ms, const std::string& port, const std::string& checksum) {
+  return {{"time_ns", time_ms * 1'000'000},
+          {"packet", "tcp"},
+          {"backend", "web/10.0.1.1"},
+          {"in",
+           {{"interface", "eth0"},
+            {"bytes",
+             "0200000000010200000000020800"
+             "450000280000400040060000c0000202cb00710a" +
+                 port + "0050000000010000000050022000" + checksum + "0000"}}}};
+}
+
+TEST(OpeningWatch, CountsEachConnectionOnceAndOnceWhatRepeats) {
+  OpeningWatch watch;
+  for (const uint64_t ms : {1000, 1001, 2000, 4000}) watch.take(syn(ms, "1092", "1234"));
+  watch.take(syn(2000, "1093", "1234"));
+  EXPECT_EQ(watch.seen().begun, 2u);
+  EXPECT_EQ(watch.seen().backends.at("web/10.0.1.1").begun, 2u);
+  EXPECT_EQ(watch.seen().backends.at("web/10.0.1.1").repeated, 1u);
+  EXPECT_EQ(watch.seen().unfinished, 0u);
+}
+
+TEST(OpeningWatch, KnowsTheSumOfAPseudoHeader) {
+  OpeningWatch watch;
+  // c000 + 0202 + cb00 + 710a + 0006 + 0014 = 1fe26
+  watch.take(syn(1000, "1092", "fe27"));
+  watch.take(syn(1000, "1093", "01d8"));  // its complement
+  EXPECT_EQ(watch.seen().unfinished, 1u);
+  EXPECT_EQ(watch.seen().unfinished_interface, "eth0");
+}
+
+TEST(OpeningWatch, LeavesOutWhatIsCutShort) {
+  OpeningWatch watch;
+  json packet = syn(1000, "1092", "1234");
+  const auto whole = packet["in"]["bytes"].get<std::string>();
+  for (size_t length = 0; length < whole.size(); length += 2) {
+    packet["in"]["bytes"] = whole.substr(0, length);
+    watch.take(packet);
+  }
+  EXPECT_EQ(watch.seen().begun, 0u);
 }
 
 TEST(BackendScript, IsAShellScriptForEachTunnel) {
