@@ -43,7 +43,7 @@ void parse(benchmark::State& state, bool v6) {
     packet::Frame frame;
     packet::Flow flow;
     benchmark::DoNotOptimize(packet::locate(sample.room + Sample::kBefore, sample.length, frame));
-    benchmark::DoNotOptimize(packet::judge(frame, false, flow));
+    benchmark::DoNotOptimize(packet::judge(frame, packet::HeaderChecksum::kUnknown, flow));
     benchmark::DoNotOptimize(flow);
   }
 }
@@ -59,7 +59,7 @@ void encapsulate(benchmark::State& state, linimo_encapsulation encapsulation, bo
   packet::Frame frame;
   packet::Flow flow;
   packet::locate(sample.room + Sample::kBefore, sample.length, frame);
-  packet::judge(frame, false, flow);
+  packet::judge(frame, packet::HeaderChecksum::kUnknown, flow);
   const packet::Tunnel tunnel = packet::make_tunnel(
       encapsulation, {.source = end_of(v6, 1), .destination = end_of(v6, 2)}, LINIMO_GUE_PORT);
   uint8_t* outer = const_cast<uint8_t*>(frame.ip) - tunnel.header_length;

@@ -28,6 +28,13 @@ AddressWords destination_of(const packet::Frame& frame) {
   return frame.is_v6 ? AddressWords::v6(frame.v6().destination) : AddressWords::v4(frame.v4().destination);
 }
 
+packet::HeaderChecksum nics_verdict(const rte_mbuf& mbuf) {
+  const uint64_t said = mbuf.ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+  return said == RTE_MBUF_F_RX_IP_CKSUM_BAD    ? packet::HeaderChecksum::kBad
+         : said == RTE_MBUF_F_RX_IP_CKSUM_GOOD ? packet::HeaderChecksum::kGood
+                                               : packet::HeaderChecksum::kUnknown;
+}
+
 }  // namespace
 
 Pipeline::Pipeline(const PortMacs& port_macs, const NextHopTable& next_hops, std::span<Flows> flows,
@@ -146,9 +153,7 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
 
   const packet::Frame& frame = packet.frame;
   const bool v6 = frame.is_v6;
-  const uint64_t nic = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-  if (!v6 && nic == RTE_MBUF_F_RX_IP_CKSUM_BAD) return drop(mbuf, LINIMO_OUTCOME_bad_checksum);
-  const Verdict verdict = packet::judge(frame, nic == RTE_MBUF_F_RX_IP_CKSUM_GOOD, packet.flow);
+  const Verdict verdict = packet::judge(frame, nics_verdict(*mbuf), packet.flow);
   packet.judged = true;
   packet.ip = frame.ip;
   packet.v6 = v6;

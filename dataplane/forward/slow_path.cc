@@ -55,7 +55,7 @@ LINIMO_COLD void Pipeline::look_closer(Packet& packet) {
   if (packet.judged) return;
   packet::locate(rte_pktmbuf_mtod(packet.mbuf, const uint8_t*), rte_pktmbuf_data_len(packet.mbuf),
                  packet.frame);
-  packet::judge(packet.frame, true, packet.flow);
+  packet::judge(packet.frame, packet::HeaderChecksum::kGood, packet.flow);
   packet.judged = true;
 }
 

@@ -37,12 +37,13 @@ Verdict judge_transport(const uint8_t* at, uint32_t length, bool v6, Flow& flow)
   return Verdict{static_cast<uint8_t>(linimo_judge_protocol(v6, flow.protocol, fragment))};
 }
 
-Verdict judge_v4(const Frame& frame, bool checksum_known_good, Flow& flow) {
+Verdict judge_v4(const Frame& frame, HeaderChecksum checksum, Flow& flow) {
   const Ipv4& ip = frame.v4();
   const uint32_t header = ip.header_length();
   const uint32_t total = swap16(ip.total_length);
   if (!linimo_is_sound_ipv4(ip.version_ihl >> 4, header, total, frame.available)) return Verdict::kMalformed;
-  if (!checksum_known_good && !checksum_holds(&ip, header)) return Verdict::kBadChecksum;
+  if (checksum == HeaderChecksum::kBad) return Verdict::kBadChecksum;
+  if (checksum == HeaderChecksum::kUnknown && !checksum_holds(&ip, header)) return Verdict::kBadChecksum;
   if (linimo_is_martian4(ip.source)) return Verdict::kMartian;
   flow.ip_length = static_cast<uint16_t>(total);
   flow.l4_offset = static_cast<uint16_t>(header);
@@ -108,10 +109,10 @@ bool locate(const uint8_t* bytes, uint32_t length, Frame& frame) {
   return frame.is_v6 && frame.available >= sizeof(Ipv6);
 }
 
-Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow) {
+Verdict judge(const Frame& frame, HeaderChecksum checksum, Flow& flow) {
   flow.fragment = Fragment::kNone;
   flow.on_its_way = false;
-  return frame.is_v6 ? judge_v6(frame, flow) : judge_v4(frame, checksum_known_good, flow);
+  return frame.is_v6 ? judge_v6(frame, flow) : judge_v4(frame, checksum, flow);
 }
 
 bool is_neighbour_discovery(const Frame& frame, const Flow& flow) {

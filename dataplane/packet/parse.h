@@ -5,7 +5,7 @@
 // with them:
 //   Frame frame;
 //   if (locate(bytes, length, frame)) ...   // an IP packet whose addresses can be read
-//   Flow flow; auto verdict = judge(frame, flow);
+//   Flow flow; auto verdict = judge(frame, HeaderChecksum::kUnknown, flow);
 //
 // No function here reads outside [frame, frame + length), and none writes.
 #pragma once
@@ -59,8 +59,10 @@ struct Flow {
   uint32_t datagram_id;  // of a fragment: its identification as it lies on the wire
 };
 
-/// `checksum_known_good`: the NIC has already checked the IPv4 header.
-Verdict judge(const Frame& frame, bool checksum_known_good, Flow& flow);
+/// What the NIC has said of the IPv4 header's checksum.
+enum class HeaderChecksum : uint8_t { kUnknown, kGood, kBad };
+
+Verdict judge(const Frame& frame, HeaderChecksum checksum, Flow& flow);
 
 /// Is it neighbour or router discovery (RFC 4861), from a neighbour? After `judge` said kIcmp.
 bool is_neighbour_discovery(const Frame& frame, const Flow& flow);

@@ -125,7 +125,8 @@ void ProbePath::forward(std::span<uint8_t> bytes) {
   packet::Frame frame;
   packet::Flow flow;
   if (!packet::locate(bytes.data(), static_cast<uint32_t>(bytes.size()), frame) ||
-      packet::judge(frame, false, flow) != packet::Verdict::kFlow || flow.protocol != IPPROTO_TCP)
+      packet::judge(frame, packet::HeaderChecksum::kUnknown, flow) != packet::Verdict::kFlow ||
+      flow.protocol != IPPROTO_TCP)
     return;
   ProbeRoute route;
   const uint16_t port = ntohs(flow.source_port);

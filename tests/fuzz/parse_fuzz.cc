@@ -15,13 +15,13 @@ void require(bool promise) {
   if (!promise) std::abort();
 }
 
-void parse(const uint8_t* data, size_t size, bool checksum_known_good) {
+void parse(const uint8_t* data, size_t size, HeaderChecksum checksum) {
   Frame frame;
   if (!locate(data, static_cast<uint32_t>(size), frame)) return;
   require(frame.ip == data + frame.ip_offset);
   require(frame.ip_offset + size_t{frame.available} <= size);
   Flow flow;
-  const Verdict verdict = judge(frame, checksum_known_good, flow);
+  const Verdict verdict = judge(frame, checksum, flow);
   if (verdict != Verdict::kFlow) return;
   require(flow.ip_length <= frame.available);
   require(flow.protocol == kTcp || flow.protocol == kUdp);
@@ -34,9 +34,10 @@ void parse(const uint8_t* data, size_t size, bool checksum_known_good) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 0xffff) return -1;
   is_control(data, static_cast<uint32_t>(size));
-  parse(data, size, false);
+  parse(data, size, HeaderChecksum::kUnknown);
   linimo::too_big_message4({data, size});
   linimo::too_big_message6({data, size});
-  parse(data, size, true);  // most random headers have a wrong checksum, and would be judged no further
+  // Most random headers have a wrong checksum, and would be judged no further.
+  parse(data, size, HeaderChecksum::kGood);
   return 0;
 }

@@ -149,6 +149,22 @@ TEST_F(Dpdk, TheNicsVerdictOnTheChecksumIsTaken) {
       1U);
 }
 
+// Lengths are judged before the checksum, whoever has summed it up.
+TEST_F(Dpdk, TheNicsVerdictOnTheChecksumDoesNotHideWrongLengths) {
+  for (const char* name : {"v4_total_length", "v4_header_length", "v4_version"}) {
+    for (const uint64_t nic :
+         {RTE_MBUF_F_RX_IP_CKSUM_BAD, RTE_MBUF_F_RX_IP_CKSUM_NONE, RTE_MBUF_F_RX_IP_CKSUM_GOOD}) {
+      EXPECT_EQ(run_with(step_of(name).frame, nic).counts[LINIMO_OUTCOME_malformed], 1U) << name << nic;
+    }
+  }
+  // And the source, and what lies behind the IP header, after it.
+  for (const char* name : {"martian_loopback_v4", "tcp_lengths_v4"}) {
+    EXPECT_EQ(run_with(step_of(name).frame, RTE_MBUF_F_RX_IP_CKSUM_BAD).counts[LINIMO_OUTCOME_bad_checksum],
+              1U)
+        << name;
+  }
+}
+
 TEST_F(Dpdk, ForwardedPacketsAreCountedByServiceAndBackend) {
   const auto sum = [](const auto& rows, uint64_t TrafficCount::*field) {
     uint64_t total = 0;

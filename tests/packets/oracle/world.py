@@ -115,7 +115,14 @@ QUIC = {
     "quic1": Pool("quic1", [Backend(f"10.0.6.1{n}", 70 + n, server_id=0x40 + n) for n in (1, 2)], "gue",
                   server_id_length=1),
 }
-POOLS = FORWARDING | FAILING | MANY | GUE | TAGGED | SMALL | QUIC
+# Each fails in two ways.
+TWICE = {
+    "down_no_route": Pool("down_no_route", [Backend("10.0.7.1", 81, state="down", next_hop="no_route")]),
+    "narrow_no_route": Pool("narrow_no_route", [Backend("10.0.7.2", 82, next_hop="no_route", mtu=400)]),
+    "narrow_no_nexthop": Pool("narrow_no_nexthop", [Backend("2001:db8:7::3", 83, next_hop="unresolved", mtu=400)]),
+    "narrow_wrong_egress": Pool("narrow_wrong_egress", [Backend("10.0.7.4", 84, next_hop="wrong_egress", mtu=400)], "gre"),
+}
+POOLS = FORWARDING | FAILING | MANY | GUE | TAGGED | SMALL | QUIC | TWICE
 
 
 def vip(family: int, number: int) -> str:
@@ -137,6 +144,8 @@ SOURCE_HASH_VIP, TRACKED_VIP, UNTRACKED_VIP, UNTRACKED6_VIP = 50, 51, 52, 53
 
 REJECT_VIP, REJECT_DRAINING_VIP = 54, 55  # both ports; no backend lives
 QUIC_VIP, QUIC8_VIP, QUIC1_VIP, NOT_QUIC_VIP = 56, 57, 58, 59  # UDP 443
+TWICE_VIP = {name: number for number, name in enumerate(TWICE, start=90)}
+PRIVATE_REJECT_VIP = 60  # allow_sources, and no backend lives
 
 TCP80 = [[80, 80]]
 UDP53 = [[53, 53]]
@@ -177,6 +186,11 @@ def _services() -> list[Service]:
         Service("quic1", both(QUIC1_VIP), "udp", UDP443, idle_timeout_s=60, quic=True, server_id_offset=0),
         Service("quic", both(NOT_QUIC_VIP), "udp", UDP443, idle_timeout_s=60),
     ]
+    private = {"allow_sources": ["198.51.100.0/25", "2001:db8:c::/48"], "no_backend": "reject"}
+    for pool, numbers, more in [*((pool, both(number), {}) for pool, number in TWICE_VIP.items()),
+                                ("down_no_route", both(PRIVATE_REJECT_VIP), private)]:
+        services += [Service(pool, numbers, "tcp", TCP80, **more),
+                     Service(pool, numbers, "udp", UDP53, tracking="off", idle_timeout_s=60, **more)]
     return services
 
 
