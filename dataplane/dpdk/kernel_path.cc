@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include <fmt/format.h>
-#include <linux/if_tun.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <poll.h>
@@ -68,8 +67,7 @@ tl::expected<void, std::string> KernelPath::add(Tap tap, rte_mempool* pool) {
 }
 
 void KernelPath::set_carrier(uint32_t interface, bool carrier) {
-  const int on = carrier ? 1 : 0;
-  ioctl(links_[interface].tap.fd.get(), TUNSETCARRIER, &on);
+  dpdk::set_carrier(links_[interface].tap, carrier);
 }
 
 tl::expected<void, std::string> KernelPath::set_mac(uint32_t interface, const Mac& mac) {

@@ -6,7 +6,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/ethtool.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <sys/ioctl.h>
@@ -42,6 +44,18 @@ tl::expected<Tap, std::string> create_tap(const std::string& name, const Mac& ma
   if (ioctl(socket_fd.get(), SIOCGIFINDEX, &request) != 0) return failed("read the index");
   tap.index = request.ifr_ifindex;
   return tap;
+}
+
+void set_carrier(const Tap& tap, bool carrier) {
+  const int on = carrier ? 1 : 0;
+  ioctl(tap.fd.get(), TUNSETCARRIER, &on);
+  // The kernel may leave a lost carrier's routes as they are for a second, unless somebody asks for the link.
+  ethtool_value link{.cmd = ETHTOOL_GLINK, .data = 0};
+  ifreq request{};
+  tap.name.copy(request.ifr_name, sizeof request.ifr_name - 1);
+  request.ifr_data = reinterpret_cast<char*>(&link);
+  const UniqueFd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ioctl(socket_fd.get(), SIOCETHTOOL, &request);
 }
 
 }  // namespace linimo::dpdk

@@ -49,6 +49,10 @@ class AnnounceCase(LabCase):
         """By which device each VIP's route in the node's table 77 goes."""
         return {vip: routes(self.lab.topology.node, vip, TABLE) for vip in VIP.values()}
 
+    def metrics(self) -> str:
+        socket = self.lab.node.config.runtime_dir / "control.sock"
+        return self.lab.topology.node.run(["curl", "-sS", "--unix-socket", str(socket), "http://linimo/metrics"]).stdout
+
     @contextlib.contextmanager
     def unhealthy(self) -> Iterator[None]:
         """Every health check fails meanwhile (status 503, and no drain_header is configured)."""
@@ -221,10 +225,6 @@ class Announce(AnnounceCase):
     def bfd(up: bool) -> dict[tuple[str, str], bool]:
         """Of both families with the router."""
         return {("10.0.0.1", "linimo0"): up, ("2001:db8::1", "linimo0"): up}
-
-    def metrics(self) -> str:
-        socket = self.lab.node.config.runtime_dir / "control.sock"
-        return self.lab.topology.node.run(["curl", "-sS", "--unix-socket", str(socket), "http://linimo/metrics"]).stdout
 
 
 class AnnounceByXdp(AnnounceCase):

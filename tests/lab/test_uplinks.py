@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 from lab.client import Load
@@ -35,6 +36,11 @@ class Uplinks(AnnounceCase):
         router.sysctl({f"net.ipv6.conf.{link}.keep_addr_on_down": 1})
         router.run(["ip", "link", "set", link, "down"])
 
+    def checks_passed(self) -> dict[str, int]:
+        """Of each backend, since the control plane began."""
+        rows = re.findall(r'^linimo_health_checks_total\{(.*),result="success"\} (\d+)$', self.metrics(), re.MULTILINE)
+        return {backend: int(count) for backend, count in rows}
+
     def said_to_be_announced(self) -> set[str]:
         return {vip["vip"] for vip in self.announced["vips"] if vip["announced"]}
 
@@ -45,11 +51,15 @@ class Uplinks(AnnounceCase):
                 self.lose_carrier(link)
                 wait_until(lambda: self.in_table() == {vip: {device} for vip in VIP.values()},
                            f"the routes are by {device}", NOTICED_S)
+                # That they are up may yet be what checks found by the way that is lost.
+                before = self.checks_passed()
+                wait_until(lambda: all(now > before[backend] for backend, now in self.checks_passed().items()),
+                           "the backends are reached by the other way", CONVERGED_S)
+                wait_until(lambda: set(self.lab.node.backend_states().values()) == {"up"} and self.lab.node.up_to_date(),
+                           "packets go to all of them", CONVERGED_S)
                 self.routed.wait_announced({left}, CONVERGED_S)
                 self.assertEqual(set(VIP.values()), self.said_to_be_announced())
                 self.assertTrue(self.lab.node.status()["serves"])
-                wait_until(lambda: "up" in self.lab.node.backend_states().values() and self.lab.node.up_to_date(),
-                           "the backends are reached", CONVERGED_S)
                 load = Load(self.lab.client, VIP[4], threads=2)
                 load.run(100)
                 self.assert_served(load)
