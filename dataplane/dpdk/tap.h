@@ -23,8 +23,8 @@ struct Tap {
 tl::expected<Tap, std::string> create_tap(const std::string& name, const Mac& mac, uint16_t mtu,
                                           bool addresses_move_here);
 
-/// What the kernel takes for the state of the wire. Routes by a TAP that has lost its carrier are dead at once
-/// (before Linux 6.8: within a second). Any thread.
+/// What the kernel takes for the state of the wire. Routes by a TAP that has lost its carrier are dead at
+/// once (before Linux 6.8: within a second). Any thread.
 void set_carrier(const Tap& tap, bool carrier);
 
 }  // namespace linimo::dpdk

@@ -126,12 +126,20 @@ class Captures:
     def test_nothing_is_lost_for_being_watched(self) -> None:
         """A flood through a service while every packet of it is wanted: each that came is forwarded, and shown or counted as missed."""
         node = self.lab.node
-        with self._running("trace", "--live", f"udp and dst port {FLOOD_PORT} and dst host {VIP[4]}", stdout=subprocess.DEVNULL) as live:
+        shown = node.folder / "shown"
+        with open(shown, "wb") as lines, self._running("trace", "--live", f"udp and dst port {FLOOD_PORT} and dst host {VIP[4]}",
+                                                       stdout=lines.fileno()) as live:
             before, packets = node.outcomes(), node.service("flooded")["packets"]
             with self.lab.client.entered():
                 sent = int(subprocess.run([sys.executable, "-c", FLOOD, VIP[4], str(FLOOD_PORT)], capture_output=True, text=True,
                                           check=True).stdout)
-            came = wait_until(lambda: self._steady(lambda: node.service("flooded")["packets"]), "all have come", 5) - packets
+            wait_until(lambda: self._steady(lambda: node.service("flooded")["packets"]), "all have come", 5)
+            # With a packet that is shown comes how many were missed before it.
+            with self.lab.client.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+                last.bind((CLIENT[4], 28_005))
+                last.sendto(b"last", (VIP[4], FLOOD_PORT))
+            wait_until(lambda: ":28005" in shown.read_text(), "the last one is shown", 5)
+            came = node.service("flooded")["packets"] - packets
             live.send_signal(signal.SIGINT)
             live.wait(5)
         captured, missed = self._tally() or (0, 0)
