@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import signal
@@ -135,10 +136,8 @@ class Captures:
                                           check=True).stdout)
             wait_until(lambda: self._steady(lambda: node.service("flooded")["packets"]), "all have come", 5)
             # With a packet that is shown comes how many were missed before it.
-            with self.lab.client.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
-                last.bind((CLIENT[4], 28_005))
-                last.sendto(b"last", (VIP[4], FLOOD_PORT))
-            wait_until(lambda: ":28005" in shown.read_text(), "the last one is shown", 5)
+            ports = itertools.count(28_100)
+            wait_until(lambda: self._shown(next(ports), shown), "the last one is shown", 10)
             came = node.service("flooded")["packets"] - packets
             live.send_signal(signal.SIGINT)
             live.wait(5)
@@ -188,6 +187,15 @@ class Captures:
         """Packets captured and missed, once the command says so."""
         said = re.search(r"(\d+) packets captured, (\d+) missed", self._errors())
         return (int(said[1]), int(said[2])) if said else None
+
+    def _shown(self, port: int, lines: Path) -> bool:
+        """Whether a datagram from this port is, and not missed."""
+        with self.lab.client.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.bind((CLIENT[4], port))
+            client.sendto(b"last", (VIP[4], FLOOD_PORT))
+        with contextlib.suppress(TimeoutError):
+            return wait_until(lambda: f":{port}" in lines.read_text(), "it is shown", 1)
+        return False
 
     def _steady(self, count: Callable[[], int]) -> int:
         """Of a counter that does not move any more; 0: it does."""
