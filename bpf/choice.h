@@ -10,6 +10,7 @@
 #include "maglev/rules/choice.h"
 #include "quic.h"
 #include "scheduler.h"
+#include "sharing.h"
 #include "unsettled.h"
 
 /* What one stage leaves for the next. It is spread over registers, so no function that is not inlined may get
@@ -81,15 +82,29 @@ static __always_inline int find_slot(struct flow* flow) {
   return linimo_is_tracked(flow->service->tracked, flow->block != 0);
 }
 
+/* Where a stranger sends what begins no flow, on a slot that is not settled, while that counts and lives.
+ * `base`: of base_of_slot(). */
+static __always_inline const struct linimo_xdp_target* target_of_base(const struct flow* flow, __u64 base) {
+  const __u32 index = base;
+  const struct linimo_xdp_target* target =
+      index == LINIMO_NO_BACKEND ? 0 : target_at(&flow->generation, flow->service->target_first + index);
+  return target && target->alive ? target : 0;
+}
+
 /* Where a flow that is not tracked goes, or none. */
 static __always_inline const struct linimo_xdp_target* target_of_unknown(const struct flow* flow,
                                                                          int begins) {
   if (linimo_asks_base(flow->block != 0, begins)) {
-    const __u32 base = base_of_slot(flow->generation.active, flow->block, flow->slot);
-    const struct linimo_xdp_target* target =
-        base == LINIMO_NO_BACKEND ? 0 : target_at(&flow->generation, flow->service->target_first + base);
+    const struct linimo_xdp_target* target = 0;
+    if (flow->service->shares_flows) {
+      const __u64 word = word_of_flow(flow->hash, flow->service_id, flow->service->idle_ticks);
+      target = word == 0 ? 0 : target_of_id(&flow->generation, linimo_flow_backend(word));
+      LINIMO_TELL(told.decider = LINIMO_TRACE_BY_WORD;)
+      if (is_usable(flow, target)) return target;
+    }
+    target = target_of_base(flow, base_of_slot(flow->generation.active, flow->block, flow->slot));
     LINIMO_TELL(told.decider = LINIMO_TRACE_BY_BASE;)
-    if (target && target->alive) return target;
+    if (target) return target;
   }
   LINIMO_TELL(told.decider = LINIMO_TRACE_BY_SLOT;)
   return target_of_slot(&flow->generation, flow->service, flow->slot);
@@ -120,7 +135,23 @@ static __always_inline void note_deviation(const struct flow* flow) {
     slot_deviated(flow->generation.active, flow->block, flow->slot, flow->row);
 }
 
+/* A flow that is followed, on a slot that is not settled: would another node send it elsewhere? */
+static __always_inline void tell_others(const struct flow* flow) {
+  const __u64 learning = base_of_slot(flow->generation.active, flow->block, flow->slot);
+  const struct linimo_xdp_target* base = target_of_base(flow, learning);
+  const struct linimo_xdp_target* current = target_of_slot(&flow->generation, flow->service, flow->slot);
+  const __u32 goes = flow->target->backend_id, none = LINIMO_MAX_BACKEND_IDS;
+  const int wanted =
+      linimo_is_to_be_told(goes, current ? current->backend_id : none, base ? base->backend_id : none, none,
+                           (__s32)(learning >> 32), flow->service->idle_ticks);
+  const int ends = flow->packet.tcp_flags & LINIMO_FIN;
+  if (wanted || ends)
+    say_word(flow->hash, flow->service_id, flow->service->idle_ticks, goes,
+             (wanted ? kWordWanted : 0) | (ends ? kWordEnds : 0));
+}
+
 /* The backend, in the order of maglev/rules/choice.h. */
+enum { kNoTarget, kChosen, kFollowed /* an entry, and might be told of */ };
 static __always_inline int find_target(struct flow* flow, int tracks) {
   const struct linimo_xdp_service* service = flow->service;
   const int leaves_a_trace = linimo_leaves_a_trace(flow->packet.tcp_flags);
@@ -149,13 +180,13 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
         const __u64 next = linimo_flow_touched(found, flow->packet.tcp_flags & LINIMO_FIN, begins, now);
         if (next != found && leaves_a_trace)
           replace_flow(flow->row, flow->hash, flow->service_id, found, next);
-        return 1;
+        return leaves_a_trace && !begins ? kFollowed : kChosen;
       }
       live = use == LINIMO_ENTRY_REDIRECTED;
     }
   }
   if (!flow->target) flow->target = target_of_unknown(flow, begins);
-  if (!flow->target) return 0;
+  if (!flow->target) return kNoTarget;
   if (live) {
     const __u64 next = linimo_flow_with_backend(found, flow->target->backend_id);
     replace_flow(flow->row, flow->hash, flow->service_id, found, next);
@@ -170,7 +201,7 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
     LINIMO_TELL(if (told.memory == LINIMO_TRACE_NO_ROOM && service->members != 0 && flow->block != kNamed)
                     told.decider = LINIMO_TRACE_BY_SLOT;)
   }
-  return 1;
+  return kChosen;
 }
 
 static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
@@ -178,8 +209,12 @@ static __always_inline int choose(struct xdp_md* ctx, struct flow* flow) {
   const int tracks = find_slot(flow);
   if (flow->target) flow->block = kNamed;
   LINIMO_TELL(told.decider = flow->target ? LINIMO_TRACE_BY_NAME : LINIMO_TRACE_BY_NOBODY;)
-  if (!find_target(flow, tracks)) return 0;
-  if (linimo_tells_of_slot(flow->block != 0, flow->block == kNamed)) note_deviation(flow);
+  const int found = find_target(flow, tracks);
+  if (found == kNoTarget) return 0;
+  if (linimo_tells_of_slot(flow->block != 0, flow->block == kNamed)) {
+    note_deviation(flow);
+    if (found == kFollowed && flow->service->shares_flows) tell_others(flow);
+  }
   return 1;
 }
 

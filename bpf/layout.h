@@ -18,11 +18,12 @@
 
 /* Part of where maps are pinned: every change of this file changes it, and of where and how a flow or a
  * datagram is stored (maglev/rules/flow_entry.h, fragment.h). */
-#define LINIMO_XDP_LAYOUT 9u
+#define LINIMO_XDP_LAYOUT 10u
 
 #define LINIMO_CELL_BYTES 64u
-#define LINIMO_MAX_ROWS 256u /* receive queues of all interfaces, and the spare row */
-#define LINIMO_MAX_PORTS 32u /* interfaces */
+#define LINIMO_MAX_ROWS 256u          /* receive queues of all interfaces, and the spare row */
+#define LINIMO_MAX_WORDS_BYTES 65536u /* of words on their way to the process */
+#define LINIMO_MAX_PORTS 32u          /* interfaces */
 #define LINIMO_VIP_PROBES \
   4u /* cells that a look-up may have to read; the process makes the table large enough */
 #define LINIMO_EMPTY_VIP 0xffu
@@ -64,8 +65,9 @@ struct linimo_xdp_service {
   __u8 server_id_offset;
   __u8 server_id_length; /* 0: not QUIC */
   __u8 scheduler;
-  __u16 members; /* of the pool's table: its first backends; 0 unless the scheduler keeps state */
-  __u8 reserved[8];
+  __u16 members;     /* of the pool's table: its first backends; 0 unless the scheduler keeps state */
+  __u8 shares_flows; /* maglev/rules/sharing.h */
+  __u8 reserved[7];
 };
 
 enum linimo_xdp_life {

@@ -63,7 +63,8 @@ struct {
   __type(value, struct linimo_xdp_generations);
 } generations SEC(".maps");
 
-/* One connection table per row; all of one size, so that the kernel compiles their look-ups in line. */
+/* One connection table per row; all of one size, so that the kernel compiles their look-ups in line. Behind
+ * them, of the same shape, what nodes of a fleet have told each other of flows, which the process writes. */
 struct connections_map {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE);
@@ -74,10 +75,16 @@ struct connections_map {
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-  __uint(max_entries, LINIMO_MAX_ROWS);
+  __uint(max_entries, LINIMO_MAX_ROWS + 1);
   __type(key, __u32);
   __array(values, struct connections_map);
 } connections SEC(".maps");
+
+/* What there is to tell other nodes of flows: each a struct linimo_flow_word. */
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, LINIMO_MAX_WORDS_BYTES);
+} words SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

@@ -30,9 +30,9 @@ static __always_inline __u32 unsettled_block(const struct generation* generation
   return linimo_slot_is_unsettled(*(const volatile __u64*)&word->unsettled, slot) ? block : 0;
 }
 
-/* Where a packet goes that begins no flow, of a flow that nobody knows: an index into the pool's backends, or
- * LINIMO_NO_BACKEND: where the table says. */
-__noinline __u32 base_of_slot(__u32 active, __u32 block, __u32 slot) {
+/* In the lower half where a packet goes that begins no flow, of a flow that nobody knows: an index into the
+ * pool's backends, or LINIMO_NO_BACKEND: where the table says. In the upper, for how many ticks more. */
+__noinline __u64 base_of_slot(__u32 active, __u32 block, __u32 slot) {
   active &= 1;
   void* blocks = bpf_map_lookup_elem(&unsettled, &active);
   if (!blocks) return LINIMO_NO_BACKEND;
@@ -43,7 +43,9 @@ __noinline __u32 base_of_slot(__u32 active, __u32 block, __u32 slot) {
   const struct linimo_learning* eight =
       (void*)cell(blocks, block + linimo_learning_line(head->table_size) + rank / LINIMO_LEARNING_IN_LINE);
   if (!eight) return LINIMO_NO_BACKEND;
-  return linimo_base_of(&eight[rank % LINIMO_LEARNING_IN_LINE], ticks_now());
+  const struct linimo_learning* learning = &eight[rank % LINIMO_LEARNING_IN_LINE];
+  const __u32 now = ticks_now();
+  return linimo_base_of(learning, now) | (__u64)(learning->until - now) << 32;
 }
 
 /* A packet of the row has gone elsewhere than to the slot's current backend. */

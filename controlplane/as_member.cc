@@ -54,6 +54,18 @@ void Controller::drain_node(bool wanted) {
   if (!done) log_warning("the fleet's wish to drain this node is not followed", {{"why", done.error()}});
 }
 
+/// What the data plane's packets make it tell the other nodes.
+void Controller::on_flow_words(std::span<const linimo_flow_word> words) {
+  const auto live = live_snapshot();
+  if (member_ != nullptr && live)
+    member_->tell(flow_names_.to_fleet(words, *live, std::chrono::steady_clock::now()));
+}
+
+void Controller::hear(std::span<const fleet::SharedFlow> flows) {
+  if (const auto live = live_snapshot())
+    publisher_.tell(flow_names_.from_fleet(flows, *live, std::chrono::steady_clock::now()));
+}
+
 void Controller::note_forwarding() {
   if (fleet_leads() && tables_.is(TablesPhase::kCurrent))
     member_->on_forwarding(live_generation(), live_digest());

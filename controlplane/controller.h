@@ -28,6 +28,7 @@
 #include "controlplane/config_trial.h"
 #include "controlplane/event_log.h"
 #include "controlplane/health/monitor.h"
+#include "controlplane/member/flow_names.h"
 #include "controlplane/member/member.h"
 #include "controlplane/phases.h"
 #include "controlplane/tables/drain_watch.h"
@@ -129,11 +130,13 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   }
   void on_heartbeat() override { watch_.on_heartbeat(); }
   void on_hand_over(std::chrono::milliseconds limit) override { watch_.on_hand_over(limit); }
+  void on_flow_words(std::span<const linimo_flow_word> words) override;
 
   void adopt(Config config) override;
   void checks_changed() override;
   void announcements_changed() override { announcer_.update("fleet"); }
   void drain_node(bool wanted) override;
+  void hear(std::span<const fleet::SharedFlow> flows) override;
   fleet::Opinion observed(const BackendKey& backend) const override;
 
   /// Pools and services are the fleet's, and so is the health of backends.
@@ -163,6 +166,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   void take_over(Config loaded, std::string_view by);
 
   FleetMember* member_;
+  FlowNames flow_names_;
   Config config_;
   std::function<void(const Config&)> follow_ = [](const Config&) {};
   NodeConfig running_node_;  // as the data plane read it when it started

@@ -20,6 +20,7 @@ FleetState fleet_state(const FleetMember& member) {
   state.leads = of.view.leader && of.view.leader->node == of.settings.node;
   state.nodes = of.view.nodes.size();
   state.table = of.own.live;
+  state.shared = member.shared_counts();
   for (size_t kind = 0; kind < fleet::kAlarmKinds; ++kind)
     state.alarms[alarm_name(static_cast<fleet::AlarmKind>(kind))] = of.alarms[kind];
   return state;

@@ -47,6 +47,7 @@ struct FleetState {
   bool store_in_reach = false;
   bool leads = false;
   size_t nodes = 0;
+  FleetMember::SharedCounts shared;    // flows that nodes told each other of
   fleet::TableId table;                // that the data plane forwards by
   std::map<std::string, bool> alarms;  // every kind, by name
 };

@@ -71,6 +71,11 @@ class EngineBase {
   /// those were. The error says who did not; then nobody knows how many.
   virtual tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) = 0;
 
+  /// What there is to tell the other nodes of a fleet of flows (maglev/rules/sharing.h), at most so much.
+  virtual std::vector<linimo_flow_word> words_to_tell(size_t most) = 0;
+  /// What another node has told.
+  virtual void hear(std::span<const linimo_flow_word> words) = 0;
+
   /// Interfaces, as they are configured, and their MAC addresses, by port.
   virtual std::vector<std::pair<std::string, Mac>> interfaces() const = 0;
 

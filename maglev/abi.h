@@ -16,7 +16,7 @@
 #include <linux/types.h>
 
 #define LINIMO_SNAPSHOT_MAGIC 0x504e53204f4d4e4cULL /* "LNMO SNP" read as bytes */
-#define LINIMO_ABI_VERSION 5u
+#define LINIMO_ABI_VERSION 6u
 
 #define LINIMO_NAME_SIZE 64u            /* with the terminating NUL */
 #define LINIMO_MAX_SERVICES 4096u       /* service ids fit 12 bits of a connection table entry */
@@ -143,7 +143,17 @@ struct linimo_service {
   __u8 scheduler;
   __u8 quic;             /* 1: a server id in the connection id wins over table and tracking */
   __u8 server_id_offset; /* of the server id in the connection id (draft-ietf-quic-load-balancers: 1) */
-  __u8 reserved[6];
+  __u8 shares_flows;     /* 1: nodes tell each other of flows (rules/sharing.h); tracking adaptive alone */
+  __u8 reserved[5];
+};
+
+/* What nodes tell each other of a flow. */
+struct linimo_flow_word {
+  __u64 hash;
+  __u32 backend; /* id */
+  __u16 service; /* id */
+  __u8 ended;    /* 1: it is to be forgotten */
+  __u8 reserved;
 };
 
 struct linimo_pool {

@@ -43,6 +43,10 @@
 //   Upgrade                               →
 //                                         ←     Upgraded {how it went}
 //
+// and between two sides that both have the feature kSharing, for the other nodes of a fleet and from them:
+//
+//                                         ↔     FlowWords {where flows go that others would get wrong}
+//
 // The descriptor of a snapshot is a memfd sealed against growing, shrinking and writing. The counters'
 // descriptor is the shared memory of counters.h, to be mapped read-only.
 //
@@ -82,7 +86,8 @@ enum class Type : uint32_t {
   kCaptured,
   kHandOver,
   kUpgrade,
-  kUpgraded
+  kUpgraded,
+  kFlowWords
 };
 
 /// A bit of `features`: the sender speaks, and understands, Heartbeat, Condition and NextHops.
@@ -95,6 +100,8 @@ inline constexpr uint32_t kFlows = 4;
 inline constexpr uint32_t kCaptures = 8;
 /// A bit of a control plane's `features`: it understands HandOver.
 inline constexpr uint32_t kHandOvers = 16;
+/// A bit of `features`: the sender speaks, and understands, FlowWords.
+inline constexpr uint32_t kSharing = 32;
 
 struct Hello {
   static constexpr Type kType = Type::kHello;
@@ -308,6 +315,20 @@ inline constexpr size_t kCapturedHead = offsetof(linimo_captured, bytes);
 
 static_assert(sizeof(FilterStep) == 8 && sizeof(Capture) == 24 + 8 * kMostFilterSteps);
 static_assert(kCapturedHead == 56);
+
+/// From a data plane: what its packets make it tell other nodes (maglev/rules/sharing.h). To it: what another
+/// node has told. Ids are those of the live snapshot.
+struct FlowWords {
+  static constexpr Type kType = Type::kFlowWords;
+  static constexpr uint32_t kMost = 128;
+  Type type = kType;
+  uint32_t count = 0;
+  linimo_flow_word words[kMost] = {};
+
+  /// No more than there are, whatever the sender said.
+  std::span<const linimo_flow_word> view() const { return {words, count < kMost ? count : kMost}; }
+};
+
 static_assert(sizeof(FindFlows) == 72 && sizeof(FoundFlow) == 56 && sizeof(FoundFlows) % 8 == 0);
 static_assert(sizeof(Trace) == 76 + kMaxTracedFrame && sizeof(Traced) % 8 == 0);
 static_assert(sizeof(Heartbeat) == 16 && sizeof(Condition) == 504 && sizeof(NextHops) == 496);

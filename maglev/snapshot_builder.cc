@@ -176,6 +176,7 @@ void add_service(const ServiceSpec& spec, Sections& out) {
   service.scheduler = static_cast<uint8_t>(spec.scheduler);
   service.quic = spec.quic ? 1 : 0;
   service.server_id_offset = spec.quic ? spec.server_id_offset : 0;
+  service.shares_flows = spec.shares_flows && spec.tracking == LINIMO_TRACKING_ADAPTIVE ? 1 : 0;
   out.services.push_back(service);
   for (const Prefix& source : spec.allow_sources)
     out.sources.push_back({source.address.to_abi(), source.length, 0});

@@ -150,6 +150,9 @@ Verdict check_services(const SnapshotView& view) {
       return wrong("scheduler {} with tracking mode {}", service.scheduler, service.tracking);
     if (service.quic > 1 || (service.quic == 1 && service.protocol != 17))
       return wrong("quic {} over protocol {}", service.quic, service.protocol);
+    if (service.shares_flows > 1 ||
+        (service.shares_flows == 1 && service.tracking != LINIMO_TRACKING_ADAPTIVE))
+      return wrong("sharing {} with tracking mode {}", service.shares_flows, service.tracking);
     if (service.server_id_offset + view.pools()[service.pool].server_id_length > LINIMO_MAX_CONNECTION_ID)
       return wrong("server id at {} of a connection id", service.server_id_offset);
   }

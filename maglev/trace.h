@@ -55,6 +55,7 @@ enum linimo_trace_decider {
   LINIMO_TRACE_BY_SLOT,      /* the pool's table */
   LINIMO_TRACE_BY_SCHEDULER, /* whose turn it is */
   LINIMO_TRACE_BY_FRAGMENT,  /* the first fragment of its datagram */
+  LINIMO_TRACE_BY_WORD,      /* another node, or this one, has told of the flow */
 };
 
 /* What a real packet would have left behind. */

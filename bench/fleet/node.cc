@@ -49,8 +49,7 @@ Node::Table::Table(uint64_t flows, WorkerCounters& counters)
 Node::Node(const Settings& settings)
     : publication_(1, allocate),
       counters_(untouched(sizeof(WorkerCounters))),
-      told_(settings.told_flows, counters()),
-      told_key_{.id = kShared, .idle_timeout_s = linimo_told_for(settings.idle_timeout_s)},
+      told_(settings.told_flows),
       idle_timeout_s_(settings.idle_timeout_s),
       backends_(settings.backends),
       table_size_(settings.table_size) {
@@ -94,8 +93,9 @@ uint32_t Node::choose(Mode mode, const Packet& packet, uint32_t now_s) {
     if (linimo_asks_base(unsettled, packet.begins)) {
       if (const Target* base = base_of(service, packet.slot, now_s)) target = base;
       if (mode == kShared) {
-        const auto told = told_.connections.peek(packet.hash, told_key_, now_s);
-        if (const Target* known = told ? usable(*told, service) : nullptr) target = known;
+        const uint64_t told = told_.find(packet.hash, kShared, idle_timeout_s_, now_s);
+        const Target* known = told != 0 ? usable(linimo_flow_backend(told), service) : nullptr;
+        if (known != nullptr) target = known;
       }
     }
     if (entry != nullptr) {
@@ -121,44 +121,28 @@ const Target* Node::base_of(const ServiceView& service, uint32_t slot, uint32_t 
 }
 
 void Node::tell(const Packet& packet, const ServiceView& service, const Target* target, uint32_t now_s) {
-  if (packet.ends) {
-    if (!told_.connections.peek(packet.hash, told_key_, now_s)) return;
-    const Word word{packet.hash, target->backend_id, true};
-    note(word, now_s);
-    words_.push_back(word);
-    return;
-  }
   const Target* base = base_of(service, packet.slot, now_s);
-  if (linimo_is_to_be_told(target->backend_id, service.targets[service.slots[packet.slot]].backend_id,
-                           base == nullptr ? LINIMO_MAX_BACKEND_IDS : base->backend_id,
-                           LINIMO_MAX_BACKEND_IDS, service.unsettled->base_left(packet.slot, now_s),
-                           idle_timeout_s_) == 0)
+  const bool wanted = linimo_is_to_be_told(
+      target->backend_id, service.targets[service.slots[packet.slot]].backend_id,
+      base == nullptr ? LINIMO_MAX_BACKEND_IDS : base->backend_id, LINIMO_MAX_BACKEND_IDS,
+      service.unsettled->base_left(packet.slot, now_s), idle_timeout_s_);
+  if (packet.alone && !packet.ends) {
+    if (wanted) ++tables_[kShared].counts.untold;
     return;
-  const Word word{packet.hash, target->backend_id, false};
-  if (packet.alone)
-    ++tables_[kShared].counts.untold;
-  else if (note(word, now_s))
-    words_.push_back(word);
-}
-
-bool Node::note(const Word& word, uint32_t now_s) {
-  ConnectionTable& told = told_.connections;
-  const ConnectionTable::Entry entry = told.find(word.hash, told_key_, now_s);
-  if (entry == nullptr) return !word.ended && told.insert(word.hash, told_key_, word.backend, now_s);
-  const bool is_news = ConnectionTable::backend_id(entry) != word.backend ||
-                       linimo_flow_age(*entry, now_s) >= linimo_told_again_after(idle_timeout_s_);
-  if (is_news || word.ended) {
-    told.redirect(entry, word.backend);
-    told.touch(entry, word.ended, false, now_s);
   }
-  return is_news;
+  const linimo_word_kind kind =
+      linimo_word_of(told_.find(packet.hash, kShared, idle_timeout_s_, now_s), packet.ends, wanted,
+                     target->backend_id, idle_timeout_s_, now_s);
+  if (kind == LINIMO_WORD_NONE) return;
+  const Word word{packet.hash, target->backend_id, kShared, kind == LINIMO_WORD_ENDED, 0};
+  if (told_.note(word, idle_timeout_s_, now_s)) words_.push_back(word);
 }
 
 void Node::hear(const Word& word, uint32_t now_s) {
-  note(word, now_s);
+  told_.note(word, idle_timeout_s_, now_s);
   const ServiceView& service = *services_[kShared];
   const uint32_t slot = slot_of(word.hash, table_size_);
-  if (!word.ended && !service.is_settled(slot) &&
+  if (word.ended == 0 && !service.is_settled(slot) &&
       linimo_deviates(word.backend, service.targets[service.slots[slot]].backend_id))
     service.unsettled->deviated(0, slot, now_s);
 }
@@ -170,9 +154,7 @@ void Node::sweep(Table& table, std::span<const SweptService> services, uint32_t 
 
 void Node::keep_house(uint32_t now_s) {
   for (const Mode mode : kWithTables) sweep(tables_[mode], publication_.live()->swept_services(), now_s);
-  std::vector<SweptService> told(kModes);
-  told[kShared] = {.idle_timeout = static_cast<uint16_t>(told_key_.idle_timeout_s), .tcp = true};
-  sweep(told_, told, now_s);
+  told_.sweep(told_.buckets() / kSweepRound_s + 1, publication_.live()->swept_services(), now_s);
   if (now_s % kSettleEvery_s == 0) publication_.settle_slots(now_s);
 }
 

@@ -9,6 +9,7 @@
 
 #include "bench/fleet/settings.h"
 #include "dataplane/flow/connection_table.h"
+#include "dataplane/flow/told_flows.h"
 #include "dataplane/forward/publication.h"
 
 namespace linimo::fleet {
@@ -22,12 +23,7 @@ struct Packet {
   bool alone;   // nothing follows, not even the handshake's ACK: what a flood makes
 };
 
-/// What a node tells the others of a flow, by its hash.
-struct Word {
-  uint64_t hash;
-  uint32_t backend;
-  bool ended;
-};
+using Word = linimo_flow_word;
 
 /// Of one worker: receive-side scaling keeps a flow with its worker, so that a node with several is like
 /// several with one.
@@ -74,7 +70,7 @@ class Node {
   std::vector<Word> take_words() { return std::exchange(words_, {}); }
   /// Another node's.
   void hear(const Word& word, uint32_t now_s);
-  uint64_t told_flows() const { return told_.connections.entries(); }
+  uint64_t told_flows() const { return told_.entries(); }
 
   /// Once a second: what the daemon does beside forwarding.
   void keep_house(uint32_t now_s);
@@ -97,8 +93,6 @@ class Node {
   const Target* base_of(const ServiceView& service, uint32_t slot, uint32_t now_s) const;
   const Target* usable(uint32_t backend_id, const ServiceView& service) const;
   void tell(const Packet& packet, const ServiceView& service, const Target* target, uint32_t now_s);
-  /// Whether that is news.
-  bool note(const Word& word, uint32_t now_s);
   static void sweep(Table& table, std::span<const SweptService> services, uint32_t now_s);
   WorkerCounters& counters() { return *reinterpret_cast<WorkerCounters*>(counters_.get()); }
 
@@ -106,8 +100,7 @@ class Node {
   Generation::Memory counters_;  // that the sweep writes, and nobody reads
   ByMode<const ServiceView*> services_{};
   std::vector<Table> tables_;  // by mode
-  Table told_;
-  ConnectionTable::Service told_key_;
+  ToldFlows told_;
   uint32_t idle_timeout_s_, backends_, table_size_;
   std::vector<Word> words_;
 };

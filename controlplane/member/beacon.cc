@@ -35,23 +35,24 @@ udp::endpoint endpoint_of(const TcpEndpoint& peer) {
 
 }  // namespace
 
-std::string sign(const fleet::Heartbeat& heartbeat, std::string_view secret) {
-  const std::string content = fleet::encode(heartbeat);
+std::string sign(const FromPeer& said, std::string_view secret) {
+  const std::string content = std::visit([](const auto& one) { return fleet::encode(one); }, said);
   const auto mac = mac_of(content, secret);
   return std::string(reinterpret_cast<const char*>(mac.data()), mac.size()) + content;
 }
 
-tl::expected<fleet::Heartbeat, std::string> verify(std::string_view datagram, std::string_view secret) {
+tl::expected<FromPeer, std::string> verify(std::string_view datagram, std::string_view secret) {
   if (datagram.size() < kMacBytes) return tl::unexpected(std::string("too short"));
   const std::string_view content = datagram.substr(kMacBytes);
   const auto mac = mac_of(content, secret);
   if (CRYPTO_memcmp(mac.data(), datagram.data(), mac.size()) != 0)
     return tl::unexpected(std::string("signed with another secret"));
+  if (fleet::is_flow_news(content)) return fleet::decode_flow_news(content);
   return fleet::decode_heartbeat(content);
 }
 
-Beacon::Beacon(boost::asio::io_context& io, std::string secret, OnHeartbeat on_heartbeat)
-    : secret_(std::move(secret)), on_heartbeat_(std::move(on_heartbeat)), socket_(io), again_(io) {}
+Beacon::Beacon(boost::asio::io_context& io, std::string secret, OnSaid on_said)
+    : secret_(std::move(secret)), on_said_(std::move(on_said)), socket_(io), again_(io) {}
 
 void Beacon::open(const std::vector<TcpEndpoint>& peers) {
   const auto bound = bind(peers);
@@ -86,9 +87,9 @@ tl::expected<void, std::string> Beacon::bind(const std::vector<TcpEndpoint>& pee
   return {};
 }
 
-void Beacon::send(const fleet::Heartbeat& heartbeat) {
+void Beacon::send(const FromPeer& said) {
   if (!socket_.is_open()) return;
-  const std::string datagram = sign(heartbeat, secret_);
+  const std::string datagram = sign(said, secret_);
   for (const udp::endpoint& other : others_) {
     boost::system::error_code ignored;  // a hint that is lost is no loss
     socket_.send_to(boost::asio::buffer(datagram), other, 0, ignored);
@@ -100,9 +101,9 @@ void Beacon::receive() {
                              [this](const boost::system::error_code& error, size_t length) {
                                if (error == boost::asio::error::operation_aborted) return;
                                if (!error) {
-                                 const auto heartbeat = verify({datagram_.data(), length}, secret_);
-                                 if (heartbeat)
-                                   on_heartbeat_(*heartbeat);
+                                 const auto said = verify({datagram_.data(), length}, secret_);
+                                 if (said)
+                                   on_said_(*said);
                                  else
                                    ++refused_;
                                }

@@ -1,12 +1,13 @@
-// Heartbeats between nodes, by UDP: what is sent is signed with the fleet's secret (HMAC-SHA-256, RFC 2104,
-// the first 16 bytes), and what comes is read only if it is. A datagram that is older than one that was taken
-// is a matter of `step`. Lives on the event loop's thread.
+// Heartbeats and news of flows between nodes, by UDP: what is sent is signed with the fleet's secret
+// (HMAC-SHA-256, RFC 2104, the first 16 bytes), and what comes is read only if it is. A datagram that is
+// older than one that was taken is a matter of who takes it. Lives on the event loop's thread.
 #pragma once
 
 #include <array>
 #include <functional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -16,23 +17,25 @@
 
 #include "controlplane/config/tcp_endpoint.h"
 #include "controlplane/fleet/events.h"
+#include "controlplane/fleet/flow_news.h"
 
 namespace linimo {
 
 /// What goes over the wire, and back; nothing where it was not signed with this secret or makes no sense.
-std::string sign(const fleet::Heartbeat& heartbeat, std::string_view secret);
-tl::expected<fleet::Heartbeat, std::string> verify(std::string_view datagram, std::string_view secret);
+using FromPeer = std::variant<fleet::Heartbeat, fleet::FlowNews>;
+std::string sign(const FromPeer& said, std::string_view secret);
+tl::expected<FromPeer, std::string> verify(std::string_view datagram, std::string_view secret);
 
 class Beacon {
  public:
-  using OnHeartbeat = std::function<void(const fleet::Heartbeat&)>;
+  using OnSaid = std::function<void(const FromPeer&)>;
 
-  Beacon(boost::asio::io_context& io, std::string secret, OnHeartbeat on_heartbeat);
+  Beacon(boost::asio::io_context& io, std::string secret, OnSaid on_said);
 
   /// Of the peers, the one that is an address of this machine is this node. Where none is, it may come: tries
   /// again.
   void open(const std::vector<TcpEndpoint>& peers);
-  void send(const fleet::Heartbeat& heartbeat);
+  void send(const FromPeer& said);
 
   /// Datagrams that were not taken: signed with another secret, cut, or made up.
   uint64_t refused() const { return refused_; }
@@ -42,7 +45,7 @@ class Beacon {
   void receive();
 
   std::string secret_;
-  OnHeartbeat on_heartbeat_;
+  OnSaid on_said_;
   boost::asio::ip::udp::socket socket_;
   boost::asio::steady_timer again_;
   bool complained_ = false;

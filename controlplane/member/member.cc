@@ -60,12 +60,13 @@ tl::expected<std::unique_ptr<FleetMember>, std::string> FleetMember::make(boost:
   }
   auto member = std::make_unique<FleetMember>(io, config, text, std::move(*store), nullptr);
   if (!secret.empty()) {
-    member->beacon_ =
-        std::make_unique<Beacon>(io, secret, [member = member.get()](const fleet::Heartbeat& heartbeat) {
-          if (member->state_.view.nodes.contains(heartbeat.node))
-            member->heard_[heartbeat.node] = {heartbeat, Clock::now()};
-          member->feed(heartbeat);
-        });
+    member->beacon_ = std::make_unique<Beacon>(io, secret, [member = member.get()](const FromPeer& said) {
+      if (const auto* news = std::get_if<fleet::FlowNews>(&said)) return member->take(*news);
+      const auto& heartbeat = std::get<fleet::Heartbeat>(said);
+      if (member->state_.view.nodes.contains(heartbeat.node))
+        member->heard_[heartbeat.node] = {heartbeat, Clock::now()};
+      member->feed(heartbeat);
+    });
     member->beacon_->open(config.fleet->peers);
   }
   return member;
@@ -233,7 +234,9 @@ void FleetMember::carry_out(const fleet::Action& action) {
     void operator()(const fleet::Remember&) const { m.remember(); }
     void operator()(const fleet::SendHeartbeat& wanted) const {
       if (m.beacon_ != nullptr) m.beacon_->send(wanted.heartbeat);
-      std::erase_if(m.heard_, [&](const auto& one) { return !m.state_.view.nodes.contains(one.first); });
+      const auto is_member = [&](const std::string& node) { return m.state_.view.nodes.contains(node); };
+      std::erase_if(m.heard_, [&](const auto& one) { return !is_member(one.first); });
+      m.gate_.forget(is_member);
     }
     void operator()(const fleet::Alarm& alarm) const { m.raise(alarm); }
     void operator()(const fleet::Say& said) const { log_info("fleet", {{"says", said.text}}); }

@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 
 #include <boost/asio/io_context.hpp>
@@ -49,6 +50,8 @@ class FleetMember {
     /// What may_announce() says has changed.
     virtual void announcements_changed() = 0;
     virtual void drain_node(bool wanted) = 0;
+    /// Another node has told of flows.
+    virtual void hear(std::span<const fleet::SharedFlow> flows) = 0;
     /// Standings in the tables have changed.
     virtual const Config& config() const = 0;
     /// What this node's own checks say; unknown before the first one.
@@ -103,6 +106,8 @@ class FleetMember {
   void on_serving(bool serves);
   void on_health(const BackendKey& backend);
   void on_checks();
+  /// The other nodes are to know of these flows.
+  void tell(std::span<const fleet::SharedFlow> flows);
 
   // For operators (desk.h).
 
@@ -115,11 +120,19 @@ class FleetMember {
   const std::map<std::string, Heard>& heard() const { return heard_; }
   const std::map<fleet::AlarmKind, std::string>& alarms() const { return alarms_; }
   const std::string& last_error() const { return last_error_; }
+  /// Since the process started.
+  struct SharedCounts {
+    uint64_t told = 0;     // flows that the others were told of
+    uint64_t heard = 0;    // that they told of
+    uint64_t refused = 0;  // datagrams: not signed, not a member's, too many, or older than one before
+  };
+  SharedCounts shared_counts() const;
 
  private:
   struct Effects;
 
   void feed(fleet::Event event);
+  void take(const fleet::FlowNews& news);
   void attempt(const fleet::Action& action);
   void carry_out(const fleet::Action& action);
   void read(const fleet::Read& wanted);
@@ -163,6 +176,9 @@ class FleetMember {
   std::optional<std::set<std::string>> announced_;
   bool drained_ = false;
 
+  fleet::FlowNewsGate gate_;
+  SharedCounts shared_;
+  uint64_t last_news_ = 0;  // sequence number
   std::map<std::string, Heard> heard_;
   std::map<fleet::AlarmKind, std::string> alarms_;
   std::string last_error_;  // of the store

@@ -71,6 +71,18 @@ class Page {
            "Changed keys of [node] that wait for a restart of the data plane.", state_.restart_needed.size());
   }
 
+  void flow_news(const FleetMember::SharedCounts& shared) {
+    counter("linimo_fleet_flows_told_total", "Flows that this node has told the others of.");
+    page_.add("", shared.told);
+    counter("linimo_fleet_flows_heard_total", "Flows that other nodes have told this one of.");
+    page_.add("", shared.heard);
+    counter(
+        "linimo_fleet_datagrams_refused_total",
+        "Datagrams at the address of [fleet] peers that no other node had signed, or that came too late or "
+        "too many.");
+    page_.add("", shared.refused);
+  }
+
   void fleet(const FleetState& fleet) {
     single("linimo_fleet_store_in_reach", "0: the fleet's store has not answered for as long as a lease.",
            fleet.store_in_reach ? 1 : 0);
@@ -79,6 +91,7 @@ class Page {
     single("linimo_fleet_revision", "The fleet's revision that the data plane forwards by; 0: none.",
            fleet.table.revision);
     single("linimo_fleet_state", "The fleet's state that the data plane forwards by.", fleet.table.state);
+    flow_news(fleet.shared);
     gauge("linimo_fleet_alarm", "1: the fleet's operator should know.");
     for (const auto& [name, raised] : fleet.alarms) page_.add(labels({{"alarm", name}}), raised ? 1 : 0);
   }

@@ -41,7 +41,7 @@ void DataplaneLink::connect() {
   phase_ = Phase::kGreeting;
   ++connection_;
   protocol::Hello hello;
-  hello.features = protocol::kReports | protocol::kHandOvers;
+  hello.features = protocol::kReports | protocol::kHandOvers | protocol::kSharing;
   if (auto sent = send_message(socket_.native_handle(), protocol::encode(hello)); !sent)
     return lose(sent.error());
   limit(limits_.welcome, "no welcome");
@@ -132,6 +132,8 @@ bool DataplaneLink::take_report(const Message& message) {
     report.evidence = protocol::text_of(condition->evidence);
     report.mend = protocol::text_of(condition->mend);
     observer_.on_condition(report);
+  } else if (const auto words = protocol::decode<protocol::FlowWords>(message.bytes)) {
+    observer_.on_flow_words(words->view());
   } else if (const auto traced = protocol::decode<protocol::Traced>(message.bytes)) {
     on_traced(*traced);
   } else if (const auto found = protocol::decode<protocol::FoundFlows>(message.bytes)) {
@@ -190,6 +192,7 @@ void DataplaneLink::on_welcome(Message message) {
   peer.traces = traces_ = (welcome->features & protocol::kTraces) != 0;
   peer.flows = flows_ = (welcome->features & protocol::kFlows) != 0;
   peer.captures = captures_ = (welcome->features & protocol::kCaptures) != 0;
+  shares_ = (welcome->features & protocol::kSharing) != 0;
   timer_.cancel();
   retry_ = limits_.first_retry;
   phase_ = Phase::kReady;
@@ -242,6 +245,17 @@ void DataplaneLink::capture(protocol::Capture question, UniqueFd into, OnCapturi
   if (auto why = cannot_ask(captures_, "captures nothing")) return done(tl::unexpected(*why));
   const int descriptor = into.get();
   ask(question, asked_to_capture_, std::move(done), {&descriptor, 1});
+}
+
+void DataplaneLink::tell(std::span<const linimo_flow_word> words) {
+  if (!shares_ || (phase_ != Phase::kReady && phase_ != Phase::kPublishing)) return;
+  while (!words.empty()) {
+    protocol::FlowWords message;
+    message.count = static_cast<uint32_t>(std::min<size_t>(words.size(), protocol::FlowWords::kMost));
+    std::copy_n(words.begin(), message.count, message.words);
+    (void)send_message(socket_.native_handle(), protocol::encode(message));
+    words = words.subspan(message.count);
+  }
 }
 
 /// To who asked; an answer that nobody asked for has no taker.

@@ -73,6 +73,8 @@ class DataplaneLink {
     virtual void on_heartbeat() {}
     /// The connection will end, and another process take over, within that time.
     virtual void on_hand_over(std::chrono::milliseconds /*limit*/) {}
+    /// What its packets make it tell the other nodes of a fleet.
+    virtual void on_flow_words(std::span<const linimo_flow_word> /*words*/) {}
   };
 
   DataplaneLink(boost::asio::io_context& io, std::filesystem::path socket, Observer& observer);
@@ -102,6 +104,9 @@ class DataplaneLink {
 
   /// Begins a capture into a socket, as maglev/protocol.h says. Likewise.
   void capture(protocol::Capture question, UniqueFd into, OnCapturing done);
+
+  /// What another node has told; lost where no data plane takes it.
+  void tell(std::span<const linimo_flow_word> words);
 
   /// Makes memory ready for what will be published next, of which most tables will be those of this snapshot;
   /// it must be valid. Takes as long as copying it does: to be called when nothing else is due.
@@ -143,8 +148,8 @@ class DataplaneLink {
   boost::asio::steady_timer timer_;
   boost::asio::steady_timer heartbeat_;
   uint64_t beat_ = 0;
-  bool traces_ = false, flows_ = false, captures_ = false;  // the peer does
-  std::map<uint32_t, OnTraced> asked_;                      // by the question's number
+  bool traces_ = false, flows_ = false, captures_ = false, shares_ = false;  // the peer does
+  std::map<uint32_t, OnTraced> asked_;                                       // by the question's number
   std::map<uint32_t, OnFlows> asked_for_flows_;
   std::map<uint32_t, OnCapturing> asked_to_capture_;
   uint32_t last_question_ = 0;

@@ -41,6 +41,8 @@ SnapshotSpec Planner::plan(const Config& config, const StandingOf& standing_of, 
                              .quic = service.quic,
                              .server_id_offset = service.server_id_offset,
                              .idle_timeout_s = service.idle_timeout_s,
+                             .shares_flows = config.fleet && !config.fleet->peers.empty() &&
+                                             service.tracking == LINIMO_TRACKING_ADAPTIVE,
                              .vips = service.vips,
                              .ports = service.ports,
                              .allow_sources = service.allow_sources});

@@ -46,6 +46,7 @@ class Publisher final : private DataplaneLink::Observer {
     virtual void on_next_hops(uint32_t first_id, std::span<const uint8_t> states) = 0;
     virtual void on_heartbeat() = 0;
     virtual void on_hand_over(std::chrono::milliseconds limit) = 0;
+    virtual void on_flow_words(std::span<const linimo_flow_word> words) = 0;
   };
 
   Publisher(boost::asio::io_context& io, std::filesystem::path socket, Owner& owner, EventLog& events);
@@ -67,6 +68,7 @@ class Publisher final : private DataplaneLink::Observer {
   void capture(const protocol::Capture& question, UniqueFd into, DataplaneLink::OnCapturing done) {
     link_.capture(question, std::move(into), std::move(done));
   }
+  void tell(std::span<const linimo_flow_word> words) { link_.tell(words); }
   /// What is live, or nothing before the first.
   std::optional<SnapshotView> live_snapshot() const {
     return live_.bytes.empty() ? std::nullopt : std::optional(SnapshotView::of_valid(live_.bytes));
@@ -110,6 +112,7 @@ class Publisher final : private DataplaneLink::Observer {
   }
   void on_heartbeat() override { owner_.on_heartbeat(); }
   void on_hand_over(std::chrono::milliseconds limit) override { owner_.on_hand_over(limit); }
+  void on_flow_words(std::span<const linimo_flow_word> words) override { owner_.on_flow_words(words); }
 
   void learn_live();
 

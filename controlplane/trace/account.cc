@@ -183,9 +183,11 @@ class Account {
                                    "where the slot's flows went before its change",
                                    "by the pool's table",
                                    "by the service's scheduler",
-                                   "with its datagram's first fragment"};
+                                   "with its datagram's first fragment",
+                                   "where a node of the fleet has said that the flow goes"};
     say("backend", fmt::format("{}, {}; it is {}{}", names_.backend(told_.backend),
-                               kBy[std::min(told_.decider, 6U)], names_.backend_state(told_.backend),
+                               kBy[std::min<size_t>(told_.decider, std::size(kBy) - 1)],
+                               names_.backend_state(told_.backend),
                                told_.keeps_only != 0 ? ", and gets no new flows" : ""));
     const auto state = linimo_next_hop_state_of(told_.way);
     const std::string gateway = gateway_of(traced_);

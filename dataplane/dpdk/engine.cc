@@ -88,6 +88,7 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
                                                engine->netdevs_, engine->shared_.macs, *engine->exception_);
   loop.every(kSettlePeriod, [engine = engine.get()] {
     engine->publication_->settle_slots(now_s());
+    if (const Generation* live = engine->publication_->live()) engine->shared_.sharing->sweep(*live, now_s());
     engine->tables_->note(now_s(), engine->board_);
   });
   loop.every(StallWatch::kPeriod, [engine = engine.get()] { engine->stalls_.look(); });
@@ -172,6 +173,7 @@ tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& confi
   tables_.emplace(std::move(*tables));
   for (uint32_t w = 0; w < config.workers; ++w)  // all of them first: workers look into each other's
     shared_.flows.push_back({ConnectionTable(config.flows_per_worker, tables_->table(w)), FragmentMemory()});
+  shared_.sharing = std::make_unique<FlowSharing>(config.flows_per_worker, config.workers);
   for (uint32_t w = 0; w < config.workers; ++w) {
     std::vector<Worker::Source> receive;
     std::vector<Lane> transmit;
@@ -311,6 +313,15 @@ tl::expected<size_t, std::string> DpdkEngine::remove_flows(std::span<const FlowP
     places = places.subspan(its.size());
   }
   return removed;
+}
+
+std::vector<linimo_flow_word> DpdkEngine::words_to_tell(size_t most) {
+  const Generation* live = publication_->live();
+  return live != nullptr ? shared_.sharing->take(most, *live, now_s()) : std::vector<linimo_flow_word>();
+}
+
+void DpdkEngine::hear(std::span<const linimo_flow_word> words) {
+  if (const Generation* live = publication_->live()) shared_.sharing->hear(words, *live, now_s());
 }
 
 std::vector<std::pair<std::string, Mac>> DpdkEngine::interfaces() const {

@@ -42,6 +42,8 @@ class DpdkEngine final : public EngineBase {
   tl::expected<std::unique_ptr<Capture>, std::string> capture(const CaptureRequest& request) override;
   FlowTables flow_tables() const override;
   tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override;
+  std::vector<linimo_flow_word> words_to_tell(size_t most) override;
+  void hear(std::span<const linimo_flow_word> words) override;
   std::vector<std::pair<std::string, Mac>> interfaces() const override;
   CountersBlock& counters() override { return counters_.block(); }
   int counters_fd() const override { return counters_.fd(); }

@@ -12,6 +12,7 @@
 #include "dataplane/dpdk/kernel_path.h"
 #include "dataplane/dpdk/worker_capture.h"
 #include "dataplane/flow/flow_removal.h"
+#include "dataplane/forward/flow_sharing.h"
 #include "dataplane/forward/pipeline.h"
 #include "dataplane/forward/publication.h"
 
@@ -33,6 +34,7 @@ struct Shared {
   const LanePath* lanes = nullptr;  // by which packets go eight at a time, if they do
   PortMacs macs;                    // of the interfaces; the control thread may write one anew
   std::vector<FlowState> flows;     // one for each worker, made before the first of them
+  std::unique_ptr<FlowSharing> sharing;
 };
 
 class Worker {

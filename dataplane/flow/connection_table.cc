@@ -34,6 +34,18 @@ ConnectionTable::Entry ConnectionTable::find(uint64_t hash, const Service& servi
   return entry == nullptr || is_expired(*entry, service, now_s) ? nullptr : entry;
 }
 
+uint64_t ConnectionTable::peek_word(uint64_t hash, const Service& service, uint32_t now_s) const {
+  const Places at = places_of(hash, service.id);
+  for (const uint64_t index : {at.first, at.second}) {
+    for (const uint64_t* word = bucket(index); word != bucket(index) + LINIMO_FLOW_BUCKET; ++word) {
+      const uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+      if (!linimo_flow_matches(seen, at.flow)) continue;
+      return linimo_flow_is_over_seen(seen, service.idle_timeout_s, now_s, LINIMO_SECONDS) != 0 ? 0 : seen;
+    }
+  }
+  return 0;
+}
+
 std::optional<uint32_t> ConnectionTable::peek(uint64_t hash, const Service& service, uint32_t now_s) const {
   const Places at = places_of(hash, service.id);
   for (const uint64_t index : {at.first, at.second}) {

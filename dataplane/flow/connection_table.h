@@ -111,6 +111,9 @@ class ConnectionTable {
   /// The backend of a flow's live entry. Any thread, while the owner goes on writing.
   std::optional<uint32_t> peek(uint64_t hash, const Service& service, uint32_t now_s) const;
 
+  /// The live entry itself, or 0. The same, by a clock that may be a moment behind the owner's.
+  uint64_t peek_word(uint64_t hash, const Service& service, uint32_t now_s) const;
+
   static uint32_t backend_id(Entry entry) { return linimo_flow_backend(*entry); }
 
   static bool may_have_ended(Entry entry, uint32_t now_s) {
@@ -136,6 +139,17 @@ class ConnectionTable {
   /// Clears expired entries in the next `buckets` buckets, going round, and those of services (by id;
   /// timeouts in seconds) that are gone. The rest are counted, but those that have ended (flow_entry.h).
   void sweep(uint64_t buckets, std::span<const SweptService> services, uint32_t now_s, FlowCensus& census);
+
+  /// Clears the entries that `is_over(word)` says are, in the next `buckets` buckets, going round.
+  template <typename IsOver>
+  void clear_where(uint64_t buckets, IsOver is_over) {
+    for (uint64_t i = 0; i < buckets; ++i) {
+      for (Entry word = bucket(sweep_next_); word != bucket(sweep_next_) + LINIMO_FLOW_BUCKET; ++word) {
+        if (linimo_flow_state(*word) != LINIMO_FLOW_EMPTY && is_over(*word)) clear(word);
+      }
+      if (++sweep_next_ == buckets_) sweep_next_ = 0;
+    }
+  }
 
   uint64_t entries() const { return entries_; }
   uint64_t entries_of(uint32_t service_id) const { return per_service_[service_id]; }

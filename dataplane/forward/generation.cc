@@ -117,7 +117,8 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
          .source_hash = service.scheduler == LINIMO_SCHEDULER_SOURCE_HASH,
          .reject = service.no_backend == LINIMO_NO_BACKEND_REJECT,
          .server_id_offset = service.server_id_offset,
-         .server_id_length = server_id_length});
+         .server_id_length = server_id_length,
+         .shares_flows = service.shares_flows != 0});
     if (service.tracking != LINIMO_TRACKING_OFF) {
       swept_services_[service.id] = {static_cast<uint16_t>(service.idle_timeout_s),
                                      service.protocol == IPPROTO_TCP};

@@ -65,6 +65,7 @@ struct alignas(64) ServiceView {
   bool reject;               // what has no backend is answered
   uint8_t server_id_offset;  // in a QUIC connection id
   uint8_t server_id_length;  // 0: not QUIC
+  bool shares_flows;         // nodes tell each other of flows on slots that are not settled
 
   bool is_settled(uint32_t slot) const { return unsettled == nullptr || !unsettled->contains(slot); }
   bool tracks(uint32_t slot) const { return tracked || !is_settled(slot); }  // linimo_is_tracked

@@ -199,9 +199,9 @@ LINIMO_LANE void choose_by_entry(const LaneContext& context, LaneGroup& group) {
   store(group.target, select(mask_of(now | stale), target, load(group.target)));
   each((now | stale) & group.unsettled, [&](uint32_t i) __attribute__((always_inline)) {
     const linimo_slot slot = *at<const linimo_slot>(group.slot_at[i]);
-    if (!linimo_deviates(group.target[i], number(at<const ServiceView>(group.service[i])->targets + slot)))
-      return;
-    now &= ~(1U << i);  // which is to be noted
+    const auto* service = at<const ServiceView>(group.service[i]);
+    if (!service->shares_flows && !linimo_deviates(group.target[i], number(service->targets + slot))) return;
+    now &= ~(1U << i);  // it deviates, which is to be noted, or others may have to be told
     stale &= ~(1U << i);
   });
   group.chosen |= now;

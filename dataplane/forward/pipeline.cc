@@ -226,16 +226,60 @@ LINIMO_INLINE void Pipeline::look_up(const Generation& generation, uint32_t port
 }
 
 // Where a flow that is not tracked goes, or null.
-const Target* Pipeline::target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const {
+const Target* Pipeline::target_of_slot(const Generation& generation, const Packet& packet, bool begins,
+                                       uint32_t now_s) const {
   const ServiceView& service = *packet.service;
   if (linimo_asks_base(!service.is_settled(packet.slot), begins)) {
-    const uint16_t base = service.unsettled->base(packet.slot, now_s);
+    if (const uint64_t told = told_of(packet, now_s); told != 0) {
+      LINIMO_TELL(told_.decider = LINIMO_TRACE_BY_WORD;)
+      if (const Target* target = usable(generation, packet, linimo_flow_backend(told))) return target;
+    }
     LINIMO_TELL(told_.decider = LINIMO_TRACE_BY_BASE;)
-    if (base != LINIMO_NO_BACKEND && service.targets[base].alive) return service.targets + base;
+    if (const Target* base = base_of(packet, now_s)) return base;
   }
   LINIMO_TELL(told_.decider = LINIMO_TRACE_BY_SLOT;)
   const linimo_slot slot = service.slots[packet.slot];
   return slot == LINIMO_NO_BACKEND ? nullptr : service.targets + slot;
+}
+
+// Where a stranger sends what begins no flow, on a slot that is not settled, while that counts and lives.
+const Target* Pipeline::base_of(const Packet& packet, uint32_t now_s) const {
+  const ServiceView& service = *packet.service;
+  const uint16_t base = service.unsettled->base(packet.slot, now_s);
+  return base != LINIMO_NO_BACKEND && service.targets[base].alive ? service.targets + base : nullptr;
+}
+
+uint64_t Pipeline::told_of(const Packet& packet, uint32_t now_s) const {
+  const ServiceView& service = *packet.service;
+  if (!service.shares_flows || memory_.told == nullptr) return 0;
+  return memory_.told->find(packet.hash, service.tracking_key.id, service.tracking_key.idle_timeout_s, now_s);
+}
+
+const Target* Pipeline::usable(const Generation& generation, const Packet& packet,
+                               uint32_t backend_id) const {
+  const Target* target = generation.target_of(backend_id);
+  return target != nullptr && target->pool == packet.service->pool && target->alive ? target : nullptr;
+}
+
+// A flow that is followed, on a slot that is not settled: would another node send it elsewhere? A word that
+// finds no room is lost; the flow's next packet makes another.
+__attribute__((noinline)) void Pipeline::tell_others(const Packet& packet, uint32_t now_s) {
+  const ServiceView& service = *packet.service;
+  const ConnectionTable::Service& key = service.tracking_key;
+  const Target* base = base_of(packet, now_s);
+  const linimo_slot slot = service.slots[packet.slot];
+  constexpr uint32_t kNone = LINIMO_MAX_BACKEND_IDS;
+  const bool wanted = linimo_is_to_be_told(
+      packet.target->backend_id, slot == LINIMO_NO_BACKEND ? kNone : service.targets[slot].backend_id,
+      base == nullptr ? kNone : base->backend_id, kNone, service.unsettled->base_left(packet.slot, now_s),
+      key.idle_timeout_s);
+  const bool ends = (packet.tcp_flags & packet::kTcpFin) != 0;
+  if (!wanted && !ends) return;
+  const linimo_word_kind word = linimo_word_of(told_of(packet, now_s), ends, wanted,
+                                               packet.target->backend_id, key.idle_timeout_s, now_s);
+  if (word != LINIMO_WORD_NONE)
+    words_->push({packet.hash, packet.target->backend_id, static_cast<uint16_t>(key.id),
+                  word == LINIMO_WORD_ENDED, 0});
 }
 
 // The backend, as nearly every packet finds it: the table says it, or the flow's entry. False: more has to be
@@ -301,9 +345,9 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
   if (tracked) entry = connections_.find(packet.hash, service.tracking_key, now_s);
   if (entry != nullptr) {
     const Target* known = generation.target_of(ConnectionTable::backend_id(entry));
-    const bool usable = known != nullptr && known->pool == service.pool && known->alive;
+    const bool lives = known != nullptr && known->pool == service.pool && known->alive;
     const linimo_entry_use use =
-        linimo_use_of_entry(usable, named && packet.target != known, begins, usable && known->takes_new_flows,
+        linimo_use_of_entry(lives, named && packet.target != known, begins, lives && known->takes_new_flows,
                             ConnectionTable::may_have_ended(entry, now_s));
     follows = use == LINIMO_ENTRY_FOLLOWED;
     LINIMO_TELL(tell_entry(entry, use, leaves_a_trace, now_s);)
@@ -316,7 +360,7 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
 
   if (!follows) {
     if (packet.target == nullptr) {
-      packet.target = target_of_slot(packet, begins, now_s);
+      packet.target = target_of_slot(generation, packet, begins, now_s);
       if (packet.target == nullptr) return no_backend(generation, packet, out);
     }
     if (entry != nullptr) {
@@ -339,6 +383,9 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
       linimo_deviates(static_cast<uint64_t>(packet.target - service.targets), service.slots[packet.slot])) {
     LINIMO_UNTRACED(service.unsettled->deviated(own_, packet.slot, now_s);)
   }
+  if (service.shares_flows && words_ != nullptr && tracked && follows && leaves_a_trace && !begins && !named)
+      [[unlikely]]
+    tell_others(packet, now_s);
   rte_prefetch0(packet.target);
   if (packet.judged && packet.flow.fragment == packet::Fragment::kFirst) [[unlikely]]
     remember_datagram(generation, packet);

@@ -22,7 +22,9 @@
 #include "dataplane/egress/next_hop.h"
 #include "dataplane/egress/port_macs.h"
 #include "dataplane/flow/flow_state.h"
+#include "dataplane/flow/flow_words.h"
 #include "dataplane/flow/held_fragments.h"
+#include "dataplane/flow/told_flows.h"
 #include "dataplane/forward/generation.h"
 #include "dataplane/forward/lane_path.h"
 #include "dataplane/forward/scheduler.h"
@@ -104,6 +106,7 @@ struct PipelineMemory {
   explicit PipelineMemory(const ConnectionTable& connections) : scheduler(connections) {}
 
   Scheduler scheduler;
+  const ToldFlows* told = nullptr;  // all workers'; null: nobody tells of flows here
   linimo_reply_limit echo{}, too_big{}, reject{};
 };
 
@@ -143,6 +146,11 @@ class Pipeline {
     fewest_in_lanes_ = fewest;
   }
   static constexpr uint32_t kFewestInLanes = 4;
+  /// From now on it asks what was told of flows, and says what there is to tell; both outlive it.
+  void share_flows(const ToldFlows* told, FlowWords* words) {
+    memory_.told = told;
+    words_ = words;
+  }
   /// Packets that did, up to the wire.
   uint64_t went_in_lanes() const {
     return went_in_lanes_;
@@ -206,7 +214,12 @@ class Pipeline {
   static void look_closer(Packet& packet);
   template <bool kV6>
   void look_up(const Generation& generation, uint32_t ports, uint8_t protocol, Packet& packet);
-  const Target* target_of_slot(const Packet& packet, bool begins, uint32_t now_s) const;
+  const Target* target_of_slot(const Generation& generation, const Packet& packet, bool begins,
+                               uint32_t now_s) const;
+  const Target* base_of(const Packet& packet, uint32_t now_s) const;
+  uint64_t told_of(const Packet& packet, uint32_t now_s) const;
+  const Target* usable(const Generation& generation, const Packet& packet, uint32_t backend_id) const;
+  void tell_others(const Packet& packet, uint32_t now_s);
   bool choose(const Generation& generation, uint32_t now_s, Packet& packet) const;
   Packet* choose_rest(const Generation& generation, uint32_t now_s, const Packet* end, BurstOutput& out);
   bool follow_entry(const Generation& generation, uint32_t now_s, Packet& packet) const;
@@ -257,6 +270,7 @@ class Pipeline {
   uint64_t now_ms_ = 0;
   PipelineMemory memory_;
   uint32_t fragmented_ = 0;  // packets that were sent in fragments
+  FlowWords* words_ = nullptr;
   HeldFragments held_;
   bool settling_ = false;
   bool long_headers_ = false;  // the last burst had some that go on in a second cache line

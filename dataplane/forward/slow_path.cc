@@ -95,7 +95,7 @@ LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip,
   packet.target = packet.service->tracks(packet.slot) ? tracked_anywhere(generation, packet) : nullptr;
   packet.decider = Decider::kNobody;
   if (packet.target == nullptr)
-    packet.target = target_of_slot(packet, false, static_cast<uint32_t>(now_ms_ / 1000));
+    packet.target = target_of_slot(generation, packet, false, static_cast<uint32_t>(now_ms_ / 1000));
   return packet.target != nullptr || drop(mbuf, LINIMO_OUTCOME_no_backend);
 }
 
@@ -106,8 +106,7 @@ const Target* Pipeline::tracked_anywhere(const Generation& generation, const Pac
   auto backend = connections_.peek(packet.hash, service.tracking_key, now_s);
   for (size_t i = 0; !backend && i < all_flows_.size(); ++i)
     backend = all_flows_[i].connections.peek(packet.hash, service.tracking_key, now_s);
-  const Target* target = backend ? generation.target_of(*backend) : nullptr;
-  return target != nullptr && target->pool == service.pool && target->alive ? target : nullptr;
+  return backend ? usable(generation, packet, *backend) : nullptr;
 }
 
 // The backend that a QUIC packet's connection id names, while that lives.

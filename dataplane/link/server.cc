@@ -26,6 +26,7 @@ constexpr uint64_t kLongestFirstStep = 1ULL
                                        << 63;  // the control plane may have come far before this one started
 constexpr auto kHelloLimit = std::chrono::seconds(2);
 constexpr auto kReportPeriod = std::chrono::milliseconds(50);
+constexpr size_t kMostWords = 4 * protocol::FlowWords::kMost;  // told of at a time: 10,000 a second
 constexpr auto kSilenceLimit = std::chrono::seconds(3);
 
 /// `answer`: gets the interface by which the frame would come.
@@ -78,7 +79,10 @@ LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, Engin
     accept_again();
     log_what_was_kept_out();
   });
-  loop_.every(kReportPeriod, [this] { reports_.flush(); });
+  loop_.every(kReportPeriod, [this] {
+    reports_.flush();
+    tell_of_flows();
+  });
   loop_.every(protocol::kHeartbeatPeriod, [this] { reports_.beat(); });
   engine_.on_waiting([this] { reports_.beat(); });
 }
@@ -159,6 +163,10 @@ bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet, std::span
   if (const auto asked = protocol::decode<protocol::FindFlows>(packet)) return find_flows(peer, *asked);
   if (const auto asked = protocol::decode<protocol::Capture>(packet))
     return capture(peer, *asked, descriptors);
+  if (const auto told = protocol::decode<protocol::FlowWords>(packet)) {
+    engine_.hear(told->view());
+    return true;
+  }
   const auto message = protocol::decode<protocol::Publish>(packet);
   return message ? publish(peer, *message, descriptors) : refuse(peer, 0, "expected a snapshot to publish");
 }
@@ -178,7 +186,8 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   welcome.pid = static_cast<uint32_t>(getpid());
   welcome.workers = engine_.workers();
   welcome.restored = restored_ ? 1 : 0;
-  welcome.features = protocol::kReports | protocol::kTraces | protocol::kFlows | protocol::kCaptures;
+  welcome.features =
+      protocol::kReports | protocol::kTraces | protocol::kFlows | protocol::kCaptures | protocol::kSharing;
   protocol::set_text(welcome.engine, identity_.engine);
   protocol::set_text(welcome.engine_reason, identity_.engine_reason);
   std::vector<int> descriptors = {identity_.counters_fd};
@@ -195,6 +204,7 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
     log(kGreeted,
         fmt::format("pid {} is the control plane; generation {} is live", peer.pid, welcome.generation));
   peer.hand_overs = (hello.features & protocol::kHandOvers) != 0;
+  peer.shares = peer.controller && (hello.features & protocol::kSharing) != 0;
   if (!peer.controller || (hello.features & protocol::kReports) == 0) return peer.controller;
   peer.beats = true;
   peer.heard = Clock::now();
@@ -308,6 +318,20 @@ void LinkServer::pump_capture() {
   loop_.end(capture_timer_);
   loop_.remove(capture_->socket());
   capture_.reset();
+}
+
+/// What workers have to say waits while nobody would carry it; what the socket does not take is lost.
+void LinkServer::tell_of_flows() {
+  const auto controller = std::ranges::find_if(peers_, [](const Peer& peer) { return peer.shares; });
+  if (controller == peers_.end()) return;
+  const auto words = engine_.words_to_tell(kMostWords);
+  for (std::span<const linimo_flow_word> left = words; !left.empty();) {
+    protocol::FlowWords message;
+    message.count = static_cast<uint32_t>(std::min<size_t>(left.size(), protocol::FlowWords::kMost));
+    std::copy_n(left.begin(), message.count, message.words);
+    left = left.subspan(message.count);
+    (void)send_message(controller->fd.get(), protocol::encode(message));
+  }
 }
 
 /// Says why not. True when the connection may go on: a refused snapshot is no reason to part.

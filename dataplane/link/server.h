@@ -70,6 +70,7 @@ class LinkServer {
     bool controller = false;    // has said hello
     bool beats = false;         // and that it sends heartbeats
     bool hand_overs = false;    // and that it understands what is said of them
+    bool shares = false;        // and that it carries words about flows to other nodes
     Clock::time_point heard{};  // the last of them
   };
   using PeerAt = std::list<Peer>::iterator;
@@ -90,6 +91,7 @@ class LinkServer {
   tl::expected<void, std::string> begin_capture(const protocol::Capture& message,
                                                 std::span<UniqueFd> descriptors);
   void pump_capture();
+  void tell_of_flows();
   bool refuse(const Peer& peer, uint64_t generation, std::string_view reason);
   void disconnect(PeerAt peer);
   void drop_silent_peers();

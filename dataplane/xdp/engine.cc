@@ -98,6 +98,7 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
     interface.losses = std::make_unique<LossWatch>(board, engine->counters(), interface.name);
   loop.every(kSecond, [engine = engine.get()] {
     engine->program_->settle_slots();
+    engine->program_->sweep_told();
     engine->count_losses();
     engine->pins_->judge(engine->board_);
   });

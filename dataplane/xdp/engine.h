@@ -43,6 +43,8 @@ class XdpEngine : public EngineBase {
   tl::expected<std::unique_ptr<Capture>, std::string> capture(const CaptureRequest& request) override;
   FlowTables flow_tables() const override;
   tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override;
+  std::vector<linimo_flow_word> words_to_tell(size_t most) override { return program_->words_to_tell(most); }
+  void hear(std::span<const linimo_flow_word> words) override { program_->hear(words); }
   std::vector<std::pair<std::string, Mac>> interfaces() const override;
   CountersBlock& counters() override { return program_->counters(); }
   int counters_fd() const override { return program_->counters_fd(); }

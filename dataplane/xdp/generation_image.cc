@@ -237,6 +237,7 @@ class Compiler {
           .server_id_length = service.quic != 0 ? pool.server_id_length : uint8_t{0},
           .scheduler = service.scheduler,
           .members = static_cast<uint16_t>(keeps_state(service.scheduler) ? view_.members(pool).size() : 0),
+          .shares_flows = service.shares_flows,
           .reserved = {}};
     }
   }

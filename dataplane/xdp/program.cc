@@ -50,7 +50,11 @@ uint64_t Shape::buckets() const {
 }
 
 Program::Program(const Shape& shape, std::filesystem::path pins)
-    : shape_(shape), pins_(std::move(pins)), swept_services_(LINIMO_MAX_SERVICES) {}
+    : shape_(shape),
+      pins_(std::move(pins)),
+      swept_services_(LINIMO_MAX_SERVICES),
+      sharing_(LINIMO_MAX_SERVICES),
+      words_(nullptr, ring_buffer__free) {}
 
 Program::~Program() {
   for (linimo_bpf* program : programs_) linimo_bpf__destroy(program);
@@ -201,6 +205,7 @@ void Program::find_live() {
 void Program::follow(const SnapshotView& live) {
   live_ = live;
   std::fill(swept_services_.begin(), swept_services_.end(), SweptService{});
+  share_flows();
   for (const linimo_service& service : live.services()) {
     if (service.tracking == LINIMO_TRACKING_OFF) continue;
     swept_services_[service.id] = {static_cast<uint16_t>(ticks_within(service.idle_timeout_s)),

@@ -24,6 +24,7 @@
 #include "dataplane/egress/next_hop.h"
 #include "dataplane/flow/flow_census.h"
 #include "dataplane/flow/flow_tables.h"
+#include "dataplane/flow/told_flows.h"
 #include "dataplane/xdp/mapping.h"
 #include "dataplane/xdp/unsettled_blocks.h"
 #include "maglev/address.h"
@@ -32,6 +33,7 @@
 #include "maglev/unique_fd.h"
 
 struct linimo_bpf;
+struct ring_buffer;
 
 namespace linimo::xdp {
 
@@ -48,6 +50,11 @@ struct Shape {
   uint64_t buckets() const;  // of a row's connection table
 
   bool operator==(const Shape&) const = default;
+};
+
+struct TakenWords {
+  std::vector<linimo_flow_word> words;
+  size_t most = 0;
 };
 
 class Program {
@@ -109,6 +116,12 @@ class Program {
   /// About once a second: settles slots of the live generation.
   void settle_slots();
 
+  /// What there is to tell other nodes of flows, at most so much, and what another has told (sharing.cc).
+  std::vector<linimo_flow_word> words_to_tell(size_t most);
+  void hear(std::span<const linimo_flow_word> words);
+  /// About once a second.
+  void sweep_told();
+
   /// Forgets all flows and fragments. For tests: not while packets pass.
   void forget_flows();
   /// As if so many ticks more had gone by since all that is known of flows and slots. For tests, as above.
@@ -123,6 +136,9 @@ class Program {
   tl::unexpected<std::string> no_room_for_flows() const;
   tl::expected<void, std::string> map_memory();
   bool take_out(uint32_t row, __u64& place, __u64 seen);
+  void share_flows();
+  bool make_told();
+  const linimo_service* sharing(const linimo_flow_word& word) const;
   void find_live();
   void follow(const SnapshotView& live);
 
@@ -152,7 +168,12 @@ class Program {
   NextHopTable next_hops_;
   Generation generation_;
   std::optional<SnapshotView> live_;
-  std::vector<SweptService> swept_services_;  // by id; timeouts in ticks
+  std::vector<SweptService> swept_services_;    // by id; timeouts in ticks
+  std::vector<const linimo_service*> sharing_;  // services of the live snapshot that do, by id
+  Mapping told_memory_;
+  std::optional<ToldFlows> told_;  // once a service shares its flows
+  TakenWords taken_;
+  std::unique_ptr<ring_buffer, void (*)(ring_buffer*)> words_;
   uint64_t sweep_next_ = 0;
   uint64_t sweeps_ = 0;  // rounds, of all processes
 };

@@ -104,11 +104,20 @@ void Program::grow_older(uint32_t ticks) {
     for (__u64& word : bucket.words) word = linimo_fragment_aged(word, units);
   }
   generation_.unsettled.grow_older(ticks);
+  if (!told_) return;
+  for (__u64& word : std::span(told_memory_.as<__u64>(), told_memory_.size() / sizeof(__u64))) {
+    if (linimo_flow_state(word) != LINIMO_FLOW_EMPTY) word = linimo_flow_aged(word, ticks);
+  }
 }
 
 void Program::forget_flows() {
   for (const Row& row : rows_) {
     if (row.table) std::memset(row.table.as<void>(), 0, row.table.size());
+  }
+  if (told_) {
+    words_to_tell(~size_t{0});
+    std::memset(told_memory_.as<void>(), 0, told_memory_.size());
+    told_.emplace(shape_.flows_per_row, std::span(told_memory_.as<std::byte>(), told_memory_.size()));
   }
   std::memset(flows_.as<void>(), 0, flows_.size());
   std::memset(connections_.as<void>(), 0, connections_.size());

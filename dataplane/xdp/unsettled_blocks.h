@@ -49,6 +49,8 @@ class UnsettledBlocks {
   /// What was stamped in the generation before, until no packet was in it any more.
   void take_stamps(const UnsettledBlocks& before);
   void settle(uint32_t now);
+  /// Of a pool, by its number; null where all are settled.
+  UnsettledSlots* of_pool(size_t pool) const { return pool < pools_.size() ? pools_[pool].get() : nullptr; }
 
   /// For tests: as if `ticks` more had gone by since all that it knows of.
   void grow_older(uint32_t ticks);

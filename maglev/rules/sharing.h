@@ -7,17 +7,19 @@
 #ifndef LINIMO_MAGLEV_RULES_SHARING_H
 #define LINIMO_MAGLEV_RULES_SHARING_H
 
-#include "maglev/rules/rule.h"
+#include "maglev/rules/flow_entry.h"
 
 /* A flow is told of again after this part of the idle timeout, and remembered by those who were told for as
  * much longer than the timeout. */
 #define LINIMO_TOLD_AGAIN 3
 
 LINIMO_RULE __u32 linimo_told_again_after(__u32 idle_timeout) {
-  return idle_timeout / LINIMO_TOLD_AGAIN;
+  return idle_timeout < LINIMO_TOLD_AGAIN ? 1 : idle_timeout / LINIMO_TOLD_AGAIN;
 }
+/* Never longer than a stamp can say. */
 LINIMO_RULE __u32 linimo_told_for(__u32 idle_timeout) {
-  return idle_timeout + linimo_told_again_after(idle_timeout);
+  const __u32 life = idle_timeout + linimo_told_again_after(idle_timeout);
+  return life < LINIMO_MAX_IDLE_TIMEOUT_S ? life : LINIMO_MAX_IDLE_TIMEOUT_S;
 }
 
 /* Is the flow one to tell of? It goes to `goes`, on an unsettled slot whose backend is `current`. `base`:
@@ -28,6 +30,26 @@ LINIMO_RULE int linimo_is_to_be_told(__u32 goes, __u32 current, __u32 base, __u3
   if (base == none || base == current) return goes != current;
   if (goes != base) return 1;
   return base_left < (__s32)linimo_told_again_after(idle_timeout);
+}
+
+/* What a packet makes a node say to the others. */
+enum linimo_word_kind {
+  LINIMO_WORD_NONE,
+  LINIMO_WORD_GOES,  /* where the flow goes */
+  LINIMO_WORD_ENDED, /* that it has ended: forget it */
+};
+
+/* `told`: the flow's live entry among those that were told or heard of, 0: it has none; `wanted`: of
+ * linimo_is_to_be_told. */
+LINIMO_RULE enum linimo_word_kind linimo_word_of(__u64 told, int ends, int wanted, __u32 goes,
+                                                 __u32 idle_timeout, __u32 now) {
+  if (ends)
+    return told != 0 && linimo_flow_state(told) != LINIMO_FLOW_CLOSING ? LINIMO_WORD_ENDED : LINIMO_WORD_NONE;
+  if (!wanted) return LINIMO_WORD_NONE;
+  return told == 0 || linimo_flow_backend(told) != goes ||
+                 linimo_flow_age_seen(told, now) >= linimo_told_again_after(idle_timeout)
+             ? LINIMO_WORD_GOES
+             : LINIMO_WORD_NONE;
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "controlplane/fleet/codec.h"
+#include "controlplane/fleet/flow_news.h"
 #include "controlplane/member/beacon.h"
 #include "controlplane/member/documents.h"
 
@@ -26,7 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   constexpr int kKinds = static_cast<int>(fleet::KeyKind::kDrainNode) + 1;
-  const int choice = data[0] % (kKinds + 4);
+  const int choice = data[0] % (kKinds + 5);
   if (choice < kKinds) {
     const auto kind = static_cast<fleet::KeyKind>(choice);
     const auto decode = [kind](std::string_view text) { return fleet::decode(kind, text); };
@@ -41,6 +42,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (const auto read = fleet::decode_heartbeat(bytes)) read_again(*read, fleet::decode_heartbeat);
     (void)verify(bytes, "secret");
   } else if (choice == kKinds + 2) {
+    if (const auto read = fleet::decode_flow_news(bytes)) read_again(*read, fleet::decode_flow_news);
+  } else if (choice == kKinds + 3) {
     (void)fleet::key_of(bytes);
     (void)compose({{"pool/a", std::string(bytes)}, {"pool/b", R"({"file":"f","line":3,"text":"x"})"}});
   } else if (const auto documents = split(std::string(bytes), "f")) {

@@ -20,6 +20,7 @@ class FleetCase(LabCase):
     daemons = False
     members: ClassVar[int] = 1  # of etcd
     size: ClassVar[int] = NODES
+    engines: ClassVar[tuple[str, ...]] = ("xdp",) * NODES
     fleet: ClassVar[Fleet]
     nodes: ClassVar[list[Node]]
 
@@ -30,6 +31,8 @@ class FleetCase(LabCase):
         cls.lab.node.config.health.more += ', drain_header = "X-Drain"'
         cls.fleet = Fleet(cls.lab, cls.members, cls.size)
         cls.nodes = cls.fleet.nodes
+        for node, engine in zip(cls.nodes, cls.engines):
+            node.config.engine = engine
         began = time.monotonic()
         cls.fleet.start()
         cls.say(f"first nodes, first apply: {1000 * (time.monotonic() - began):.0f} ms")

@@ -192,6 +192,175 @@ TEST_P(Adaptive, AnyOrderOfPacketsAndChangesComesOutAsInTheOtherEngine) {
   EXPECT_EQ(engine.flow_table().entries, other.flow_table().entries);
 }
 
+// What nodes tell each other: exactly the flows that a node which never heard of them would get wrong.
+class Sharing : public Adaptive {
+ protected:
+  void SetUp() override {
+    Adaptive::SetUp();
+    engine.forget_configuration();
+    begin(shared(adaptive(three_up_)));
+    sent_to(packet(0));
+    changed_ = shared(changed(three_up_, all_up_));
+    engine.apply(changed_);
+  }
+
+  static Configuration shared(Configuration configuration) {
+    for (ServiceSpec& service : configuration.snapshot.services)
+      service.shares_flows = service.tracking == LINIMO_TRACKING_ADAPTIVE;
+    return configuration;
+  }
+
+  std::vector<linimo_flow_word> words(uint32_t at) { return engine.words_to_tell(kStart_ms + at * 1000); }
+  void hear(std::span<const linimo_flow_word> told, uint32_t at) { engine.hear(told, kStart_ms + at * 1000); }
+
+  /// Flows that began after the change, where the table says; what was said of them.
+  std::vector<linimo_flow_word> begun(uint32_t at) {
+    for (const size_t flow : moved_) {
+      EXPECT_EQ(sent_to(packet(flow, kSyn), at), after_[flow]);
+      EXPECT_EQ(sent_to(packet(flow), at), after_[flow]);
+    }
+    return words(at);
+  }
+
+  /// The engine is another node's now, by the same tables.
+  void become_another_node() {
+    engine.forget_flows();
+    engine.forget_configuration();
+    engine.apply(shared(adaptive(three_up_)));
+    engine.apply(changed_);
+  }
+
+  Configuration changed_;
+};
+
+TEST_P(Sharing, WhatBeganAfterTheChangeIsToldOfAtItsSecondPacket) {
+  EXPECT_EQ(sent_to(packet(moved_[0], kSyn), 1), after_[moved_[0]]);
+  EXPECT_EQ(words(1).size(), 0) << "a flood would make as many words as it likes";
+  EXPECT_EQ(sent_to(packet(moved_[0], kSyn), 1), after_[moved_[0]]);
+  EXPECT_EQ(words(1).size(), 0) << "nor does a SYN that comes again";
+  EXPECT_EQ(sent_to(packet(moved_[0]), 1), after_[moved_[0]]);
+  EXPECT_EQ(words(1).size(), 1);
+  EXPECT_EQ(sent_to(packet(moved_[0]), 2), after_[moved_[0]]);
+  EXPECT_EQ(words(2).size(), 0) << "once is enough";
+}
+
+TEST_P(Sharing, WhatAStrangerGetsRightIsNotToldOf) {
+  for (size_t flow = 0; flow < kFlows; ++flow) {
+    EXPECT_EQ(sent_to(packet(flow), 1), before_[flow]);
+    EXPECT_EQ(sent_to(packet(flow), 2), before_[flow]);
+  }
+  EXPECT_EQ(words(2).size(), 0);
+}
+
+TEST_P(Sharing, BeforeTheBaseCeasesToCountWhatFollowsItIsToldOf) {
+  EXPECT_EQ(sent_to(packet(moved_[0]), 1), before_[moved_[0]]);
+  EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s * 2 / 3 - 20), before_[moved_[0]]);
+  EXPECT_EQ(words(kWindow_s * 2 / 3 - 20).size(), 0);
+  EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s * 2 / 3 + 20), before_[moved_[0]]);
+  EXPECT_EQ(words(kWindow_s * 2 / 3 + 20).size(), 1);
+}
+
+TEST_P(Sharing, AFlowIsToldOfAgainAfterAThirdOfItsIdleTimeout) {
+  EXPECT_EQ(begun(1).size(), moved_.size());
+  for (const uint32_t at : {kTcpIdle_s / 3 - 10, kTcpIdle_s / 3 + 10})
+    EXPECT_EQ(sent_to(packet(moved_[0]), at), after_[moved_[0]]);
+  EXPECT_EQ(words(kTcpIdle_s / 3 + 10).size(), 1);
+}
+
+TEST_P(Sharing, WhoWasToldSendsTheFlowWhereItGoes) {
+  const auto told = begun(1);
+  become_another_node();
+  EXPECT_EQ(sent_to(packet(moved_[0]), 2), before_[moved_[0]]) << "as a stranger would";
+  hear(told, 2);
+  for (const size_t flow : std::span(moved_).subspan(1)) {
+    EXPECT_EQ(sent_to(packet(flow), 3), after_[flow]);
+    EXPECT_EQ(sent_to(packet(flow), 4), after_[flow]);
+  }
+  EXPECT_EQ(words(4).size(), 0) << "all have heard of them";
+}
+
+TEST_P(Sharing, AFlowThatHasEndedIsForgotten) {
+  const auto told = begun(1);
+  become_another_node();
+  hear(told, 2);
+  EXPECT_EQ(sent_to(packet(moved_[0]), 3), after_[moved_[0]]);
+  EXPECT_EQ(sent_to(packet(moved_[0], kAck | kFin), 4), after_[moved_[0]]);
+  const auto ended = words(4);
+  ASSERT_EQ(ended.size(), 1);
+  EXPECT_EQ(ended[0].ended, 1);
+  EXPECT_EQ(sent_to(packet(moved_[0], kAck | kFin), 5), after_[moved_[0]]);
+  EXPECT_EQ(words(5).size(), 0) << "once is enough";
+  become_another_node();
+  hear(told, 5);
+  hear(ended, 5);
+  EXPECT_EQ(sent_to(packet(moved_[0]), 10 + kClosing_s), before_[moved_[0]]);
+  EXPECT_EQ(sent_to(packet(moved_[1]), 10 + kClosing_s), after_[moved_[1]]);
+}
+
+TEST_P(Sharing, WhatIsHeardOfIsForgottenInTime) {
+  const auto told = begun(1);
+  engine.apply(changed_ = shared(changed(three_up_, all_up_, LINIMO_MAX_IDLE_TIMEOUT_S)));
+  become_another_node();
+  hear(told, 2);
+  EXPECT_EQ(sent_to(packet(moved_[0]), kTcpIdle_s * 4 / 3 - 20), after_[moved_[0]]);
+  EXPECT_EQ(sent_to(packet(moved_[1]), kTcpIdle_s * 4 / 3 + 20), before_[moved_[1]]);
+}
+
+TEST_P(Sharing, WhatGoesElsewhereThanTheTableSaysKeepsItsSlotUnsettled) {
+  EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s - 10), before_[moved_[0]]);
+  EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s - 9), before_[moved_[0]]);
+  const auto told = words(kWindow_s - 9);
+  ASSERT_EQ(told.size(), 1);
+  become_another_node();
+  hear(told, 2 * kWindow_s - 30);
+  engine.pass_time(kStart_ms + (2 * kWindow_s + 30) * 1000);
+  EXPECT_EQ(sent_to(packet(moved_[0]), 2 * kWindow_s + 31), before_[moved_[0]]);
+}
+
+TEST_P(Sharing, ABackendThatIsGoneIsAsUnknown) {
+  auto told = begun(1);
+  become_another_node();
+  for (linimo_flow_word& word : told) word.backend = LINIMO_MAX_BACKEND_IDS - 1;
+  hear(told, 2);
+  EXPECT_EQ(sent_to(packet(moved_[0]), 3), before_[moved_[0]]);
+}
+
+TEST_P(Sharing, WordsThatMeanNothingAreNothing) {
+  auto told = begun(1);
+  become_another_node();
+  for (linimo_flow_word& word : told) word.backend = ~0U;
+  hear(told, 2);
+  for (linimo_flow_word& word : told) word = {word.hash, 0, 0xffff, 0xff, 0xff};
+  hear(told, 2);
+  EXPECT_EQ(sent_to(packet(moved_[0]), 3), before_[moved_[0]]);
+}
+
+TEST_P(Sharing, ServicesThatDoNotShareSayAndHearNothing) {
+  const auto told = begun(1);
+  become_another_node();
+  engine.apply(changed(three_up_, all_up_));
+  EXPECT_EQ(begun(2).size(), 0);
+  engine.forget_flows();
+  hear(told, 3);
+  EXPECT_EQ(sent_to(packet(moved_[0]), 3), before_[moved_[0]]);
+}
+
+TEST_P(Sharing, TheOtherEngineUnderstands) {
+  const auto told = begun(1);
+  Engine& other = GetParam().engine == "Dpdk" ? static_cast<Engine&>(xdp_engine()) : dpdk_engine();
+  if (&other == &engine) GTEST_SKIP();
+  other.forget_flows();
+  other.forget_configuration();
+  other.apply(shared(adaptive(three_up_)));
+  other.apply(changed_);
+  other.hear(told, kStart_ms + 2000);
+  for (const size_t flow : moved_) {
+    const Bytes here = engine.run(packet(flow), kStart_ms + 2000).bytes;
+    EXPECT_EQ(other.run(packet(flow), kStart_ms + 2000).bytes, here);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, Sharing, testing::ValuesIn(kTrackedBy), tracked_by);
 INSTANTIATE_TEST_SUITE_P(Engines, Adaptive, testing::ValuesIn(kTrackedBy), tracked_by);
 
 }  // namespace

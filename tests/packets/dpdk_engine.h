@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 
+#include "dataplane/forward/flow_sharing.h"
 #include "dataplane/forward/pipeline.h"
 #include "tests/packets/engine.h"
 
@@ -39,6 +40,8 @@ class DpdkEngine : public Engine {
   Result run(ByteView frame, uint64_t now_ms) override;
   std::vector<Result> pass_time(uint64_t now_ms) override;
   Asked ask(ByteView frame, uint64_t now_ms) override;
+  std::vector<linimo_flow_word> words_to_tell(uint64_t now_ms) override;
+  void hear(std::span<const linimo_flow_word> words, uint64_t now_ms) override;
   FlowTable flow_table() override;
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override;
   void make_room_for(uint64_t flows) override;
@@ -75,6 +78,7 @@ class DpdkEngine : public Engine {
   std::unique_ptr<const Generation> generation_;
   std::vector<std::shared_ptr<std::byte>> connection_memory_;
   std::vector<FlowState> flows_;
+  std::unique_ptr<FlowSharing> sharing_;
   std::optional<Pipeline> pipeline_;
   uint64_t flows_capacity_ = kUsualFlows;
   uint32_t now_s_ = 0;  // of the last frame

@@ -72,6 +72,10 @@ class Engine {
   };
   virtual Asked ask(ByteView frame, uint64_t now_ms) = 0;
 
+  /// What it has to tell other nodes of flows, and what another has told it.
+  virtual std::vector<linimo_flow_word> words_to_tell(uint64_t now_ms) = 0;
+  virtual void hear(std::span<const linimo_flow_word> words, uint64_t now_ms) = 0;
+
   virtual FlowTable flow_table() = 0;
   /// TCP flows that a count at that time finds a backend to have left.
   virtual uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) = 0;
@@ -79,6 +83,7 @@ class Engine {
   virtual void make_room_for(uint64_t flows) = 0;
 
   static constexpr uint64_t kUsualFlows = 4096;
+  static constexpr size_t kMostWords = 512;  // that are taken at a time
 };
 
 }  // namespace linimo::tests

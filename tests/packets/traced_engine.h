@@ -17,6 +17,12 @@ class TracedEngine : public Engine {
   Result run(ByteView frame, uint64_t now_ms) override;
   std::vector<Result> pass_time(uint64_t now_ms) override { return engine_.pass_time(now_ms); }
   Asked ask(ByteView frame, uint64_t now_ms) override { return engine_.ask(frame, now_ms); }
+  std::vector<linimo_flow_word> words_to_tell(uint64_t now_ms) override {
+    return engine_.words_to_tell(now_ms);
+  }
+  void hear(std::span<const linimo_flow_word> words, uint64_t now_ms) override {
+    engine_.hear(words, now_ms);
+  }
   FlowTable flow_table() override { return engine_.flow_table(); }
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override {
     return engine_.flows_left(backend_id, now_ms);

@@ -157,6 +157,16 @@ uint64_t XdpEngine::fingerprint() const {
   return fingerprint.value();
 }
 
+std::vector<linimo_flow_word> XdpEngine::words_to_tell(uint64_t now_ms) {
+  set_clock(now_ms);
+  return program_->words_to_tell(kMostWords);
+}
+
+void XdpEngine::hear(std::span<const linimo_flow_word> words, uint64_t now_ms) {
+  set_clock(now_ms);
+  program_->hear(words);
+}
+
 FlowTable XdpEngine::flow_table() {
   program_->sweep(0);  // counts
   const WorkerCounters& counters = program_->counters(0);

@@ -31,6 +31,8 @@ class XdpEngine : public Engine {
   Result run(ByteView frame, uint64_t now_ms) override;
   std::vector<Result> pass_time(uint64_t now_ms) override;
   Asked ask(ByteView frame, uint64_t now_ms) override;
+  std::vector<linimo_flow_word> words_to_tell(uint64_t now_ms) override;
+  void hear(std::span<const linimo_flow_word> words, uint64_t now_ms) override;
   FlowTable flow_table() override;
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override;
   void make_room_for(uint64_t flows) override;

@@ -148,9 +148,9 @@ TEST(FleetBeacon, OnlyWhatIsSignedWithTheSecretIsTaken) {
   const std::string datagram = sign(heartbeat, "secret");
   const auto read = verify(datagram, "secret");
   ASSERT_TRUE(read) << read.error();
-  EXPECT_EQ(read->node, "lb1");
-  EXPECT_EQ(read->sequence, 4u);
-  EXPECT_EQ(read->table, heartbeat.table);
+  EXPECT_EQ(std::get<Heartbeat>(*read).node, "lb1");
+  EXPECT_EQ(std::get<Heartbeat>(*read).sequence, 4u);
+  EXPECT_EQ(std::get<Heartbeat>(*read).table, heartbeat.table);
   EXPECT_FALSE(verify(datagram, "another"));
   for (size_t i = 0; i < datagram.size(); ++i) {
     std::string forged = datagram;
@@ -158,6 +158,61 @@ TEST(FleetBeacon, OnlyWhatIsSignedWithTheSecretIsTaken) {
     EXPECT_FALSE(verify(forged, "secret")) << i;
     EXPECT_FALSE(verify(std::string_view(datagram).substr(0, i), "secret")) << i;
   }
+}
+
+FlowNews news() {
+  FlowNews some{"lb1", 3, 4, {}};
+  for (uint64_t i = 0; i < FlowNews::kMost; ++i)
+    some.flows.push_back({i << 40, name_digest("s"), name_digest("p/10.0.0.1"), i % 2 == 1});
+  return some;
+}
+
+TEST(FleetFlowNews, AreReadAsTheyWereWritten) {
+  const std::string datagram = sign(news(), "secret");
+  EXPECT_LE(datagram.size(), 1400u);
+  const auto read = verify(datagram, "secret");
+  ASSERT_TRUE(read) << read.error();
+  const auto& taken = std::get<FlowNews>(*read);
+  EXPECT_EQ(taken.node, "lb1");
+  EXPECT_EQ(taken.instance, 3u);
+  EXPECT_EQ(taken.sequence, 4u);
+  EXPECT_EQ(taken.flows, news().flows);
+  EXPECT_FALSE(verify(datagram, "another"));
+}
+
+TEST(FleetFlowNews, WhatIsCutShortOrTooLongIsRefused) {
+  const std::string content = encode(news());
+  size_t whole = 0;
+  for (size_t length = 0; length < content.size(); ++length)
+    whole += decode_flow_news(content.substr(0, length)) ? 1 : 0;
+  EXPECT_EQ(whole, FlowNews::kMost) << "only where a flow ends";
+  FlowNews more = news();
+  more.flows.push_back({});
+  EXPECT_FALSE(decode_flow_news(encode(more)));
+  std::string neither = content;
+  neither.back() = 2;
+  EXPECT_FALSE(decode_flow_news(neither));
+}
+
+TEST(FleetFlowNews, AreTakenOfLivingMembersInTheirOrderAndSoManyASecond) {
+  FlowNewsGate gate;
+  const auto now = FlowNewsGate::Time() + std::chrono::hours(1);
+  FlowNews said = news();
+  EXPECT_FALSE(gate.admits(said, 0, now)) << "nobody of that name lives";
+  EXPECT_FALSE(gate.admits(said, 4, now)) << "of a process that has ended";
+  EXPECT_TRUE(gate.admits(said, 3, now));
+  EXPECT_FALSE(gate.admits(said, 3, now)) << "once more";
+  --said.sequence;
+  EXPECT_FALSE(gate.admits(said, 3, now)) << "too late";
+  said.instance = 5;
+  EXPECT_TRUE(gate.admits(said, 5, now)) << "it has started anew";
+  size_t flows = 0;
+  for (said.sequence = 100; said.sequence < 1000; ++said.sequence)
+    flows += gate.admits(said, 5, now) ? said.flows.size() : 0;
+  EXPECT_LE(flows, FlowNewsGate::kMostPerSecond);
+  EXPECT_GE(flows, FlowNewsGate::kMostPerSecond / 2);
+  said.sequence = 2000;
+  EXPECT_TRUE(gate.admits(said, 5, now + std::chrono::seconds(1)));
 }
 
 }  // namespace

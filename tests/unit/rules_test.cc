@@ -278,6 +278,26 @@ TEST(Sharing, TellsOfWhatAStrangerWouldSendElsewhereNowOrWhenTheBaseCeasesToCoun
   EXPECT_EQ(linimo_told_for(kIdle_s), 1200U);
 }
 
+TEST(Sharing, AFlowIsToldOfOnceAThirdOfItsIdleTimeoutAndWhenItHasEnded) {
+  constexpr uint32_t kIdle_s = 900, kGoes = 1;
+  const uint64_t told = entry(3, kGoes, 5000);
+  const auto said = [&](uint64_t word, int ends, int wanted, uint32_t goes, uint32_t now) {
+    return linimo_word_of(word, ends, wanted, goes, kIdle_s, now);
+  };
+  EXPECT_EQ(said(0, 0, 1, kGoes, 5000), LINIMO_WORD_GOES);
+  EXPECT_EQ(said(0, 0, 0, kGoes, 5000), LINIMO_WORD_NONE);
+  EXPECT_EQ(said(told, 0, 1, kGoes, 5299), LINIMO_WORD_NONE);
+  EXPECT_EQ(said(told, 0, 1, kGoes, 5300), LINIMO_WORD_GOES);
+  EXPECT_EQ(said(told, 0, 1, kGoes, 4999), LINIMO_WORD_NONE) << "by a clock that is behind";
+  EXPECT_EQ(said(told, 0, 1, kGoes + 1, 5000), LINIMO_WORD_GOES) << "it was moved";
+  EXPECT_EQ(said(told, 1, 0, kGoes, 5000), LINIMO_WORD_ENDED);
+  EXPECT_EQ(said(0, 1, 1, kGoes, 5000), LINIMO_WORD_NONE) << "nobody was told";
+  EXPECT_EQ(said(linimo_flow_touched(told, 1, 0, 5001), 1, 0, kGoes, 5002), LINIMO_WORD_NONE)
+      << "that is known";
+  EXPECT_EQ(linimo_told_again_after(1), 1U);
+  EXPECT_EQ(linimo_told_for(LINIMO_MAX_IDLE_TIMEOUT_S), LINIMO_MAX_IDLE_TIMEOUT_S);
+}
+
 TEST(Schedule, PlacesOfTurnsAreEvenAndConnectionsCountByWeight) {
   EXPECT_EQ(linimo_place_of_turn(0, 100), 0U);
   EXPECT_EQ(linimo_place_of_turn(1, 1000), 618U) << "1 / phi";

@@ -89,6 +89,12 @@ const Tampering kTamperings[] = {
        service.tracking = LINIMO_TRACKING_ADAPTIVE;
      },
      "scheduler 2 with tracking mode 2"},
+    {"Sharing",
+     [](auto& bytes, auto&) { record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 0).shares_flows = 2; },
+     "sharing 2"},
+    {"SharingOfWhatIsNotAdaptive",
+     [](auto& bytes, auto&) { record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 1).shares_flows = 1; },
+     "sharing 1 with tracking mode 1"},
     {"Sources",
      [](auto& bytes, auto&) { record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 1).source_count = 2; },
      "sources"},

@@ -1,0 +1,51 @@
+#include "dataplane/forward/flow_sharing.h"
+
+namespace linimo {
+namespace {
+
+constexpr uint64_t kSweep_s = 60;  // once round; far below a stamp's 4096 s
+
+/// Null: it is not live, or does not share.
+const ServiceView* sharing(const Generation& live, const linimo_flow_word& word) {
+  const ServiceView* service = live.service_of_id(word.service);
+  return service != nullptr && service->shares_flows && word.backend < LINIMO_MAX_BACKEND_IDS ? service
+                                                                                              : nullptr;
+}
+
+}  // namespace
+
+FlowSharing::FlowSharing(uint64_t flows, uint32_t workers) : told_(flows) {
+  for (uint32_t worker = 0; worker < workers; ++worker) words_.push_back(std::make_unique<FlowWords>());
+}
+
+std::vector<linimo_flow_word> FlowSharing::take(size_t most, const Generation& live, uint32_t now_s) {
+  std::vector<linimo_flow_word> news;
+  linimo_flow_word word;
+  for (const auto& words : words_) {
+    while (news.size() < most && words->pop(word)) {
+      const ServiceView* service = sharing(live, word);
+      if (service != nullptr && told_.note(word, service->tracking_key.idle_timeout_s, now_s))
+        news.push_back(word);
+    }
+  }
+  return news;
+}
+
+void FlowSharing::hear(std::span<const linimo_flow_word> words, const Generation& live, uint32_t now_s) {
+  for (const linimo_flow_word& word : words) {
+    const ServiceView* service = sharing(live, word);
+    if (service == nullptr) continue;
+    told_.note(word, service->tracking_key.idle_timeout_s, now_s);
+    const uint32_t slot = slot_of(word.hash, service->table_size);
+    if (word.ended != 0 || service->is_settled(slot)) continue;
+    const linimo_slot current = service->slots[slot];
+    if (current == LINIMO_NO_BACKEND || service->targets[current].backend_id != word.backend)
+      service->unsettled->deviated(0, slot, now_s);
+  }
+}
+
+void FlowSharing::sweep(const Generation& live, uint32_t now_s) {
+  told_.sweep(told_.buckets() / kSweep_s + 1, live.swept_services(), now_s);
+}
+
+}  // namespace linimo

@@ -1,0 +1,37 @@
+// What the workers of this engine and the other nodes of a fleet tell each other of flows. Control thread,
+// but for what the workers do: they read told() and push into words().
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "dataplane/flow/flow_words.h"
+#include "dataplane/flow/told_flows.h"
+#include "dataplane/forward/generation.h"
+
+namespace linimo {
+
+class FlowSharing {
+ public:
+  /// Room for so many flows that were told of.
+  FlowSharing(uint64_t flows, uint32_t workers);
+
+  const ToldFlows* told() const { return &told_; }
+  FlowWords* words(uint32_t worker) { return words_[worker].get(); }
+
+  /// What there is to tell the other nodes, at most so much; what is left waits.
+  std::vector<linimo_flow_word> take(size_t most, const Generation& live, uint32_t now_s);
+
+  /// What another node has told. Words of services that are not live here are nothing.
+  void hear(std::span<const linimo_flow_word> words, const Generation& live, uint32_t now_s);
+
+  /// About once a second.
+  void sweep(const Generation& live, uint32_t now_s);
+
+ private:
+  ToldFlows told_;
+  std::vector<std::unique_ptr<FlowWords>> words_;  // by worker
+};
+
+}  // namespace linimo
