@@ -200,8 +200,7 @@ Standing Controller::standing(const BackendKey& backend) const {
   return standing;
 }
 
-tl::expected<void, std::string> Controller::drain(const BackendKey& backend, bool wanted,
-                                                  std::string_view by) {
+tl::expected<void, std::string> Controller::may_drain(const BackendKey& backend, bool wanted) const {
   const BackendConfig* configured = nullptr;
   for (const PoolConfig& pool : config_.pools) {
     for (const BackendConfig& candidate : pool.backends) {
@@ -214,6 +213,12 @@ tl::expected<void, std::string> Controller::drain(const BackendKey& backend, boo
   }
   if (!wanted && (configured->drain || configured->weight == 0))
     return tl::unexpected(std::string("the configuration drains it: change that"));
+  return {};
+}
+
+tl::expected<void, std::string> Controller::drain(const BackendKey& backend, bool wanted,
+                                                  std::string_view by) {
+  if (auto may = may_drain(backend, wanted); !may) return may;
   if (!drains_.set(backend, wanted)) return {};
   if (auto saved = drains_.save(drain_file(config_.node)); !saved) {
     drains_.set(backend, !wanted);

@@ -31,6 +31,7 @@
 #include "controlplane/member/flow_names.h"
 #include "controlplane/member/member.h"
 #include "controlplane/phases.h"
+#include "controlplane/tables/disruption.h"
 #include "controlplane/tables/drain_watch.h"
 #include "controlplane/tables/drains.h"
 #include "controlplane/tables/ids.h"
@@ -67,6 +68,10 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
 
   /// No new flows for a backend, or new ones again; remembered across restarts. The error says why not.
   tl::expected<void, std::string> drain(const BackendKey& backend, bool wanted, std::string_view by);
+  /// What the reload of a configuration with this text, or a drain or its end, would do to flows. Changes
+  /// nothing.
+  tl::expected<Disruption, std::string> foresee(const std::string& text) const;
+  tl::expected<Disruption, std::string> foresee(const BackendKey& backend, bool drain) const;
   bool drained_by_operator(const BackendKey& backend) const;
   /// Of a backend that drains by the live tables; nullptr of others.
   const DrainWatch::Progress* drain_progress(const BackendKey& backend) const {
@@ -155,6 +160,8 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   void watch_drains();
   std::map<BackendKey, FlowEnds> draining() const;
   void save_drains();
+  tl::expected<void, std::string> may_drain(const BackendKey& backend, bool wanted) const;
+  tl::expected<Disruption, std::string> foresee(const Config& config, const Drains& drains) const;
   void on_health_change(const HealthMonitor::Change& change);
   void await_end_of_trial();
   void begin_checks();

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sys/socket.h>
 
+#include "controlplane/api/dry_run.h"
 #include "controlplane/api/page_query.h"
 #include "controlplane/api/views.h"
 #include "controlplane/log.h"
@@ -201,6 +202,10 @@ std::span<const Api::Route> Api::routes() {
       {"POST", "/v1/undrain", false,
        [](Api& api, const HttpRequest& request, const Respond& respond) {
          api.change(undrain_backend, request, respond);
+       }},
+      {"POST", "/v1/dry-run", false,
+       [](Api& api, const HttpRequest& request, const Respond& respond) {
+         api.change(dry_run, request, respond);
        }},
       {"POST", "/v1/node/drain", false,
        [](Api& api, const HttpRequest& request, const Respond& respond) {

@@ -15,6 +15,7 @@
 //   GET /v1/events?past=N                          server-sent events, the latest N first (event_feed.h)
 //   POST /v1/reload
 //   POST /v1/drain, /v1/undrain with {"pool": NAME, "backend": ADDRESS}
+//   POST /v1/dry-run                               what a change would do to flows (dry_run.h)
 //   POST /v1/node/drain, /v1/node/undrain
 //   GET /v1/openapi.json                           describes them (openapi.json)
 //   GET /metrics                                   all that the metrics listener has, unless it is to have

@@ -22,6 +22,7 @@
 #include "controlplane/cli/capture.h"
 #include "controlplane/cli/client.h"
 #include "controlplane/cli/doctor.h"
+#include "controlplane/cli/dry_run.h"
 #include "controlplane/cli/fleet.h"
 #include "controlplane/cli/flows.h"
 #include "controlplane/cli/probe.h"
@@ -44,6 +45,7 @@ struct Options {
   std::string backend;
   bool wait = false;
   bool here = false;
+  bool dry_run = false;
 };
 
 int check_file(const Options& options) {
@@ -160,7 +162,9 @@ int drain(const Options& options, bool wanted) {
     return kUsage;
   }
   const json backend = {{"pool", options.backend.substr(0, slash)},
-                        {"backend", options.backend.substr(slash + 1)}};
+                        {"backend", options.backend.substr(slash + 1)},
+                        {"drain", wanted}};
+  if (options.dry_run) return show_dry_run(options.socket, backend, options.output == "json");
   const auto content = fetch(options, "POST", wanted ? "/v1/drain" : "/v1/undrain", backend.dump());
   if (!content) return fail(content.error());
   if (options.output == "json") {
@@ -332,11 +336,18 @@ int run(int argc, char** argv) {
   auto* backend_drain =
       backend->add_subcommand("drain", "a backend keeps established flows and gets no new ones");
   auto* backend_undrain = backend->add_subcommand("undrain", "cancel a drain");
-  for (auto* command : {backend_drain, backend_undrain})
+  for (auto* command : {backend_drain, backend_undrain}) {
     command->add_option("POOL/ADDRESS", options.backend, "the backend, such as web/10.0.1.1")->required();
+    command->add_flag("--dry-run", options.dry_run, "say what it would do to flows, and change nothing");
+  }
   backend_drain->add_flag("--wait", options.wait, "show how many flows are left; return when there are none");
   auto* status = app.add_subcommand("status", "the node: data plane, tables, counters, last error");
   auto* reload_command = app.add_subcommand("reload", "read the configuration file again");
+  std::string trial;
+  reload_command
+      ->add_option("--dry-run", trial,
+                   "say what the content of this file would do to flows, and change nothing")
+      ->type_name("FILE");
   auto* dataplane = app.add_subcommand("dataplane", "the data plane's process")->require_subcommand(1);
   auto* detach_command = dataplane->add_subcommand(
       "detach", "stop it, and stop the forwarding that engine xdp leaves to the kernel");
@@ -379,6 +390,8 @@ int run(int argc, char** argv) {
   if (*backend_drain) return drain(options, true);
   if (*backend_undrain) return drain(options, false);
   if (*status) return show(options, fetch(options, "GET", "/v1/status"), render_status);
+  if (*reload_command && !trial.empty())
+    return show_dry_run_of_file(options.socket, trial, options.output == "json");
   if (*reload_command) return reload(options);
   if (*doctor_command) return doctor(options, examined);
   if (*watch_command) return watch(options.socket, watched, options.output == "json");

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
+import re
 import socket
 import struct
 import subprocess
@@ -56,6 +58,21 @@ class Drain(LabCase):
 
     def others(self, backend: Backend) -> set[str]:
         return {other.address() for other in self.lab.backends.values() if other is not backend}
+
+    def test_a_dry_run_changes_nothing(self) -> None:
+        """It says what a drain, or another configuration, would do; tests/unit/foresee_test.cc holds it against what then happens."""
+        node, name = self.lab.node, f"web/{self.lab.backends[2].address()}"
+        states = node.backend_states()
+        told = json.loads(node.cli("backend", "drain", name, "--dry-run", "-o", "json").stdout)
+        self.assertGreaterEqual(told["pools"][0]["share_moved"], 0.33)
+        self.assertEqual({"web": 0, "short": 0}, {service["name"]: service["share_breaking"] for service in told["services"]})
+        self.assertIn("slots would move", node.cli("backend", "drain", name, "--dry-run").stdout)
+        self.assertEqual("no slot would move, and no flow break\n", node.cli("reload", "--dry-run", str(node.config_file)).stdout)
+        fewer = node.folder / "fewer.toml"
+        fewer.write_text(re.sub(r".*10\.0\.1\.2\b.*\n", "", node.config.render()))
+        self.assertIn("% of its live flows would break", node.cli("reload", "--dry-run", str(fewer)).stdout)
+        self.assertEqual(1, node.cli("reload", "--dry-run", "/nonexistent", check=False).returncode)
+        self.assertEqual((states, True), (node.backend_states(), node.up_to_date()))
 
     def test_connections_outlive_a_drain_and_its_end_is_said(self) -> None:
         lab, node = self.lab, self.lab.node

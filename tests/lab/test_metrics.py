@@ -112,7 +112,7 @@ class Metrics(LabCase):
             self.assertEqual([], [f"{path}: {error.json_path}: {error.message}" for error in errors])
 
         name = {"pool": "web", "backend": backend_address(1, 4)}
-        bodies = {"/v1/drain": json.dumps(name), "/v1/undrain": json.dumps(name)}
+        bodies = {"/v1/drain": json.dumps(name), "/v1/undrain": json.dumps(name), "/v1/dry-run": json.dumps(name | {"drain": True})}
         queries = {"/v1/trace": f"?protocol=tcp&from=198.51.100.7:4242&to={VIP[4]}:80", "/v1/flows": "?service=web",
                    "/v1/flows/clear": "?service=counted"}
         asked = set()

@@ -1,0 +1,61 @@
+// What a change would do to flows: it is planned as if it were made, and compared with what was planned last.
+
+#include "controlplane/controller.h"
+
+namespace linimo {
+namespace {
+
+bool has(const Config& config, const BackendKey& key) {
+  for (const PoolConfig& pool : config.pools) {
+    if (pool.name != key.pool) continue;
+    for (const BackendConfig& backend : pool.backends) {
+      if (backend.address == key.address) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+tl::expected<Disruption, std::string> Controller::foresee(const std::string& text) const {
+  if (fleet_leads())
+    return tl::unexpected<std::string>(
+        "pools and services are the fleet's: a node cannot tell what it will apply");
+  const auto loaded = load_config_text(text, config_.file);
+  if (!loaded) return tl::unexpected(loaded.error());
+  return foresee(*loaded, drains_);
+}
+
+tl::expected<Disruption, std::string> Controller::foresee(const BackendKey& backend, bool drain) const {
+  if (fleet_leads())
+    return tl::unexpected<std::string>("drains are the fleet's: a node cannot tell what they do");
+  if (const auto may = may_drain(backend, drain); !may) return tl::unexpected(may.error());
+  Drains drains = drains_;
+  drains.set(backend, drain);
+  return foresee(config_, drains);
+}
+
+/// New backends are taken to be up, once they were checked, and to have their whole share.
+tl::expected<Disruption, std::string> Controller::foresee(const Config& config, const Drains& drains) const {
+  if (!may_plan() || publisher_.live_generation() == 0)
+    return tl::unexpected<std::string>("nothing is live yet, or the first health checks are not done");
+  const auto standing_then = [&](const BackendKey& key) {
+    Standing standing = has(config_, key) ? monitor_.standing(key) : Standing(HealthState::kUp);
+    standing.drains |= drains.contains(key);
+    return standing;
+  };
+  Ids ids = ids_;  // no table depends on them
+  ids.hold(config, LiveTables(), std::chrono::steady_clock::now());
+  Planner now = planner_, then = planner_;  // with their tables: what does not change is not made again
+  const SnapshotSpec before = now.plan(
+      config_, [this](const BackendKey& key) { return standing(key); }, ids_, 0);
+  then.all_changed();
+  const SnapshotSpec after = then.plan(config, standing_then, ids, 0);
+  return disruption(before, after, [this](const std::string& pool, const Address& address) -> uint64_t {
+    const auto& counters = publisher_.counters();
+    const auto id = ids_.find_backend({pool, address});
+    return counters && id ? counters->flows_of_backend(*id).all() : 0;
+  });
+}
+
+}  // namespace linimo
