@@ -42,11 +42,11 @@ struct FlowHashWords {
   uint64_t key6[8];
 };
 inline FlowHashWords flow_hash_words(uint64_t seed) {
-  const auto secret = [](int word) { return XXH_readLE64(XXH3_kSecret + 8 * word); };
+  const auto secret = [](size_t word) { return XXH_readLE64(XXH3_kSecret + 8 * word); };
   FlowHashWords words;
   words.key4[0] = (secret(3) ^ secret(4)) + seed;
   words.key4[1] = (secret(5) ^ secret(6)) - seed;
-  for (int i = 0; i < 8; ++i) words.key6[i] = i % 2 == 0 ? secret(i) + seed : secret(i) - seed;
+  for (size_t i = 0; i < 8; ++i) words.key6[i] = i % 2 == 0 ? secret(i) + seed : secret(i) - seed;
   return words;
 }
 

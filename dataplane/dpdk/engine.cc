@@ -335,7 +335,8 @@ std::vector<std::pair<std::string, Mac>> DpdkEngine::interfaces() const {
 
 std::vector<Egress> DpdkEngine::egresses() const {
   std::vector<Egress> egresses;
-  for (uint8_t i = 0; i < eal_.interfaces.size(); ++i) egresses.push_back({exception_->tap_index(i), i});
+  for (uint32_t i = 0; i < eal_.interfaces.size(); ++i)
+    egresses.push_back({exception_->tap_index(i), static_cast<uint8_t>(i)});
   return egresses;
 }
 

@@ -400,8 +400,9 @@ uint32_t XdpEngine::workers() const {
 
 std::vector<Egress> XdpEngine::egresses() const {
   std::vector<Egress> egresses;
-  for (uint8_t port = 0; port < interfaces_.size(); ++port) {
-    if (interfaces_[port].facts.index != 0) egresses.push_back({interfaces_[port].facts.index, port});
+  for (size_t port = 0; port < interfaces_.size(); ++port) {
+    if (interfaces_[port].facts.index != 0)
+      egresses.push_back({interfaces_[port].facts.index, static_cast<uint8_t>(port)});
   }
   return egresses;
 }

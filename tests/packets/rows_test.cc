@@ -76,7 +76,7 @@ std::vector<Seen> run_on_all_queues() {
   for (uint32_t row = 0; row <= 4; ++row) {
     if (auto served = (*program)->serve(row); !served) throw std::runtime_error(served.error());
   }
-  const Bytes frame = a_new_flow();
+  const Bytes& frame = a_new_flow();
   Bytes out(2048);
   for (uint32_t queue = 0; queue < kQueues; ++queue) {
     xdp_md context{};

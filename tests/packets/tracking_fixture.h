@@ -112,7 +112,7 @@ class Tracking : public testing::TestWithParam<TrackedBy> {
 
   /// Sends a frame and says to which backend it went; all backends of the pool have IPv4 addresses.
   Address sent_to(const Bytes& frame, uint32_t after_s = 0) {
-    const Result result = engine.run(frame, kStart_ms + after_s * 1000);
+    const Result result = engine.run(frame, kStart_ms + uint64_t{after_s} * 1000);
     EXPECT_EQ(result.fault, "");
     EXPECT_EQ(result.counter, LINIMO_OUTCOME_forwarded) << outcome_name(result.counter);
     Address address = *Address::parse("0.0.0.0");

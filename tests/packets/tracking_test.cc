@@ -182,7 +182,9 @@ TEST_P(Tracking, WhatHasEndedIsNotWaitedFor) {
   }
   ASSERT_GE(flows.size(), 4U);
   const uint32_t id = many(all_up_).backends[0].id;
-  const auto left = [&](uint32_t after_s) { return engine.flows_left(id, kStart_ms + after_s * 1000); };
+  const auto left = [&](uint32_t after_s) {
+    return engine.flows_left(id, kStart_ms + uint64_t{after_s} * 1000);
+  };
   begin(all_up_);
   for (const size_t flow : flows) sent_to(packet(flow, kSyn));
   engine.apply(with({0}, LINIMO_BACKEND_DRAINING));

@@ -146,7 +146,7 @@ uint64_t XdpEngine::fingerprint() const {
     fingerprint.add(&program_->counters(row), counters_of_the_suite());
   add_map(fingerprint, "flows", rows * sizeof(linimo_xdp_flows));
   add_map(fingerprint, "open_connections", 64 * sizeof(linimo_cell));  // the suite's backends
-  add_map(fingerprint, "fragments", rows * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
+  add_map(fingerprint, "fragments", size_t{rows} * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
   add_tables(fingerprint, "connections", rows);
   add_tables(fingerprint, "unsettled", 2);
   for (uint32_t row = 0; row < rows; ++row) {
@@ -317,7 +317,7 @@ Result XdpEngine::hold(ByteView frame, const linimo_xdp_handed& handed, ByteView
   }
   auto copy = std::make_unique<Bytes>(frame.begin(), frame.end());
   if (held_.hold(handed.datagram, copy.get(), now_ms)) {
-    copy.release();
+    (void)copy.release();  // it is held_'s now
   } else {
     result.way = Left::Way::kDropped;
     result.counter = LINIMO_OUTCOME_fragment_unmatched;
