@@ -135,7 +135,8 @@ std::map<std::string, Direct> ask_backends(const Facts& facts) {
     const auto pool = backend.at("pool").get<std::string>(), text = backend.at("address").get<std::string>();
     const auto address = Address::parse(text);
     const uint16_t port = tcp_port(facts, pool);
-    if (address && port != 0) all.push_back({pool + '/' + text, begin_connection(*address, port)});
+    if (address && port != 0)
+      all.push_back({fmt::format("{}/{}", pool, text), begin_connection(*address, port)});
   }
   return connect_all(std::move(all));
 }

@@ -105,7 +105,7 @@ tl::expected<json, std::string> clear_flows(const FlowOptions& options, const Fe
   uint64_t cleared = 0;
   double mistaken = 0;
   for (std::string after;;) {
-    const auto part =
+    auto part =
         post(fmt::format("{}/clear?{}{}{}", kPath, options.query(), after.empty() ? "" : "&after=", after));
     if (!part && cleared != 0)
       return tl::unexpected(fmt::format("{} flows were cleared, then: {}", cleared, part.error()));
