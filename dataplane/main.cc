@@ -232,11 +232,14 @@ int run(const std::string& config_file, char** argv) {
       {.program = program,
        .arguments = argv,
        .is = own,
-       .no_reason = xdp ? "" : "engine dpdk cannot hand over: restart the data plane instead"});
+       .no_reason =
+           xdp ? ""
+               : "engine dpdk cannot hand over: restart the data plane instead; tracked flows are kept, "
+                 "and nothing is forwarded until it has started"});
   serve(*config, loop, engine, board, manager, choice, giver, taker, std::move(taken->probe_device));
   const std::string outdated = engine.outdated();
   started->reset();
-  if (giver.gives()) {
+  if (giver.gives() && !asked_to_end) {
     giver.give(handover::PartKind::kLock, taken->lock.get());
     return giver.new_one_forwards() ? 0 : kStartAnew;
   }

@@ -3,7 +3,9 @@ of the two is killed meanwhile, forwarding goes on."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +21,9 @@ from lab.topology import VIP
 from lab.wait import wait_until
 
 CONNECTIONS = 20
+# What the log says at the beginning of a phase, and what it says only once the phase is over.
+PHASES = {"gets ready": "is ready", "letting go": "takes over", "takes over": "ready: waiting"}
+TRIES = 5
 UDP_PORT = 7100
 DATAGRAMS = f'''
 [[service]]
@@ -74,10 +79,10 @@ class UpgradeXdp(LabCase):
         """In each phase: one of the two is left and forwards, and the other does not hang."""
         node = self.lab.node
         with Stream(self.lab, UDP_PORT) as stream:
-            for phase in ("gets ready", "letting go", "takes over"):
+            for phase in PHASES:
                 for victim in ("old", "new"):
                     with self.subTest(phase=phase, victim=victim):
-                        self._kill_in(phase, victim)
+                        self.assertTrue(any(self._kill_in(phase, victim) for _ in range(TRIES)), "the phase was met")
                         node.wait_settled()
         self.assertEqual([], stream.lost())
         self._assert_vips_stayed()
@@ -106,33 +111,48 @@ class UpgradeXdp(LabCase):
         self.assertEqual(before, node.dataplane.pid)
         self.assertIsNone(node.dataplane.poll())
 
-    def _kill_in(self, phase: str, victim: str) -> None:
-        """The new process is stopped there, so that the phase lasts."""
+    def _kill_in(self, phase: str, victim: str) -> bool:
+        """Both are stopped there; False if that came too late."""
         node = self.lab.node
         assert node.dataplane
         old = node.dataplane.pid
-        heard = self._log().count(phase)
+        before = len(self._log())
         if phase == "gets ready":
             self._replace_program(f'#!/bin/sh\nkill -STOP $$\nexec {self.built} "$@"\n')
         command = node.spawn_upgrade()
-        wait_until(lambda: self._log().count(phase) > heard, f"the log says: {phase}", poll=0.001)
-        new = int(Path(f"/proc/{old}/task/{old}/children").read_text().split()[-1])
-        os.kill(new, signal.SIGSTOP)
-        self.assertIsNone(command.poll(), "it has not been too late")
+        said = wait_until(lambda: re.search(rf"pid (\d+)[^\n]* {phase}", self._log()[before:]), f"the log says: {phase}", poll=0.001)
+        new = int(said[1])
+        with contextlib.suppress(ProcessLookupError):
+            for pid in (old, new):
+                os.kill(pid, signal.SIGSTOP)
+        if PHASES[phase] in self._log()[before:]:
+            with contextlib.suppress(ProcessLookupError):
+                for pid in (new, old):
+                    os.kill(pid, signal.SIGCONT)
+            command.communicate(timeout=10)
+            node.follow_dataplane()
+            return False
         os.kill(old if victim == "old" else new, signal.SIGKILL)
         if victim == "old":
             self.assertEqual(-signal.SIGKILL, node.dataplane.wait(5))
             os.kill(new, signal.SIGCONT)
+        else:
+            os.kill(old, signal.SIGCONT)
         self.assertEqual(1, command.wait(10), "the command says that it went wrong")
         command.communicate()
         self._replace_program()
         if victim == "old" and phase != "takes over":  # as after any other end
-            os.waitpid(new, 0)
+            wait_until(lambda: self._ended(new), "the new one ends")
             node.start_dataplane()
         elif victim == "old":
             wait_until(lambda: (node.config.runtime_dir / "dataplane.lock").read_text().strip() == str(new), "the new one has it")
             node.follow_dataplane()
         self.assertIsNone(node.dataplane.poll())
+        return True
+
+    def _ended(self, orphan: int) -> bool:
+        os.kill(orphan, signal.SIGCONT)  # again: the script may only now have stopped itself
+        return os.waitpid(orphan, os.WNOHANG)[0] == orphan
 
     def _replace_program(self, text: str | None = None) -> None:
         """As a package does, by another file of that name."""
