@@ -259,7 +259,7 @@ CLI::App* DoctorOptions::add_to(CLI::App& app) {
       "doctor", "what is wrong with the node and its backends, by what evidence, and what mends it");
   command->add_flag("--backend-script", script,
                     "print what to run on a backend instead: it names what cannot be seen from here");
-  command->add_option("--seconds", seconds, "how long to watch counters and packets")
+  command->add_option("--watch-seconds", seconds, "how long to watch counters and packets")
       ->check(CLI::Range(0.1, 60.0))
       ->capture_default_str();
   command->add_option("--peer", peers,

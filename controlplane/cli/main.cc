@@ -38,6 +38,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kDryRunHelp = "say what it would do to flows, and change nothing";
+
 struct Options {
   std::string socket = "/run/linimo/control.sock";
   std::string output = "table";
@@ -338,21 +340,22 @@ int run(int argc, char** argv) {
   auto* backend_undrain = backend->add_subcommand("undrain", "cancel a drain");
   for (auto* command : {backend_drain, backend_undrain}) {
     command->add_option("POOL/ADDRESS", options.backend, "the backend, such as web/10.0.1.1")->required();
-    command->add_flag("--dry-run", options.dry_run, "say what it would do to flows, and change nothing");
+    command->add_flag("--dry-run", options.dry_run, kDryRunHelp);
   }
   backend_drain->add_flag("--wait", options.wait, "show how many flows are left; return when there are none");
   auto* status = app.add_subcommand("status", "the node: data plane, tables, counters, last error");
   auto* reload_command = app.add_subcommand("reload", "read the configuration file again");
-  std::string trial;
-  reload_command
-      ->add_option("--dry-run", trial,
-                   "say what the content of this file would do to flows, and change nothing")
-      ->type_name("FILE");
+  std::string trial = kConfigFile;
+  auto* trial_option =
+      reload_command->add_option("FILE", trial, "the configuration to try")->capture_default_str();
+  auto* dry_run = reload_command->add_flag("--dry-run", kDryRunHelp);
+  trial_option->needs(dry_run);
   auto* dataplane = app.add_subcommand("dataplane", "the data plane's process")->require_subcommand(1);
   auto* detach_command = dataplane->add_subcommand(
       "detach", "stop it, and stop the forwarding that engine xdp leaves to the kernel");
   auto* upgrade_command = dataplane->add_subcommand(
-      "upgrade", "hand over to a new process of its program, as it lies on disk now, without losing a flow");
+      "upgrade",
+      "hand over to a new process of its program, as it lies on disk now, while packets are forwarded");
   for (auto* command : {detach_command, upgrade_command})
     command->add_option("--config", options.file, kConfigFileText)->capture_default_str();
   auto* node = app.add_subcommand("node", "nodes: of the fleet, and whether this one announces its VIPs")
@@ -390,7 +393,7 @@ int run(int argc, char** argv) {
   if (*backend_drain) return drain(options, true);
   if (*backend_undrain) return drain(options, false);
   if (*status) return show(options, fetch(options, "GET", "/v1/status"), render_status);
-  if (*reload_command && !trial.empty())
+  if (*reload_command && *dry_run)
     return show_dry_run_of_file(options.socket, trial, options.output == "json");
   if (*reload_command) return reload(options);
   if (*doctor_command) return doctor(options, examined);

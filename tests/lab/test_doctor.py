@@ -18,7 +18,7 @@ from lab.topology import CLIENT, VIP
 from lab.wait import wait_until
 
 BOUND_S = 10.0
-SHORT = ("--seconds", "0.1")  # where nothing is to be seen growing
+SHORT = ("--watch-seconds", "0.1")  # where nothing is to be seen growing
 
 # A few new connections every tenth of a second, which nobody ends before they are old.
 BEGINNER = f"""
@@ -330,7 +330,7 @@ class DoctorXdp(Doctor, LabCase):
                 self.assertIn("all came to it", found["evidence"])
                 self.router(found["mend"].partition("Linux: ")[2].rstrip(")").split(" net.ipv6")[0])
                 # The router's kernel chooses paths and queues by one hash, so each node may have its flows on one queue.
-                wait_until(lambda: {one["cause"] for one in self.findings("--seconds", "1", *peer)} <= {"one-queue"},
+                wait_until(lambda: {one["cause"] for one in self.findings("--watch-seconds", "1", *peer)} <= {"one-queue"},
                            "both nodes have flows", 20)
             self.differ(node, peer)
         finally:
