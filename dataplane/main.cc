@@ -153,8 +153,9 @@ void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, Condit
 
 handover::Prepared identity(const NodeConfig& config, Engine engine) {
   handover::Prepared own;
-  const std::string interfaces = fmt::format("{}", fmt::join(config.interfaces, "\n"));
-  own.interfaces = XXH3_64bits(interfaces.data(), interfaces.size());
+  const std::string place =
+      fmt::format("{}\n{}", config.runtime_dir.string(), fmt::join(config.interfaces, "\n"));
+  own.place = XXH3_64bits(place.data(), place.size());
   protocol::set_text(own.engine, engine == Engine::kXdp ? "xdp" : "dpdk");
   return own;
 }
@@ -239,7 +240,7 @@ int run(const std::string& config_file, char** argv) {
   serve(*config, loop, engine, board, manager, choice, giver, taker, std::move(taken->probe_device));
   const std::string outdated = engine.outdated();
   started->reset();
-  if (giver.gives() && !asked_to_end) {
+  if (giver.gives() && !asked_to_end && handover::pending_end_signal() == 0) {
     giver.give(handover::PartKind::kLock, taken->lock.get());
     return giver.new_one_forwards() ? 0 : kStartAnew;
   }

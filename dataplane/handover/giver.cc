@@ -1,8 +1,10 @@
 #include "dataplane/handover/giver.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 
 #include <fcntl.h>
@@ -18,6 +20,8 @@
 
 namespace linimo::handover {
 namespace {
+
+constexpr std::chrono::milliseconds kSignalsLookedFor{20};
 
 uint64_t microseconds(std::chrono::steady_clock::duration time) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
@@ -49,6 +53,14 @@ tl::expected<pid_t, std::string> spawn(const std::string& program, char** argume
 }
 
 }  // namespace
+
+int pending_end_signal() {
+  sigset_t ends;
+  sigemptyset(&ends);
+  for (const int signal : {SIGINT, SIGTERM}) sigaddset(&ends, signal);
+  const timespec at_once{};
+  return std::max(sigtimedwait(&ends, nullptr, &at_once), 0);
+}
 
 std::string own_program() {
   std::error_code error;
@@ -156,9 +168,13 @@ std::optional<std::pair<Event, std::string>> Giver::heard() {
   if (!prepared || prepared->version != own_.is.version)
     return std::pair(Event::kEnded,
                      std::string("the new program's version cannot take over from this one's: restart it"));
+  if (prepared->abi != own_.is.abi)
+    return std::pair(Event::kEnded, std::string("the control plane could not speak to the new program: "
+                                                "restart both daemons, this one first"));
   if (*prepared != own_.is)
-    return std::pair(Event::kEnded, std::string("the configuration names another engine or other interfaces "
-                                                "than are in force: restart the data plane"));
+    return std::pair(Event::kEnded, std::string("the configuration names another engine, other interfaces "
+                                                "or another runtime_dir than are in force: restart the "
+                                                "data plane"));
   return std::pair(Event::kPrepared, std::string());
 }
 
@@ -180,11 +196,16 @@ bool Giver::new_one_forwards() {
     if (left.count() <= 0) {
       on(Event::kTooLate,
          fmt::format("the new process (pid {}) did not forward within {} s", pid_, kGivingLimit.count()));
-    } else if (poll(&ready, 1, static_cast<int>(left.count())) > 0) {
+    } else if (poll(&ready, 1, static_cast<int>(std::min(left, kSignalsLookedFor).count())) > 0) {
       if (const auto event = heard()) on(event->first, event->second);
     }
+    if (const int signal = pending_end_signal(); signal != 0) {
+      spdlog::info("{}: passed on to pid {}", strsignal(signal), pid_);
+      asked_to_end_ = true;
+      if (pid_ > 0) kill(pid_, signal);
+    }
   }
-  return pid_ > 0;
+  return pid_ > 0 || asked_to_end_;
 }
 
 void Giver::end_new_one() {

@@ -32,6 +32,9 @@ namespace linimo::handover {
 /// The program that this process runs, by the name under which its successor will lie.
 std::string own_program();
 
+/// SIGINT or SIGTERM, if one waits and no event loop runs that would hear it; it waits no more. 0: none.
+int pending_end_signal();
+
 class Giver {
  public:
   struct Own {
@@ -54,8 +57,8 @@ class Giver {
   bool gives() const { return phase_ == Phase::kGiving; }
   void give(PartKind kind, int fd);
 
-  /// Says that this was all, and waits for the new process. False: it has ended, and nobody forwards but what
-  /// the kernel does by itself.
+  /// Says that this was all, and waits for the new process. Whoever wants this one to end meanwhile means the
+  /// new one. False: it has ended unasked, and nobody forwards but what the kernel does by itself.
   bool new_one_forwards();
 
  private:
@@ -79,6 +82,7 @@ class Giver {
   UniqueFd link_;  // to the new process
   pid_t pid_ = -1;
   int limit_ = -1;  // a timer of the loop
+  bool asked_to_end_ = false;
   Clock::time_point asked_{}, let_go_{};
 };
 

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "maglev/abi.h"
 #include "maglev/protocol.h"
 
 namespace linimo::handover {
@@ -29,7 +30,9 @@ struct Prepared {
   static constexpr protocol::Type kType = kTypeOf<1>;
   protocol::Type type = kType;
   uint32_t version = kVersion;
-  uint64_t interfaces = 0;  // digest of their names
+  uint64_t place = 0;                 // digest of the runtime folder and the names of the interfaces
+  uint32_t abi = LINIMO_ABI_VERSION;  // a control plane of another could not speak to the new process
+  uint32_t reserved = 0;
   char engine[16] = {};
 
   bool operator==(const Prepared&) const = default;

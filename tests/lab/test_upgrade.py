@@ -87,6 +87,24 @@ class UpgradeXdp(LabCase):
         self.assertEqual([], stream.lost())
         self._assert_vips_stayed()
 
+    def test_end_that_is_asked_for_meanwhile_is_the_end(self) -> None:
+        """SIGTERM to the one that hands over: none of the two stays behind, and the program in the kernel forwards on."""
+        node = self.lab.node
+        with Stream(self.lab, UDP_PORT) as stream:
+            for phase in ("letting go", "takes over"):
+                with self.subTest(phase=phase):
+                    assert node.dataplane
+                    before = len(self._log())
+                    command = node.spawn_upgrade()
+                    said = wait_until(lambda: re.search(rf"pid (\d+)[^\n]* {phase}", self._log()[before:]), f"the log says: {phase}", poll=0.001)
+                    node.dataplane.terminate()
+                    self.assertEqual(0, node.dataplane.wait(10))
+                    command.communicate(timeout=10)
+                    wait_until(lambda: self._ended(int(said[1])), "the new one ends")
+                    node.start_dataplane()
+                    node.wait_settled()
+        self.assertEqual([], stream.lost())
+
     def test_program_that_does_not_start(self) -> None:
         """The one that runs forwards on, and says why there was no hand-over."""
         node = self.lab.node
