@@ -1,12 +1,16 @@
 #include "controlplane/config/hash_seed.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <vector>
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -61,8 +65,17 @@ tl::expected<uint64_t, std::string> load_hash_seed(const std::filesystem::path& 
   return XXH3_64bits(bytes.data(), static_cast<size_t>(length));
 }
 
+// By a hash that nobody inverts: the seed's own would narrow it down to what can be tried.
 uint32_t hash_seed_check(uint64_t seed) {
-  return static_cast<uint32_t>(XXH3_64bits(&seed, sizeof seed) >> 32);
+  constexpr std::string_view kLabel = "linimo hash seed";
+  std::array<unsigned char, kLabel.size() + sizeof seed> message{};
+  std::copy(kLabel.begin(), kLabel.end(), message.begin());
+  std::memcpy(message.data() + kLabel.size(), &seed, sizeof seed);
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  EVP_Digest(message.data(), message.size(), digest.data(), nullptr, EVP_sha256(), nullptr);
+  uint32_t check = 0;
+  std::memcpy(&check, digest.data(), sizeof check);
+  return check;
 }
 
 }  // namespace linimo
