@@ -25,6 +25,10 @@ HealthState majority(size_t up, size_t down, size_t may_speak, HealthState befor
   return before;
 }
 
+bool asks(size_t leaves, size_t stays, size_t may_speak, bool before) {
+  return is_majority(leaves, may_speak) || (before && !is_majority(stays, may_speak));
+}
+
 /// Too many of the backends that it checks are otherwise than the fleet holds.
 bool contradicts(const State& s) {
   if (!s.memory.table.state) return false;
@@ -145,17 +149,20 @@ BackendStates merged(const State& s) {
     size_t up = 0;
     size_t down = 0;
     size_t leaves = 0;
+    size_t stays = 0;
     for (const uint16_t node : backend.checkers) {
       if (of_node[node] == nullptr) continue;
       const Opinion says = opinion(*of_node[node], backend.name);
       up += says.health == HealthState::kUp;
       down += says.health == HealthState::kDown;
       leaves += says.leaves;
+      stays += says.health == HealthState::kUp && !says.leaves;
     }
     const size_t may_speak = backend.checkers.size();
     result.push_back({backend.name,
                       majority(up, down, may_speak, known ? held->health : HealthState::kUnknown),
-                      s.view.drained_backends.contains(backend.name), is_majority(leaves, may_speak)});
+                      s.view.drained_backends.contains(backend.name),
+                      asks(leaves, stays, may_speak, known && held->leaves)});
   }
   return result;
 }

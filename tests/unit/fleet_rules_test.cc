@@ -98,6 +98,12 @@ TEST(FleetObservations, ABackendLeavesWhenMostOfItsCheckersHearItAsk) {
   EXPECT_TRUE(merged(state)[0].leaves);
   EXPECT_FALSE(merged(state)[0].drains);
   EXPECT_EQ(merged(state)[0].health, HealthState::kUp);
+  StateRecord held;
+  held.backends = std::make_shared<const BackendStates>(merged(state));
+  state.view.take(entry({KeyKind::kState}, held, revision++));
+  state.view.take(
+      entry({KeyKind::kObservations, 0, "a"}, ObservationsRecord{}, revision++));  // it started anew
+  EXPECT_TRUE(merged(state)[0].leaves);
   says("c", false);
   says("a", false);
   EXPECT_FALSE(merged(state)[0].leaves);
