@@ -249,7 +249,7 @@ void DataplaneLink::capture(protocol::Capture question, UniqueFd into, OnCapturi
 
 void DataplaneLink::tell(std::span<const linimo_flow_word> words) {
   if (!shares_ || (phase_ != Phase::kReady && phase_ != Phase::kPublishing)) return;
-  while (!words.empty()) {
+  while (!words.empty() && has_room_to_spare(socket_.native_handle())) {
     protocol::FlowWords message;
     message.count = static_cast<uint32_t>(std::min<size_t>(words.size(), protocol::FlowWords::kMost));
     std::copy_n(words.begin(), message.count, message.words);

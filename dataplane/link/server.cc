@@ -325,7 +325,8 @@ void LinkServer::tell_of_flows() {
   const auto controller = std::ranges::find_if(peers_, [](const Peer& peer) { return peer.shares; });
   if (controller == peers_.end()) return;
   const auto words = engine_.words_to_tell(kMostWords);
-  for (std::span<const linimo_flow_word> left = words; !left.empty();) {
+  for (std::span<const linimo_flow_word> left = words;
+       !left.empty() && has_room_to_spare(controller->fd.get());) {
     protocol::FlowWords message;
     message.count = static_cast<uint32_t>(std::min<size_t>(left.size(), protocol::FlowWords::kMost));
     std::copy_n(left.begin(), message.count, message.words);

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <system_error>
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -30,7 +32,16 @@ std::vector<UniqueFd> fds_of(msghdr& message) {
   return fds;
 }
 
+constexpr int kSpared = 4;  // of the send buffer so much, at most, is taken by what can be spared
+
 }  // namespace
+
+bool has_room_to_spare(int socket) {
+  int waiting = 0, most = 0;
+  socklen_t size = sizeof most;
+  return ioctl(socket, SIOCOUTQ, &waiting) == 0 &&
+         getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &most, &size) == 0 && waiting < most / kSpared;
+}
 
 UniqueFd listen_seqpacket(const std::filesystem::path& path, int backlog) {
   const auto failed = [&] { return std::system_error(errno, std::generic_category(), path.string()); };

@@ -30,6 +30,10 @@ inline constexpr size_t kMaxMessageFds = 4;
 tl::expected<void, std::string> send_message(int socket, std::span<const std::byte> bytes,
                                              std::span<const int> fds = {});
 
+/// Whether so little waits to be read by the other side that what can be spared may be sent, too: it must
+/// never take the room of what cannot.
+bool has_room_to_spare(int socket);
+
 struct Message {
   std::vector<std::byte> bytes;
   std::vector<UniqueFd> fds;
