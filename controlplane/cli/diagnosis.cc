@@ -292,15 +292,16 @@ class Diagnosis {
       return;
     }
     const std::string name = text_of(peer.later, "node");
-    if (text_of(peer.later, "seed_check") != text_of(facts_.later, "seed_check")) {
+    const std::string seeds[] = {text_of(peer.later, "seed_check"), text_of(facts_.later, "seed_check")};
+    if (!seeds[0].empty() && !seeds[1].empty() && seeds[0] != seeds[1]) {
       add({"nodes-disagree", name, "its hash seed is another: the same flow goes to another slot there",
            "copy hash_seed_file from one node to all, then linimo reload"});
     } else if (differ(peer.status, facts_.status) && differ(peer.later, facts_.later)) {
       add({"nodes-disagree", name,
            fmt::format("its tables differ: digest {} there, {} here; configuration {} there, {} here",
                        text_of(peer.later, "digest"), text_of(facts_.later, "digest"),
-                       text_of(peer.later.at("config"), "revision"),
-                       text_of(facts_.later.at("config"), "revision")),
+                       text_of(peer.later.value("config", json::object()), "revision"),
+                       text_of(facts_.later.value("config", json::object()), "revision")),
            "the same [[pool]] sections on every node; where they are, linimo backend list on both says which "
            "backend "
            "is up for one alone"});

@@ -87,6 +87,25 @@ const Spec* named(const std::vector<Spec>& all, const std::string& name) {
   return found == all.end() ? nullptr : &*found;
 }
 
+/// What a packet of the service matches, it still matches.
+bool covers(const ServiceSpec& then, const ServiceSpec& before) {
+  return then.protocol == before.protocol &&
+         std::ranges::all_of(before.vips,
+                             [&](const Prefix& vip) {
+                               return std::ranges::any_of(
+                                   then.vips, [&](const Prefix& wider) { return wider.contains(vip); });
+                             }) &&
+         std::ranges::all_of(before.ports, [&](const PortRange& ports) {
+           return std::ranges::any_of(then.ports, [&](const PortRange& wider) {
+             return wider.first <= ports.first && ports.last <= wider.last;
+           });
+         });
+}
+
+bool hashes_sources(const ServiceSpec& service) {
+  return service.scheduler == LINIMO_SCHEDULER_SOURCE_HASH;
+}
+
 }  // namespace
 
 Disruption disruption(const SnapshotSpec& before, const SnapshotSpec& after, const FlowsOf& flows_of) {
@@ -98,15 +117,19 @@ Disruption disruption(const SnapshotSpec& before, const SnapshotSpec& after, con
     const PoolDisruption& pool = told.pools[service.pool];
     const ServiceSpec* const then = named(after.services, service.name);
     // An entry's backend is of no use in another pool.
-    const bool goes = then == nullptr || after.pools[then->pool].name != pool.pool;
-    const bool remembered = same_seed && service.tracking != LINIMO_TRACKING_OFF &&
+    const bool goes = then == nullptr || after.pools[then->pool].name != pool.pool || !covers(*then, service);
+    const bool same_hash = goes || hashes_sources(*then) == hashes_sources(service);
+    const bool remembered = same_seed && same_hash && service.tracking != LINIMO_TRACKING_OFF &&
                             (then == nullptr || then->tracking != LINIMO_TRACKING_OFF);
+    const double moved = same_hash ? pool.share_moved
+                                   : moved_with_another_hash(*before.pools[service.pool].table,
+                                                             *after.pools[then->pool].table);
     told.services.push_back({.service = service.name,
                              .pool = pool.pool,
                              .tracking = service.tracking,
                              .share_breaking = goes         ? 1
                                                : remembered ? pool.share_leaving
-                                                            : pool.share_moved});
+                                                            : moved});
   }
   return told;
 }

@@ -43,7 +43,8 @@ struct Disruption {
 /// Live flows of a backend, as connection tables have them; 0 where nobody tracks.
 using FlowsOf = std::function<uint64_t(const std::string& pool, const Address& backend)>;
 
-/// Pools and services are compared by name; all pools must have tables. Flows are taken to spread evenly over
+/// Pools and services are compared by name; a service that no longer has all of its VIPs, ports or protocol
+/// counts as gone; all pools must have tables. Flows are taken to spread evenly over
 /// the slots of their backend.
 Disruption disruption(const SnapshotSpec& before, const SnapshotSpec& after, const FlowsOf& flows_of);
 

@@ -211,6 +211,8 @@ TEST_F(DiagnosisTest, NodesThatDisagree) {
   EXPECT_NE(finding().evidence.find("tables differ"), std::string::npos);
   peer.later["seed_check"] = "2";
   EXPECT_NE(finding().evidence.find("seed"), std::string::npos);
+  peer.later.erase("seed_check");  // of an older version
+  EXPECT_EQ(finding().evidence.find("seed"), std::string::npos);
   peer.later = nullptr;
   EXPECT_EQ(finding().cause, "peer-silent");
 }

@@ -177,6 +177,24 @@ TEST_F(ForeseeTest, FlowsBreakWithTheirBackendWhereTheyAreTracked) {
   EXPECT_EQ(moved->services[0].share_breaking, moved->pools[0].share_moved) << "nobody remembers";
 }
 
+/// Whatever no longer matches, or is hashed in another way, breaks though no slot moves.
+TEST_F(ForeseeTest, FlowsBreakWithWhatTheyMatched) {
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string changed = text(kThree);
+    changed.replace(changed.find(from), from.size(), to);
+    const auto told = controller_->foresee(changed);
+    EXPECT_TRUE(told) << told.error();
+    EXPECT_EQ(told->pools[0].share_moved, 0);
+    return told->services[0].share_breaking;
+  };
+  EXPECT_EQ(with("203.0.113.1\"", "203.0.113.2\""), 1);
+  EXPECT_EQ(with("ports = [80]", "ports = [81]"), 1);
+  EXPECT_EQ(with("\"tcp\"\nports", "\"udp\"\nports"), 1);
+  EXPECT_EQ(with("203.0.113.1\"", "203.0.113.0/24\""), 0) << "still covered";
+  EXPECT_EQ(with("ports = [80]", "ports = [80, 81]"), 0);
+  EXPECT_NEAR(with("tracking = \"full\"", "scheduler = \"source-hash\""), 2.0 / 3, 0.001);
+}
+
 TEST_F(ForeseeTest, AnotherSeedMovesFlowsByChance) {
   folder_.write("seed", "fedcba9876543210");
   const PoolDisruption told = foresee_pool(text(kThree));
