@@ -135,7 +135,7 @@ TEST_F(ForeseeTest, EverySlotThatMovesIsForetold) {
   };
   for (const auto& [what, backends] : changes) {
     const PoolDisruption told = foresee_pool(text(backends));
-    const double moved = moved_by([&] { reload(text(backends)); }, 251);
+    const double moved = moved_by([&, &to = backends] { reload(text(to)); }, 251);
     EXPECT_DOUBLE_EQ(told.share_moved, moved) << what;
     EXPECT_EQ(told.slots_moved, static_cast<uint32_t>(std::lround(moved * 251))) << what;
     moved_by([&] { reload(text(kThree)); }, 251);
