@@ -201,7 +201,8 @@ TEST_F(DiagnosisTest, WhoElseHoldsAVip) {
 }
 
 TEST_F(DiagnosisTest, NodesThatDisagree) {
-  Peer& peer = facts_.peers.emplace_back("ssh lb2", facts_.status, facts_.status);
+  facts_.peers.push_back({"ssh lb2", facts_.status, facts_.status});
+  Peer& peer = facts_.peers.back();
   peer.later["node"] = "lb2";
   EXPECT_TRUE(diagnose(facts_).empty());
   peer.later["digest"] = "b";  // on its way, perhaps
@@ -218,7 +219,8 @@ TEST_F(DiagnosisTest, NodesThatDisagree) {
 }
 
 TEST_F(DiagnosisTest, OneNodeHasAll) {
-  Peer& peer = facts_.peers.emplace_back("ssh lb2", facts_.status, facts_.status);
+  facts_.peers.push_back({"ssh lb2", facts_.status, facts_.status});
+  Peer& peer = facts_.peers.back();
   peer.later["node"] = "lb2";
   facts_.later["flows"]["made"] = 116;
   EXPECT_EQ(finding().cause, "one-node-has-all");
