@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
+#include "maglev/os/flow_words.h"
 #include "maglev/os/memfd.h"
 #include "maglev/protocol.h"
 
@@ -248,14 +249,8 @@ void DataplaneLink::capture(protocol::Capture question, UniqueFd into, OnCapturi
 }
 
 void DataplaneLink::tell(std::span<const linimo_flow_word> words) {
-  if (!shares_ || (phase_ != Phase::kReady && phase_ != Phase::kPublishing)) return;
-  while (!words.empty() && has_room_to_spare(socket_.native_handle())) {
-    protocol::FlowWords message;
-    message.count = static_cast<uint32_t>(std::min<size_t>(words.size(), protocol::FlowWords::kMost));
-    std::copy_n(words.begin(), message.count, message.words);
-    (void)send_message(socket_.native_handle(), protocol::encode(message));
-    words = words.subspan(message.count);
-  }
+  if (shares_ && (phase_ == Phase::kReady || phase_ == Phase::kPublishing))
+    send_flow_words(socket_.native_handle(), words);
 }
 
 /// To who asked; an answer that nobody asked for has no taker.

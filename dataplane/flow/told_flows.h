@@ -34,6 +34,9 @@ class ToldFlows {
   /// Clears what has expired in the next buckets, going round. `services`: by id.
   void sweep(uint64_t buckets, std::span<const SweptService> services, uint32_t now);
 
+  /// So many swept a second go round once in a minute, far below the 4096 s or ticks of a stamp.
+  uint64_t buckets_a_second() const { return buckets() / 60 + 1; }
+
   uint64_t entries() const { return table_.entries(); }
   uint64_t buckets() const { return table_.buckets(); }
 

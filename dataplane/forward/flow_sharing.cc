@@ -1,9 +1,9 @@
 #include "dataplane/forward/flow_sharing.h"
 
+#include "maglev/rules/adaptive.h"
+
 namespace linimo {
 namespace {
-
-constexpr uint64_t kSweep_s = 60;  // once round; far below a stamp's 4096 s
 
 /// Null: it is not live, or does not share.
 const ServiceView* sharing(const Generation& live, const linimo_flow_word& word) {
@@ -39,13 +39,14 @@ void FlowSharing::hear(std::span<const linimo_flow_word> words, const Generation
     const uint32_t slot = slot_of(word.hash, service->table_size);
     if (word.ended != 0 || service->is_settled(slot)) continue;
     const linimo_slot current = service->slots[slot];
-    if (current == LINIMO_NO_BACKEND || service->targets[current].backend_id != word.backend)
+    if (linimo_deviates(word.backend, current == LINIMO_NO_BACKEND ? LINIMO_MAX_BACKEND_IDS
+                                                                   : service->targets[current].backend_id))
       service->unsettled->deviated(0, slot, now_s);
   }
 }
 
 void FlowSharing::sweep(const Generation& live, uint32_t now_s) {
-  told_.sweep(told_.buckets() / kSweep_s + 1, live.swept_services(), now_s);
+  told_.sweep(told_.buckets_a_second(), live.swept_services(), now_s);
 }
 
 }  // namespace linimo

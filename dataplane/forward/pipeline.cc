@@ -261,27 +261,6 @@ const Target* Pipeline::usable(const Generation& generation, const Packet& packe
   return target != nullptr && target->pool == packet.service->pool && target->alive ? target : nullptr;
 }
 
-// A flow that is followed, on a slot that is not settled: would another node send it elsewhere? A word that
-// finds no room is lost; the flow's next packet makes another.
-__attribute__((noinline)) void Pipeline::tell_others(const Packet& packet, uint32_t now_s) {
-  const ServiceView& service = *packet.service;
-  const ConnectionTable::Service& key = service.tracking_key;
-  const Target* base = base_of(packet, now_s);
-  const linimo_slot slot = service.slots[packet.slot];
-  constexpr uint32_t kNone = LINIMO_MAX_BACKEND_IDS;
-  const bool wanted = linimo_is_to_be_told(
-      packet.target->backend_id, slot == LINIMO_NO_BACKEND ? kNone : service.targets[slot].backend_id,
-      base == nullptr ? kNone : base->backend_id, kNone, service.unsettled->base_left(packet.slot, now_s),
-      key.idle_timeout_s);
-  const bool ends = (packet.tcp_flags & packet::kTcpFin) != 0;
-  if (!wanted && !ends) return;
-  const linimo_word_kind word = linimo_word_of(told_of(packet, now_s), ends, wanted,
-                                               packet.target->backend_id, key.idle_timeout_s, now_s);
-  if (word != LINIMO_WORD_NONE)
-    words_->push({packet.hash, packet.target->backend_id, static_cast<uint16_t>(key.id),
-                  word == LINIMO_WORD_ENDED, 0});
-}
-
 // The backend, as nearly every packet finds it: the table says it, or the flow's entry. False: more has to be
 // asked, as `decider` then says.
 LINIMO_INLINE bool Pipeline::choose(const Generation& generation, uint32_t now_s, Packet& packet) const {
@@ -344,8 +323,8 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
   bool follows = false;  // the entry says where it goes
   if (tracked) entry = connections_.find(packet.hash, service.tracking_key, now_s);
   if (entry != nullptr) {
-    const Target* known = generation.target_of(ConnectionTable::backend_id(entry));
-    const bool lives = known != nullptr && known->pool == service.pool && known->alive;
+    const Target* known = usable(generation, packet, ConnectionTable::backend_id(entry));
+    const bool lives = known != nullptr;
     const linimo_entry_use use =
         linimo_use_of_entry(lives, named && packet.target != known, begins, lives && known->takes_new_flows,
                             ConnectionTable::may_have_ended(entry, now_s));

@@ -1,5 +1,5 @@
-// The packet path's rare turns: ICMP, fragments, QUIC's server ids, schedulers, replies. Kept out of
-// pipeline.cc, and cold, so that what nearly every packet does stays close together.
+// The packet path's rare turns: ICMP, fragments, QUIC's server ids, schedulers, replies, words to other
+// nodes. Kept out of pipeline.cc, and cold, so that what nearly every packet does stays close together.
 
 #include <algorithm>
 #include <random>
@@ -131,6 +131,27 @@ const Target* Pipeline::scheduled(const Generation& generation, Packet& packet) 
   const linimo_slot member = memory_.scheduler.next(*service.schedule, service.tracking_key.id, packet.hash);
   LINIMO_TELL(if (member != LINIMO_NO_BACKEND) told_.decider = LINIMO_TRACE_BY_SCHEDULER;)
   return member == LINIMO_NO_BACKEND ? packet.target : service.targets + member;
+}
+
+// A flow that is followed, on a slot that is not settled: would another node send it elsewhere? A word that
+// finds no room is lost; the flow's next packet makes another.
+__attribute__((noinline)) void Pipeline::tell_others(const Packet& packet, uint32_t now_s) {
+  const ServiceView& service = *packet.service;
+  const ConnectionTable::Service& key = service.tracking_key;
+  const Target* base = base_of(packet, now_s);
+  const linimo_slot slot = service.slots[packet.slot];
+  constexpr uint32_t kNone = LINIMO_MAX_BACKEND_IDS;
+  const bool wanted = linimo_is_to_be_told(
+      packet.target->backend_id, slot == LINIMO_NO_BACKEND ? kNone : service.targets[slot].backend_id,
+      base == nullptr ? kNone : base->backend_id, kNone, service.unsettled->base_left(packet.slot, now_s),
+      key.idle_timeout_s);
+  const bool ends = (packet.tcp_flags & packet::kTcpFin) != 0;
+  if (!wanted && !ends) return;
+  const linimo_word_kind word = linimo_word_of(told_of(packet, now_s), ends, wanted,
+                                               packet.target->backend_id, key.idle_timeout_s, now_s);
+  if (word != LINIMO_WORD_NONE)
+    words_->push({packet.hash, packet.target->backend_id, static_cast<uint16_t>(key.id),
+                  word == LINIMO_WORD_ENDED, 0});
 }
 
 LINIMO_COLD void Pipeline::remember_datagram([[maybe_unused]] const Generation& generation,

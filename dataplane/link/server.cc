@@ -11,6 +11,7 @@
 
 #include "dataplane/flow/flow_search.h"
 #include "dataplane/link/sealed_file.h"
+#include "maglev/os/flow_words.h"
 #include "maglev/os/memfd.h"
 #include "maglev/os/peer.h"
 #include "maglev/os/seqpacket.h"
@@ -324,15 +325,7 @@ void LinkServer::pump_capture() {
 void LinkServer::tell_of_flows() {
   const auto controller = std::ranges::find_if(peers_, [](const Peer& peer) { return peer.shares; });
   if (controller == peers_.end()) return;
-  const auto words = engine_.words_to_tell(kMostWords);
-  for (std::span<const linimo_flow_word> left = words;
-       !left.empty() && has_room_to_spare(controller->fd.get());) {
-    protocol::FlowWords message;
-    message.count = static_cast<uint32_t>(std::min<size_t>(left.size(), protocol::FlowWords::kMost));
-    std::copy_n(left.begin(), message.count, message.words);
-    left = left.subspan(message.count);
-    (void)send_message(controller->fd.get(), protocol::encode(message));
-  }
+  send_flow_words(controller->fd.get(), engine_.words_to_tell(kMostWords));
 }
 
 /// Says why not. True when the connection may go on: a refused snapshot is no reason to part.

@@ -13,11 +13,10 @@
 #include "dataplane/xdp/program.h"
 #include "dataplane/xdp/ticks.h"
 #include "maglev/hash.h"
+#include "maglev/rules/adaptive.h"
 
 namespace linimo::xdp {
 namespace {
-
-constexpr uint64_t kSweep_s = 60;  // once round; far below a stamp's 4096 ticks
 
 /// Gets the words of the ring, one by one, until there are enough.
 int take_word(void* taken, void* word, size_t size) {
@@ -89,13 +88,14 @@ void Program::hear(std::span<const linimo_flow_word> words) {
     const uint32_t slot = slot_of(word.hash, pool.table_size);
     if (word.ended != 0 || unsettled == nullptr || !unsettled->contains(slot)) continue;
     const linimo_slot current = live_->slots(pool)[slot];
-    if (current == LINIMO_NO_BACKEND || live_->backends(pool)[current].id != word.backend)
+    if (linimo_deviates(word.backend, current == LINIMO_NO_BACKEND ? LINIMO_MAX_BACKEND_IDS
+                                                                   : live_->backends(pool)[current].id))
       unsettled->deviated(shape_.spare(), slot, ticks_now());
   }
 }
 
 void Program::sweep_told() {
-  if (told_) told_->sweep(told_->buckets() / kSweep_s + 1, swept_services_, ticks_now());
+  if (told_) told_->sweep(told_->buckets_a_second(), swept_services_, ticks_now());
 }
 
 }  // namespace linimo::xdp

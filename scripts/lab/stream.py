@@ -16,6 +16,15 @@ from .lab import Lab
 from .topology import VIP
 from .wait import wait_until
 
+UDP_PORT = 7100
+DATAGRAMS = f'''
+[[service]]
+name = "datagrams"
+vips = ["{VIP[4]}"]
+protocol = "udp"
+ports = [{UDP_PORT}]
+pool = "web"
+'''
 PAUSE_S = 0.001  # between two
 FLOWS = 8
 _SO_RCVBUFFORCE = 33  # <asm/socket.h>

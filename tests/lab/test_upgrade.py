@@ -16,7 +16,7 @@ from pathlib import Path
 from case import LabCase
 from lab.bird import RouteWatch
 from lab.client import KeepAlive, Load
-from lab.stream import Stream
+from lab.stream import DATAGRAMS, UDP_PORT, Stream
 from lab.topology import VIP
 from lab.wait import wait_until
 
@@ -24,15 +24,6 @@ CONNECTIONS = 20
 # What the log says at the beginning of a phase, and what it says only once the phase is over.
 PHASES = {"gets ready": "is ready", "letting go": "takes over", "takes over": "ready: waiting"}
 TRIES = 5
-UDP_PORT = 7100
-DATAGRAMS = f'''
-[[service]]
-name = "datagrams"
-vips = ["{VIP[4]}"]
-protocol = "udp"
-ports = [{UDP_PORT}]
-pool = "web"
-'''
 
 
 class UpgradeXdp(LabCase):

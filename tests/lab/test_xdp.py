@@ -12,21 +12,12 @@ from typing import Any
 
 from case import LabCase
 from lab.client import ConnectionBroken, KeepAlive, Load, fetch
-from lab.stream import Stream
+from lab.stream import DATAGRAMS, UDP_PORT, Stream
 from lab.topology import VIP
 from lab.wait import wait_until
 
 DEAD_S = 2.0
 CONNECTIONS = 20
-UDP_PORT = 7100
-DATAGRAMS = f'''
-[[service]]
-name = "datagrams"
-vips = ["{VIP[4]}"]
-protocol = "udp"
-ports = [{UDP_PORT}]
-pool = "web"
-'''
 
 
 class XdpCase(LabCase):
