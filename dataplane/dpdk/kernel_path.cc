@@ -55,10 +55,12 @@ tl::expected<void, std::string> KernelPath::add(Tap tap, rte_mempool* pool) {
   };
   Link link{.tap = {},
             .pool = pool,
-            .control = ring("control", RING_F_SC_DEQ),
-            .data = ring("data", RING_F_SC_DEQ),
+            .outward = {ring("control", RING_F_SC_DEQ), ring("answers", RING_F_SC_DEQ),
+                        ring("other", RING_F_SC_DEQ)},
             .inject = ring("inject", RING_F_SP_ENQ | RING_F_SC_DEQ)};
-  if (!link.control || !link.data || !link.inject) {
+  const bool complete =
+      std::all_of(link.outward.begin(), link.outward.end(), [](const Ring& made) { return made != nullptr; });
+  if (!complete || !link.inject) {
     return tl::unexpected(fmt::format("{}: no memory for its rings: {}", tap.name, rte_strerror(rte_errno)));
   }
   link.tap = std::move(tap);
@@ -98,9 +100,8 @@ void KernelPath::stop() {
   links_.clear();
 }
 
-uint32_t KernelPath::to_kernel(uint32_t interface, std::span<rte_mbuf* const> frames, bool control) {
-  const Link& link = links_[interface];
-  return rte_ring_mp_enqueue_burst((control ? link.control : link.data).get(),
+uint32_t KernelPath::to_kernel(uint32_t interface, std::span<rte_mbuf* const> frames, Rank rank) {
+  return rte_ring_mp_enqueue_burst(links_[interface].outward[rank].get(),
                                    reinterpret_cast<void* const*>(frames.data()),
                                    static_cast<unsigned>(frames.size()), nullptr);
 }
@@ -121,8 +122,7 @@ void KernelPath::run() {
     uint32_t moved = 0;
     count(counters_.rounds);
     for (const Link& link : links_) {
-      moved += write_out(link, link.control.get(), LINIMO_OUTCOME_kernel_control);
-      moved += write_out(link, link.data.get(), LINIMO_OUTCOME_kernel);
+      for (const Rank rank : {kControl, kAnswers, kOther}) moved += write_out(link, rank);
       moved += read_in(link);
     }
     if (moved != 0) {
@@ -138,9 +138,11 @@ void KernelPath::run() {
   rte_thread_unregister();
 }
 
-uint32_t KernelPath::write_out(const Link& link, rte_ring* ring, linimo_outcome outcome) {
+uint32_t KernelPath::write_out(const Link& link, Rank rank) {
+  const linimo_outcome outcome = rank == kControl ? LINIMO_OUTCOME_kernel_control : LINIMO_OUTCOME_kernel;
   rte_mbuf* frames[kBurst];
-  const uint32_t taken = rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(frames), kBurst, nullptr);
+  const uint32_t taken =
+      rte_ring_sc_dequeue_burst(link.outward[rank].get(), reinterpret_cast<void**>(frames), kBurst, nullptr);
   for (uint32_t i = 0; i < taken; ++i) {
     const bool written = write_frame(link.tap.fd.get(), *frames[i]);
     count(counters_.outcomes[written ? outcome : LINIMO_OUTCOME_kernel_full]);

@@ -1,13 +1,15 @@
 // The exception path: frames that are not for a VIP, between the workers and the kernel's TAP devices.
 //
 // A worker only puts a frame on a bounded ring; a thread of this class makes the TAP's system calls. ARP,
-// neighbour discovery, BGP and BFD have a ring of their own, emptied first, so that a flood of junk to the
-// host costs it neither its neighbours nor its routing sessions.
+// neighbour discovery, BGP and BFD have a ring of their own, emptied first, and so have backends, which
+// answer health checks: a flood of junk to the host costs it neither its neighbours nor its routing sessions,
+// and takes no backend for dead.
 //
-//   workers --(control, data rings)--> thread --> TAP      per interface
-//   first worker <--(inject ring)----- thread <-- TAP
+//   workers --(a ring for each rank)--> thread --> TAP      per interface
+//   first worker <--(inject ring)------ thread <-- TAP
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <span>
@@ -26,6 +28,7 @@ namespace linimo::dpdk {
 class KernelPath {
  public:
   static constexpr uint32_t kBurst = 32;
+  enum Rank : uint8_t { kControl, kAnswers, kOther, kRanks };
 
   /// `counters`: a row of this thread's own.
   explicit KernelPath(WorkerCounters& counters) : counters_(counters) {}
@@ -47,7 +50,7 @@ class KernelPath {
   tl::expected<void, std::string> set_mtu(uint32_t interface, uint16_t mtu);
 
   /// Any worker. Returns how many were taken; the rest remain the caller's.
-  uint32_t to_kernel(uint32_t interface, std::span<rte_mbuf* const> frames, bool control);
+  uint32_t to_kernel(uint32_t interface, std::span<rte_mbuf* const> frames, Rank rank);
 
   /// The first worker alone. Frames that the kernel wants sent by an interface.
   uint32_t from_kernel(uint32_t interface, std::span<rte_mbuf*> frames);
@@ -60,11 +63,12 @@ class KernelPath {
   struct Link {
     Tap tap;
     rte_mempool* pool;
-    Ring control, data, inject;
+    std::array<Ring, kRanks> outward;
+    Ring inject;
   };
 
   void run();
-  uint32_t write_out(const Link& link, rte_ring* ring, linimo_outcome outcome);
+  uint32_t write_out(const Link& link, Rank rank);
   uint32_t read_in(const Link& link);
 
   WorkerCounters& counters_;

@@ -119,8 +119,9 @@ void Worker::flush(uint32_t interface) {
     }
     frames.clear();
   }
-  hand_to_kernel(interface, out_.control, true);
-  hand_to_kernel(interface, out_.kernel, false);
+  hand_to_kernel(interface, out_.control, KernelPath::kControl);
+  hand_to_kernel(interface, out_.answers, KernelPath::kAnswers);
+  hand_to_kernel(interface, out_.kernel, KernelPath::kOther);
 }
 
 bool Worker::inject() {
@@ -148,10 +149,10 @@ uint16_t Worker::transmit(uint32_t interface, std::span<rte_mbuf*> frames) {
   return sent;
 }
 
-void Worker::hand_to_kernel(uint32_t interface, MbufList& frames, bool control) {
+void Worker::hand_to_kernel(uint32_t interface, MbufList& frames, KernelPath::Rank rank) {
   if (frames.count == 0) return;
   const std::span<rte_mbuf*> all(frames.mbufs.data(), frames.count);
-  const uint32_t taken = exception_ == nullptr ? 0 : exception_->to_kernel(interface, all, control);
+  const uint32_t taken = exception_ == nullptr ? 0 : exception_->to_kernel(interface, all, rank);
   if (const auto rest = all.subspan(taken); !rest.empty()) {
     count(counters_.outcomes[LINIMO_OUTCOME_kernel_full], rest.size());
     rte_pktmbuf_free_bulk(rest.data(), static_cast<unsigned>(rest.size()));

@@ -70,7 +70,7 @@ class Worker {
   bool inject();
   /// How many the queue took; the rest are freed.
   uint16_t transmit(uint32_t interface, std::span<rte_mbuf*> frames);
-  void hand_to_kernel(uint32_t interface, MbufList& frames, bool control);
+  void hand_to_kernel(uint32_t interface, MbufList& frames, KernelPath::Rank rank);
   bool housekeeping(uint64_t tsc, const Generation* generation);
   void rest(uint32_t empty_rounds);
 

@@ -27,7 +27,7 @@ Fate Pipeline::run_alone(rte_mbuf* mbuf, uint32_t in_port, const Generation* gen
   for (uint32_t outcome = 0; outcome < LINIMO_OUTCOME_COUNT; ++outcome) {
     if (counters_.outcomes[outcome] != before[outcome]) fate.outcome = outcome;
   }
-  if (out.kernel.count != 0) fate.outcome = LINIMO_OUTCOME_kernel;
+  if (out.kernel.count != 0 || out.answers.count != 0) fate.outcome = LINIMO_OUTCOME_kernel;
   if (out.control.count != 0) fate.outcome = LINIMO_OUTCOME_kernel_control;
   for (const TransmitList& frames : out.transmit) {
     if (frames.count != 0) fate.outcome = frames.counted_as[frames.count - 1];

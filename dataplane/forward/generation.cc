@@ -58,6 +58,7 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
       own_addresses_(own_addresses(view.header(), host_addresses)),
       host_addresses_(host_addresses.size()),
       suspects_(view.vips(), own_addresses_),
+      backend_addresses_(view.backends().size()),
       targets_(targets) {
   const Address source4 = Address::from_abi(view.header().encap_source4);
   const Address source6 = Address::from_abi(view.header().encap_source6);
@@ -70,6 +71,7 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
     for (uint32_t b = pool.backend_first; b < pool.backend_first + pool.backend_count; ++b) {
       const linimo_backend& backend = view.backends()[b];
       const Address address = Address::from_abi(backend.address);
+      backend_addresses_.add(AddressWords::v6(backend.address.bytes));
       const packet::TunnelEnds ends{
           address.is_v4() ? source4 : source6, address,
           address.is_v4() ? view.header().encap_prefix4 : view.header().encap_prefix6};

@@ -63,7 +63,7 @@ void Pipeline::run(std::span<rte_mbuf* const> burst, uint32_t in_port, const Gen
     for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod_offset(mbuf, void*, RTE_CACHE_LINE_SIZE));
   }
   if (live == nullptr) {
-    for (rte_mbuf* mbuf : burst) to_kernel(mbuf, out);
+    for (rte_mbuf* mbuf : burst) to_kernel(mbuf, nullptr, out);
     return;
   }
   const Generation& generation = *live;
@@ -147,7 +147,7 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
   rte_mbuf* mbuf = packet.mbuf;
   const uint32_t vip =
       vip_of(generation, rte_pktmbuf_mtod(mbuf, const uint8_t*), rte_pktmbuf_data_len(mbuf), packet.frame);
-  if (vip == VipTable::kNone) return to_kernel(mbuf, out);
+  if (vip == VipTable::kNone) return to_kernel(mbuf, &generation, out);
   LINIMO_TELL(told_.reached = LINIMO_TRACE_TO_VIP;
               told_.vip_bits = generation.snapshot().vips()[vip].prefix_length;)
 
@@ -457,7 +457,8 @@ __attribute__((noinline, cold)) void Pipeline::undeliverable(rte_mbuf* mbuf, Nex
 // kernel would route the packet back: a loop.
 __attribute__((noinline, cold)) bool Pipeline::no_service(const Generation& generation, const Packet& packet,
                                                           BurstOutput& out) {
-  if (generation.is_host_address(destination_of(packet.frame))) return to_kernel(packet.mbuf, out);
+  if (generation.is_host_address(destination_of(packet.frame)))
+    return to_kernel(packet.mbuf, &generation, out);
   return drop(packet.mbuf, LINIMO_OUTCOME_no_service);
 }
 
@@ -467,9 +468,16 @@ bool Pipeline::drop(rte_mbuf* mbuf, linimo_outcome reason) {
   return false;
 }
 
-bool Pipeline::to_kernel(rte_mbuf* mbuf, BurstOutput& out) {
-  const bool control = packet::is_control(rte_pktmbuf_mtod(mbuf, const uint8_t*), rte_pktmbuf_data_len(mbuf));
-  (control ? out.control : out.kernel).push(mbuf);
+bool Pipeline::to_kernel(rte_mbuf* mbuf, const Generation* generation, BurstOutput& out) {
+  const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+  const uint32_t length = rte_pktmbuf_data_len(mbuf);
+  packet::Frame frame;
+  const auto is_answer = [&] {
+    return generation != nullptr && packet::locate(bytes, length, frame) &&
+           generation->may_answer_checks(source_of(frame));
+  };
+  MbufList& list = packet::is_control(bytes, length) ? out.control : is_answer() ? out.answers : out.kernel;
+  list.push(mbuf);
   return false;
 }
 

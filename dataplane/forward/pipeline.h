@@ -2,7 +2,7 @@
 // counted. One pipeline per worker; `run` is called by that worker alone, takes no lock, makes no system
 // call, allocates nothing.
 //
-//   pipeline.run(burst, in_port, generation, now_ms, out);    // out.transmit[port], out.kernel, out.control
+//   pipeline.run(burst, in_port, generation, now_ms, out);    // out.transmit[port], out.kernel, ...
 //
 // Compiled a second time as traced::Pipeline, which tells what it does with a packet and leaves all as it is
 // (trace.h).
@@ -85,8 +85,10 @@ static_assert(LINIMO_OUTCOME_forwarded == 0);
 /// kernel_full otherwise. So each packet is counted once.
 struct BurstOutput {
   std::array<TransmitList, kMaxPorts> transmit;
-  MbufList kernel;   // frames for the host
-  MbufList control;  // those that must not be starved: ARP, ND, BGP, BFD
+  // Frames for the host. Those that a flood of others must not starve have lists of their own.
+  MbufList control;  // ARP, ND, BGP, BFD
+  MbufList answers;  // from whom it checks the health of
+  MbufList kernel;   // all others
 };
 
 /// Counters have one writer, so an addition needs no atomic instruction, only a store that is not torn.
@@ -231,7 +233,7 @@ class Pipeline {
   bool drop(rte_mbuf* mbuf, linimo_outcome reason);
   static void wrap(const Target& target, Packet& packet, uint8_t* outer);
   void undeliverable(rte_mbuf* mbuf, NextHop::State why);
-  bool to_kernel(rte_mbuf* mbuf, BurstOutput& out);
+  bool to_kernel(rte_mbuf* mbuf, const Generation* generation, BurstOutput& out);
 
 #ifdef LINIMO_TRACED
   // trace.cc

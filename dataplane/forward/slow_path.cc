@@ -77,7 +77,7 @@ LINIMO_COLD bool Pipeline::take_icmp(const Generation& generation, uint32_t vip,
                                ? LINIMO_TRACE_ICMP_NEIGHBOUR
                                : LINIMO_TRACE_ICMP_OTHER;)
   if (!about) {
-    return packet::is_neighbour_discovery(packet.frame, packet.flow) ? to_kernel(mbuf, out)
+    return packet::is_neighbour_discovery(packet.frame, packet.flow) ? to_kernel(mbuf, &generation, out)
                                                                      : no_service(generation, packet, out);
   }
   packet.service = generation.service(vip, about->protocol, packet::swap16(about->destination_port));
@@ -249,7 +249,8 @@ LINIMO_COLD bool Pipeline::gather(const Generation& generation, Packet& packet, 
   uint8_t headers[sizeof(packet::Ethernet) + 2 * sizeof(packet::VlanTag) + sizeof(packet::Ipv6)];
   const auto known = std::min<uint32_t>(length, sizeof headers);
   const auto* bytes = static_cast<const uint8_t*>(rte_pktmbuf_read(parts, 0, known, headers));
-  if (vip_of(generation, bytes, known, packet.frame) == VipTable::kNone) return to_kernel(parts, out);
+  if (vip_of(generation, bytes, known, packet.frame) == VipTable::kNone)
+    return to_kernel(parts, &generation, out);
   return drop(parts, LINIMO_OUTCOME_fragmented_frame);
 }
 

@@ -88,6 +88,7 @@ Traced trace_packet(const TraceSetting& setting, uint32_t in_port, rte_mbuf* fra
     if (counters->outcomes[outcome] != 0) traced.told.outcome = outcome;
   }
   take(out->kernel, LINIMO_OUTCOME_kernel, traced);
+  take(out->answers, LINIMO_OUTCOME_kernel, traced);
   take(out->control, LINIMO_OUTCOME_kernel_control, traced);
   for (uint32_t port = 0; port < kMaxPorts; ++port) {
     TransmitList& sent = out->transmit[port];

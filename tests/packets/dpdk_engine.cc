@@ -280,7 +280,7 @@ BurstResult DpdkEngine::run_burst(std::span<rte_mbuf* const> burst, uint64_t now
   for (size_t i = 0; i < before.size(); ++i) result.counts[i] -= before[i];
 
   // What goes on is counted by whoever takes it: here, as a worker whose queues are never full.
-  result.counts[LINIMO_OUTCOME_kernel] += out_.kernel.count;
+  result.counts[LINIMO_OUTCOME_kernel] += out_.kernel.count + out_.answers.count;
   result.counts[LINIMO_OUTCOME_kernel_control] += out_.control.count;
   uint64_t collected = 0;
   for (uint32_t port = 0; port < kMaxPorts; ++port) {
@@ -291,6 +291,7 @@ BurstResult DpdkEngine::run_burst(std::span<rte_mbuf* const> burst, uint64_t now
     collect(out_.transmit[port], burst, Left::Way::kSent, port, result, collected);
   }
   collect(out_.control, burst, Left::Way::kKernel, 0, result, collected);
+  collect(out_.answers, burst, Left::Way::kKernel, 0, result, collected);
   collect(out_.kernel, burst, Left::Way::kKernel, 0, result, collected);
   if (pipeline_->held() != held) find_held(burst, result);
   for (rte_mbuf* mbuf : burst) ASAN_UNPOISON_MEMORY_REGION(mbuf->buf_addr, mbuf->buf_len);
@@ -367,7 +368,8 @@ std::vector<Result> DpdkEngine::pass_time(uint64_t now_ms) {
     TransmitList& sent = out_.transmit[port];
     take(sent, Left::Way::kSent, port, [&](uint32_t i) { return sent.counted_as[i]; });
   }
-  take(out_.kernel, Left::Way::kKernel, 0, [](uint32_t) { return uint8_t{LINIMO_OUTCOME_kernel}; });
+  for (MbufList* list : {&out_.answers, &out_.kernel})
+    take(*list, Left::Way::kKernel, 0, [](uint32_t) { return uint8_t{LINIMO_OUTCOME_kernel}; });
   take(out_.control, Left::Way::kKernel, 0, [](uint32_t) { return uint8_t{LINIMO_OUTCOME_kernel_control}; });
   const Counts after = outcomes();
   for (size_t i = 0; i < after.size(); ++i) {
