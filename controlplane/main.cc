@@ -18,6 +18,7 @@
 #include "controlplane/config/file_watcher.h"
 #include "controlplane/controller.h"
 #include "controlplane/health/all_probers.h"
+#include "controlplane/http/api_listener.h"
 #include "controlplane/http/http_server.h"
 #include "controlplane/http/metrics_listener.h"
 #include "controlplane/http/serving_thread.h"
@@ -109,8 +110,13 @@ int serve(const std::filesystem::path& file) {
       serving, [&](const HttpRequest& request, const auto& respond) { api.answer_metrics(request, respond); },
       [&](const HttpRequest& request, const auto& respond) { api.answer_reads(request, respond); });
   metrics.follow(controller.config().metrics);
+  ApiListener remote(
+      serving, [&](const HttpRequest& request, const auto& respond) { api.answer(request, respond); },
+      [&](const HttpRequest& request, const auto& respond) { api.answer_reader(request, respond); });
+  remote.follow(controller.config().api);
   controller.on_loaded([&](const Config& loaded) {
-    boost::asio::post(serving, [&metrics, wanted = loaded.metrics] { metrics.follow(wanted); });
+    boost::asio::post(serving, [&, wanted = loaded.metrics] { metrics.follow(wanted); });
+    boost::asio::post(serving, [&, wanted = loaded.api] { remote.follow(wanted); });
     log_warnings(loaded);
   });
   log_warnings(controller.config());

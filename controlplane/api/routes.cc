@@ -1,9 +1,11 @@
 #include "controlplane/api/routes.h"
 
+#include <algorithm>
 #include <new>
 #include <optional>
 
 #include <boost/asio/post.hpp>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <sys/socket.h>
 
@@ -249,6 +251,22 @@ void Api::answer(const HttpRequest& request, const Respond& respond) {
 
 void Api::answer_reads(const HttpRequest& request, const Respond& respond) {
   answer_if(request, respond, [](const Route& route) { return route.for_all; });
+}
+
+void Api::answer_reader(const HttpRequest& request, const Respond& respond) {
+  const auto known = paths();
+  const bool exists =
+      std::any_of(known.begin(), known.end(), [&](const auto& of) { return of.first == request.path; });
+  const bool for_all = std::any_of(routes().begin(), routes().end(), [&](const Route& route) {
+    return route.for_all && request.path == route.path;
+  });
+  if (exists && !for_all && request.path != kDescription) {
+    return respond(
+        reply(403, {{"error", fmt::format("the certificate {} may only read: [api] operators does not "
+                                          "name it",
+                                          request.client)}}));
+  }
+  answer_reads(request, respond);
 }
 
 void Api::answer_if(const HttpRequest& request, const Respond& respond, bool (*wanted)(const Route&)) {

@@ -58,6 +58,8 @@ class Api {
   void answer(const HttpRequest& request, const Respond& respond);
   /// What changes nothing and asks nothing of the data plane.
   void answer_reads(const HttpRequest& request, const Respond& respond);
+  /// The same, and of the rest that the client may not.
+  void answer_reader(const HttpRequest& request, const Respond& respond);
   void answer_metrics(const HttpRequest& request, const Respond& respond);
 
   /// All that `answer` knows, but the files of the status page: path and method.

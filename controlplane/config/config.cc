@@ -39,6 +39,7 @@ Config to_config(Sections&& sections) {
   config.node = std::move(sections.node);
   config.announce = std::move(sections.announce);
   config.metrics = sections.metrics;
+  config.api = std::move(sections.api);
   config.fleet = std::move(sections.fleet);
   for (PoolSection& section : sections.pools) config.pools.push_back(std::move(section.pool));
   for (ServiceSection& section : sections.services) config.services.push_back(std::move(section.service));
@@ -79,7 +80,7 @@ Config read_config(const std::string& own_text, const std::filesystem::path& fil
 }
 
 TomlTable root_of(const TomlValue& document) {
-  return document.table({"node", "announce", "metrics", "fleet", "pool", "service"});
+  return document.table({"node", "announce", "metrics", "api", "fleet", "pool", "service"});
 }
 
 void read_own(const TomlValue& document, Sections& sections) {
@@ -89,6 +90,7 @@ void read_own(const TomlValue& document, Sections& sections) {
   sections.node_is_right = read && place.file->mistakes.empty();
   place.attempt([&] { sections.announce = read_announce_section(root); });
   root.with("metrics", [&](const TomlValue& value) { sections.metrics = read_metrics(value); });
+  root.with("api", [&](const TomlValue& value) { sections.api = read_api(value); });
   root.with("fleet", [&](const TomlValue& value) { sections.fleet = read_fleet(value); });
 }
 

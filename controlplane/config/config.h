@@ -76,12 +76,24 @@ struct MetricsConfig {
   bool operator==(const MetricsConfig&) const = default;
 };
 
+/// Where the API is served besides on the control socket: over TLS, to clients with a certificate alone.
+struct ApiConfig {
+  TcpEndpoint listen;
+  std::filesystem::path cert_file;  // the server's; PEM, as all
+  std::filesystem::path key_file;
+  std::filesystem::path client_ca_file;
+  std::vector<std::string> operators;  // the names in certificates that may change; all others read
+
+  bool operator==(const ApiConfig&) const = default;
+};
+
 struct Config {
   std::filesystem::path file;
   std::string revision;  // of the file's text, in hexadecimal digits; tells one text from another
   NodeConfig node;
   std::optional<AnnounceConfig> announce;  // none: nothing is announced
   MetricsConfig metrics;
+  std::optional<ApiConfig> api;      // none: on the control socket alone
   std::optional<FleetConfig> fleet;  // none: this node is alone, and all is in its file
   uint64_t hash_seed = 0;
   std::vector<PoolConfig> pools;

@@ -11,14 +11,6 @@ namespace {
 constexpr size_t kMostEndpoints = 16;
 constexpr size_t kMostPeers = 256;
 
-std::filesystem::path read_path(const TomlValue& value) {
-  constexpr std::string_view kExpected = "the absolute path of a file";
-  const std::string& path = value.string(kExpected);
-  if (!path.starts_with('/') || path.find('\0') != std::string::npos)
-    value.fail("not such a path", kExpected);
-  return path;
-}
-
 std::string read_endpoint(const TomlValue& value) {
   constexpr std::string_view kExpected = "host and port of an etcd member, such as \"10.0.0.1:2379\"";
   const std::string& text = value.string(kExpected);
@@ -35,20 +27,6 @@ std::string read_endpoint(const TomlValue& value) {
     value.fail("an IPv6 address without brackets", kExpected);
   if (host.find_first_of(" /\t\n") != std::string::npos) value.fail("not the name of a host", kExpected);
   return text;
-}
-
-/// A list in which nothing stands twice.
-template <typename Entry, typename Read>
-std::vector<Entry> read_list(const TomlValue& value, std::string_view expected, size_t most, Read read) {
-  std::vector<Entry> entries;
-  value.each(expected, [&](const TomlValue& entry) {
-    Entry one = read(entry);
-    if (std::find(entries.begin(), entries.end(), one) != entries.end())
-      entry.fail("listed twice", "each once");
-    entries.push_back(std::move(one));
-  });
-  if (entries.size() > most) value.fail("too many", fmt::format("at most {}", most));
-  return entries;
 }
 
 /// One of two keys that belong together is there alone.

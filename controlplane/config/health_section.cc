@@ -60,7 +60,7 @@ void refuse_keys_of_other_checks(const TomlTable& table, CheckType type) {
   }
 }
 
-std::string read_path(const TomlValue& value) {
+std::string read_url_path(const TomlValue& value) {
   constexpr std::string_view kExpected = "a path such as \"/healthz\", printable and without spaces";
   const std::string& path = value.string(kExpected);
   const auto allowed = [](char c) { return c > ' ' && c < 0x7f && c != '#'; };
@@ -150,7 +150,7 @@ std::string read_bytes(const TomlTable& table, const char* key, const char* hex_
 }
 
 void read_http(const TomlTable& table, HealthCheckConfig& health) {
-  table.with("path", [&](const TomlValue& value) { health.path = read_path(value); });
+  table.with("path", [&](const TomlValue& value) { health.path = read_url_path(value); });
   table.with("status", [&](const TomlValue& value) { health.statuses = read_statuses(value); });
   table.with("body", [&](const TomlValue& value) { health.body = read_text(value, 1024); });
   table.with("drain_header", [&](const TomlValue& value) {

@@ -34,6 +34,7 @@ struct Sections {
   bool node_is_right = false;
   std::optional<AnnounceConfig> announce;
   MetricsConfig metrics;
+  std::optional<ApiConfig> api;
   std::optional<FleetConfig> fleet;
   std::vector<PoolSection> pools;
   std::vector<ServiceSection> services;
@@ -44,6 +45,7 @@ Sections read_sections(const TomlValue& document);
 Sections read_sections(const TomlValue& own, const TomlValue& shared);
 
 MetricsConfig read_metrics(const TomlValue& value);
+ApiConfig read_api(const TomlValue& value);
 FleetConfig read_fleet(const TomlValue& value);
 HealthCheckConfig read_health(const TomlValue& value);
 PoolSection read_pool(const TomlValue& value);

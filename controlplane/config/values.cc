@@ -69,6 +69,14 @@ TcpEndpoint read_tcp_endpoint(const TomlValue& value) {
   return {*address, *port};
 }
 
+std::filesystem::path read_path(const TomlValue& value) {
+  constexpr std::string_view kExpected = "the absolute path of a file";
+  const std::string& path = value.string(kExpected);
+  if (!path.starts_with('/') || path.find('\0') != std::string::npos)
+    value.fail("not such a path", kExpected);
+  return path;
+}
+
 std::vector<Prefix> read_prefixes(const TomlValue& value, std::vector<const TomlValue*>* places) {
   constexpr std::string_view kExpected =
       "a list of addresses or prefixes without host bits, such as [\"203.0.113.10\", \"2001:db8:f::/64\"]";

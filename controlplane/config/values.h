@@ -2,8 +2,13 @@
 // of a list they note what is wrong with an entry, and go on with the next.
 #pragma once
 
+#include <algorithm>
+#include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "controlplane/config/tcp_endpoint.h"
 #include "maglev/address.h"
@@ -18,6 +23,22 @@ Address read_unicast_address(const TomlValue& value);
 
 /// An address of this machine and a port: "127.0.0.1:9310", "[::1]:9310".
 TcpEndpoint read_tcp_endpoint(const TomlValue& value);
+
+std::filesystem::path read_path(const TomlValue& value);
+
+/// A list in which nothing stands twice.
+template <typename Entry, typename Read>
+std::vector<Entry> read_list(const TomlValue& value, std::string_view expected, size_t most, Read read) {
+  std::vector<Entry> entries;
+  value.each(expected, [&](const TomlValue& entry) {
+    Entry one = read(entry);
+    if (std::find(entries.begin(), entries.end(), one) != entries.end())
+      entry.fail("listed twice", "each once");
+    entries.push_back(std::move(one));
+  });
+  if (entries.size() > most) value.fail("too many", fmt::format("at most {}", most));
+  return entries;
+}
 
 /// A non-empty list of addresses and prefixes, none of them twice; where each of them stands goes to
 /// `places`.

@@ -8,7 +8,6 @@
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <fmt/format.h>
@@ -56,8 +55,9 @@ class HttpServer::Listener : public std::enable_shared_from_this<Listener> {
  public:
   /// `socket` is the file to remove in the end; empty: it listens over TCP.
   Listener(asio::io_context& io, HttpAcceptor acceptor, std::filesystem::path socket, Handler handler,
-           const HttpLimits& limits)
+           const HttpLimits& limits, MakeWire make_wire)
       : handler_(std::move(handler)),
+        make_wire_(std::move(make_wire)),
         path_(std::move(socket)),
         limits_(limits),
         operators_(operators_group()),
@@ -69,6 +69,7 @@ class HttpServer::Listener : public std::enable_shared_from_this<Listener> {
   void handle(const HttpRequest& request, const Respond& respond) const;
   tl::expected<void, std::string> admits(const std::optional<Peer>& peer) const;
   const HttpLimits& limits() const { return limits_; }
+  std::unique_ptr<Wire> wire(HttpSocket socket) const { return make_wire_(std::move(socket)); }
   void on_closed(Session& session) { std::erase(sessions_, &session); }
   bool may_stream() const;
 
@@ -77,6 +78,7 @@ class HttpServer::Listener : public std::enable_shared_from_this<Listener> {
   Session* longest_silent(const std::string* origin) const;
 
   Handler handler_;
+  MakeWire make_wire_;
   std::filesystem::path path_;
   HttpLimits limits_;
   std::optional<gid_t> operators_;
@@ -91,17 +93,26 @@ class HttpServer::Listener : public std::enable_shared_from_this<Listener> {
 class HttpServer::Session : public std::enable_shared_from_this<Session> {
  public:
   Session(HttpSocket socket, std::shared_ptr<Listener> owner)
-      : socket_(std::move(socket)),
-        limit_(socket_.get_executor()),
+      : limit_(socket.get_executor()),
         owner_(std::move(owner)),
-        origin_(origin_of(socket_)),
-        peer_(peer_of(socket_.native_handle())) {}
+        origin_(origin_of(socket)),
+        peer_(peer_of(socket.native_handle())),
+        wire_(owner_->wire(std::move(socket))) {}
   ~Session() { owner_->on_closed(*this); }
 
   const std::string& origin() const { return origin_; }
   bool silent() const { return silent_; }
   bool streams() const { return stream_ != nullptr; }
   Clock::time_point since() const { return since_; }
+
+  void begin() {
+    limit_time();
+    wire_->open([self = shared_from_this()](const error_code& error, size_t) {
+      if (error) return self->close();
+      self->client_ = self->wire_->client();
+      self->begin_request();
+    });
+  }
 
   void begin_request() {
     parser_.emplace();
@@ -116,8 +127,7 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
   /// Whatever it was about ends with an error, and the session with it.
   void close() {
     owner_->on_closed(*this);
-    error_code ignored;
-    socket_.close(ignored);
+    wire_->close();
     limit_.cancel();
     stream_.reset();
   }
@@ -132,12 +142,11 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
   }
 
   void read() {
-    socket_.async_read_some(asio::buffer(chunk_),
-                            [self = shared_from_this()](const error_code& error, size_t length) {
-                              if (error) return;  // the peer left, or this side has closed
-                              self->input_.append(self->chunk_.data(), length);
-                              self->parse();
-                            });
+    wire_->read(asio::buffer(chunk_), [self = shared_from_this()](const error_code& error, size_t length) {
+      if (error) return;  // the peer left, or this side has closed
+      self->input_.append(self->chunk_.data(), length);
+      self->parse();
+    });
   }
 
   void parse() {
@@ -175,16 +184,21 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
     const std::string_view target(message.target().data(), message.target().size());
     const size_t end = std::min(target.find('?'), target.size());
     const auto last_event = message["Last-Event-ID"];
-    const HttpRequest request{
-        std::string(message.method_string()),
-        std::string(target.substr(0, end)),
-        std::string(target.substr(std::min(end + 1, target.size()))),
-        message.body(),
-        std::string(last_event.data(), last_event.size()),
-        peer_ ? fmt::format("control socket, uid {} pid {}", peer_->uid, peer_->pid) : std::string()};
+    const HttpRequest request{std::string(message.method_string()),
+                              std::string(target.substr(0, end)),
+                              std::string(target.substr(std::min(end + 1, target.size()))),
+                              message.body(),
+                              std::string(last_event.data(), last_event.size()),
+                              asker(),
+                              client_};
     owner_->handle(request, [self = shared_from_this(), keep_alive](const HttpResponse& response) {
       self->respond(response, keep_alive);
     });
+  }
+
+  std::string asker() const {
+    if (peer_) return fmt::format("control socket, uid {} pid {}", peer_->uid, peer_->pid);
+    return client_.empty() ? std::string() : fmt::format("API, certificate {}", client_);
   }
 
   void respond(const HttpResponse& response, bool keep_alive) {
@@ -194,15 +208,15 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
     silent_ = false;
     since_ = Clock::now();
     limit_time();
-    asio::async_write(socket_, std::array<asio::const_buffer, 2>{asio::buffer(header_), asio::buffer(*body_)},
-                      [self = shared_from_this(), keep_alive](const error_code& error, size_t) {
-                        self->body_.reset();
-                        if (error) return;
-                        if (keep_alive)
-                          self->begin_request();
-                        else
-                          self->hang_up();
-                      });
+    wire_->write({asio::buffer(header_), asio::buffer(*body_)},
+                 [self = shared_from_this(), keep_alive](const error_code& error, size_t) {
+                   self->body_.reset();
+                   if (error) return;
+                   if (keep_alive)
+                     self->begin_request();
+                   else
+                     self->hang_up();
+                 });
   }
 
   void begin_stream(const HttpResponse& response) {
@@ -226,39 +240,41 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
     body_ = std::move(bytes);
     since_ = Clock::now();
     limit_time();
-    asio::async_write(socket_, asio::buffer(*body_),
-                      [self = shared_from_this(), last](const error_code& error, size_t) {
-                        if (error) return;
-                        if (!last) return self->next_piece();
-                        error_code ignored;
-                        self->socket_.shutdown(HttpSocket::shutdown_send, ignored);
-                        self->silent_ = true;
-                        self->stream_.reset();
-                      });
+    wire_->write({asio::buffer(*body_), {}},
+                 [self = shared_from_this(), last](const error_code& error, size_t) {
+                   if (error) return;
+                   if (!last) return self->next_piece();
+                   self->end_sending();
+                   self->stream_.reset();
+                 });
   }
 
   /// RFC 9112, 9.6: who is still sending would be reset, and never read why it was refused.
   void hang_up() {
-    error_code ignored;
-    socket_.shutdown(HttpSocket::shutdown_send, ignored);
-    silent_ = true;
+    end_sending();
     discard(kMaxDiscardedBytes);
   }
 
-  void discard(size_t at_most) {
-    socket_.async_read_some(asio::buffer(chunk_),
-                            [self = shared_from_this(), at_most](const error_code& error, size_t length) {
-                              if (!error && length < at_most) return self->discard(at_most - length);
-                              self->close();
-                            });
+  void end_sending() {
+    silent_ = true;
+    wire_->end_sending([self = shared_from_this()](const error_code&, size_t) {});
   }
 
-  HttpSocket socket_;
+  void discard(size_t at_most) {
+    wire_->read(asio::buffer(chunk_),
+                [self = shared_from_this(), at_most](const error_code& error, size_t length) {
+                  if (!error && length < at_most) return self->discard(at_most - length);
+                  self->close();
+                });
+  }
+
   asio::steady_timer limit_;
   std::shared_ptr<Listener> owner_;
   std::string origin_;
   std::optional<Peer> peer_;  // of a Unix socket
-  bool silent_ = true;        // it owes a request
+  std::unique_ptr<Wire> wire_;
+  std::string client_;  // by its certificate
+  bool silent_ = true;  // it owes a request
   Clock::time_point since_ = Clock::now();
   std::array<char, 4096> chunk_;
   std::string input_;  // received and not yet parsed: at most a header's length and a chunk
@@ -324,7 +340,7 @@ void HttpServer::Listener::accept() {
       const auto session = std::make_shared<Session>(std::move(socket), self);
       self->make_room(session->origin());
       self->sessions_.push_back(session.get());
-      session->begin_request();
+      session->begin();
       return self->accept();
     }
     // Out of descriptors, for example: asking again at once would only burn time.
@@ -338,14 +354,15 @@ void HttpServer::Listener::accept() {
 
 HttpServer::HttpServer(asio::io_context& io, const std::filesystem::path& socket, Handler handler,
                        const HttpLimits& limits)
-    : listener_(std::make_shared<Listener>(io, listen_on(io, socket), socket, std::move(handler), limits)) {
+    : listener_(std::make_shared<Listener>(io, listen_on(io, socket), socket, std::move(handler), limits,
+                                           plain_wire)) {
   listener_->accept();
 }
 
 HttpServer::HttpServer(asio::io_context& io, const TcpEndpoint& endpoint, Handler handler,
-                       const HttpLimits& limits)
+                       const HttpLimits& limits, MakeWire make_wire)
     : listener_(std::make_shared<Listener>(io, listen_on(io, endpoint), std::filesystem::path(),
-                                           std::move(handler), limits)) {
+                                           std::move(handler), limits, std::move(make_wire))) {
   listener_->accept();
 }
 

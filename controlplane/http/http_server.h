@@ -1,4 +1,4 @@
-// HTTP/1.1 over a Unix socket, for root and the group `linimo` of the same machine, or over TCP.
+// HTTP/1.1 over a Unix socket, for root and the group `linimo` of the same machine, or over TCP or TLS.
 //
 //   HttpServer server(io, "/run/linimo/control.sock", [](const HttpRequest& request, Respond respond) {
 //     respond({200, "{}"});
@@ -24,6 +24,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "controlplane/config/tcp_endpoint.h"
+#include "controlplane/http/wire.h"
 
 namespace linimo {
 
@@ -49,7 +50,9 @@ struct HttpRequest {
   std::string query;  // what stands behind the '?'
   std::string body;
   std::string last_event_id;  // of a reader of events who comes again
-  std::string by;  // who asks, for a log: the process at the other end of a Unix socket; empty over TCP
+  std::string by;  // who asks, for a log: the process at the other end of a Unix socket, or the name in the
+                   // certificate; empty over TCP
+  std::string client;  // that name
 };
 
 struct HttpResponse {
@@ -77,6 +80,7 @@ class HttpServer {
   /// To be called once, on the server's thread, at once or later.
   using Respond = std::function<void(HttpResponse)>;
   using Handler = std::function<void(const HttpRequest&, Respond)>;
+  using MakeWire = std::function<std::unique_ptr<Wire>(HttpSocket)>;
 
   /// Takes the place of a socket that an earlier process left; its mode is 0660 where there is a group
   /// `linimo`, else 0600. Throws std::system_error when it cannot listen.
@@ -85,7 +89,7 @@ class HttpServer {
 
   /// On an address of this machine. Throws in the same way.
   HttpServer(boost::asio::io_context& io, const TcpEndpoint& endpoint, Handler handler,
-             const HttpLimits& limits = {});
+             const HttpLimits& limits = {}, MakeWire make_wire = plain_wire);
   ~HttpServer();  // removes the socket
 
  private:

@@ -5,13 +5,10 @@
 // Lives on the serving thread.
 #pragma once
 
-#include <optional>
-
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 #include "controlplane/config/config.h"
-#include "controlplane/http/http_server.h"
+#include "controlplane/http/tcp_server.h"
 
 namespace linimo {
 
@@ -20,19 +17,15 @@ class MetricsListener {
   /// `metrics` answers alone, or `reads` where the page is wanted.
   MetricsListener(boost::asio::io_context& io, HttpServer::Handler metrics, HttpServer::Handler reads);
 
-  /// To be called again after each reload. An address that cannot be had is logged and tried again: what
-  /// Prometheus sees must not decide whether packets are forwarded.
+  /// To be called again after each reload.
   void follow(const MetricsConfig& config);
 
  private:
-  void open();
-
   boost::asio::io_context& io_;
   HttpServer::Handler metrics_;
   HttpServer::Handler reads_;
   MetricsConfig config_;
-  std::optional<HttpServer> server_;
-  boost::asio::steady_timer retry_;
+  TcpServer server_;
 };
 
 }  // namespace linimo

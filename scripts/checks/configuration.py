@@ -8,7 +8,7 @@ from .tree import files, read
 
 PAGE = "docs/configuration.md"
 _KEYS = re.compile(r"table\(\{(.*?)\}\)", re.DOTALL)
-_SECTIONS = {"node", "announce", "metrics", "fleet", "pool", "service"}
+_SECTIONS = {"node", "announce", "metrics", "api", "fleet", "pool", "service"}
 
 
 def check() -> list[str]:

@@ -1,11 +1,14 @@
-// [announce] and [metrics].
+// [announce], [metrics] and [api].
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/unit/config_fixture.h"
 
 namespace linimo {
 namespace {
+
+using testing::HasSubstr;
 
 TEST_F(ConfigTest, ReadsWhereMetricsAreServed) {
   const std::string rest = std::string(kPool) + std::string(kService);
@@ -29,6 +32,26 @@ TEST_F(ConfigTest, ReadsWhereMetricsAreServed) {
         std::string("11:10: ") + problem +
             "; expected an address of this machine and a port, such as \"127.0.0.1:9310\" or \"[::1]:9310\"");
   }
+}
+
+TEST_F(ConfigTest, ReadsWhereTheApiIsServed) {
+  const std::string rest = std::string(kPool) + std::string(kService);
+  const std::string least =
+      "[api]\nlisten = \"[::1]:9320\"\ncert_file = \"/a.crt\"\nkey_file = \"/a.key\"\nclient_ca_file = "
+      "\"/ca.crt\"\n";
+  EXPECT_FALSE(load(node() + rest)->api);
+  const auto api = load(node() + least + rest)->api;
+  ASSERT_TRUE(api);
+  EXPECT_EQ(api->listen.to_string(), "[::1]:9320");
+  EXPECT_EQ(api->key_file, "/a.key");
+  EXPECT_TRUE(api->operators.empty());
+  EXPECT_EQ(load(node() + least + "operators = [\"alice\", \"bob\"]\n" + rest)->api->operators,
+            (std::vector<std::string>{"alice", "bob"}));
+  // Nobody is let in by half of a section.
+  EXPECT_THAT(error_of(node() + "[api]\nlisten = \"[::1]:9320\"\n" + rest), HasSubstr("cert_file"));
+  EXPECT_THAT(error_of(node() + least + "operators = [\"alice\", \"alice\"]\n" + rest),
+              HasSubstr("listed twice"));
+  EXPECT_THAT(error_of(node() + least + "operators = [\"\"]\n" + rest), HasSubstr("not such a name"));
 }
 
 TEST_F(ConfigTest, ReadsHowToAnnounce) {

@@ -1,0 +1,39 @@
+// Serves the API over TLS, on the address that [api] listen names, to clients with a certificate of
+// client_ca_file: those whose name is among `operators` may do what the control socket's users may, all
+// others may read what the metrics listener has with `page = true`.
+//
+// Lives on the serving thread.
+#pragma once
+
+#include <optional>
+
+#include <boost/asio/io_context.hpp>
+
+#include "controlplane/config/config.h"
+#include "controlplane/http/tcp_server.h"
+#include "controlplane/http/tls.h"
+
+namespace linimo {
+
+class ApiListener {
+ public:
+  /// `operate` answers those who may change, `read` all others.
+  ApiListener(boost::asio::io_context& io, HttpServer::Handler operate, HttpServer::Handler read);
+
+  /// To be called again after each reload, also of the same: the certificates are read again. Those that will
+  /// not do are logged, and the earlier ones stay.
+  void follow(const std::optional<ApiConfig>& config);
+
+ private:
+  void load_identity();
+  std::unique_ptr<HttpServer> make();
+  bool may_change(const std::string& client) const;
+
+  boost::asio::io_context& io_;
+  HttpServer::Handler operate_, read_;
+  std::optional<ApiConfig> config_;
+  std::optional<TlsIdentity> identity_;
+  TcpServer server_;
+};
+
+}  // namespace linimo

@@ -1,0 +1,39 @@
+#include "controlplane/http/tcp_server.h"
+
+#include <stdexcept>
+
+#include "controlplane/log.h"
+
+namespace linimo {
+namespace {
+
+constexpr std::chrono::seconds kRetry{5};
+
+}  // namespace
+
+void TcpServer::serve(const TcpEndpoint& where, Make make) {
+  stop();
+  where_ = where;
+  make_ = std::move(make);
+  open();
+}
+
+void TcpServer::stop() {
+  retry_.cancel();
+  server_.reset();
+}
+
+void TcpServer::open() {
+  try {
+    server_ = make_();
+    log_info("serving " + what_, {{"listen", where_.to_string()}});
+  } catch (const std::runtime_error& error) {
+    log_error(what_ + ": not served, trying again", {{"listen", where_.to_string()}, {"why", error.what()}});
+    retry_.expires_after(kRetry);
+    retry_.async_wait([this](const boost::system::error_code& cancelled) {
+      if (!cancelled) open();
+    });
+  }
+}
+
+}  // namespace linimo

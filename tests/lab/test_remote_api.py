@@ -1,0 +1,140 @@
+"""The API over TLS: who has no certificate of ours gets nothing, who has one reads, and operators change."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from case import LabCase
+from lab.topology import backend_address
+from lab.wait import wait_until
+
+LISTEN = ("127.0.0.1", 9320)
+DRAIN = json.dumps({"pool": "web", "backend": backend_address(1, 4)})
+
+
+class RemoteApi(LabCase):
+    @classmethod
+    def configure(cls) -> None:
+        node = cls.lab.node
+        cls.certs = node.folder / "certs"
+        cls.certs.mkdir()
+        for authority in ("ours", "theirs"):
+            make(cls.certs, authority)
+        make(cls.certs, "server", by="ours", more="subjectAltName=IP:127.0.0.1")
+        for client, authority in (("alice", "ours"), ("bob", "ours"), ("mallory", "theirs")):
+            make(cls.certs, client, by=authority, more="extendedKeyUsage=clientAuth")
+        subprocess.run(["chmod", "-R", "a+rX", cls.certs], check=True)
+        node.config.more = f"""
+[api]
+listen = "{LISTEN[0]}:{LISTEN[1]}"
+cert_file = "{cls.certs}/server.crt"
+key_file = "{cls.certs}/server.key"
+client_ca_file = "{cls.certs}/ours.crt"
+operators = ["alice"]
+"""
+
+    def test_without_a_certificate_of_ours_nothing_is_answered(self) -> None:
+        """Neither plain HTTP, nor TLS without a certificate, nor with another authority's, nor by an old version."""
+        old = self.context("alice")
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+        for name, context in (("nobody", self.context(None)), ("mallory", self.context("mallory")), ("old", old)):
+            with self.subTest(client=name), self.assertRaises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+                self.ask("GET", "/v1/status", context)
+        with self.lab.topology.node.entered(), socket.create_connection(LISTEN, timeout=5) as plain:
+            plain.sendall(b"GET /v1/status HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = b""
+            try:
+                while piece := plain.recv(4096):
+                    answer += piece
+            except ConnectionError:
+                pass
+        self.assertNotIn(b"HTTP/", answer)
+
+    def test_who_has_a_certificate_reads_and_changes_nothing(self) -> None:
+        """What a reader may not is refused with the reason; the state stays what it was."""
+        told = self.lab.topology.node.run(["curl", "-sS", "--cert", f"{self.certs}/bob.crt", "--key", f"{self.certs}/bob.key",
+                                           "--cacert", f"{self.certs}/ours.crt", f"https://{LISTEN[0]}:{LISTEN[1]}/v1/pools"])
+        self.assertIn("web", told.stdout)
+        status, body = self.ask("GET", "/v1/status", self.context("bob"))
+        self.assertEqual((200, "lb1"), (status, body["node"]["name"] if isinstance(body["node"], dict) else body["node"]))
+        for method, path, text in (("POST", "/v1/drain", DRAIN), ("POST", "/v1/reload", None), ("POST", "/v1/node/drain", None),
+                                   ("GET", "/v1/flows", None), ("POST", "/v1/flows/clear?all=1", None)):
+            with self.subTest(path=path):
+                status, body = self.ask(method, path, self.context("bob"), text)
+                self.assertEqual(403, status)
+                self.assertIn("bob may only read", body["error"])
+        self.assertEqual(self.lab.node.config.healthy_states(), self.lab.node.backend_states())
+
+    def test_operators_change_and_the_log_names_them(self) -> None:
+        for path, state in (("/v1/drain", "draining"), ("/v1/undrain", "up")):
+            status, body = self.ask("POST", path, self.context("alice"), DRAIN)
+            self.assertEqual(200, status, body)
+            wait_until(lambda wanted=state: self.lab.node.backend_states()[backend_address(1, 4)] == wanted, f"{path} is done")
+        self.assertIn('by="API, certificate alice"', self.lab.node.logs(100))
+
+    def test_a_stream_ends_with_its_reader(self) -> None:
+        """Events come as they happen, and the server goes on when their reader has gone."""
+        with self.lab.topology.node.entered():
+            connection = http.client.HTTPSConnection(*LISTEN, timeout=5, context=self.context("bob"))
+            connection.request("GET", "/v1/events?past=5")
+            response = connection.getresponse()
+            self.assertEqual(200, response.status)
+            self.assertTrue(response.readline())
+            connection.close()
+        self.assertEqual(200, self.ask("GET", "/v1/pools", self.context("bob"))[0])
+
+    def test_certificates_are_renewed_by_a_reload(self) -> None:
+        """New files count for new connections; files that will not do are named, and the earlier certificate stays."""
+        node = self.lab.node
+        before = self.server_certificate()
+        make(self.certs, "server", by="ours", more="subjectAltName=IP:127.0.0.1")
+        subprocess.run(["chmod", "-R", "a+rX", self.certs], check=True)
+        self.assertEqual(before, self.server_certificate())
+        node.cli("reload")
+        wait_until(lambda: self.server_certificate() != before, "the new certificate is shown")
+        renewed = self.server_certificate()
+        shutil.copy(self.certs / "server.key", self.certs / "kept.key")
+        (self.certs / "server.key").write_text("no key\n")
+        node.cli("reload")
+        wait_until(lambda: "the earlier certificates stay" in node.logs(100) and "server.key" in node.logs(100), "it is said")
+        self.assertEqual(renewed, self.server_certificate())
+        shutil.copy(self.certs / "kept.key", self.certs / "server.key")
+        node.cli("reload")
+
+    def ask(self, method: str, path: str, context: ssl.SSLContext, body: str | None = None) -> tuple[int, Any]:
+        with self.lab.topology.node.entered():
+            connection = http.client.HTTPSConnection(*LISTEN, timeout=5, context=context)
+            try:
+                connection.request(method, path, body)
+                response = connection.getresponse()
+                return response.status, json.loads(response.read())
+            finally:
+                connection.close()
+
+    def context(self, client: str | None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.certs / "ours.crt"))
+        if client:
+            context.load_cert_chain(self.certs / f"{client}.crt", self.certs / f"{client}.key")
+        return context
+
+    def server_certificate(self) -> bytes:
+        with self.lab.topology.node.entered(), socket.create_connection(LISTEN, timeout=5) as plain, \
+                self.context("bob").wrap_socket(plain, server_hostname=LISTEN[0]) as secured:
+            certificate = secured.getpeercert(binary_form=True)
+        assert certificate is not None
+        return certificate
+
+
+def make(folder: Path, name: str, by: str = "", more: str = "keyUsage=critical,keyCertSign") -> None:
+    """A key and a certificate of that name, signed by another's or by its own key."""
+    signed = ["-CA", f"{by}.crt", "-CAkey", f"{by}.key"] if by else []
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt", "-addext", more, *signed],
+                   cwd=folder, check=True, capture_output=True)
