@@ -54,10 +54,18 @@ inline std::vector<TrackedBy> every_engine() {
 }
 inline const std::vector<TrackedBy> kTrackedBy = every_engine();
 
-inline std::vector<TrackedBy> not_traced() {
+inline std::vector<TrackedBy> all_that(bool traced) {
   std::vector<TrackedBy> some = kTrackedBy;
-  std::erase_if(some, [](const TrackedBy& one) { return std::string_view(one.engine).ends_with("Traced"); });
+  std::erase_if(some, [traced](const TrackedBy& one) {
+    return std::string_view(one.engine).ends_with("Traced") != traced;
+  });
   return some;
+}
+inline std::vector<TrackedBy> not_traced() {
+  return all_that(false);
+}
+inline std::vector<TrackedBy> only_traced() {
+  return all_that(true);
 }
 
 inline std::string tracked_by(const testing::TestParamInfo<TrackedBy>& info) {
