@@ -162,6 +162,7 @@ void add_node(ChangeList& list, const Config& before, const Config& after) {
   keys.add_to(list, "node");
   if (before.announce != after.announce) list.add("announce");
   if (before.metrics != after.metrics) list.add("metrics");
+  if (before.api != after.api) list.add("api");
 }
 
 const char* state_name(uint32_t state) {

@@ -37,10 +37,10 @@ std::optional<uint64_t> number_in(const json& body, const char* name) {
   return body[name].get<uint64_t>();
 }
 
-/// "uid 0 pid 4711".
+/// "uid 0 pid 4711", or whose certificate it was.
 std::string operator_of(const HttpRequest& request) {
-  const size_t uid = request.by.find("uid ");
-  return uid == std::string::npos ? request.by : request.by.substr(uid);
+  constexpr std::string_view kHere = "control socket, ";
+  return request.by.starts_with(kHere) ? request.by.substr(kHere.size()) : request.by;
 }
 
 using Answer = FleetDesk::Answer;

@@ -18,13 +18,10 @@ ApiListener::ApiListener(boost::asio::io_context& io, HttpServer::Handler operat
     : io_(io), operate_(std::move(operate)), read_(std::move(read)), server_(io, "API") {}
 
 void ApiListener::follow(const std::optional<ApiConfig>& config) {
-  const bool stays = config && config_ && server_.serves() && config->listen == config_->listen;
+  const bool stays = config == config_ && server_.serves();
   config_ = config;
   if (!config_) return server_.stop();
-  if (!stays) {
-    identity_.reset();
-    return server_.serve(config_->listen, [this] { return make(); });
-  }
+  if (!stays) return server_.serve(config_->listen, [this] { return make(); });
   try {
     load_identity();
   } catch (const std::runtime_error& error) {

@@ -20,8 +20,9 @@ class ApiListener {
   /// `operate` answers those who may change, `read` all others.
   ApiListener(boost::asio::io_context& io, HttpServer::Handler operate, HttpServer::Handler read);
 
-  /// To be called again after each reload, also of the same: the certificates are read again. Those that will
-  /// not do are logged, and the earlier ones stay.
+  /// To be called again after each reload. Of the same, the certificates are read again; those that will not
+  /// do are logged, and the earlier ones stay. Of another, all connections end, since rights may have been
+  /// withdrawn, and nothing is served until its files will do.
   void follow(const std::optional<ApiConfig>& config);
 
  private:

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "controlplane/http/http_listen.h"
+#include "controlplane/log.h"
 #include "maglev/os/peer.h"
 
 namespace linimo {
@@ -287,6 +288,7 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
 void HttpServer::Listener::close() {
   closed_ = true;
   acceptor_.close();
+  for (Session* session : std::vector(sessions_)) session->close();
   std::error_code ignored;
   if (!path_.empty()) std::filesystem::remove(path_, ignored);
 }
@@ -337,10 +339,14 @@ void HttpServer::Listener::accept() {
   acceptor_.async_accept([self = shared_from_this()](const error_code& error, HttpSocket socket) {
     if (self->closed_) return;
     if (!error) {
-      const auto session = std::make_shared<Session>(std::move(socket), self);
-      self->make_room(session->origin());
-      self->sessions_.push_back(session.get());
-      session->begin();
+      try {
+        const auto session = std::make_shared<Session>(std::move(socket), self);
+        self->make_room(session->origin());
+        self->sessions_.push_back(session.get());
+        session->begin();
+      } catch (const std::exception& failed) {  // no memory: for this connection, or for its TLS
+        log_error("a connection is lost", {{"why", failed.what()}});
+      }
       return self->accept();
     }
     // Out of descriptors, for example: asking again at once would only burn time.

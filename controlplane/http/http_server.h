@@ -90,7 +90,7 @@ class HttpServer {
   /// On an address of this machine. Throws in the same way.
   HttpServer(boost::asio::io_context& io, const TcpEndpoint& endpoint, Handler handler,
              const HttpLimits& limits = {}, MakeWire make_wire = plain_wire);
-  ~HttpServer();  // removes the socket
+  ~HttpServer();  // removes the socket, and ends all connections
 
  private:
   class Listener;

@@ -20,6 +20,7 @@ void TcpServer::serve(const TcpEndpoint& where, Make make) {
 
 void TcpServer::stop() {
   retry_.cancel();
+  make_ = nullptr;  // the timer may have expired already, and its handler wait
   server_.reset();
 }
 
@@ -31,7 +32,7 @@ void TcpServer::open() {
     log_error(what_ + ": not served, trying again", {{"listen", where_.to_string()}, {"why", error.what()}});
     retry_.expires_after(kRetry);
     retry_.async_wait([this](const boost::system::error_code& cancelled) {
-      if (!cancelled) open();
+      if (!cancelled && make_ && !server_) open();
     });
   }
 }

@@ -39,12 +39,19 @@ class TlsWire : public Wire {
                             [done = std::move(done)](const error_code& error) { done(error, 0); });
   }
   void read(boost::asio::mutable_buffer into, Done done) override {
-    stream_.async_read_some(into, std::move(done));
+    if (ended_)
+      stream_.next_layer().async_read_some(into, std::move(done));
+    else
+      stream_.async_read_some(into, std::move(done));
   }
   void write(const Buffers& all, Done done) override {
     boost::asio::async_write(stream_, all, std::move(done));
   }
+  /// What the peer still sends is read and thrown away as it is: to OpenSSL, data behind our end is an error,
+  /// and a connection that is closed with data unread is reset, maybe before the peer has read the answer.
   void end_sending(Done done) override {
+    ended_ = true;
+    SSL_set_shutdown(stream_.native_handle(), SSL_RECEIVED_SHUTDOWN);
     stream_.async_shutdown([done = std::move(done)](const error_code& error) { done(error, 0); });
   }
   void close() override {
@@ -59,6 +66,7 @@ class TlsWire : public Wire {
  private:
   std::shared_ptr<ssl::context> context_;  // a renewed identity does not end what is open
   ssl::stream<HttpSocket> stream_;
+  bool ended_ = false;
 };
 
 }  // namespace
@@ -80,6 +88,8 @@ tl::expected<TlsIdentity, std::string> TlsIdentity::load(const Files& files) {
   if (error) return unless(files.cert);
   context->use_private_key_file(files.key.string(), ssl::context::pem, error);
   if (error) return unless(files.key);
+  if (SSL_CTX_check_private_key(raw) != 1)
+    return tl::unexpected(files.key.string() + ": not the key of " + files.cert.string());
   context->load_verify_file(files.client_ca.string(), error);
   if (error) return unless(files.client_ca);
   SSL_CTX_set_client_CA_list(raw, SSL_load_client_CA_file(files.client_ca.c_str()));

@@ -17,7 +17,7 @@
 #include "dataplane/egress/next_hop.h"
 #include "dataplane/flow/connection_table.h"
 #include "dataplane/flow/unsettled_slots.h"
-#include "dataplane/forward/address_filter.h"
+#include "dataplane/forward/address_set.h"
 #include "dataplane/forward/scheduler.h"
 #include "dataplane/forward/service_table.h"
 #include "dataplane/forward/suspect_sources.h"
@@ -201,7 +201,7 @@ class Generation {
 
   /// Who may have sent an answer to a health check: a backend, or through its tunnel a VIP.
   bool may_answer_checks(const AddressWords& source) const {
-    return backend_addresses_.may_contain(source) || vips_.find(source) != VipTable::kNone;
+    return backend_addresses_.contains(source) || vips_.find(source) != VipTable::kNone;
   }
 
   /// All of it that the path in lanes reads.
@@ -231,7 +231,7 @@ class Generation {
   std::vector<AddressWords> own_addresses_;  // the host's, then those that tunnels begin at
   size_t host_addresses_ = 0;
   SuspectSources suspects_;
-  AddressFilter backend_addresses_;
+  AddressSet backend_addresses_;
   std::vector<std::unique_ptr<UnsettledSlots>> unsettled_;  // by pool; null where all are settled
   std::vector<std::unique_ptr<const Schedule>> schedules_;
   std::vector<ServiceView> services_;

@@ -43,10 +43,16 @@ operators = ["alice"]
     def test_without_a_certificate_of_ours_nothing_is_answered(self) -> None:
         """Neither plain HTTP, nor TLS without a certificate, nor with another authority's, nor by an old version."""
         old = self.context("alice")
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
-        for name, context in (("nobody", self.context(None)), ("mallory", self.context("mallory")), ("old", old)):
-            with self.subTest(client=name), self.assertRaises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
-                self.ask("GET", "/v1/status", context)
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        self.assertEqual(200, self.ask("GET", "/v1/status", self.context("bob"))[0])
+        for name, context, why in (("nobody", self.context(None), "CERTIFICATE_REQUIRED"), ("mallory", self.context("mallory"), "UNKNOWN_CA"),
+                                   ("old", old, "PROTOCOL_VERSION")):
+            with self.subTest(client=name):
+                with self.assertRaises((ssl.SSLError, ConnectionError)) as raised:
+                    self.ask("GET", "/v1/status", context)
+                if isinstance(raised.exception, ssl.SSLError):  # else the connection went before the alert was read
+                    self.assertIn(why, str(raised.exception).upper())
         with self.lab.topology.node.entered(), socket.create_connection(LISTEN, timeout=5) as plain:
             plain.sendall(b"GET /v1/status HTTP/1.1\r\nHost: a\r\n\r\n")
             answer = b""
@@ -80,15 +86,48 @@ operators = ["alice"]
         self.assertIn('by="API, certificate alice"', self.lab.node.logs(100))
 
     def test_a_stream_ends_with_its_reader(self) -> None:
-        """Events come as they happen, and the server goes on when their reader has gone."""
+        """Events come as they happen; more readers than there may be at a time can come one after another."""
+        for _ in range(24):
+            with self.lab.topology.node.entered():
+                connection = http.client.HTTPSConnection(*LISTEN, timeout=5, context=self.context("bob"))
+                connection.request("GET", "/v1/events?past=5")
+                response = connection.getresponse()
+                self.assertEqual(200, response.status)
+                self.assertTrue(response.readline())
+                response.close()
+
+    def test_a_refusal_reaches_who_is_still_sending(self) -> None:
+        """The answer is read though half a megabyte of body follows that nobody wants."""
         with self.lab.topology.node.entered():
-            connection = http.client.HTTPSConnection(*LISTEN, timeout=5, context=self.context("bob"))
+            connection = http.client.HTTPSConnection(*LISTEN, timeout=5, context=self.context("alice"))
+            connection.putrequest("POST", "/v1/reload")
+            connection.putheader("Transfer-Encoding", "chunked")
+            connection.endheaders()
+            for _ in range(32):
+                connection.send(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+            self.assertEqual(411, connection.getresponse().status)
+            connection.close()
+
+    def test_rights_that_are_withdrawn_end_what_is_open(self) -> None:
+        """Who is no operator any more loses the connection that was open, and may only read."""
+        node = self.lab.node
+        text = node.config.render()
+        with self.lab.topology.node.entered():
+            connection = http.client.HTTPSConnection(*LISTEN, timeout=5, context=self.context("alice"))
             connection.request("GET", "/v1/events?past=5")
             response = connection.getresponse()
-            self.assertEqual(200, response.status)
             self.assertTrue(response.readline())
-            connection.close()
-        self.assertEqual(200, self.ask("GET", "/v1/pools", self.context("bob"))[0])
+            node.write_config(text.replace('operators = ["alice"]', "operators = []"))
+            node.cli("reload")
+            with self.assertRaises((ConnectionError, ssl.SSLError, http.client.HTTPException, StopIteration)):
+                while response.readline():
+                    pass
+                raise StopIteration
+        wait_until(lambda: self.ask("POST", "/v1/reload", self.context("alice"))[0] == 403, "alice may only read")
+        node.write_config(text)
+        node.cli("reload")
+        wait_until(lambda: self.ask("POST", "/v1/reload", self.context("alice"))[0] == 200, "alice may change again")
+        self.assertRegex(node.logs(100), r'msg="configuration loaded".*changes="?api')
 
     def test_certificates_are_renewed_by_a_reload(self) -> None:
         """New files count for new connections; files that will not do are named, and the earlier certificate stays."""
