@@ -14,6 +14,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "maglev/os/device_socket.h"
+
 namespace linimo {
 namespace {
 
@@ -22,17 +24,14 @@ constexpr size_t kStatisticsToSpare = 256;
 /// Asks a device's driver; false: it does not know, or there is no such device.
 class Ethtool {
  public:
-  explicit Ethtool(const std::string& name) : socket_(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
-    name.copy(request_.ifr_name, sizeof request_.ifr_name - 1);
-  }
+  explicit Ethtool(const std::string& name) { name.copy(request_.ifr_name, sizeof request_.ifr_name - 1); }
   bool operator()(void* command) const {
     ifreq request = request_;
     request.ifr_data = static_cast<char*>(command);
-    return ioctl(socket_.get(), SIOCETHTOOL, &request) == 0;
+    return ioctl(device_socket(), SIOCETHTOOL, &request) == 0;
   }
 
  private:
-  UniqueFd socket_;
   ifreq request_{};
 };
 
@@ -57,24 +56,24 @@ tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name) {
     return tl::unexpected(fmt::format("\"{}\" is no interface's name", name));
   }
   std::memcpy(request.ifr_name, name.data(), name.size());
-  const UniqueFd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const int asked = device_socket();
   NetdevFacts facts;
-  if (ioctl(socket_fd.get(), SIOCGIFINDEX, &request) != 0) {
+  if (ioctl(asked, SIOCGIFINDEX, &request) != 0) {
     return tl::unexpected(fmt::format("there is no interface {} (see `ip link`)", name));
   }
   facts.index = request.ifr_ifindex;
-  if (ioctl(socket_fd.get(), SIOCGIFHWADDR, &request) == 0)
+  if (ioctl(asked, SIOCGIFHWADDR, &request) == 0)
     std::memcpy(facts.mac.data(), request.ifr_hwaddr.sa_data, 6);
-  if (ioctl(socket_fd.get(), SIOCGIFMTU, &request) == 0)
+  if (ioctl(asked, SIOCGIFMTU, &request) == 0)
     facts.mtu = static_cast<uint16_t>(std::min(request.ifr_mtu, 0xffff));
-  if (ioctl(socket_fd.get(), SIOCGIFFLAGS, &request) == 0) {
+  if (ioctl(asked, SIOCGIFFLAGS, &request) == 0) {
     facts.up = (request.ifr_flags & IFF_UP) != 0;
     facts.carrier = facts.up && (request.ifr_flags & IFF_RUNNING) != 0;
   }
   ethtool_channels channels{};
   channels.cmd = ETHTOOL_GCHANNELS;
   request.ifr_data = reinterpret_cast<char*>(&channels);
-  if (ioctl(socket_fd.get(), SIOCETHTOOL, &request) == 0) {
+  if (ioctl(asked, SIOCETHTOOL, &request) == 0) {
     // A driver may have both kinds at once.
     facts.queues = std::max(channels.combined_count + channels.rx_count, 1U);
     facts.most_queues = std::max({channels.max_combined, channels.max_rx, facts.queues});
@@ -85,7 +84,7 @@ tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name) {
   ethtool_drvinfo driver{};
   driver.cmd = ETHTOOL_GDRVINFO;
   request.ifr_data = reinterpret_cast<char*>(&driver);
-  if (ioctl(socket_fd.get(), SIOCETHTOOL, &request) == 0) {
+  if (ioctl(asked, SIOCETHTOOL, &request) == 0) {
     facts.driver.assign(driver.driver, strnlen(driver.driver, sizeof driver.driver));
     facts.bus.assign(driver.bus_info, strnlen(driver.bus_info, sizeof driver.bus_info));
   }

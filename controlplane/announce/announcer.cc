@@ -8,6 +8,7 @@
 #include <net/if.h>
 
 #include "controlplane/state_folder.h"
+#include "maglev/os/device_socket.h"
 #include "maglev/state_file.h"
 
 namespace linimo {
@@ -73,7 +74,7 @@ void Announcer::update(std::string_view by) {
 
 void Announcer::apply(const std::map<Prefix, uint32_t>& wanted, const Facts& facts, std::string_view by) {
   std::set<VipRoute> routes;
-  const uint32_t device = if_nametoindex(facts.device.c_str());
+  const uint32_t device = device_index(facts.device);
   if (device != 0) {
     for (const auto& [vip, metric] : wanted) routes.insert({vip, metric, device});
   }

@@ -9,12 +9,13 @@
 #include <unistd.h>
 
 #include "controlplane/health/socket_address.h"
+#include "maglev/os/device_socket.h"
 #include "maglev/probes.h"
 
 namespace linimo {
 
 unsigned tunnel_device() {
-  return if_nametoindex(kProbeDevice);
+  return device_index(kProbeDevice);
 }
 
 UniqueFd open_tunnel_socket(const TunnelCheck& tunnel, const Address& backend) {

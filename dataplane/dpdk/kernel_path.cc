@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "dataplane/forward/pipeline.h"
+#include "maglev/os/device_socket.h"
 
 namespace linimo::dpdk {
 namespace {
@@ -81,11 +82,10 @@ tl::expected<void, std::string> KernelPath::set_mac(uint32_t interface, const Ma
 }
 
 tl::expected<void, std::string> KernelPath::set_mtu(uint32_t interface, uint16_t mtu) {
-  const UniqueFd any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ifreq request{};
   tap_name(interface).copy(request.ifr_name, IFNAMSIZ - 1);
   request.ifr_mtu = mtu;
-  if (ioctl(any.get(), SIOCSIFMTU, &request) == 0) return {};
+  if (ioctl(device_socket(), SIOCSIFMTU, &request) == 0) return {};
   return tl::unexpected(fmt::format("{}: an MTU of {}: {}", tap_name(interface), mtu, std::strerror(errno)));
 }
 

@@ -11,6 +11,7 @@
 #include "dataplane/dpdk/port.h"
 #include "dataplane/dpdk/takeover.h"
 #include "dataplane/netdev.h"
+#include "maglev/os/device_socket.h"
 
 namespace linimo::dpdk {
 namespace {
@@ -139,7 +140,7 @@ void PortWatch::look_at_addresses(const Watched& watched, uint32_t number) {
   using enum ConditionState;
   const std::string& name = watched.interface.name;
   const std::string tap = kernel_.tap_name(number);
-  if (static_cast<int>(if_nametoindex(tap.c_str())) != kernel_.tap_index(number)) {
+  if (static_cast<int>(device_index(tap)) != kernel_.tap_index(number)) {
     board_.set("addresses-moved", name, kFails, fmt::format("somebody deleted {}", tap), kRestart);
   } else if (watched.netdev_index != 0 && has_addresses(netlink_, watched.netdev_index)) {
     board_.set("addresses-moved", name, kFails,

@@ -14,6 +14,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "maglev/os/device_socket.h"
+
 namespace linimo::dpdk {
 
 tl::expected<Tap, std::string> create_tap(const std::string& name, const Mac& mac, uint16_t mtu,
@@ -31,17 +33,16 @@ tl::expected<Tap, std::string> create_tap(const std::string& name, const Mac& ma
                                  : "create");
   }
 
-  const UniqueFd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
   std::memcpy(request.ifr_hwaddr.sa_data, mac.data(), 6);
-  if (ioctl(socket_fd.get(), SIOCSIFHWADDR, &request) != 0) return failed("set the MAC address");
+  if (ioctl(device_socket(), SIOCSIFHWADDR, &request) != 0) return failed("set the MAC address");
   request.ifr_mtu = mtu;
-  if (ioctl(socket_fd.get(), SIOCSIFMTU, &request) != 0) return failed("set the MTU");
+  if (ioctl(device_socket(), SIOCSIFMTU, &request) != 0) return failed("set the MTU");
   if (addresses_move_here) std::ofstream(fmt::format("/proc/sys/net/ipv6/conf/{}/addr_gen_mode", name)) << 1;
-  if (ioctl(socket_fd.get(), SIOCGIFFLAGS, &request) != 0) return failed("read the flags");
+  if (ioctl(device_socket(), SIOCGIFFLAGS, &request) != 0) return failed("read the flags");
   request.ifr_flags |= IFF_UP;
-  if (ioctl(socket_fd.get(), SIOCSIFFLAGS, &request) != 0) return failed("set it up");
-  if (ioctl(socket_fd.get(), SIOCGIFINDEX, &request) != 0) return failed("read the index");
+  if (ioctl(device_socket(), SIOCSIFFLAGS, &request) != 0) return failed("set it up");
+  if (ioctl(device_socket(), SIOCGIFINDEX, &request) != 0) return failed("read the index");
   tap.index = request.ifr_ifindex;
   return tap;
 }
@@ -54,8 +55,7 @@ void set_carrier(const Tap& tap, bool carrier) {
   ifreq request{};
   tap.name.copy(request.ifr_name, sizeof request.ifr_name - 1);
   request.ifr_data = reinterpret_cast<char*>(&link);
-  const UniqueFd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  ioctl(socket_fd.get(), SIOCETHTOOL, &request);
+  ioctl(device_socket(), SIOCETHTOOL, &request);
 }
 
 }  // namespace linimo::dpdk

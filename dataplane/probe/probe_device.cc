@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "maglev/os/device_socket.h"
 #include "maglev/os/netlink.h"
 #include "maglev/probes.h"
 
@@ -71,9 +72,8 @@ tl::expected<UniqueFd, std::string> create_probe_device() {
   request.ifr_flags = IFF_TUN | IFF_NO_PI;
   if (ioctl(device.get(), TUNSETIFF, &request) != 0) return failed("create", errno);
   std::ofstream(fmt::format("/proc/sys/net/ipv6/conf/{}/addr_gen_mode", kProbeDevice)) << 1;  // no address
-  const UniqueFd any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   request.ifr_mtu = kMtu;
-  if (ioctl(any.get(), SIOCSIFMTU, &request) != 0) return failed("set the MTU", errno);
+  if (ioctl(device_socket(), SIOCSIFMTU, &request) != 0) return failed("set the MTU", errno);
   return device;
 }
 
@@ -85,14 +85,13 @@ tl::expected<std::string, std::string> mend_probe_path() {
   const auto note = [&](const char* what) { mended += (mended.empty() ? "" : ", ") + std::string(what); };
   ifreq request{};
   std::strncpy(request.ifr_name, kProbeDevice, sizeof request.ifr_name - 1);
-  const UniqueFd any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (ioctl(any.get(), SIOCGIFFLAGS, &request) != 0) return failed("read the flags", errno);
+  if (ioctl(device_socket(), SIOCGIFFLAGS, &request) != 0) return failed("read the flags", errno);
   if ((request.ifr_flags & IFF_UP) == 0) {
     request.ifr_flags |= IFF_UP;
-    if (ioctl(any.get(), SIOCSIFFLAGS, &request) != 0) return failed("set it up", errno);
+    if (ioctl(device_socket(), SIOCSIFFLAGS, &request) != 0) return failed("set it up", errno);
     note("device set up");
   }
-  if (ioctl(any.get(), SIOCGIFINDEX, &request) != 0) return failed("read the index", errno);
+  if (ioctl(device_socket(), SIOCGIFINDEX, &request) != 0) return failed("read the index", errno);
 
   Netlink netlink;
   for (const uint8_t family : {AF_INET, AF_INET6}) {
@@ -136,7 +135,7 @@ void remove_probe_rules() {
 }
 
 void remove_orphaned_probe_rules() {
-  if (if_nametoindex(kProbeDevice) == 0) remove_probe_rules();
+  if (device_index(kProbeDevice) == 0) remove_probe_rules();
 }
 
 }  // namespace linimo

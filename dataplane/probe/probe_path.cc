@@ -12,6 +12,7 @@
 
 #include "dataplane/packet/encapsulate.h"
 #include "dataplane/probe/probe_device.h"
+#include "maglev/os/device_socket.h"
 #include "maglev/probes.h"
 #include "maglev/state_file.h"
 
@@ -84,7 +85,7 @@ UniqueFd ProbePath::hand_over() {
 
 void ProbePath::mend() {
   std::string made;
-  if (if_nametoindex(kProbeDevice) == 0) {  // deleted: the descriptor reads nothing any more
+  if (device_index(kProbeDevice) == 0) {  // deleted: the descriptor reads nothing any more
     if (device_) loop_.remove(device_.get());
     device_.reset();
     if (auto remade = make_device(); !remade)
