@@ -77,7 +77,7 @@ tl::expected<UniqueFd, std::string> create_probe_device() {
   return device;
 }
 
-tl::expected<std::string, std::string> mend_probe_path() {
+tl::expected<std::string, std::string> mend_probe_path(Netlink& netlink) {
   const auto failed = [&](const char* what, int error) {
     return tl::unexpected(fmt::format("{}: {}: {}", kProbeDevice, what, std::strerror(error)));
   };
@@ -93,7 +93,6 @@ tl::expected<std::string, std::string> mend_probe_path() {
   }
   if (ioctl(device_socket(), SIOCGIFINDEX, &request) != 0) return failed("read the index", errno);
 
-  Netlink netlink;
   for (const uint8_t family : {AF_INET, AF_INET6}) {
     const int route = add_default_route(netlink, family, static_cast<uint32_t>(request.ifr_ifindex));
     if (route != 0 && route != -EEXIST) {
@@ -129,13 +128,14 @@ bool breaks_probe_path(const nlmsghdr& message) {
   }
 }
 
-void remove_probe_rules() {
-  Netlink netlink;
+void remove_probe_rules(Netlink& netlink) {
   for (const uint8_t family : {AF_INET, AF_INET6}) change_rule(netlink, family, RTM_DELRULE, 0);
 }
 
 void remove_orphaned_probe_rules() {
-  if (device_index(kProbeDevice) == 0) remove_probe_rules();
+  if (device_index(kProbeDevice) != 0) return;
+  Netlink netlink;
+  remove_probe_rules(netlink);
 }
 
 }  // namespace linimo

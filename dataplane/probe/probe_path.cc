@@ -52,7 +52,7 @@ tl::expected<std::unique_ptr<ProbePath>, std::string> ProbePath::open(EventLoop&
     path->take_device(std::move(device));
   else if (auto made = path->make_device(); !made)
     return tl::unexpected(made.error());
-  if (auto mended = mend_probe_path(); !mended) return tl::unexpected(mended.error());
+  if (auto mended = mend_probe_path(path->requests_); !mended) return tl::unexpected(mended.error());
   board.set(kCondition, "", ConditionState::kHolds);
   loop.add(path->events_.fd(), [path = path.get()] {
     bool any = false;
@@ -92,7 +92,7 @@ void ProbePath::mend() {
       return board_.set(kCondition, "", ConditionState::kFails, remade.error());
     made = "device, ";
   }
-  const auto mended = mend_probe_path();
+  const auto mended = mend_probe_path(requests_);
   if (!mended) return board_.set(kCondition, "", ConditionState::kFails, mended.error());
   if (!made.empty() || !mended->empty())
     spdlog::warn("checks through the tunnel: somebody took away what they need; put back: {}{}", made,
@@ -104,7 +104,7 @@ ProbePath::~ProbePath() {
   loop_.remove(events_.fd());
   if (!device_) return;
   loop_.remove(device_.get());
-  remove_probe_rules();
+  remove_probe_rules(requests_);
 }
 
 void ProbePath::serve() {

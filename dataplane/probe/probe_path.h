@@ -52,6 +52,7 @@ class ProbePath {
   const EngineBase& engine_;
   ConditionBoard& board_;
   Netlink events_;
+  Netlink requests_;
   Address source4_, source6_;  // of tunnels, while no generation says
   UniqueFd routes_;            // the file
   UniqueFd device_;
