@@ -55,6 +55,8 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
 
   /// The configuration file is not what is in force, and why.
   void note_error(std::string why) { last_error_ = std::move(why); }
+  /// What of `[metrics]` and `[api]` is not served, and why; empty: it is, or is not to be.
+  void note_unserved(const std::string& what, std::string why) { unserved_[what] = std::move(why); }
 
   /// To be called with each configuration that a reload took over.
   void on_loaded(std::function<void(const Config&)> follow) { follow_ = std::move(follow); }
@@ -201,6 +203,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
 
   std::string loaded_at_;
   std::optional<std::string> last_error_;
+  std::map<std::string, std::string> unserved_;  // over TCP: why, by what
   std::vector<std::string> restart_needed_;
 };
 

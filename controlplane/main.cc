@@ -34,6 +34,9 @@
 namespace linimo {
 namespace {
 
+// A configuration is to be applied whole.
+constexpr uint64_t kApiBodyBytes = 4 << 20;
+
 void log_warnings(const Config& config) {
   for (const std::string& warning : config.warnings) log_warning("configuration", {{"warning", warning}});
 }
@@ -105,14 +108,21 @@ int serve(const std::filesystem::path& file) {
   HttpServer server(
       serving, node.control_socket(),
       [&](const HttpRequest& request, const auto& respond) { api.answer(request, respond); },
-      HttpLimits{.body_bytes = 4 << 20});  // a configuration is to be applied whole
+      HttpLimits{.body_bytes = kApiBodyBytes});
+  const auto telling = [&](const char* what) {
+    return [&controller, &io, what](const std::string& why) {
+      boost::asio::post(io, [&controller, what, why] { controller.note_unserved(what, why); });
+    };
+  };
   MetricsListener metrics(
       serving, [&](const HttpRequest& request, const auto& respond) { api.answer_metrics(request, respond); },
-      [&](const HttpRequest& request, const auto& respond) { api.answer_reads(request, respond); });
+      [&](const HttpRequest& request, const auto& respond) { api.answer_reads(request, respond); },
+      telling("metrics"));
   metrics.follow(controller.config().metrics);
   ApiListener remote(
       serving, [&](const HttpRequest& request, const auto& respond) { api.answer(request, respond); },
-      [&](const HttpRequest& request, const auto& respond) { api.answer_reader(request, respond); });
+      [&](const HttpRequest& request, const auto& respond) { api.answer_reader(request, respond); },
+      kApiBodyBytes, telling("API"));
   remote.follow(controller.config().api);
   controller.on_loaded([&](const Config& loaded) {
     boost::asio::post(serving, [&, wanted = loaded.metrics] { metrics.follow(wanted); });

@@ -113,6 +113,10 @@ Sights Controller::sights() const {
   sights.backends_without_way = backends_without_way();
   sights.checks_late = checks_late(monitor_.lateness());
   sights.checks_lack = checks_lack(monitor_);
+  for (const auto& [what, why] : unserved_) {
+    if (!why.empty())
+      sights.unserved += fmt::format("{}{}: {}", sights.unserved.empty() ? "" : "; ", what, why);
+  }
   if (member_ != nullptr) sights.fleet_alarms = fleet_alarms(*member_);
   sights.announces = announcer_.config().has_value();
   if (!sights.announces) return sights;

@@ -46,6 +46,8 @@ constexpr ConditionKind kKinds[] = {
     {"descriptors", Scope::kAdvice, kAtOnce, kAtOnce, "health checks have the descriptors that they need"},
     {"ids-left", Scope::kAdvice, kAtOnce, kAtOnce, "there are ids for more services and backends"},
     {"checks-on-time", Scope::kAdvice, kAtOnce, kAtOnce, "health checks run when they are due"},
+    {"served-over-tcp", Scope::kAdvice, kAtOnce, kAtOnce,
+     "the page for Prometheus and the API are served where the configuration says"},
     {"fleet", Scope::kAdvice, kAtOnce, kAtOnce, "the fleet's store is in reach, and its nodes agree"},
 };
 

@@ -254,13 +254,10 @@ void Api::answer_reads(const HttpRequest& request, const Respond& respond) {
 }
 
 void Api::answer_reader(const HttpRequest& request, const Respond& respond) {
-  const auto known = paths();
-  const bool exists =
-      std::any_of(known.begin(), known.end(), [&](const auto& of) { return of.first == request.path; });
-  const bool for_all = std::any_of(routes().begin(), routes().end(), [&](const Route& route) {
-    return route.for_all && request.path == route.path;
-  });
-  if (exists && !for_all && request.path != kDescription) {
+  const auto of_fleet = FleetRoutes::paths();
+  if (std::ranges::any_of(routes(),
+                          [&](const Route& one) { return !one.for_all && one.path == request.path; }) ||
+      std::ranges::any_of(of_fleet, [&](const auto& one) { return one.first == request.path; })) {
     return respond(
         reply(403, {{"error", fmt::format("the certificate {} may only read: [api] operators does not "
                                           "name it",

@@ -79,6 +79,13 @@ std::vector<OwnCondition> own_conditions(const Sights& sights, uint32_t silent_l
         .mend =
             sights.checks_lack.empty() ? "" : "give linimo-controlplane what it lacks, such as LimitNOFILE="},
        {}});
+  own.push_back({{.name = "served-over-tcp",
+                  .state = holds(sights.unserved.empty()),
+                  .evidence = sights.unserved,
+                  .mend = sights.unserved.empty()
+                              ? ""
+                              : "[metrics] and [api] of the configuration, or the files that they name"},
+                 {}});
   if (!sights.announces) return own;
   own.push_back({{.name = "announcements",
                   .state = holds(sights.announce_failure.empty()),

@@ -43,6 +43,7 @@ struct Sights {
   std::string backends_without_way{};         // in words; empty: none
   std::string checks_late{};                  // the same: health checks that were late
   std::string checks_lack{};                  // and what they lack on this machine
+  std::string unserved{};                     // over TCP, in words
   std::optional<std::string> fleet_alarms{};  // in words; none: this node is in no fleet
 };
 

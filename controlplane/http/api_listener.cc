@@ -1,32 +1,62 @@
 #include "controlplane/http/api_listener.h"
 
 #include <algorithm>
+#include <chrono>
 #include <stdexcept>
+
+#include <fmt/chrono.h>
 
 #include "controlplane/log.h"
 
 namespace linimo {
 namespace {
 
-// A configuration is to be applied whole, as on the control socket.
-constexpr HttpLimits kLimits{
-    .body_bytes = 4 << 20, .connections = 64, .streams = 16, .connections_of_peer = 16};
+using std::chrono::system_clock;
+
+constexpr std::chrono::minutes kLook{1};
+constexpr std::chrono::days kSoon{7};  // certificates are renewed by people, too
 
 }  // namespace
 
-ApiListener::ApiListener(boost::asio::io_context& io, HttpServer::Handler operate, HttpServer::Handler read)
-    : io_(io), operate_(std::move(operate)), read_(std::move(read)), server_(io, "API") {}
+ApiListener::ApiListener(boost::asio::io_context& io, HttpServer::Handler operate, HttpServer::Handler read,
+                         uint64_t body_bytes, TcpServer::Tell tell)
+    : io_(io),
+      operate_(std::move(operate)),
+      read_(std::move(read)),
+      limits_{.body_bytes = body_bytes, .connections = 64, .streams = 16, .connections_of_peer = 16},
+      tell_(std::move(tell)),
+      server_(io, "API",
+              [this](const std::string& why) {
+                unserved_ = why;
+                look();
+              }),
+      next_look_(io) {}
 
 void ApiListener::follow(const std::optional<ApiConfig>& config) {
   const bool stays = config == config_ && server_.serves();
   config_ = config;
+  refused_files_.clear();
   if (!config_) return server_.stop();
   if (!stays) return server_.serve(config_->listen, [this] { return make(); });
   try {
     load_identity();
   } catch (const std::runtime_error& error) {
+    refused_files_ = fmt::format("the earlier certificates stay: {}", error.what());
     log_error("API: the earlier certificates stay", {{"why", error.what()}});
   }
+  look();
+}
+
+void ApiListener::look() {
+  std::string why = !unserved_.empty() ? unserved_ : refused_files_;
+  if (why.empty() && server_.serves() && identity_->expires() < system_clock::now() + kSoon)
+    why = fmt::format("{} expires at {:%Y-%m-%d %H:%M} UTC", config_->cert_file.string(),
+                      fmt::gmtime(identity_->expires()));
+  tell_(why);
+  next_look_.expires_after(kLook);
+  next_look_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (!cancelled) look();
+  });
 }
 
 void ApiListener::load_identity() {
@@ -42,7 +72,7 @@ std::unique_ptr<HttpServer> ApiListener::make() {
       [this](const HttpRequest& request, const HttpServer::Respond& respond) {
         (may_change(request.client) ? operate_ : read_)(request, respond);
       },
-      kLimits, [this](HttpSocket socket) { return identity_->wire(std::move(socket)); });
+      limits_, [this](HttpSocket socket) { return identity_->wire(std::move(socket)); });
 }
 
 bool ApiListener::may_change(const std::string& client) const {

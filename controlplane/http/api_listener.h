@@ -17,8 +17,10 @@ namespace linimo {
 
 class ApiListener {
  public:
-  /// `operate` answers those who may change, `read` all others.
-  ApiListener(boost::asio::io_context& io, HttpServer::Handler operate, HttpServer::Handler read);
+  /// `operate` answers those who may change, `read` all others. `tell` also of certificates that will not do,
+  /// or not for much longer.
+  ApiListener(boost::asio::io_context& io, HttpServer::Handler operate, HttpServer::Handler read,
+              uint64_t body_bytes, TcpServer::Tell tell);
 
   /// To be called again after each reload. Of the same, the certificates are read again; those that will not
   /// do are logged, and the earlier ones stay. Of another, all connections end, since rights may have been
@@ -27,14 +29,19 @@ class ApiListener {
 
  private:
   void load_identity();
+  void look();
   std::unique_ptr<HttpServer> make();
   bool may_change(const std::string& client) const;
 
   boost::asio::io_context& io_;
   HttpServer::Handler operate_, read_;
+  HttpLimits limits_;
+  TcpServer::Tell tell_;
   std::optional<ApiConfig> config_;
+  std::string unserved_, refused_files_;  // why; empty: neither
   std::optional<TlsIdentity> identity_;
   TcpServer server_;
+  boost::asio::steady_timer next_look_;
 };
 
 }  // namespace linimo

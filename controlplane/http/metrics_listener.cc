@@ -9,8 +9,11 @@ constexpr HttpLimits kLimits{.body_bytes = 0, .connections = 64, .streams = 16, 
 }  // namespace
 
 MetricsListener::MetricsListener(boost::asio::io_context& io, HttpServer::Handler metrics,
-                                 HttpServer::Handler reads)
-    : io_(io), metrics_(std::move(metrics)), reads_(std::move(reads)), server_(io, "metrics") {}
+                                 HttpServer::Handler reads, TcpServer::Tell tell)
+    : io_(io),
+      metrics_(std::move(metrics)),
+      reads_(std::move(reads)),
+      server_(io, "metrics", std::move(tell)) {}
 
 void MetricsListener::follow(const MetricsConfig& config) {
   if (config == config_) return;

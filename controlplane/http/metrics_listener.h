@@ -15,7 +15,8 @@ namespace linimo {
 class MetricsListener {
  public:
   /// `metrics` answers alone, or `reads` where the page is wanted.
-  MetricsListener(boost::asio::io_context& io, HttpServer::Handler metrics, HttpServer::Handler reads);
+  MetricsListener(boost::asio::io_context& io, HttpServer::Handler metrics, HttpServer::Handler reads,
+                  TcpServer::Tell tell);
 
   /// To be called again after each reload.
   void follow(const MetricsConfig& config);

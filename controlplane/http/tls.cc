@@ -1,5 +1,6 @@
 #include "controlplane/http/tls.h"
 
+#include <ctime>
 #include <utility>
 
 #include <boost/asio/ssl.hpp>
@@ -96,6 +97,13 @@ tl::expected<TlsIdentity, std::string> TlsIdentity::load(const Files& files) {
   context->set_verify_mode(ssl::verify_peer | ssl::verify_fail_if_no_peer_cert, error);
   if (error) return unless(files.client_ca);
   return TlsIdentity(context);
+}
+
+std::chrono::system_clock::time_point TlsIdentity::expires() const {
+  const X509* const certificate = SSL_CTX_get0_certificate(context_->native_handle());
+  std::tm end{};
+  ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end);
+  return std::chrono::system_clock::from_time_t(timegm(&end));
 }
 
 std::unique_ptr<Wire> TlsIdentity::wire(HttpSocket socket) const {

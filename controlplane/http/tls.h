@@ -2,6 +2,7 @@
 // least). Nothing of HTTP is read before the client's certificate is verified.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -25,6 +26,8 @@ class TlsIdentity {
   static tl::expected<TlsIdentity, std::string> load(const Files& files);
 
   std::unique_ptr<Wire> wire(HttpSocket socket) const;
+  /// The end of the server's certificate.
+  std::chrono::system_clock::time_point expires() const;
 
  private:
   explicit TlsIdentity(std::shared_ptr<boost::asio::ssl::context> context) : context_(std::move(context)) {}

@@ -5,6 +5,7 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "dataplane/forward/frame_addresses.h"
 #include "dataplane/packet/outer_fragments.h"
 #include "dataplane/packet/plain.h"
 #include "maglev/hash.h"
@@ -19,14 +20,6 @@ namespace linimo {
 using packet::Verdict;
 
 namespace {
-
-AddressWords source_of(const packet::Frame& frame) {
-  return frame.is_v6 ? AddressWords::v6(frame.v6().source) : AddressWords::v4(frame.v4().source);
-}
-
-AddressWords destination_of(const packet::Frame& frame) {
-  return frame.is_v6 ? AddressWords::v6(frame.v6().destination) : AddressWords::v4(frame.v4().destination);
-}
 
 packet::HeaderChecksum nics_verdict(const rte_mbuf& mbuf) {
   const uint64_t said = mbuf.ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
@@ -447,38 +440,6 @@ __attribute__((noinline)) void Pipeline::wrap(const Target& target, Packet& pack
   if (checksummed) look_closer(packet);  // while it is as it came
   packet::encapsulate(target.tunnel, {packet.ip, packet.ip_length, packet.v6}, packet.hash, outer);
   if (checksummed) packet::put_checksum(packet.frame, packet.flow, outer);
-}
-
-__attribute__((noinline, cold)) void Pipeline::undeliverable(rte_mbuf* mbuf, NextHop::State why) {
-  drop(mbuf, linimo_next_hop_outcome(static_cast<linimo_next_hop_state>(why)));
-}
-
-// To a VIP, and nothing that Linimo does anything with. The host may have the address too. If it has not, its
-// kernel would route the packet back: a loop.
-__attribute__((noinline, cold)) bool Pipeline::no_service(const Generation& generation, const Packet& packet,
-                                                          BurstOutput& out) {
-  if (generation.is_host_address(destination_of(packet.frame)))
-    return to_kernel(packet.mbuf, &generation, out);
-  return drop(packet.mbuf, LINIMO_OUTCOME_no_service);
-}
-
-bool Pipeline::drop(rte_mbuf* mbuf, linimo_outcome reason) {
-  count(counters_.outcomes[reason]);
-  rte_pktmbuf_free(mbuf);
-  return false;
-}
-
-bool Pipeline::to_kernel(rte_mbuf* mbuf, const Generation* generation, BurstOutput& out) {
-  const auto* bytes = rte_pktmbuf_mtod(mbuf, const uint8_t*);
-  const uint32_t length = rte_pktmbuf_data_len(mbuf);
-  packet::Frame frame;
-  const auto is_answer = [&] {
-    return generation != nullptr && packet::locate(bytes, length, frame) &&
-           generation->may_answer_checks(source_of(frame));
-  };
-  MbufList& list = packet::is_control(bytes, length) ? out.control : is_answer() ? out.answers : out.kernel;
-  list.push(mbuf);
-  return false;
 }
 
 }  // namespace linimo

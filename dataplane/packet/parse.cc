@@ -134,9 +134,9 @@ bool is_source_routed(const Frame& frame) {
   return false;
 }
 
-bool is_control(const uint8_t* bytes, uint32_t length) {
-  Frame frame;
-  if (!locate(bytes, length, frame)) return linimo_is_control_type(link_header(bytes, length).type) != 0;
+bool is_control(const uint8_t* bytes, uint32_t length, const Frame* located) {
+  if (located == nullptr) return linimo_is_control_type(link_header(bytes, length).type) != 0;
+  const Frame& frame = *located;
   uint8_t protocol = frame.is_v6 ? frame.v6().next_header : frame.v4().protocol;
   uint32_t l4 = frame.is_v6 ? sizeof(Ipv6) : frame.v4().header_length();
   if (frame.is_v6 && protocol == LINIMO_HOP_BY_HOP &&

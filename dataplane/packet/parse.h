@@ -71,6 +71,7 @@ bool is_neighbour_discovery(const Frame& frame, const Flow& flow);
 bool is_source_routed(const Frame& frame);
 
 /// Does the host's control traffic need this frame (ARP, neighbour discovery, MLD, LLDP, BGP, BFD)?
-bool is_control(const uint8_t* bytes, uint32_t length);
+/// `located`: where its IP header is; null: `locate` found none.
+bool is_control(const uint8_t* bytes, uint32_t length, const Frame* located);
 
 }  // namespace linimo::packet

@@ -137,7 +137,8 @@ class Translation {
   }
 
   void translate(const FilterStep& step) {
-    const auto memory = static_cast<int16_t>(kMemory + 4 * static_cast<int>(step.k));
+    const auto memory =
+        static_cast<int16_t>(static_cast<uint32_t>(kMemory) + 4 * step.k);  // if it is one of those words
     const size_t next = begins_.size();
     switch (BPF_CLASS(step.code)) {
       case BPF_LD:

@@ -9,15 +9,16 @@
 #include "maglev/next_hop.h"
 #include "maglev/rules/rule.h"
 
-LINIMO_RULE enum linimo_next_hop_state linimo_next_hop_state_of(__u64 way) {
-  return (enum linimo_next_hop_state)(way >> LINIMO_NEXT_HOP_STATE_SHIFT);
+/* A linimo_next_hop_state, unless nobody has written the word. */
+LINIMO_RULE __u32 linimo_next_hop_state_of(__u64 way) {
+  return (__u32)(way >> LINIMO_NEXT_HOP_STATE_SHIFT);
 }
 LINIMO_RULE __u32 linimo_next_hop_port(__u64 way) {
   return (__u8)(way >> LINIMO_NEXT_HOP_PORT_SHIFT);
 }
 
 /* As what a packet is dropped that has no way. */
-LINIMO_RULE enum linimo_outcome linimo_next_hop_outcome(enum linimo_next_hop_state state) {
+LINIMO_RULE enum linimo_outcome linimo_next_hop_outcome(__u32 state) {
   return state == LINIMO_NEXT_HOP_RESOLVED       ? LINIMO_OUTCOME_forwarded
          : state == LINIMO_NEXT_HOP_NO_ROUTE     ? LINIMO_OUTCOME_no_route
          : state == LINIMO_NEXT_HOP_WRONG_EGRESS ? LINIMO_OUTCOME_wrong_egress

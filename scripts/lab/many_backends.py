@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Iterator
 
+from .certificate import make_certificate
 from .netns import Namespace, finish, ip_batch
 from .wait import wait_until
 
@@ -73,9 +74,7 @@ class ManyBackends:
         return ["taskset", "-c", str(self.cpus[which]), *argv] if self.cpus else argv
 
     def _start_server(self) -> None:
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
-                        "2", "-subj", "/CN=backend.example.org", "-keyout", self.folder / "server.key",
-                        "-out", self.folder / "server.pem"], check=True, capture_output=True)
+        make_certificate(self.folder, "server", "backend.example.org")
         (self.folder / "nginx.conf").write_text(NGINX.format(folder=self.folder))
         self.server = self.box.spawn(self._pinned(1, ["nginx", "-c", f"{self.folder}/nginx.conf", "-e",
                                                       f"{self.folder}/error.log", "-g", "daemon off;"]))

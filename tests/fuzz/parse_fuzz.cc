@@ -33,7 +33,9 @@ void parse(const uint8_t* data, size_t size, HeaderChecksum checksum) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 0xffff) return -1;
-  is_control(data, static_cast<uint32_t>(size));
+  Frame frame;
+  const auto length = static_cast<uint32_t>(size);
+  is_control(data, length, locate(data, length, frame) ? &frame : nullptr);
   parse(data, size, HeaderChecksum::kUnknown);
   linimo::too_big_message4({data, size});
   linimo::too_big_message6({data, size});

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Iterator
 
 from case import LAB_NAME
+from lab.certificate import make_certificate
 from lab.lab import BUILD
 from lab.netns import Namespace, finish, ip_batch
 from lab.wait import wait_until
@@ -87,10 +88,7 @@ class HealthChecks(unittest.TestCase):
     @classmethod
     def make_certificates(cls) -> None:
         for name in ("www", "other"):
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
-                            "2", "-subj", f"/CN={name}.example.org", "-addext", f"subjectAltName=DNS:{name}.example.org",
-                            "-keyout", cls.folder / f"{name}.key", "-out", cls.folder / f"{name}.pem"],
-                           check=True, capture_output=True)
+            make_certificate(cls.folder, name, f"{name}.example.org", f"subjectAltName=DNS:{name}.example.org")
 
     @classmethod
     def write_nginx(cls, status: int = 200, body: str = "all is well") -> None:

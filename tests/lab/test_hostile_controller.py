@@ -45,6 +45,12 @@ LOOKS_S = 2.2  # in which the data plane looks at its interfaces twice
 
 
 class HostileController(LabCase):
+    engine = "dpdk"
+
+    @classmethod
+    def configure(cls) -> None:
+        cls.lab.node.config.engine = cls.engine
+
     def setUp(self) -> None:
         self.socket = self.lab.node.config.runtime_dir / "dataplane.sock"
         if not self.lab.node.controlplane:
@@ -287,6 +293,10 @@ class HostileController(LabCase):
         status = self.lab.node.status()
         self.assertTrue(status["dataplane"]["connected"])
         self.assertEqual(before, status["generation"])
+
+
+class HostileControllerXdp(HostileController):
+    engine = "xdp"
 
 
 def _garbage(number: int) -> bytes:

@@ -8,10 +8,10 @@ import shutil
 import socket
 import ssl
 import subprocess
-from pathlib import Path
 from typing import Any
 
 from case import LabCase
+from lab.certificate import make_certificate
 from lab.topology import backend_address
 from lab.wait import wait_until
 
@@ -26,17 +26,16 @@ class RemoteApi(LabCase):
         cls.certs = node.folder / "certs"
         cls.certs.mkdir()
         for authority in ("ours", "theirs"):
-            make(cls.certs, authority)
-        make(cls.certs, "server", by="ours", more="subjectAltName=IP:127.0.0.1")
+            make_certificate(cls.certs, authority, authority, "keyUsage=critical,keyCertSign")
         for client, authority in (("alice", "ours"), ("bob", "ours"), ("mallory", "theirs")):
-            make(cls.certs, client, by=authority, more="extendedKeyUsage=clientAuth")
-        subprocess.run(["chmod", "-R", "a+rX", cls.certs], check=True)
+            make_certificate(cls.certs, client, client, "extendedKeyUsage=clientAuth", authority)
+        cls.make_server_certificate()
         node.config.more = f"""
 [api]
 listen = "{LISTEN[0]}:{LISTEN[1]}"
-cert_file = "{cls.certs}/server.crt"
+cert_file = "{cls.certs}/server.pem"
 key_file = "{cls.certs}/server.key"
-client_ca_file = "{cls.certs}/ours.crt"
+client_ca_file = "{cls.certs}/ours.pem"
 operators = ["alice"]
 """
 
@@ -65,8 +64,8 @@ operators = ["alice"]
 
     def test_who_has_a_certificate_reads_and_changes_nothing(self) -> None:
         """What a reader may not is refused with the reason; the state stays what it was."""
-        told = self.lab.topology.node.run(["curl", "-sS", "--cert", f"{self.certs}/bob.crt", "--key", f"{self.certs}/bob.key",
-                                           "--cacert", f"{self.certs}/ours.crt", f"https://{LISTEN[0]}:{LISTEN[1]}/v1/pools"])
+        told = self.lab.topology.node.run(["curl", "-sS", "--cert", f"{self.certs}/bob.pem", "--key", f"{self.certs}/bob.key",
+                                           "--cacert", f"{self.certs}/ours.pem", f"https://{LISTEN[0]}:{LISTEN[1]}/v1/pools"])
         self.assertIn("web", told.stdout)
         status, body = self.ask("GET", "/v1/status", self.context("bob"))
         self.assertEqual((200, "lb1"), (status, body["node"]["name"] if isinstance(body["node"], dict) else body["node"]))
@@ -133,8 +132,7 @@ operators = ["alice"]
         """New files count for new connections; files that will not do are named, and the earlier certificate stays."""
         node = self.lab.node
         before = self.server_certificate()
-        make(self.certs, "server", by="ours", more="subjectAltName=IP:127.0.0.1")
-        subprocess.run(["chmod", "-R", "a+rX", self.certs], check=True)
+        self.make_server_certificate()
         self.assertEqual(before, self.server_certificate())
         node.cli("reload")
         wait_until(lambda: self.server_certificate() != before, "the new certificate is shown")
@@ -147,6 +145,35 @@ operators = ["alice"]
         shutil.copy(self.certs / "kept.key", self.certs / "server.key")
         node.cli("reload")
 
+    def test_what_is_not_served_is_a_condition(self) -> None:
+        """A certificate that ends soon, and an address that another has, are shown with what mends them."""
+        node = self.lab.node
+        self.make_server_certificate(days=3)
+        node.cli("reload")
+        wait_until(lambda: "expires" in self.failing(), "the certificate's end is foretold")
+        self.make_server_certificate()
+        node.cli("reload")
+        wait_until(lambda: not self.failing(), "the new one will do")
+        text = node.config.render()
+        with self.lab.topology.node.entered(), socket.create_server(("127.0.0.1", 9321)):
+            node.write_config(text.replace(str(LISTEN[1]), "9321"))
+            node.cli("reload")
+            wait_until(lambda: "in use" in self.failing(), "the address that is taken is named")
+        wait_until(lambda: not self.failing(), "it is served once the address is free", 10)
+        node.write_config(text)
+        node.cli("reload")
+        wait_until(lambda: self.ask("GET", "/v1/status", self.context("bob"))[0] == 200, "it is where it was")
+
+    def failing(self) -> str:
+        """What the condition says that the API's listener is part of; empty: it holds."""
+        return next(" ".join((one["evidence"], one["mend"])) if one["state"] == "fails" else ""
+                    for one in self.lab.node.status()["conditions"] if one["name"] == "served-over-tcp")
+
+    @classmethod
+    def make_server_certificate(cls, days: int = 30) -> None:
+        make_certificate(cls.certs, "server", "server", "subjectAltName=IP:127.0.0.1", "ours", days)
+        subprocess.run(["chmod", "-R", "a+rX", cls.certs], check=True)
+
     def ask(self, method: str, path: str, context: ssl.SSLContext, body: str | None = None) -> tuple[int, Any]:
         with self.lab.topology.node.entered():
             connection = http.client.HTTPSConnection(*LISTEN, timeout=5, context=context)
@@ -158,9 +185,9 @@ operators = ["alice"]
                 connection.close()
 
     def context(self, client: str | None) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.certs / "ours.crt"))
+        context = ssl.create_default_context(cafile=str(self.certs / "ours.pem"))
         if client:
-            context.load_cert_chain(self.certs / f"{client}.crt", self.certs / f"{client}.key")
+            context.load_cert_chain(self.certs / f"{client}.pem", self.certs / f"{client}.key")
         return context
 
     def server_certificate(self) -> bytes:
@@ -170,10 +197,3 @@ operators = ["alice"]
         assert certificate is not None
         return certificate
 
-
-def make(folder: Path, name: str, by: str = "", more: str = "keyUsage=critical,keyCertSign") -> None:
-    """A key and a certificate of that name, signed by another's or by its own key."""
-    signed = ["-CA", f"{by}.crt", "-CAkey", f"{by}.key"] if by else []
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                    "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt", "-addext", more, *signed],
-                   cwd=folder, check=True, capture_output=True)

@@ -154,7 +154,8 @@ TEST_F(MetricsTest, AreServedWhereTheConfigurationSays) {
   const TcpEndpoint second{*Address::parse("127.0.0.1"), free_port()};
   constexpr std::string_view kGet = "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
   const auto reads = [](const HttpRequest&, const auto& respond) { respond({200, "page"}); };
-  MetricsListener listener(io_, handler(), reads);
+  std::string why;
+  MetricsListener listener(io_, handler(), reads, [&](const std::string& told) { why = told; });
   EXPECT_EQ(ask(first.port, kGet), "not connected");
   listener.follow({first});
   const std::string reply = ask(first.port, kGet);
@@ -175,14 +176,19 @@ TEST_F(MetricsTest, AreServedWhereTheConfigurationSays) {
   EXPECT_TRUE(ask(second.port, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n").ends_with("\r\n\r\npage"));
   listener.follow({});
   EXPECT_EQ(ask(second.port, kGet), "not connected");
+  EXPECT_EQ(why, "");
 }
 
 TEST_F(MetricsTest, SurviveAnAddressThatIsTaken) {
   const TcpEndpoint taken{*Address::parse("127.0.0.1"), free_port()};
-  MetricsListener holder(io_, handler(), handler());
+  std::string why;
+  MetricsListener holder(io_, handler(), handler(), [](const std::string&) {});
   holder.follow({taken});
-  MetricsListener listener(io_, handler(), handler());
+  MetricsListener listener(io_, handler(), handler(), [&](const std::string& told) { why = told; });
   EXPECT_NO_THROW(listener.follow({taken}));
+  EXPECT_NE(why, "");
+  listener.follow({});
+  EXPECT_EQ(why, "");
 }
 
 }  // namespace
