@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from .suites import CAMPAIGN_MINUTES, CAMPAIGN_MORE_S, SUITES, Suite
 
 LOGS = ROOT / "build/test-logs"
 SHOWN_LINES = 150  # of a failing suite's log; the whole of it stays in LOGS
+SHOWN_REASON = 400  # characters
 PATIENCE = 2  # a suite is over its budget long before it is ended: all of its tests' verdicts are worth more
 
 
@@ -90,9 +92,16 @@ def conclude(outcomes: list[Outcome], seconds: float) -> int:
     say(f"{'all':<11}{seconds:>8.0f}")
     for outcome in outcomes:
         for name in outcome.counts.failures:
-            say(f"FAILED {outcome.suite.name}: {name}")
+            say(f"FAILED {outcome.suite.name}: {name}{reason(LOGS / f'{outcome.suite.name}.log', name)}")
     say(str(total))
     return 0 if total.passed and not total.failed else 1
+
+
+def reason(log: Path, name: str) -> str:
+    """What the test raised, where the log tells: the end of a long output may be all that somebody sees."""
+    found = re.search(rf"^{re.escape(name)}: FAILED.*?^(\w[\w.]*(?:Error|Exception|Expired)\b.*?)$", log.read_text(errors="replace"),
+                      re.MULTILINE | re.DOTALL) if log.exists() else None
+    return f": {found[1][:SHOWN_REASON]}" if found else ""
 
 
 def run_built(suite: Suite, options: argparse.Namespace, builder: Builder) -> Outcome:
