@@ -70,9 +70,11 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
 
   /// No new flows for a backend, or new ones again; remembered across restarts. The error says why not.
   tl::expected<void, std::string> drain(const BackendKey& backend, bool wanted, std::string_view by);
-  /// What the reload of a configuration with this text, or a drain or its end, would do to flows. Changes
-  /// nothing.
+  /// What the reload of a configuration with this text, a revision of the fleet with it, or a drain or its
+  /// end, would do to this node's flows. Changes nothing.
   tl::expected<Disruption, std::string> foresee(const std::string& text) const;
+  tl::expected<Disruption, std::string> foresee_revision(const std::string& text,
+                                                         const std::string& name) const;
   tl::expected<Disruption, std::string> foresee(const BackendKey& backend, bool drain) const;
   bool drained_by_operator(const BackendKey& backend) const;
   /// Of a backend that drains by the live tables; nullptr of others.
@@ -163,7 +165,12 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   std::map<BackendKey, FlowEnds> draining() const;
   void save_drains();
   tl::expected<void, std::string> may_drain(const BackendKey& backend, bool wanted) const;
-  tl::expected<Disruption, std::string> foresee(const Config& config, const Drains& drains) const;
+  struct DrainWish {
+    BackendKey backend;
+    bool drain;
+  };
+  tl::expected<Disruption, std::string> foresee(const Config& config,
+                                                const std::optional<DrainWish>& wish) const;
   void on_health_change(const HealthMonitor::Change& change);
   void await_end_of_trial();
   void begin_checks();

@@ -18,31 +18,34 @@ bool has(const Config& config, const BackendKey& key) {
 }  // namespace
 
 tl::expected<Disruption, std::string> Controller::foresee(const std::string& text) const {
-  if (fleet_leads())
-    return tl::unexpected<std::string>(
-        "pools and services are the fleet's: a node cannot tell what it will apply");
-  const auto loaded = load_config_text(text, config_.file);
+  const auto loaded = member_ != nullptr ? member_->load(text) : load_config_text(text, config_.file);
   if (!loaded) return tl::unexpected(loaded.error());
-  return foresee(*loaded, drains_);
+  return foresee(*loaded, std::nullopt);
+}
+
+tl::expected<Disruption, std::string> Controller::foresee_revision(const std::string& text,
+                                                                   const std::string& name) const {
+  if (member_ == nullptr) return tl::unexpected<std::string>("this node is in no fleet: it has no [fleet]");
+  const auto loaded = load_config_texts(member_->text(), member_->file(), text, name);
+  if (!loaded) return tl::unexpected(loaded.error());
+  return foresee(*loaded, std::nullopt);
 }
 
 tl::expected<Disruption, std::string> Controller::foresee(const BackendKey& backend, bool drain) const {
-  if (fleet_leads())
-    return tl::unexpected<std::string>("drains are the fleet's: a node cannot tell what they do");
   if (const auto may = may_drain(backend, drain); !may) return tl::unexpected(may.error());
-  Drains drains = drains_;
-  drains.set(backend, drain);
-  return foresee(config_, drains);
+  return foresee(config_, DrainWish{backend, drain});
 }
 
 /// New backends are taken to be up, once they were checked, and to have their whole share.
-tl::expected<Disruption, std::string> Controller::foresee(const Config& config, const Drains& drains) const {
+tl::expected<Disruption, std::string> Controller::foresee(const Config& config,
+                                                          const std::optional<DrainWish>& wish) const {
   if (!may_plan() || publisher_.live_generation() == 0)
     return tl::unexpected<std::string>("nothing is live yet, or the first health checks are not done");
   const auto standing_then = [&](const BackendKey& key) {
-    Standing standing = has(config_, key) ? monitor_.standing(key) : Standing(HealthState::kUp);
-    standing.drains |= drains.contains(key);
-    return standing;
+    Standing then = has(config_, key) ? standing(key) : Standing(HealthState::kUp);
+    if (wish && wish->backend == key)
+      then.drains = wish->drain || (!fleet_leads() && monitor_.standing(key).drains);
+    return then;
   };
   Ids ids = ids_;  // no table depends on them
   ids.hold(config, LiveTables(), std::chrono::steady_clock::now());

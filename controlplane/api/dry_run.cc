@@ -45,13 +45,15 @@ HttpResponse dry_run(const HttpRequest& request, Controller& controller) {
   tl::expected<Disruption, std::string> told = tl::unexpected<std::string>("");
   if (wish.is_object() && wish.contains("config") && wish["config"].is_string()) {
     told = controller.foresee(wish["config"].get<std::string>());
+  } else if (wish.is_object() && wish.contains("revision") && wish["revision"].is_string()) {
+    const std::string file = text_of(wish, "file");
+    told = controller.foresee_revision(wish["revision"].get<std::string>(), file.empty() ? "revision" : file);
   } else if (const auto address = wish.is_object() ? Address::parse(text_of(wish, "backend")) : std::nullopt;
              address && wish.contains("drain") && wish["drain"].is_boolean()) {
     told = controller.foresee({text_of(wish, "pool"), *address}, wish["drain"].get<bool>());
   } else {
-    return reply(
-        400, {{"error",
-               R"(say what: {"config": "TEXT"} or {"pool": "NAME", "backend": "ADDRESS", "drain": true})"}});
+    return reply(400, {{"error", R"(say what: {"config": "TEXT"}, {"revision": "TEXT", "file": "NAME"} or )"
+                                 R"({"pool": "NAME", "backend": "ADDRESS", "drain": true})"}});
   }
   return told ? reply(200, view(*told)) : reply(422, {{"error", told.error()}});
 }

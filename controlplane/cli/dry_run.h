@@ -8,6 +8,8 @@
 namespace linimo {
 
 /// Asks and prints; the exit code.
+inline constexpr const char* kDryRunHelp = "say what it would do to flows, and change nothing";
+
 int show_dry_run(const std::string& socket, const nlohmann::json& change, bool as_json);
 /// Of the configuration in a file.
 int show_dry_run_of_file(const std::string& socket, const std::string& file, bool as_json);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "controlplane/cli/client.h"
+#include "controlplane/cli/dry_run.h"
 #include "controlplane/cli/text_table.h"
 #include "maglev/program.h"
 #include "maglev/unique_fd.h"
@@ -67,12 +68,14 @@ void FleetCommands::add(CLI::App& app, CLI::App& config, CLI::App& node) {
       ->required();
   apply_->add_option("--base", base_,
                      "the revision that the file was made from (default: as `export` noted in it)");
+  apply_->add_flag("--dry-run", dry_run_, kDryRunHelp);
   history_ = config.add_subcommand("history", "the fleet's revisions, by whom and what they changed");
   diff_ = config.add_subcommand("diff", "what is different between two revisions");
   diff_->add_option("A", number_, "a revision")->required();
   diff_->add_option("B", other_, "another one")->required();
   rollback_ = config.add_subcommand("rollback", "make an earlier revision the newest again");
   rollback_->add_option("N", number_, "the revision")->required();
+  rollback_->add_flag("--dry-run", dry_run_, kDryRunHelp);
   export_ = config.add_subcommand("export", "print a revision as a file that can be applied");
   export_->add_option("N", number_, "the revision (default: the one in force)");
   list_ = node.add_subcommand("list", "the fleet's nodes: tables, announcements, when they were heard");
@@ -128,6 +131,7 @@ int FleetCommands::apply() {
   auto text = text_of_file(file_);
   if (!text) return fail(text.error());
   const auto noted = take_base(*text);
+  if (dry_run_) return foresee(*text, file_);
   json wish = {{"text", *text}, {"file", file_}};
   if (base_ || noted) wish["base"] = base_ ? *base_ : *noted;
   std::string body;
@@ -149,7 +153,17 @@ int FleetCommands::apply() {
   return 0;
 }
 
+/// What a revision would do to the flows of the node that is asked. Slots are the same on all nodes.
+int FleetCommands::foresee(const std::string& text, const std::string& file) {
+  return show_dry_run(socket_, {{"revision", text}, {"file", file}}, json_);
+}
+
 int FleetCommands::rollback() {
+  if (dry_run_) {
+    const auto revision = ask_json(socket_, "GET", fmt::format("/v1/fleet/revision?number={}", number_));
+    return revision ? foresee(text_of(revision->at("text")), fmt::format("revision {}", number_))
+                    : fail(revision.error());
+  }
   const auto done = ask_json(socket_, "POST", "/v1/fleet/rollback", json{{"number", number_}}.dump());
   if (!done) return fail(done.error());
   const uint64_t revision = done->at("revision");

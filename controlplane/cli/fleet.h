@@ -21,6 +21,7 @@ class FleetCommands {
 
  private:
   int apply();
+  int foresee(const std::string& text, const std::string& file);
   int rollback();
   int history();
   int diff();
@@ -34,6 +35,7 @@ class FleetCommands {
   bool json_ = false;
   std::string file_;
   std::optional<uint64_t> base_;
+  bool dry_run_ = false;
   uint64_t number_ = 0;  // 0: the one in force
   uint64_t other_ = 0;
   CLI::App* apply_ = nullptr;

@@ -38,8 +38,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kDryRunHelp = "say what it would do to flows, and change nothing";
-
 struct Options {
   std::string socket = "/run/linimo/control.sock";
   std::string output = "table";

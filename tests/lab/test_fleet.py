@@ -151,6 +151,39 @@ class FleetConfiguration(FleetCase):
         self.assertIn("uid 0", history[1]["by"])
         self.fleet.wait_agreed()
 
+    def test_a_dry_run_tells_what_a_revision_a_drain_and_a_rollback_do(self) -> None:
+        """Each node tells the same slots, nothing is written, and what was foretold of the way back is what the way there moved."""
+        first, config = told(self.nodes[0])["active"], self.lab.node.config
+        backend = self.lab.backends[1].address()
+        name = f"web/{backend}"
+        config.backends[1] = 25
+        changed = config.shared()
+        config.backends[1] = 100
+        tries = {"apply": ("config", "apply", self.fleet.file(changed)), "drain": ("backend", "drain", name), "same": ("config", "rollback", str(first))}
+        moved = {what: [self.slots_moved(node, *words) for node in self.nodes] for what, words in tries.items()}
+        self.assertEqual({1}, {len(set(each)) for each in moved.values()}, moved)
+        self.assertEqual(0, moved["same"][0])
+        self.assertGreater(moved["drain"][0], moved["apply"][0])
+        self.assertGreater(moved["apply"][0], 0)
+        self.assertEqual(first, told(self.nodes[0])["newest"]["revision"])
+        self.refused(0, "config", "apply", self.fleet.file("[[pool]]\nname = 5\n"), "--dry-run")
+        self.fleet.apply(changed)
+        self.fleet.wait_agreed()
+        self.assertEqual(moved["apply"][0], self.slots_moved(self.nodes[2], "config", "rollback", str(first)))
+        self.nodes[1].cli("config", "rollback", str(first))
+        self.nodes[0].cli("backend", "drain", name)
+        self.wait_state(backend, "draining")
+        self.assertEqual(1, len(self.fleet.wait_agreed()))
+        self.assertEqual(moved["drain"][0], self.slots_moved(self.nodes[2], "backend", "undrain", name))
+        self.nodes[0].cli("backend", "undrain", name)
+        self.wait_state(backend, "up")
+        self.fleet.wait_agreed()
+
+    @staticmethod
+    def slots_moved(node: Node, *words: str) -> int:
+        [pool] = json.loads(node.cli(*words, "--dry-run", "-o", "json").stdout)["pools"]
+        return pool["slots_moved"]
+
     def test_a_drain_is_the_fleets(self) -> None:
         address = self.lab.backends[2].address()
         self.nodes[2].cli("backend", "drain", f"web/{address}")
