@@ -166,10 +166,10 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
     if (live) {
       const struct linimo_xdp_target* tracked = target_of_id(&flow->generation, linimo_flow_backend(found));
       const int usable = is_usable(flow, tracked);
+      const int may_have_ended = linimo_flow_may_have_ended(found, now, LINIMO_TICKS);
       const enum linimo_entry_use use =
           linimo_use_of_entry(usable, flow->target && flow->target != tracked, begins,
-                              usable && tracked->alive != LINIMO_XDP_NO_NEW_FLOWS,
-                              linimo_flow_may_have_ended(found, now, LINIMO_TICKS));
+                              usable && tracked->alive != LINIMO_XDP_NO_NEW_FLOWS, may_have_ended);
       LINIMO_TELL(told.entry = found; told.entry_age = linimo_flow_age(found, now); told.entry_use = 1 + use;
                   told.memory = use == LINIMO_ENTRY_REDIRECTED                   ? LINIMO_TRACE_KEEPS_MOVE
                                 : use == LINIMO_ENTRY_FOLLOWED && leaves_a_trace ? LINIMO_TRACE_KEEPS_TOUCH
@@ -177,6 +177,8 @@ static __always_inline int find_target(struct flow* flow, int tracks) {
                   if (use == LINIMO_ENTRY_FOLLOWED) told.decider = LINIMO_TRACE_BY_ENTRY;)
       if (use == LINIMO_ENTRY_FOLLOWED) {
         flow->target = tracked;
+        if (linimo_is_repeated_syn(begins, may_have_ended))
+          count_repeated_syn(flow->row, tracked->backend_id);
         const __u64 next = linimo_flow_touched(found, flow->packet.tcp_flags & LINIMO_FIN, begins, now);
         if (next != found && leaves_a_trace)
           replace_flow(flow->row, flow->hash, flow->service_id, found, next);

@@ -24,7 +24,8 @@ enum {
   kCountersUnstored = 544 / kCountCell, /* flows_unstored is the first word of this cell */
   kCountersServices = 576 / kCountCell,
   kCountersBackends = kCountersServices + LINIMO_MAX_SERVICES,
-  kCountersRow = 8523776 / kCountCell,
+  kCountersRepeated = kCountersBackends + LINIMO_MAX_BACKEND_IDS,
+  kCountersRow = 10620928 / kCountCell,
 };
 
 struct {
@@ -60,6 +61,12 @@ static __always_inline void count_new_flow(__u32 row, __u32 service_id, __u32 ba
   struct traffic* backend = counter_cell(row, kCountersBackends + backend_id);
   if (service) ++service->new_flows;
   if (backend) ++backend->new_flows;
+}
+
+static __always_inline void count_repeated_syn(__u32 row, __u32 backend_id) {
+  LINIMO_TELL(return;)
+  __u64* four = (__u64*)counter_cell(row, kCountersRepeated + backend_id / 4);
+  if (four) ++four[backend_id % 4];
 }
 
 static __always_inline void count_unstored(__u32 row) {

@@ -18,7 +18,7 @@
 
 /* Part of where maps are pinned: every change of this file changes it, and of where and how a flow or a
  * datagram is stored (maglev/rules/flow_entry.h, fragment.h). */
-#define LINIMO_XDP_LAYOUT 10u
+#define LINIMO_XDP_LAYOUT 11u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u          /* receive queues of all interfaces, and the spare row */

@@ -122,8 +122,10 @@ static __always_inline int straight_on(struct xdp_md* ctx, struct generation* ge
     target = target_of_id(generation, linimo_flow_backend(found));
     if (!target || target->pool != service->pool) return kWholePath;
     const int begins = linimo_begins_connection(p->tcp_flags);
+    const int may_have_ended = linimo_flow_may_have_ended(found, now, LINIMO_TICKS);
     if (linimo_use_of_entry(target->alive, 0, begins, target->alive != LINIMO_XDP_NO_NEW_FLOWS,
-                            linimo_flow_may_have_ended(found, now, LINIMO_TICKS)) != LINIMO_ENTRY_FOLLOWED)
+                            may_have_ended) != LINIMO_ENTRY_FOLLOWED ||
+        linimo_is_repeated_syn(begins, may_have_ended))
       return kWholePath;
     if (leaves_a_trace) touched = linimo_flow_touched(found, p->tcp_flags & LINIMO_FIN, begins, now);
   } else {

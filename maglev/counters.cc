@@ -96,6 +96,12 @@ uint64_t CountersView::tunnel_errors(size_t kind) const {
   return kind < std::size(block_->tunnel_errors) ? read(block_->tunnel_errors[kind]) : 0;
 }
 
+std::span<const TunnelErrorCount> CountersView::tunnel_errors_by_backend() const {
+  const std::span all(block_->tunnel_errors_of);
+  return all.first(
+      std::min<size_t>(__atomic_load_n(&block_->tunnel_error_backends, __ATOMIC_ACQUIRE), all.size()));
+}
+
 uint64_t CountersView::path_mtus_ignored() const {
   return __atomic_load_n(&block_->path_mtus_ignored, __ATOMIC_RELAXED);
 }
@@ -125,6 +131,13 @@ TrafficCount CountersView::service(uint32_t id) const {
   TrafficCount sum;
   for (uint32_t i = 0; i < workers_ && id < LINIMO_MAX_SERVICES; ++i)
     sum = add(sum, block_->worker(i).services[id]);
+  return sum;
+}
+
+uint64_t CountersView::repeated_syns(uint32_t id) const {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < workers_ && id < LINIMO_MAX_BACKEND_IDS; ++i)
+    sum += read(block_->worker(i).repeated_syns[id]);
   return sum;
 }
 

@@ -49,9 +49,16 @@ struct alignas(4096) WorkerCounters {
   uint64_t reserved;        // counts of traffic start on a cache line
   TrafficCount services[LINIMO_MAX_SERVICES];
   TrafficCount backends[LINIMO_MAX_BACKEND_IDS];
+  uint64_t repeated_syns[LINIMO_MAX_BACKEND_IDS];  // of tracked flows: linimo_is_repeated_syn
 };
 static_assert(LINIMO_OUTCOME_COUNT <= 64);
 static_assert(sizeof(TrafficCount) == 32 && offsetof(WorkerCounters, services) % 64 == 0);
+
+/// ICMP errors that quote our tunnels to one backend, whichever pools it is in.
+struct TunnelErrorCount {
+  linimo_addr backend;
+  uint64_t errors[4];  // as CountersBlock::tunnel_errors
+};
 
 /// The whole of the shared memory: a sealed file, whose pages take no memory until they are touched, or an
 /// array map that a BPF program counts in.
@@ -66,6 +73,10 @@ struct alignas(4096) CountersBlock {
   uint64_t receive_lost;           // and before they came here
   /// ICMP errors that quote our tunnels: no such protocol, no such port, prohibited, unreachable.
   uint64_t tunnel_errors[4];
+  /// The same by backend, of as many as there is room for, in the order in which they were first heard of. A
+  /// row is written before it is counted here, and stays.
+  uint64_t tunnel_error_backends;
+  TunnelErrorCount tunnel_errors_of[80];
 
   WorkerCounters& worker(uint32_t index) { return reinterpret_cast<WorkerCounters*>(this + 1)[index]; }
   const WorkerCounters& worker(uint32_t index) const {
@@ -93,9 +104,11 @@ class CountersView {
   uint64_t transmit_lost() const;
   uint64_t receive_lost() const;
   uint64_t tunnel_errors(size_t kind) const;
+  std::span<const TunnelErrorCount> tunnel_errors_by_backend() const;
   uint64_t outcome(linimo_outcome which) const;
   TrafficCount service(uint32_t id) const;
   TrafficCount backend(uint32_t id) const;  // without its flows, which a sum over time has none of
+  uint64_t repeated_syns(uint32_t id) const;
   FlowCount flows_of_backend(uint32_t id) const;
   /// How often every connection table's flows were counted. What began before one round and was not seen by
   /// the next has ended.

@@ -4,7 +4,10 @@
 #include <set>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "controlplane/metrics/text_page.h"
+#include "maglev/address.h"
 
 namespace linimo {
 namespace {
@@ -135,6 +138,16 @@ class Page {
     constexpr const char* kReasons[] = {"no_protocol", "no_port", "prohibited", "unreachable"};
     for (size_t kind = 0; kind < std::size(kReasons); ++kind)
       page_.add(labels({{"reason", kReasons[kind]}}), counters_->tunnel_errors(kind));
+    const auto by_backend = counters_->tunnel_errors_by_backend();
+    counter("linimo_backend_tunnel_errors_total",
+            fmt::format("The same by backend, of the first {} from which one came.",
+                        std::size(CountersBlock{}.tunnel_errors_of)));
+    for (const TunnelErrorCount& one : by_backend) {
+      const std::string backend = Address::from_abi(one.backend).to_string();
+      for (size_t kind = 0; kind < std::size(kReasons); ++kind)
+        page_.add(labels({{"backend", backend}, {"reason", kReasons[kind]}}),
+                  __atomic_load_n(&one.errors[kind], __ATOMIC_RELAXED));
+    }
   }
 
   void path_mtus() {
@@ -202,6 +215,12 @@ class Page {
                 if (counted(row.now)) visit(row.labels, row.traffic);
               }
             });
+    counter("linimo_backend_repeated_syns_total",
+            "SYNs that came again within 3 s for a tracked flow to a backend: it does not answer, or its "
+            "answers are lost.");
+    for (const Row& row : rows) {
+      if (counted(row.now)) page_.add(row.labels, counters_->repeated_syns(*row.now.id));
+    }
     gauge("linimo_backend_up", "1 up, 0 down; none while nothing is known.");
     for (const Row& row : rows) {
       const HealthState health = row.now.standing.health;

@@ -318,12 +318,14 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
   if (entry != nullptr) {
     const Target* known = usable(generation, packet, ConnectionTable::backend_id(entry));
     const bool lives = known != nullptr;
-    const linimo_entry_use use =
-        linimo_use_of_entry(lives, named && packet.target != known, begins, lives && known->takes_new_flows,
-                            ConnectionTable::may_have_ended(entry, now_s));
+    const bool may_have_ended = ConnectionTable::may_have_ended(entry, now_s);
+    const linimo_entry_use use = linimo_use_of_entry(lives, named && packet.target != known, begins,
+                                                     lives && known->takes_new_flows, may_have_ended);
     follows = use == LINIMO_ENTRY_FOLLOWED;
     LINIMO_TELL(tell_entry(entry, use, leaves_a_trace, now_s);)
     if (follows) packet.target = known;
+    if (follows && linimo_is_repeated_syn(begins, may_have_ended))
+      count(counters_.repeated_syns[known->backend_id]);
     if (follows && leaves_a_trace) {
       LINIMO_UNTRACED(connections_.touch(entry, (packet.tcp_flags & packet::kTcpFin) != 0, begins, now_s);)
     }

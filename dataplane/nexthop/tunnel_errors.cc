@@ -51,6 +51,10 @@ std::optional<TunnelError> error_of6(uint8_t type, uint8_t code) {
   }
 }
 
+void raise(uint64_t& counter) {
+  __atomic_store_n(&counter, counter + 1, __ATOMIC_RELAXED);
+}
+
 struct Words {
   std::string what, mend;
 };
@@ -113,15 +117,29 @@ std::optional<TunnelErrorMessage> tunnel_error6(std::span<const uint8_t> message
 }
 
 void TunnelErrors::hear(const TunnelErrorMessage& message, Time now) {
-  auto& counter = counters_.tunnel_errors[static_cast<size_t>(message.error)];
-  __atomic_store_n(&counter, counter + 1, __ATOMIC_RELAXED);
   const Address& backend = message.tunnel.tunnel_destination;
+  const auto kind = static_cast<size_t>(message.error);
+  raise(counters_.tunnel_errors[kind]);
+  if (TunnelErrorCount* of_backend = count_of(backend)) raise(of_backend->errors[kind]);
   if (!heard_.contains(backend) && heard_.size() >= kMostBackends) return;
   Heard& heard = heard_[backend];
   heard.last = message;
   ++heard.count;
   heard.at = now;
   if (now - heard.told >= kTellingPeriod) tell(backend, heard, now);
+}
+
+/// Null: there is no room for another.
+TunnelErrorCount* TunnelErrors::count_of(const Address& backend) {
+  const std::span all(counters_.tunnel_errors_of);
+  const auto used = std::min<size_t>(counters_.tunnel_error_backends, all.size());
+  for (TunnelErrorCount& one : all.first(used)) {
+    if (Address::from_abi(one.backend) == backend) return &one;
+  }
+  if (used == all.size()) return nullptr;
+  all[used] = {.backend = backend.to_abi(), .errors = {}};
+  __atomic_store_n(&counters_.tunnel_error_backends, used + 1, __ATOMIC_RELEASE);
+  return &all[used];
 }
 
 void TunnelErrors::tell(const Address& backend, Heard& heard, Time now) {

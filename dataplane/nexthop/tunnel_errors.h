@@ -52,6 +52,7 @@ class TunnelErrors {
     Time at{};
     Time told{};
   };
+  TunnelErrorCount* count_of(const Address& backend);
   void tell(const Address& backend, Heard& heard, Time now);
 
   ConditionBoard& board_;

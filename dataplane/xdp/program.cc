@@ -24,7 +24,9 @@ namespace {
 static_assert(sizeof(TrafficCount) == 32 && sizeof(CountersBlock) == 4096);
 static_assert(offsetof(WorkerCounters, flows_unstored) == 544 && offsetof(WorkerCounters, services) == 576);
 static_assert(offsetof(WorkerCounters, backends) == 576 + 32 * LINIMO_MAX_SERVICES);
-static_assert(sizeof(WorkerCounters) == 8523776);
+static_assert(offsetof(WorkerCounters, repeated_syns) ==
+              576 + 32 * (LINIMO_MAX_SERVICES + LINIMO_MAX_BACKEND_IDS));
+static_assert(sizeof(WorkerCounters) == 10620928);
 
 constexpr uint32_t kMaxGrowth = 6;  // doublings of the hash of VIPs
 

@@ -32,6 +32,12 @@ LINIMO_RULE enum linimo_entry_use linimo_use_of_entry(int usable, int names_anot
   return begins && !takes_new_flows && may_have_ended ? LINIMO_ENTRY_ENDED : LINIMO_ENTRY_FOLLOWED;
 }
 
+/* Does a SYN repeat the one that began its connection, of a flow that is followed? Nobody has answered that
+ * in sight of its client. `may_have_ended`: then it may as well begin the next one from the same port. */
+LINIMO_RULE int linimo_is_repeated_syn(int begins, int may_have_ended) {
+  return begins && !may_have_ended;
+}
+
 /* May the packet change what is remembered of its flow, or make it be remembered? A RST only looks up: a
  * forged one must not be able to shorten or lengthen anything. */
 LINIMO_RULE int linimo_leaves_a_trace(__u8 tcp_flags) {

@@ -105,6 +105,11 @@ class Doctor:
             beginner.kill()
             beginner.wait()
 
+    def metric(self, name: str, labels: str) -> int:
+        page = self.lab.node.box.run(["curl", "-sS", "--unix-socket", str(self.lab.node.config.runtime_dir / "control.sock"),
+                                      "http://linimo/metrics"]).stdout
+        return int(re.search(rf"^{name}\{{{labels}\}} (\d+)$", page, re.MULTILINE)[1])
+
     def node(self, command: str) -> None:
         self.lab.node.box.run(command.split())
 
@@ -161,9 +166,10 @@ class Doctor:
             self.assertEqual("likely", lost["certainty"])
             self.assertEqual([], [one for one in self.findings(*SHORT)
                                   if one["subject"] == self.name(2)], "one cause is enough")
-            page = self.lab.node.box.run(["curl", "-sS", "--unix-socket", str(self.lab.node.config.runtime_dir / "control.sock"),
-                                          "http://linimo/metrics"]).stdout
-            self.assertGreater(int(re.search(r'linimo_tunnel_errors_total\{reason="no_protocol"\} (\d+)', page)[1]), 0)
+            of_backend = rf'backend="{re.escape(self.backend(2).address())}",reason="no_protocol"'
+            self.assertGreater(self.metric('linimo_tunnel_errors_total', 'reason="no_protocol"'), 0)
+            self.assertEqual(self.metric('linimo_tunnel_errors_total', 'reason="no_protocol"'),
+                             self.metric('linimo_backend_tunnel_errors_total', of_backend))
             text = self.lab.node.cli("doctor", *SHORT, check=False).stdout
             for word in (f"tunnel-accepted: {self.backend(2).address()} (certain)", "seen:", "mend:"):
                 self.assertIn(word, text)
@@ -233,9 +239,12 @@ class Doctor:
     def test_answers_that_are_filtered(self) -> None:
         """The router takes what comes from the VIP by the way to the backends for spoofed. Checks are answered all the same."""
         rule = f"from {VIP[4]} to {CLIENT[4]} blackhole"
+        labels = rf'pool="web",backend="{re.escape(self.backend(2).address())}"'
+        repeated = self.metric("linimo_backend_repeated_syns_total", labels)
         with self.broken(lambda: self.router(f"ip rule del {rule}")), self.connections():
             self.router(f"ip rule add {rule}")
             found = self.wait_for("answers-lost", self.name(2))
+            self.assertGreater(self.metric("linimo_backend_repeated_syns_total", labels), repeated)
             self.assertEqual("likely", found["certainty"])
             self.assertIn("its check says up", found["evidence"])
             self.assertIn(f"let the network pass {VIP[4]} as a source", found["mend"])

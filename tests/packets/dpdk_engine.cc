@@ -178,6 +178,10 @@ uint64_t DpdkEngine::flows_left(uint32_t backend_id, uint64_t now_ms) {
   return counters_->backends[backend_id].tcp_flows;
 }
 
+uint64_t DpdkEngine::repeated_syns(uint32_t backend_id) {
+  return counters_->repeated_syns[backend_id];
+}
+
 void DpdkEngine::make_room_for(uint64_t flows) {
   flows_capacity_ = flows;
   forget_configuration();

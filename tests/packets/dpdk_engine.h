@@ -44,6 +44,7 @@ class DpdkEngine : public Engine {
   void hear(std::span<const linimo_flow_word> words, uint64_t now_ms) override;
   FlowTable flow_table() override;
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override;
+  uint64_t repeated_syns(uint32_t backend_id) override;
   void make_room_for(uint64_t flows) override;
 
   /// At most kMaxBurst frames. `nic_flags`: what a NIC found out about them (RTE_MBUF_F_RX_...).

@@ -79,6 +79,8 @@ class Engine {
   virtual FlowTable flow_table() = 0;
   /// TCP flows that a count at that time finds a backend to have left.
   virtual uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) = 0;
+  /// That it has counted of a backend, ever.
+  virtual uint64_t repeated_syns(uint32_t backend_id) = 0;
   /// Begins anew, configuration and flows forgotten, with a table for about so many flows.
   virtual void make_room_for(uint64_t flows) = 0;
 

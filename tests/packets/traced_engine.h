@@ -27,6 +27,7 @@ class TracedEngine : public Engine {
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override {
     return engine_.flows_left(backend_id, now_ms);
   }
+  uint64_t repeated_syns(uint32_t backend_id) override { return engine_.repeated_syns(backend_id); }
   void make_room_for(uint64_t flows) override { engine_.make_room_for(flows); }
 
  private:

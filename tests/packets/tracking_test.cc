@@ -232,6 +232,36 @@ TEST_P(Tracking, ASynOnALiveEntryFollowsIt) {
   }
 }
 
+// A client that hears nothing asks again after a second, and after two more; what comes later may be the next
+// connection from that port.
+TEST_P(Tracking, ASynThatComesAgainIsCountedOfItsBackend) {
+  begin(all_up_);
+  const std::vector<BackendSpec> backends = many(all_up_).backends;
+  const auto count = [&](const Address& address) {
+    const auto found = std::ranges::find(backends, address, &BackendSpec::address);
+    return found == backends.end() ? 0 : engine.repeated_syns(found->id);
+  };
+  for (size_t flow = 0; flow < 8; ++flow) {
+    const Address address = sent_to(packet(flow, kSyn));
+    const uint64_t before = count(address);
+    sent_to(packet(flow, kSyn), 1);
+    sent_to(packet(flow, kSyn), 3);
+    EXPECT_EQ(count(address) - before, 2U);
+    sent_to(packet(flow, kAck), 4);
+    sent_to(packet(flow, kSyn | kAck), 4);
+    sent_to(packet(flow, kFin | kAck), 5);
+    sent_to(packet(flow, kSyn), 6);
+    EXPECT_EQ(count(address) - before, 2U) << "of a connection that has ended, a SYN begins the next";
+    sent_to(packet(flow, kSyn), 6 + 5);
+    EXPECT_EQ(count(address) - before, 2U) << "too long after";
+    engine.forget_flows();
+  }
+  const Address address = sent_to(packet(0, kSyn, kUntracked));
+  const uint64_t before = count(address);
+  EXPECT_EQ(sent_to(packet(0, kSyn, kUntracked), 1), address);
+  EXPECT_EQ(count(address), before) << "nothing is known of what is not tracked";
+}
+
 TEST_P(Tracking, WithoutTrackingAFlowFollowsTheTable) {
   const Choices before = choices(three_up_, kUntracked);
   const Choices after = choices(all_up_, kUntracked);

@@ -179,6 +179,10 @@ uint64_t XdpEngine::flows_left(uint32_t backend_id, uint64_t now_ms) {
   return program_->counters(0).backends[backend_id].tcp_flows;
 }
 
+uint64_t XdpEngine::repeated_syns(uint32_t backend_id) {
+  return program_->counters(0).repeated_syns[backend_id];
+}
+
 /// What the process does every second it does here whenever that many ticks have passed at once.
 void XdpEngine::set_clock(uint64_t now_ms) {
   now_ms_ = now_ms;

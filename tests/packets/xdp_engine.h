@@ -35,6 +35,7 @@ class XdpEngine : public Engine {
   void hear(std::span<const linimo_flow_word> words, uint64_t now_ms) override;
   FlowTable flow_table() override;
   uint64_t flows_left(uint32_t backend_id, uint64_t now_ms) override;
+  uint64_t repeated_syns(uint32_t backend_id) override;
   void make_room_for(uint64_t flows) override;
   /// What the straight path does not take is given to the kernel uncounted, until `load` or the end.
   void take_whole_path_away();

@@ -50,6 +50,7 @@ class MetricsTest : public testing::Test {
       worker.flows = 3;
       worker.flows_capacity = 4096;
       worker.services[0] = {.packets = 20, .bytes = 2000, .new_flows = 2};
+      worker.repeated_syns[1] = 5;
       for (int id = 0; id < 2; ++id) worker.backends[id] = {.packets = 10, .bytes = 1000, .new_flows = 1};
     };
     controller_->start();
@@ -118,6 +119,8 @@ TEST_F(MetricsTest, ShowsWhatWasCounted) {
   expect_line("linimo_service_packets_total{service=\"s\"} 20");
   expect_line("linimo_service_new_flows_total{service=\"s\"} 2");
   expect_line("linimo_backend_bytes_total{pool=\"web\",backend=\"10.0.1.2\"} 1000");
+  expect_line("linimo_backend_repeated_syns_total{pool=\"web\",backend=\"10.0.1.1\"} 0");
+  expect_line("linimo_backend_repeated_syns_total{pool=\"web\",backend=\"10.0.1.2\"} 5");
   expect_line("linimo_generation 1");
   expect_line("linimo_ids_free{of=\"backends\"} 262142");
   expect_line("linimo_ids_free{of=\"services\"} 4095");

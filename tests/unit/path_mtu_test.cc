@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 
 #include "dataplane/nexthop/tunnel_errors.h"
@@ -278,6 +279,26 @@ TEST(TunnelErrors, AreToldOfForAWhileAndCounted) {
   EXPECT_EQ(entry(), board.entries().end());
   EXPECT_EQ(counters.tunnel_errors[0], 1u);
   EXPECT_EQ(counters.tunnel_errors[1], 2u);
+  ASSERT_EQ(counters.tunnel_error_backends, 1u);
+  EXPECT_EQ(Address::from_abi(counters.tunnel_errors_of[0].backend).to_string(), "10.0.1.2");
+  EXPECT_EQ(counters.tunnel_errors_of[0].errors[0], 1u);
+  EXPECT_EQ(counters.tunnel_errors_of[0].errors[1], 2u);
+}
+
+TEST(TunnelErrors, CountsApartAsManyBackendsAsThereIsRoomForAndTheRestTogether) {
+  ConditionBoard board;
+  CountersBlock counters{};
+  TunnelErrors errors(board, counters);
+  const size_t room = std::size(counters.tunnel_errors_of);
+  TunnelErrorMessage message = *tunnel_error4(error4(2));
+  for (uint32_t number = 0; number < room + 3; ++number) {
+    message.tunnel.tunnel_destination = Address::v4(htonl(0x0a00'0200 + number));
+    errors.hear(message, TunnelErrors::Time{} + 100s);
+    errors.hear(message, TunnelErrors::Time{} + 100s);
+  }
+  EXPECT_EQ(counters.tunnel_errors[0], 2 * (room + 3));
+  ASSERT_EQ(counters.tunnel_error_backends, room);
+  for (const TunnelErrorCount& one : counters.tunnel_errors_of) EXPECT_EQ(one.errors[0], 2u);
 }
 
 }  // namespace
