@@ -31,6 +31,7 @@ MACS = SimpleNamespace(mac="02:00:00:00:01:01", peer_mac="02:00:00:00:01:02")
 DATAPLANE, CONTROLPLANE = "linimo-dataplane.service", "linimo-controlplane.service"
 CONFIG = Path("/etc/linimo/linimo.toml")
 SEED = Path("/etc/linimo/seed")
+PATIENCE_S = 60  # two emulated CPUs, on a machine that builds something else meanwhile
 
 
 def run(*command: str, check: bool = True) -> str:
@@ -123,13 +124,22 @@ pool = "web"
         with self.wire() as wire:
             for port in range(first_port, first_port + flows):
                 wire.send(tcp(PEER, VIP, port, 80, flags))
-            return {int.from_bytes(tunnel.inner[20:22], "big"): tunnel.destination for tunnel in wire.tunnels(flows)}
+            return {int.from_bytes(tunnel.inner[20:22], "big"): tunnel.destination for tunnel in wire.tunnels(flows, 20)}
 
-    def wait_forwarding(self, seconds: float = 30) -> None:
-        wait_until(lambda: len(self.chosen(10000, 5)) == 5, "it forwards", seconds)
+    def wait_forwarding(self) -> None:
+        wait_until(lambda: len(self.chosen(10000, 5)) == 5, "it forwards", PATIENCE_S)
 
-    def journal(self, unit: str) -> str:
-        return run("journalctl", "--no-pager", "-q", "-u", unit, "-n", "30")
+    def wait_said(self, unit: str, pattern: str) -> None:
+        """In the journal, which hears of it a moment later."""
+        wait_until(lambda: re.search(pattern, run("journalctl", "--no-pager", "-q", "-u", unit, "-n", "300")),
+                   f"{unit} says {pattern}", PATIENCE_S, poll=0.5)
+
+    def wait_status(self, unit: str, pattern: str) -> None:
+        wait_until(lambda: re.match(pattern, shown(unit, "StatusText")), f"{unit} has the status {pattern}", PATIENCE_S, poll=0.5)
+
+    def wait_another(self, pid: str) -> None:
+        wait_until(lambda: shown(DATAPLANE, "MainPID") not in (pid, "0") and shown(DATAPLANE, "ActiveState") == "active",
+                   "it runs again", PATIENCE_S, poll=0.5)
 
     # The tests
 
@@ -152,8 +162,8 @@ pool = "web"
         for unit in (DATAPLANE, CONTROLPLANE):
             pid = shown(unit, "MainPID")
             self.assertEqual("linimo", run("ps", "-o", "user=", "-p", pid).strip())
-        self.assertRegex(shown(DATAPLANE, "StatusText"), r"^forwards by generation \d+$")
-        wait_until(lambda: re.match(r"generation \d+, serves", shown(CONTROLPLANE, "StatusText")), "it says that it serves")
+        self.wait_status(DATAPLANE, r"^forwards by generation \d+$")
+        self.wait_status(CONTROLPLANE, r"generation \d+, serves")
 
     def test_3_reload(self) -> None:
         """A good configuration is in force when `systemctl reload` returns; a bad one fails it, and changes nothing."""
@@ -178,7 +188,7 @@ pool = "web"
             run("systemctl", "restart", DATAPLANE, CONTROLPLANE)
         self.assertEqual([], lost)
         self.assertEqual(flows, self.chosen(13000, 40, ACK))
-        self.assertIn("taken over as it was", self.journal(DATAPLANE))
+        self.wait_said(DATAPLANE, "taken over as it was")
 
     def test_5_an_upgrade_restarts_nothing(self) -> None:
         pids = {unit: shown(unit, "MainPID") for unit in (DATAPLANE, CONTROLPLANE)}
@@ -193,9 +203,8 @@ pool = "web"
         """A data plane that stands still is ended and started anew; what its program forwards goes on."""
         pid = shown(DATAPLANE, "MainPID")
         os.kill(int(pid), signal.SIGSTOP)
-        wait_until(lambda: shown(DATAPLANE, "MainPID") not in (pid, "0") and shown(DATAPLANE, "ActiveState") == "active",
-                   "it runs again", 60, poll=0.5)
-        self.assertIn("watchdog", shown(DATAPLANE, "Result") + self.journal(DATAPLANE))
+        self.wait_another(pid)
+        self.wait_said(DATAPLANE, "(?i)watchdog timeout")
         self.wait_forwarding()
 
     def test_7_one_worker_of_dpdk(self) -> None:
@@ -206,7 +215,7 @@ pool = "web"
         (device / "driver_override").write_text("vfio-pci\n")
         (device / "driver/unbind").write_text(device.name)
         Path("/sys/bus/pci/drivers_probe").write_text(device.name)
-        wait_until(lambda: (device / "driver").exists(), "vfio-pci has it")
+        wait_until(lambda: (device / "driver").exists(), "vfio-pci has it", PATIENCE_S)
         self.configure(BACKENDS, device.name, "dpdk")
         self.start()
         self.address("linimo0")
@@ -215,11 +224,10 @@ pool = "web"
         [worker] = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()
                     if (task / "comm").read_text().strip() == "rte-worker-1"]
         begun = time.monotonic()
-        killed_within(worker, 60)
+        killed_within(worker, PATIENCE_S)
         print(f"    bitten after {time.monotonic() - begun:.1f} s", flush=True)
-        wait_until(lambda: shown(DATAPLANE, "MainPID") not in (str(pid), "0") and shown(DATAPLANE, "ActiveState") == "active",
-                   "it runs again", 60, poll=0.5)
-        self.assertRegex(self.journal(DATAPLANE), r"[1-9]\d* tracked flows taken over")
+        self.wait_another(str(pid))
+        self.wait_said(DATAPLANE, r"[1-9]\d* tracked flows taken over")
         self.address("linimo0")
         self.wait_forwarding()
 
@@ -245,7 +253,7 @@ pool = "web"
             with self.wire() as wire:
                 while not over.is_set():
                     wire.send(tcp(PEER, VIP, 9000, 80, ACK, number.to_bytes(4, "big")))
-                    if not wire.tunnels(1, 2):
+                    if not wire.tunnels(1, 10):
                         lost.append(number)
                     number += 1
                     over.wait(0.1)
