@@ -164,16 +164,34 @@ def generator(folder: Path, arguments: argparse.Namespace) -> Iterator[None]:
         process.stop()
 
 
-def measure_node(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+@contextlib.contextmanager
+def followed(node: Node, filter: str | None) -> Iterator[None]:
+    """By `linimo trace --live`, meanwhile."""
+    if filter is None:
+        yield
+        return
+    command = [str(ROOT / "build/controlplane/linimo"), "--socket", str(node.config.runtime_dir / "control.sock")]
+    with open(node.folder / "live.log", "wb") as log:
+        process = node.box.spawn([*command, "trace", "--live", filter], log)
+    try:
+        wait_until(lambda: (node.folder / "live.log").read_text().count("\n") > 1, "packets are shown", 10, alive=node.check_alive)
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+
+def measure_node(folder: Path, arguments: argparse.Namespace, live: str | None = None) -> dict[str, Any]:
     node = Node(Namespace(NAMESPACE), folder, ROOT / "build")
     try:
         with generator(folder, arguments):
             start_node(node, config(folder, arguments.flows, arguments.tracking))
             wait_until(lambda: look(node).forwarded > 100_000, "packets are forwarded", 20, alive=node.check_alive)
-            seen = [look(node)]
-            for _ in range(arguments.seconds):
-                time.sleep(1)
-                seen.append(look(node))
+            with followed(node, live):
+                seen = [look(node)]
+                for _ in range(arguments.seconds):
+                    time.sleep(1)
+                    seen.append(look(node))
     except (RuntimeError, TimeoutError) as error:
         raise RuntimeError(f"{error}\n{node.logs()}") from None
     finally:
@@ -218,6 +236,10 @@ def explain(result: dict[str, Any], forwarding: dict[str, Any] | None) -> str:
     busy = node["busy_ns"] / node["ns"]
     lines.append(f"the worker has work for {busy:.0%} of the time, {node['packets_per_burst']:.0f} packets at a time: "
                  f"the limit is {'the node' if busy > 0.9 else 'testpmd, which makes the packets and takes them back'}")
+    if live := result.get("live"):
+        lines.append(f"beside trace --live: {live['mpps']:.2f} million packets a second instead of {node['mpps']:.2f}, "
+                     f"the worker busy for {live['busy_ns']:.1f} ns a packet, {live['other_outcomes'].get('tx_full', 0):,} "
+                     "found its ring full")
     if "tx_full" in node["other_outcomes"]:
         lines.append(f"{node['other_outcomes']['tx_full']:,} packets found its ring full on their way back")
     if alone is not None:
@@ -241,6 +263,7 @@ def main() -> int:
     parser.add_argument("--flows", type=int, default=1024, help="each to a VIP of its own, at most 16384")
     parser.add_argument("--size", type=int, default=60, help="bytes of a frame")
     parser.add_argument("--tracking", choices=["full", "adaptive", "off"], default="full")
+    parser.add_argument("--live", metavar="FILTER", help="the same once more while `linimo trace --live` follows these packets")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if shutil.which("dpdk-testpmd") is None:
@@ -257,6 +280,9 @@ def main() -> int:
         for name, measure in (("node", measure_node), ("floor", measure_floor)):
             with tempfile.TemporaryDirectory(prefix="linimo-pktgen-") as folder:
                 result[name] = measure(Path(folder), arguments)
+        if arguments.live is not None:
+            with tempfile.TemporaryDirectory(prefix="linimo-pktgen-") as folder:
+                result["live"] = measure_node(Path(folder), arguments, arguments.live)
         mpps = testpmd.macswap_mpps()
         result["macswap_alone_ns"] = None if mpps is None else round(1000 / mpps, 1)
     except (RuntimeError, TimeoutError) as error:

@@ -190,7 +190,7 @@ void FragmentThread::take(Socket& socket, uint64_t now_ms) {
     }
     auto fragment = std::make_unique<Fragment>(Fragment{socket.queue(), {frame.begin(), frame.end()}});
     if (held_.hold(handed.datagram, fragment.get(), now_ms))
-      fragment.release();
+      static_cast<void>(fragment.release());  // it is held there
     else
       count(LINIMO_OUTCOME_fragment_unmatched);
   });
