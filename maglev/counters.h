@@ -36,6 +36,8 @@ struct FlowCount {
   uint64_t all() const { return tcp + udp; }
 };
 
+inline constexpr uint64_t kBurstStep_ns = 1024;
+
 /// What one worker counts. Cache lines of one worker are never shared with another's.
 struct alignas(4096) WorkerCounters {
   uint64_t outcomes[64];  // by linimo_outcome
@@ -50,6 +52,9 @@ struct alignas(4096) WorkerCounters {
   TrafficCount services[LINIMO_MAX_SERVICES];
   TrafficCount backends[LINIMO_MAX_BACKEND_IDS];
   uint64_t repeated_syns[LINIMO_MAX_BACKEND_IDS];  // of tracked flows: linimo_is_repeated_syn
+  /// Of a dpdk thread, bursts by how long they took: less than kBurstStep_ns, than twice that, and so on; the
+  /// last has all that took longer.
+  uint64_t burst_times[16];
 };
 static_assert(LINIMO_OUTCOME_COUNT <= 64);
 static_assert(sizeof(TrafficCount) == 32 && offsetof(WorkerCounters, services) % 64 == 0);

@@ -61,6 +61,7 @@ struct Verdict {
 struct CheckCounts {
   uint64_t successes = 0;
   uint64_t failures = 0;
+  std::chrono::nanoseconds took{0};  // all of them together
 };
 
 class BackendHealth {

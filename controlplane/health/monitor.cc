@@ -45,6 +45,7 @@ struct HealthMonitor::Check {
   boost::asio::steady_timer step;   // to the next change that only takes time
   std::unique_ptr<Probe> probe;
   CheckCounts counts;
+  Clock::time_point begun{};
   // Of the time that this process lost (own_time.h): all that `health` knows of, and what there had been of
   // it when the check began, and when the one before it ended.
   Clock::duration lost{0};
@@ -188,6 +189,7 @@ void HealthMonitor::run(const std::shared_ptr<Check>& check) {
   catch_up(*check, now);
   if (check->health.next_check() > now) return schedule(check);  // as if time had stood still with us
   check->lost_at_start = check->lost;
+  check->begun = now;
   check->health.begin_check(now, random_between(-1, 1));
   check->probe = prober_.start(check->key.address, check->health.config(),
                                [this, weak = std::weak_ptr(check)](const Verdict& verdict) {
@@ -206,6 +208,7 @@ void HealthMonitor::on_verdict(const std::shared_ptr<Check>& check, const Verdic
     return schedule(check);
   }
   ++(verdict.healthy ? check->counts.successes : check->counts.failures);
+  check->counts.took += now - check->begun;
   const Standing before = check->health.standing();
   if (!check->health.checked()) --unheard_;
   const bool changed = check->health.on_verdict(verdict, now);

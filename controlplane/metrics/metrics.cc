@@ -171,12 +171,33 @@ class Page {
     each([](const auto& worker, auto read) { return static_cast<double>(read(worker.busy_ns)) / 1e9; });
     counter("linimo_worker_bursts_total", "Bursts that held packets.");
     each([](const auto& worker, auto read) { return read(worker.bursts); });
+    if (state_.peer && state_.peer->engine == "dpdk") burst_times();
     gauge("linimo_flows", "Entries alive in the connection tables.");
     each([](const auto& worker, auto read) { return read(worker.flows); });
     gauge("linimo_flows_capacity", "Entries that the connection tables have room for.");
     each([](const auto& worker, auto read) { return read(worker.flows_capacity); });
     counter("linimo_flows_unstored_total", "Flows that found no place in a table.");
     each([](const auto& worker, auto read) { return read(worker.flows_unstored); });
+  }
+
+  void burst_times() {
+    page_.family("linimo_worker_burst_seconds", "histogram", "How long a burst that held packets took.");
+    for (uint32_t i = 0; i < counters_->workers(); ++i) {
+      const WorkerCounters& worker = counters_->worker(i);
+      const std::string whose = labels({{"worker", std::to_string(i)}});
+      uint64_t bursts = 0;
+      double less_than = static_cast<double>(kBurstStep_ns) / 1e9;
+      for (const uint64_t& times : worker.burst_times) {
+        bursts += __atomic_load_n(&times, __ATOMIC_RELAXED);
+        const bool last = &times == std::end(worker.burst_times) - 1;
+        page_.add_part("_bucket", fmt::format("{},le=\"{}\"", whose, last ? "+Inf" : fmt::format("{}", less_than)),
+                       bursts);
+        less_than *= 2;
+      }
+      page_.add_part("_sum", whose,
+                     static_cast<double>(__atomic_load_n(&worker.busy_ns, __ATOMIC_RELAXED)) / 1e9);
+      page_.add_part("_count", whose, bursts);
+    }
   }
 
   /// The same three counts are kept of services and of backends.
@@ -250,6 +271,11 @@ class Page {
       if (!row.pool.health) continue;
       page_.add(row.labels + ",result=\"success\"", row.now.checks.successes);
       page_.add(row.labels + ",result=\"failure\"", row.now.checks.failures);
+    }
+    counter("linimo_health_check_seconds_total", "How long these took; over their number: a check's latency.");
+    for (const Row& row : rows) {
+      if (row.pool.health)
+        page_.add(row.labels, std::chrono::duration<double>(row.now.checks.took).count());
     }
   }
   bool counted(const BackendState& backend) const { return counters_ != nullptr && backend.id; }

@@ -52,6 +52,12 @@ class TextPage {
     fmt::format_to(std::back_inserter(text_), " {}\n", value);
   }
 
+  /// Of a family whose lines have names of their own: `_bucket`, `_sum`, `_count`.
+  template <typename Number>
+  void add_part(std::string_view part, std::string_view with_labels, Number value) {
+    fmt::format_to(std::back_inserter(text_), "{}{}{{{}}} {}\n", name_, part, with_labels, value);
+  }
+
   std::string take() { return std::move(text_); }
 
  private:

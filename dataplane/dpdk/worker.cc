@@ -1,6 +1,7 @@
 #include "dataplane/dpdk/worker.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <thread>
 
@@ -52,8 +53,11 @@ void Worker::run() {
     for (const Source& source : receive_) worked |= poll(source, generation);
     if (index_ == 0 && exception_ != nullptr) worked |= inject();
     if (worked) {
+      const uint64_t took_ns = (rte_rdtsc() - started) * 1'000'000'000 / tsc_hz_;
       count(counters_.bursts);
-      count(counters_.busy_ns, (rte_rdtsc() - started) * 1'000'000'000 / tsc_hz_);
+      count(counters_.busy_ns, took_ns);
+      const auto doublings = static_cast<size_t>(std::bit_width(took_ns / kBurstStep_ns));
+      count(counters_.burst_times[std::min(doublings, std::size(counters_.burst_times) - 1)]);
     }
     empty_rounds = worked ? 0 : empty_rounds + 1;
     if (!worked) rest(empty_rounds);

@@ -87,7 +87,7 @@ class Metrics(LabCase):
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
         alerts = (PACKAGING / "prometheus/alerts.yml").read_text()
         families = {line.split()[2] for line in self.page().splitlines() if line.startswith("# TYPE")}
-        used = {name for text in (*queries, alerts) for name in re.findall(r"\blinimo_\w+", text)}
+        used = {name.removesuffix("_bucket") for text in (*queries, alerts) for name in re.findall(r"\blinimo_\w+", text)}
         self.assertEqual(set(), used - families, "not exported")
         self.assertEqual(LEFT_OUT, families - used, "neither on the dashboard nor in an alert")
 
@@ -154,7 +154,7 @@ class Metrics(LabCase):
         # Whether a condition is known is the node's own affair.
         self.assertEqual(*({key for key in page if not key.startswith("linimo_condition{")} for page in (before, after)))
         labels = {name for key in after for name in re.findall(r'(\w+)="', key)}
-        self.assertEqual({"backend", "direction", "engine", "name", "node", "of", "outcome", "pool", "protocol", "reason",
+        self.assertEqual({"backend", "direction", "engine", "le", "name", "node", "of", "outcome", "pool", "protocol", "reason",
                           "result", "service", "subject", "version", "vip", "worker"}, labels)
         backend = f'{{pool="web",backend="{backend_address(1, 4)}"}}'
         promised = {f"linimo_{of}_{what}_total{whose}" for what in ("packets", "bytes", "new_flows")

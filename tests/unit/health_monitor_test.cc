@@ -211,6 +211,7 @@ TEST_F(HealthMonitorTest, ConvictsNobodyForATimeInWhichItWasNotThere) {
 
   end_check({true, {}}, milliseconds(400));
   EXPECT_EQ(monitor_.counts({"web", address(1)}).successes, 1u) << "what has answered is well";
+  EXPECT_GT(monitor_.counts({"web", address(1)}).took.count(), 0);
   end_check(failed, milliseconds(0));
   EXPECT_EQ(state(1), HealthState::kDown) << "it is there again";
 }

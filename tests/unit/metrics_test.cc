@@ -39,9 +39,9 @@ class MetricsTest : public testing::Test {
     controller_.emplace(io_, std::move(*config), prober_);
   }
 
-  void run_with_dataplane() {
+  void run_with_dataplane(const char* engine = "a\"b\\c\nforged 1") {
     dataplane_.emplace(folder_.path() / "dataplane.sock");
-    protocol::set_text(dataplane_->welcome.engine, "a\"b\\c\nforged 1");
+    protocol::set_text(dataplane_->welcome.engine, engine);
     dataplane_->count = [](WorkerCounters& worker) {
       worker.outcomes[LINIMO_OUTCOME_forwarded] = kLargestExact;
       worker.outcomes[LINIMO_OUTCOME_too_big] = 7;
@@ -51,6 +51,9 @@ class MetricsTest : public testing::Test {
       worker.flows_capacity = 4096;
       worker.services[0] = {.packets = 20, .bytes = 2000, .new_flows = 2};
       worker.repeated_syns[1] = 5;
+      worker.burst_times[0] = 7;
+      worker.burst_times[2] = 4;
+      worker.burst_times[15] = 1;
       for (int id = 0; id < 2; ++id) worker.backends[id] = {.packets = 10, .bytes = 1000, .new_flows = 1};
     };
     controller_->start();
@@ -125,6 +128,18 @@ TEST_F(MetricsTest, ShowsWhatWasCounted) {
   expect_line("linimo_ids_free{of=\"backends\"} 262142");
   expect_line("linimo_ids_free{of=\"services\"} 4095");
   expect_line("linimo_digest " + std::to_string(controller_->live_digest() >> 16));
+}
+
+TEST_F(MetricsTest, ShowsHowLongBurstsOfEngineDpdkTook) {
+  run_with_dataplane("dpdk");
+  const std::string bucket = "linimo_worker_burst_seconds_bucket{worker=\"0\",le=";
+  expect_line(bucket + "\"1.024e-06\"} 7");
+  expect_line(bucket + "\"2.048e-06\"} 7");
+  expect_line(bucket + "\"4.096e-06\"} 11");
+  expect_line(bucket + "\"0.016777216\"} 11");
+  expect_line(bucket + "\"+Inf\"} 12");
+  expect_line("linimo_worker_burst_seconds_sum{worker=\"0\"} 1.5");
+  expect_line("linimo_worker_burst_seconds_count{worker=\"0\"} 12");
 }
 
 TEST_F(MetricsTest, ShowsHealth) {
