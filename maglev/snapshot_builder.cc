@@ -34,10 +34,10 @@ using ClaimsByVip = std::map<Prefix, std::vector<Claim>, LongestFirst>;
 
 ClaimsByVip claims_of(std::span<const ServiceSpec> services) {
   ClaimsByVip claims;
-  for (uint16_t i = 0; i < services.size(); ++i) {
+  for (size_t i = 0; i < services.size(); ++i) {
     for (const Prefix& vip : services[i].vips) {
       for (const PortRange& ports : services[i].ports) {
-        claims[vip].push_back({ports, vip.length, i, services[i].protocol});
+        claims[vip].push_back({ports, vip.length, static_cast<uint16_t>(i), services[i].protocol});
       }
     }
   }

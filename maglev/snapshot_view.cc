@@ -199,7 +199,7 @@ Verdict check_backends(const SnapshotView& view, const linimo_pool& pool, std::v
 /// Hashes a pool's slots and finds their highest, and brings them from `source` first unless that is null: in
 /// stretches that stay in the cache between being copied, hashed and compared.
 HeldTable take_slots(std::span<const linimo_slot> slots, uint64_t offset, const std::byte* source) {
-  constexpr size_t kStretch = 32 * 1024;
+  constexpr size_t kStretch = size_t{32} * 1024;
   XXH3_state_t state;
   XXH3_64bits_reset(&state);
   uint16_t highest = 0;

@@ -18,7 +18,7 @@ using boost::system::error_code;
 
 constexpr std::chrono::milliseconds kPeriod{1000};
 constexpr std::chrono::milliseconds kPatience{2000};
-constexpr size_t kMaxAnswer = 256 * 1024;
+constexpr size_t kMaxAnswer = size_t{256} * 1024;
 constexpr size_t kMaxInfo = 160;
 
 constexpr std::string_view kProtocols = "show protocols\n";

@@ -45,7 +45,7 @@ std::optional<Syn> syn_in(Bytes frame) {
   const Bytes packet = frame.subspan(at);
   Syn syn;
   if (type == 0x0800 && packet.size() >= kIpv4) {
-    const size_t header = 4u * (packet[0] & 15), total = word_at(packet, 2);
+    const size_t header = size_t{4} * (packet[0] & 15U), total = word_at(packet, 2);
     if (header < kIpv4 || total < header || total > packet.size() || packet[9] != LINIMO_TCP) return {};
     syn = {packet.subspan(12, 8), packet.subspan(header, total - header)};
   } else if (type == 0x86dd && packet.size() >= kIpv6) {

@@ -25,7 +25,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kMostRead = 64 * 1024;  // of an answer
+constexpr size_t kMostRead = size_t{64} * 1024;  // of an answer
 constexpr size_t kLongestName = 80;
 
 struct Target {
@@ -215,7 +215,9 @@ std::string render_probe(const ProbeReport& report) {
   const uint32_t answers = answers_of(report);
   TextTable table({"ANSWERED BY", ">ANSWERS", ">SHARE", ">MEDIAN", ">99 %", ">MAX"});
   for (const auto& [name, times] : report.answered_ms) {
-    const auto ms = [&](double quantile) { return fmt::format("{:.1f} ms", at_quantile(times, quantile)); };
+    const auto ms = [&times = times](double quantile) {
+      return fmt::format("{:.1f} ms", at_quantile(times, quantile));
+    };
     table.add({name.empty() ? "(does not say)" : name, grouped(times.size()),
                fmt::format("{:.1f} %", 100.0 * static_cast<double>(times.size()) / answers), ms(0.5),
                ms(0.99), ms(1)});

@@ -152,7 +152,7 @@ std::string drain_text(const json& backend) {
 /// What is to be known of it beyond its numbers.
 std::string detail_text(const json& backend) {
   const bool drains = !backend.at("drain").is_null() && backend.at("state") != "down";
-  const std::string detail = drains ? drain_text(backend) : text_of(backend.at("detail"));
+  std::string detail = drains ? drain_text(backend) : text_of(backend.at("detail"));
   if (backend.at("way_problem").is_null()) return detail;
   return fmt::format("NO WAY: {}; {}", text_of(backend.at("way_problem")), detail);
 }

@@ -74,7 +74,7 @@ tl::expected<std::vector<json>, std::string> trace(const TraceOptions& options, 
   if (!options.pcap.empty()) {
     const auto frames = frames_of(options.pcap);
     if (!frames) return tl::unexpected(frames.error());
-    for (const std::string& frame : *frames) questions.push_back("frame=" + frame + by);
+    for (const std::string& frame : *frames) questions.push_back(fmt::format("frame={}{}", frame, by));
   } else {
     std::string question = fmt::format("protocol={}&from={}&to={}", options.protocol, escaped(options.from),
                                        escaped(options.to));

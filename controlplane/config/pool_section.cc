@@ -20,7 +20,7 @@ void read_server_id(const TomlValue& value, PoolConfig& pool, std::set<uint64_t>
       "1 to 8 bytes in hexadecimal, such as \"0a1b\", of one length in a pool";
   const std::string& text = value.string(kExpected);
   const auto is_hex = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
-  if (text.empty() || text.size() % 2 != 0 || text.size() > 2 * LINIMO_MAX_SERVER_ID_LENGTH ||
+  if (text.empty() || text.size() % 2 != 0 || text.size() > size_t{2} * LINIMO_MAX_SERVER_ID_LENGTH ||
       !std::all_of(text.begin(), text.end(), is_hex)) {
     value.fail("not a server id", kExpected);
   }

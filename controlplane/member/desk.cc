@@ -117,7 +117,7 @@ void FleetDesk::rollback(uint64_t number, const std::string& by, const Answer& a
   });
 }
 
-void FleetDesk::propose(std::shared_ptr<Written> written, const Answer& answer) {
+void FleetDesk::propose(const std::shared_ptr<Written>& written, const Answer& answer) {
   const fleet::View& view = member_.state().view;
   const uint64_t newest = view.newest ? view.newest->number : 0;
   written->digest = digest_of(written->documents);
@@ -136,7 +136,7 @@ void FleetDesk::propose(std::shared_ptr<Written> written, const Answer& answer) 
   });
 }
 
-void FleetDesk::write_documents(std::shared_ptr<Written> written, const Answer& answer) {
+void FleetDesk::write_documents(const std::shared_ptr<Written>& written, const Answer& answer) {
   if (written->next == written->documents.cend()) return write_revision(written, answer);
   StoreTransaction transaction;
   size_t bytes = 0;

@@ -50,8 +50,8 @@ class FleetDesk {
 
   std::string reason_not_to_write() const;
   std::string author(const std::string& by) const;
-  void propose(std::shared_ptr<Written> written, const Answer& answer);
-  void write_documents(std::shared_ptr<Written> written, const Answer& answer);
+  void propose(const std::shared_ptr<Written>& written, const Answer& answer);
+  void write_documents(const std::shared_ptr<Written>& written, const Answer& answer);
   void write_revision(const std::shared_ptr<Written>& written, const Answer& answer);
   void refuse_late(const std::shared_ptr<Written>& written, const Answer& answer);
   void documents(uint64_t number, const Found& found);

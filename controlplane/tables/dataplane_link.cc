@@ -176,7 +176,7 @@ void DataplaneLink::on_welcome(Message message) {
                      .snapshot_error = {}};
   LiveTables live;
   if (welcome->generation != 0) {
-    auto read = copy_of_file(message.fds[1].get(), LINIMO_MAX_SNAPSHOT_BYTES).and_then([](auto&& bytes) {
+    auto read = copy_of_file(message.fds[1].get(), LINIMO_MAX_SNAPSHOT_BYTES).and_then([](auto bytes) {
       return read_live_tables(std::move(bytes));
     });
     if (read && read->generation != welcome->generation) {

@@ -64,7 +64,7 @@ Address address_at(std::span<const uint8_t> bytes, size_t at, size_t length) {
 }  // namespace
 
 std::string frame_text(std::span<const uint8_t> frame, uint32_t length) {
-  const std::string unknown = fmt::format("a frame of {} bytes", length);
+  std::string unknown = fmt::format("a frame of {} bytes", length);
   size_t at = kMacs;
   uint16_t type = 0;
   for (int tags = 0;; ++tags, at += kTag) {

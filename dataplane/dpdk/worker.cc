@@ -178,7 +178,7 @@ bool Worker::housekeeping(uint64_t tsc, const Generation* generation) {
   }
   const bool worked = pipeline_.held() != held;
   if (generation == nullptr) return worked;
-  flows_.connections.sweep(flows_.connections.buckets() / (kSweep_s * kHousekeepingHz) + 1,
+  flows_.connections.sweep(flows_.connections.buckets() / (uint64_t{kSweep_s} * kHousekeepingHz) + 1,
                            generation->swept_services(), static_cast<uint32_t>(now_ms_ / 1000), census_);
   __atomic_store_n(&counters_.flows, flows_.connections.entries(), __ATOMIC_RELAXED);
   return worked;

@@ -31,8 +31,10 @@ tl::expected<Taken, std::string> Taker::take(const Prepared& prepared) {
     if (!part || (*message)->fds.size() != 1)
       return tl::unexpected<std::string>("the data plane that was to hand over speaks another language");
     UniqueFd& fd = (*message)->fds.front();
-    if (part->kind == PartKind::kLock) taken.lock = std::move(fd);
-    if (part->kind == PartKind::kProbeDevice) taken.probe_device = std::move(fd);
+    if (part->kind == PartKind::kLock)
+      taken.lock = std::move(fd);
+    else if (part->kind == PartKind::kProbeDevice)
+      taken.probe_device = std::move(fd);
   }
   if (!taken.lock) return tl::unexpected<std::string>("the runtime folder's lock was not handed over");
   return taken;

@@ -27,7 +27,7 @@ constexpr uint64_t kLongestFirstStep = 1ULL
                                        << 63;  // the control plane may have come far before this one started
 constexpr auto kHelloLimit = std::chrono::seconds(2);
 constexpr auto kReportPeriod = std::chrono::milliseconds(50);
-constexpr size_t kMostWords = 4 * protocol::FlowWords::kMost;  // told of at a time: 10,000 a second
+constexpr size_t kMostWords = size_t{4} * protocol::FlowWords::kMost;  // told of at a time: 10,000 a second
 constexpr auto kSilenceLimit = std::chrono::seconds(3);
 
 /// `answer`: gets the interface by which the frame would come.

@@ -7,7 +7,7 @@
 namespace linimo {
 namespace {
 
-constexpr size_t kBufferBytes = 64 * 1024;
+constexpr size_t kBufferBytes = size_t{64} * 1024;
 constexpr int kReceiveBufferBytes = 4 << 20;  // route changes come in floods
 
 int call(const nlmsghdr* message, void* handler) {

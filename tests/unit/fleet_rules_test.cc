@@ -109,7 +109,7 @@ TEST(FleetObservations, ABackendLeavesWhenMostOfItsCheckersHearItAsk) {
   EXPECT_FALSE(merged(state)[0].leaves);
 }
 
-View view_with(std::vector<std::string> complaining, std::vector<std::string> announcing) {
+View view_with(const std::vector<std::string>& complaining, const std::vector<std::string>& announcing) {
   View view;
   int64_t revision = 1;
   for (const std::string& node : announcing)

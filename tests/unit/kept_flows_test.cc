@@ -123,7 +123,8 @@ TEST_F(KeptFlowsTest, DamagedHeaderIsRefused) {
     memory()[at] ^= std::byte{1};
   }
   EXPECT_THAT(KeptFlows(memory().first(2 << 20)).why_not(shape()), IsEmpty());
-  EXPECT_THAT(KeptFlows(memory().first(memory().size() - 4096 * 2)).why_not(shape()), HasSubstr("cut short"));
+  EXPECT_THAT(KeptFlows(memory().first(memory().size() - size_t{4096} * 2)).why_not(shape()),
+              HasSubstr("cut short"));
   EXPECT_THAT(KeptFlows(memory().first(4096)).why_not(shape()), testing::Not(IsEmpty()));
   memory()[8] = std::byte{77};
   EXPECT_THAT(flows().why_not(shape()), HasSubstr("layout 77"));
