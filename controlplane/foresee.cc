@@ -1,6 +1,7 @@
 // What a change would do to flows: it is planned as if it were made, and compared with what was planned last.
 
 #include "controlplane/controller.h"
+#include "controlplane/member/documents.h"
 
 namespace linimo {
 namespace {
@@ -26,8 +27,10 @@ tl::expected<Disruption, std::string> Controller::foresee(const std::string& tex
 tl::expected<Disruption, std::string> Controller::foresee_revision(const std::string& text,
                                                                    const std::string& name) const {
   if (member_ == nullptr) return tl::unexpected<std::string>("this node is in no fleet: it has no [fleet]");
+  // As it is checked before it is written: FleetDesk::apply.
   const auto loaded = load_config_texts(member_->text(), member_->file(), text, name);
   if (!loaded) return tl::unexpected(loaded.error());
+  if (const auto parts = split(text, name); !parts) return tl::unexpected(parts.error());
   return foresee(*loaded, std::nullopt);
 }
 
@@ -44,7 +47,8 @@ tl::expected<Disruption, std::string> Controller::foresee(const Config& config,
   const auto standing_then = [&](const BackendKey& key) {
     Standing then = has(config_, key) ? standing(key) : Standing(HealthState::kUp);
     if (wish && wish->backend == key)
-      then.drains = wish->drain || (!fleet_leads() && monitor_.standing(key).drains);
+      then.drains =
+          wish->drain || (fleet_leads() ? member_->drains_itself(key) : monitor_.standing(key).drains);
     return then;
   };
   Ids ids = ids_;  // no table depends on them

@@ -16,7 +16,7 @@
 #include <linux/types.h>
 
 #define LINIMO_SNAPSHOT_MAGIC 0x504e53204f4d4e4cULL /* "LNMO SNP" read as bytes */
-#define LINIMO_ABI_VERSION 6u
+#define LINIMO_ABI_VERSION 7u
 
 #define LINIMO_NAME_SIZE 64u            /* with the terminating NUL */
 #define LINIMO_MAX_SERVICES 4096u       /* service ids fit 12 bits of a connection table entry */

@@ -165,20 +165,22 @@ def generator(folder: Path, arguments: argparse.Namespace) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def followed(node: Node, filter: str | None) -> Iterator[None]:
+def followed(node: Node, packets: str | None) -> Iterator[None]:
     """By `linimo trace --live`, meanwhile."""
-    if filter is None:
+    if packets is None:
         yield
         return
     command = [str(ROOT / "build/controlplane/linimo"), "--socket", str(node.config.runtime_dir / "control.sock")]
     with open(node.folder / "live.log", "wb") as log:
-        process = node.box.spawn([*command, "trace", "--live", filter], log)
+        process = node.box.spawn([*command, "trace", "--live", packets], log)
     try:
         wait_until(lambda: (node.folder / "live.log").read_text().count("\n") > 1, "packets are shown", 10, alive=node.check_alive)
         yield
+        if process.poll() is not None:
+            raise RuntimeError(f"the live trace has ended: {(node.folder / 'live.log').read_text()[-300:]}")
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.kill()
+        process.wait()
 
 
 def measure_node(folder: Path, arguments: argparse.Namespace, live: str | None = None) -> dict[str, Any]:

@@ -7,9 +7,9 @@
 
 namespace linimo {
 
-/// Asks and prints; the exit code.
 inline constexpr const char* kDryRunHelp = "say what it would do to flows, and change nothing";
 
+/// Asks and prints; the exit code.
 int show_dry_run(const std::string& socket, const nlohmann::json& change, bool as_json);
 /// Of the configuration in a file.
 int show_dry_run_of_file(const std::string& socket, const std::string& file, bool as_json);

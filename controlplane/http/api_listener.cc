@@ -16,6 +16,12 @@ using std::chrono::system_clock;
 constexpr std::chrono::minutes kLook{1};
 constexpr std::chrono::days kSoon{7};  // certificates are renewed by people, too
 
+/// Those that renew themselves live for days, and are renewed when two thirds of that are over.
+bool ends_soon(const TlsIdentity::Validity& validity) {
+  const auto soon = std::min<std::chrono::seconds>(kSoon, (validity.end - validity.begin) / 3);
+  return validity.end < std::chrono::floor<std::chrono::seconds>(system_clock::now()) + soon;
+}
+
 }  // namespace
 
 ApiListener::ApiListener(boost::asio::io_context& io, HttpServer::Handler operate, HttpServer::Handler read,
@@ -49,9 +55,9 @@ void ApiListener::follow(const std::optional<ApiConfig>& config) {
 
 void ApiListener::look() {
   std::string why = !unserved_.empty() ? unserved_ : refused_files_;
-  if (why.empty() && server_.serves() && identity_->expires() < system_clock::now() + kSoon)
+  if (why.empty() && server_.serves() && ends_soon(identity_->validity()))
     why = fmt::format("{} expires at {:%Y-%m-%d %H:%M} UTC", config_->cert_file.string(),
-                      fmt::gmtime(identity_->expires()));
+                      fmt::gmtime(identity_->validity().end.time_since_epoch().count()));
   tell_(why);
   next_look_.expires_after(kLook);
   next_look_.async_wait([this](const boost::system::error_code& cancelled) {

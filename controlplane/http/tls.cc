@@ -99,11 +99,16 @@ tl::expected<TlsIdentity, std::string> TlsIdentity::load(const Files& files) {
   return TlsIdentity(context);
 }
 
-std::chrono::system_clock::time_point TlsIdentity::expires() const {
+// In seconds: a certificate without an end (RFC 5280, 4.1.2.5) names the year 9999, which no clock in
+// nanoseconds reaches.
+TlsIdentity::Validity TlsIdentity::validity() const {
   const X509* const certificate = SSL_CTX_get0_certificate(context_->native_handle());
-  std::tm end{};
-  ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end);
-  return std::chrono::system_clock::from_time_t(timegm(&end));
+  const auto at = [](const ASN1_TIME* time) {
+    std::tm parts{};
+    const bool known = ASN1_TIME_to_tm(time, &parts) == 1;
+    return std::chrono::sys_seconds(std::chrono::seconds(known ? timegm(&parts) : 0));
+  };
+  return {at(X509_get0_notBefore(certificate)), at(X509_get0_notAfter(certificate))};
 }
 
 std::unique_ptr<Wire> TlsIdentity::wire(HttpSocket socket) const {

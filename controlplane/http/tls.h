@@ -26,8 +26,11 @@ class TlsIdentity {
   static tl::expected<TlsIdentity, std::string> load(const Files& files);
 
   std::unique_ptr<Wire> wire(HttpSocket socket) const;
-  /// The end of the server's certificate.
-  std::chrono::system_clock::time_point expires() const;
+  /// Of the server's certificate.
+  struct Validity {
+    std::chrono::sys_seconds begin, end;
+  };
+  Validity validity() const;
 
  private:
   explicit TlsIdentity(std::shared_ptr<boost::asio::ssl::context> context) : context_(std::move(context)) {}

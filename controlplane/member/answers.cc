@@ -63,6 +63,11 @@ Standing FleetMember::standing(const BackendKey& backend) const {
   return standing_in(*standings_->backends, backend);
 }
 
+bool FleetMember::drains_itself(const BackendKey& backend) const {
+  const fleet::BackendState* found = find_in(*standings_->backends, backend);
+  return found != nullptr && found->leaves;
+}
+
 bool FleetMember::drained_by_operator(const BackendKey& backend) const {
   const fleet::BackendState* found = find_in(*standings_->backends, backend);
   return found != nullptr && found->drains;

@@ -84,6 +84,8 @@ class FleetMember {
   bool leads_tables() const { return wanted_.revision != 0; }
   Standing standing(const BackendKey& backend) const;
   bool drained_by_operator(const BackendKey& backend) const;
+  /// It asks for no new flows, as far as its checkers agree.
+  bool drains_itself(const BackendKey& backend) const;
 
   /// What the fleet's tables are made from, and were until lately, with the pools and services that are in
   /// force now.

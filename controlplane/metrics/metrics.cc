@@ -140,7 +140,7 @@ class Page {
       page_.add(labels({{"reason", kReasons[kind]}}), counters_->tunnel_errors(kind));
     const auto by_backend = counters_->tunnel_errors_by_backend();
     counter("linimo_backend_tunnel_errors_total",
-            fmt::format("The same by backend, of the first {} from which one came.",
+            fmt::format("ICMP errors that quote our tunnels by backend, of the first {} from which one came.",
                         std::size(CountersBlock{}.tunnel_errors_of)));
     for (const TunnelErrorCount& one : by_backend) {
       const std::string backend = Address::from_abi(one.backend).to_string();
@@ -190,7 +190,8 @@ class Page {
       for (const uint64_t& times : worker.burst_times) {
         bursts += __atomic_load_n(&times, __ATOMIC_RELAXED);
         const bool last = &times == std::end(worker.burst_times) - 1;
-        page_.add_part("_bucket", fmt::format("{},le=\"{}\"", whose, last ? "+Inf" : fmt::format("{}", less_than)),
+        page_.add_part("_bucket",
+                       fmt::format("{},le=\"{}\"", whose, last ? "+Inf" : fmt::format("{}", less_than)),
                        bursts);
         less_than *= 2;
       }
@@ -236,9 +237,10 @@ class Page {
                 if (counted(row.now)) visit(row.labels, row.traffic);
               }
             });
-    counter("linimo_backend_repeated_syns_total",
-            "SYNs that came again within 3 s for a tracked flow to a backend: it does not answer, or its "
-            "answers are lost.");
+    counter(
+        "linimo_backend_repeated_syns_total",
+        "SYNs that came again within 3 s for a tracked flow to a backend: as a rule it does not answer, or "
+        "its answers are lost; also a port that a client uses again after a reset.");
     for (const Row& row : rows) {
       if (counted(row.now)) page_.add(row.labels, counters_->repeated_syns(*row.now.id));
     }
@@ -272,10 +274,10 @@ class Page {
       page_.add(row.labels + ",result=\"success\"", row.now.checks.successes);
       page_.add(row.labels + ",result=\"failure\"", row.now.checks.failures);
     }
-    counter("linimo_health_check_seconds_total", "How long these took; over their number: a check's latency.");
+    counter("linimo_health_check_seconds_total",
+            "Time that health checks took, failed ones too; over linimo_health_checks_total: their latency.");
     for (const Row& row : rows) {
-      if (row.pool.health)
-        page_.add(row.labels, std::chrono::duration<double>(row.now.checks.took).count());
+      if (row.pool.health) page_.add(row.labels, std::chrono::duration<double>(row.now.checks.took).count());
     }
   }
   bool counted(const BackendState& backend) const { return counters_ != nullptr && backend.id; }

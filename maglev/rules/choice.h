@@ -32,8 +32,9 @@ LINIMO_RULE enum linimo_entry_use linimo_use_of_entry(int usable, int names_anot
   return begins && !takes_new_flows && may_have_ended ? LINIMO_ENTRY_ENDED : LINIMO_ENTRY_FOLLOWED;
 }
 
-/* Does a SYN repeat the one that began its connection, of a flow that is followed? Nobody has answered that
- * in sight of its client. `may_have_ended`: then it may as well begin the next one from the same port. */
+/* Does a SYN repeat the one that began its connection, of a flow that is followed? Then nobody has answered
+ * in sight of its client, or the client has reset what there was and begins anew from the same port, which is
+ * rare. `may_have_ended`: then it may as well begin the next one. */
 LINIMO_RULE int linimo_is_repeated_syn(int begins, int may_have_ended) {
   return begins && !may_have_ended;
 }

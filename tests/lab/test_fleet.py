@@ -177,6 +177,14 @@ class FleetConfiguration(FleetCase):
         self.assertEqual(moved["drain"][0], self.slots_moved(self.nodes[2], "backend", "undrain", name))
         self.nodes[0].cli("backend", "undrain", name)
         self.wait_state(backend, "up")
+        leaving = self.lab.backends[2]
+        leaving.ask_to_drain()
+        try:
+            self.wait_state(leaving.address(), "draining")
+            self.assertEqual(0, self.slots_moved(self.nodes[0], "backend", "undrain", f"web/{leaving.address()}"), "it asks for it itself")
+        finally:
+            leaving.ask_to_drain(False)
+        self.wait_state(leaving.address(), "up")
         self.fleet.wait_agreed()
 
     @staticmethod

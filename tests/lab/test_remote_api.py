@@ -11,7 +11,7 @@ import subprocess
 from typing import Any
 
 from case import LabCase
-from lab.certificate import make_certificate
+from lab.certificate import make_aged_certificate, make_certificate
 from lab.topology import backend_address
 from lab.wait import wait_until
 
@@ -146,11 +146,17 @@ operators = ["alice"]
         node.cli("reload")
 
     def test_what_is_not_served_is_a_condition(self) -> None:
-        """A certificate that ends soon, and an address that another has, are shown with what mends them."""
+        """A certificate that ends soon, and an address that another has, are shown with what mends them. Soon is a week, or
+        of one that does not live for three the last third."""
         node = self.lab.node
-        self.make_server_certificate(days=3)
+        aged = ("server", "server", "subjectAltName=IP:127.0.0.1", "ours")
+        for age, left, soon in ((20, 6, True), (5, 1, True), (2, 3, False)):
+            make_aged_certificate(self.certs, *aged, age, left)
+            node.cli("reload")
+            wait_until(lambda: ("expires" in self.failing()) == soon, f"{left} days left of {age + left}")
+        make_aged_certificate(self.certs, *aged, 1, 365 * 7000)
         node.cli("reload")
-        wait_until(lambda: "expires" in self.failing(), "the certificate's end is foretold")
+        self.assertEqual("", self.failing(), "of the year 9026")
         self.make_server_certificate()
         node.cli("reload")
         wait_until(lambda: not self.failing(), "the new one will do")
@@ -170,8 +176,8 @@ operators = ["alice"]
                     for one in self.lab.node.status()["conditions"] if one["name"] == "served-over-tcp")
 
     @classmethod
-    def make_server_certificate(cls, days: int = 30) -> None:
-        make_certificate(cls.certs, "server", "server", "subjectAltName=IP:127.0.0.1", "ours", days)
+    def make_server_certificate(cls) -> None:
+        make_certificate(cls.certs, "server", "server", "subjectAltName=IP:127.0.0.1", "ours")
         subprocess.run(["chmod", "-R", "a+rX", cls.certs], check=True)
 
     def ask(self, method: str, path: str, context: ssl.SSLContext, body: str | None = None) -> tuple[int, Any]:
@@ -196,4 +202,3 @@ operators = ["alice"]
             certificate = secured.getpeercert(binary_form=True)
         assert certificate is not None
         return certificate
-

@@ -99,9 +99,10 @@ def conclude(outcomes: list[Outcome], seconds: float) -> int:
 
 def reason(log: Path, name: str) -> str:
     """What the test raised, where the log tells: the end of a long output may be all that somebody sees."""
-    found = re.search(rf"^{re.escape(name)}: FAILED.*?^(\w[\w.]*(?:Error|Exception|Expired)\b.*?)$", log.read_text(errors="replace"),
-                      re.MULTILINE | re.DOTALL) if log.exists() else None
-    return f": {found[1][:SHOWN_REASON]}" if found else ""
+    found = re.search(rf"^{re.escape(name)}(?: [^\n]*)?: FAILED[^\n]*\n(.*?)(?=^\S+[^\n]*: (?:ok|FAILED|skipped)|\Z)",
+                      log.read_text(errors="replace"), re.MULTILINE | re.DOTALL) if log.exists() else None
+    raised = re.findall(r"^\w[\w.]*(?:Error|Exception|Expired|Iteration|Interrupt)\b.*", found[1], re.MULTILINE) if found else []
+    return f": {raised[-1][:SHOWN_REASON]}" if raised else ""
 
 
 def run_built(suite: Suite, options: argparse.Namespace, builder: Builder) -> Outcome:
