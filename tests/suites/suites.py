@@ -54,7 +54,7 @@ SUITES = [
     Suite("threads", "the seam between control thread and workers under ThreadSanitizer", THREADS, 300,
           meson("build/threads", "seam")),
     Suite("fuzz", "frames, snapshots, the socket and the configuration, mutated; a short run", SANITIZE, 900, fuzz),
-    Suite("coverage", "which lines of what decides the unit, packet and fleet tests run: a table, and 95 % at least", COVERAGE, 300, coverage,
+    Suite("coverage", "which lines of what decides the unit, packet and fleet tests run: a table, and 95 % at least", COVERAGE, 600, coverage,
           by_default=False),
     Suite("campaign", "random faults under load, for as many --minutes as one likes, the same again by --seed", PROGRAMS,
           CAMPAIGN_MINUTES * 60 + CAMPAIGN_MORE_S, campaign, alone=True, by_default=False),
