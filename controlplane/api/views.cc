@@ -238,6 +238,11 @@ json backends_view(const NodeState& state) {
                  {"flows", flows.all()},
                  {"drain", drain_view(shown)},
                  {"share", now.share},
+                 {"repeated_syns", counted ? state.counters->repeated_syns(*now.id) : 0},
+                 {"checks",
+                  {{"successes", now.checks.successes},
+                   {"failures", now.checks.failures},
+                   {"seconds", std::chrono::duration<double>(now.checks.took).count()}}},
                  {"way_problem", now.way_problem == nullptr ? json(nullptr) : json(now.way_problem)},
                  {"detail", now.detail}};
     view.update(traffic(counted ? state.counters->backend(*now.id) : TrafficCount{}));

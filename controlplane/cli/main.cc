@@ -11,12 +11,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "controlplane/cli/capture.h"
@@ -46,6 +48,7 @@ struct Options {
   bool wait = false;
   bool here = false;
   bool dry_run = false;
+  bool watch = false;
 };
 
 int check_file(const Options& options) {
@@ -95,6 +98,29 @@ int show(const Options& options, const tl::expected<json, std::string>& content,
   if (!content) return fail(content.error());
   std::cout << (options.output == "json" ? content->dump(2) + "\n" : render(*content));
   return 0;
+}
+
+/// With --watch over and over: in the same place of a terminal, or a document a line. What fails later is
+/// shown, and tried again: a control plane that starts anew is what somebody may be watching.
+int show_or_watch(const Options& options, const std::function<tl::expected<json, std::string>()>& ask,
+                  const std::function<std::string(const json&)>& render) {
+  constexpr const char* kHomeAndClear = "\x1b[H\x1b[2J";
+  constexpr std::chrono::seconds kPeriod{1};
+  const bool as_json = options.output == "json";
+  for (bool first = true;; first = false) {
+    const auto content = ask();
+    if (!content && first) return fail(content.error());
+    const std::string text = !content  ? "linimo: " + content.error() + '\n'
+                             : as_json ? content->dump(options.watch ? -1 : 2) + '\n'
+                                       : render(*content);
+    if (content || !as_json)
+      std::cout << (options.watch && !as_json && isatty(STDOUT_FILENO) != 0 ? kHomeAndClear : "") << text;
+    else
+      std::cerr << text;
+    if (!options.watch) return 0;
+    if (!std::cout.flush()) return kFailed;
+    std::this_thread::sleep_for(kPeriod);
+  }
 }
 
 /// Why what was accepted is not what the data plane forwards by, as far as the status tells.
@@ -210,6 +236,30 @@ int run_dataplane(const Options& options, const char* order) {
   return fail(fmt::format("linimo-dataplane: {}", std::strerror(errno)));
 }
 
+/// Routers turn elsewhere before the data plane hands over, and come back when the node forwards by what is
+/// configured: also if it did not hand over, for then the one that runs goes on.
+int upgrade_node(Options options) {
+  const auto status = fetch(options, "GET", "/v1/status");
+  if (!status) return fail(status.error());
+  const json& announce = status->at("announce");
+  const bool serves = announce.is_object() && announce.at("state") == "serving";
+  options.wait = true;
+  if (serves) {
+    if (const int failed = drain_node(options, true); failed != 0) return failed;
+  }
+  const pid_t pid = fork();
+  if (pid == 0) _exit(run_dataplane(options, "--upgrade"));
+  int ended = 0;
+  if (pid < 0 || waitpid(pid, &ended, 0) != pid) return fail(std::strerror(errno));
+  const int code = WIFEXITED(ended) ? WEXITSTATUS(ended) : kFailed;
+  if (await_in_force(options) != 0) {
+    if (serves) fail("the node stays drained; when it forwards again: linimo node undrain");
+    return kFailed;
+  }
+  const int undrained = serves ? drain_node(options, false) : 0;
+  return code != 0 ? code : undrained;
+}
+
 int show_trace(const Options& options, const TraceOptions& asked) {
   if (asked.live && asked.pcap.empty() && asked.protocol.empty())
     return trace_live(options.socket, *asked.live, asked.count, options.output == "json");
@@ -317,7 +367,8 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", LINIMO_VERSION);
   app.require_subcommand(1);
   app.fallthrough();  // options may stand behind the command too
-  app.add_option("-o,--output", options.output, "table or json")->check(CLI::IsMember({"table", "json"}));
+  app.add_option("-o,--output", options.output, "table, wide (lists with more columns) or json")
+      ->check(CLI::IsMember({"table", "wide", "json"}));
   app.add_option("--socket", options.socket, "the control plane's socket")
       ->envname("LINIMO_SOCKET")
       ->capture_default_str();
@@ -342,6 +393,8 @@ int run(int argc, char** argv) {
   }
   backend_drain->add_flag("--wait", options.wait, "show how many flows are left; return when there are none");
   auto* status = app.add_subcommand("status", "the node: data plane, tables, counters, last error");
+  for (auto* command : {service_list, backend_list, status})
+    command->add_flag("--watch", options.watch, "over and over, until Ctrl-C");
   auto* reload_command = app.add_subcommand("reload", "read the configuration file again");
   std::string trial = kConfigFile;
   auto* trial_option =
@@ -354,10 +407,12 @@ int run(int argc, char** argv) {
   auto* upgrade_command = dataplane->add_subcommand(
       "upgrade",
       "hand over to a new process of its program, as it lies on disk now, while packets are forwarded");
-  for (auto* command : {detach_command, upgrade_command})
-    command->add_option("--config", options.file, kConfigFileText)->capture_default_str();
   auto* node = app.add_subcommand("node", "nodes: of the fleet, and whether this one announces its VIPs")
                    ->require_subcommand(1);
+  auto* upgrade_node_command = node->add_subcommand(
+      "upgrade", "drain this node, have its data plane hand over to a new process, and undrain it");
+  for (auto* command : {detach_command, upgrade_command, upgrade_node_command})
+    command->add_option("--config", options.file, kConfigFileText)->capture_default_str();
   auto* drain_node_command =
       node->add_subcommand("drain", "make routers send traffic elsewhere, then announce nothing");
   drain_node_command->add_flag("--wait", options.wait, "return when nothing is announced");
@@ -386,11 +441,18 @@ int run(int argc, char** argv) {
   }
   if (*check) return check_file(options);
   if (const auto done = fleet_commands.run(options.socket, options.output == "json")) return *done;
-  if (*service_list) return show(options, fetch(options, "GET", "/v1/services"), render_services);
-  if (*backend_list) return show(options, fetch_backends(options), render_backends);
+  const auto asking = [&](const char* path) { return [&, path] { return fetch(options, "GET", path); }; };
+  const bool wide = options.output == "wide";
+  if (*service_list)
+    return show_or_watch(options, asking("/v1/services"),
+                         [&](const json& list) { return render_services(list, wide); });
+  if (*backend_list)
+    return show_or_watch(
+        options, [&] { return fetch_backends(options); },
+        [&](const json& list) { return render_backends(list, wide); });
   if (*backend_drain) return drain(options, true);
   if (*backend_undrain) return drain(options, false);
-  if (*status) return show(options, fetch(options, "GET", "/v1/status"), render_status);
+  if (*status) return show_or_watch(options, asking("/v1/status"), render_status);
   if (*reload_command && *dry_run)
     return show_dry_run_of_file(options.socket, trial, options.output == "json");
   if (*reload_command) return reload(options);
@@ -403,6 +465,7 @@ int run(int argc, char** argv) {
   if (*trace_command) return show_trace(options, traced);
   if (*drain_node_command) return drain_node(options, true);
   if (*undrain_node_command) return drain_node(options, false);
+  if (*upgrade_node_command) return upgrade_node(options);
   if (*detach_command) return run_dataplane(options, "--detach");
   if (*upgrade_command) return run_dataplane(options, "--upgrade");
   return kUsage;

@@ -126,14 +126,22 @@ std::string render_status(const json& status) {
   return text + '\n' + outcomes.render();
 }
 
-std::string render_services(const json& services) {
+namespace {
+
+std::string amount(uint64_t bytes, bool exact) {
+  return exact ? grouped(bytes) : bytes_text(bytes);
+}
+
+}  // namespace
+
+std::string render_services(const json& services, bool wide) {
   TextTable table({"SERVICE", "VIPS", "PROTOCOL", "PORTS", "POOL", "SCHEDULER", "TRACKING", ">PACKETS",
                    ">BYTES", ">NEW FLOWS"});
   for (const json& service : services) {
     table.add({text_of(service.at("name")), list_of(service.at("vips"), ","), text_of(service.at("protocol")),
                list_of(service.at("ports"), ","), text_of(service.at("pool")),
                text_of(service.at("scheduler")), text_of(service.at("tracking")),
-               grouped(service.at("packets")), bytes_text(service.at("bytes")),
+               grouped(service.at("packets")), amount(service.at("bytes"), wide),
                grouped(service.at("new_flows"))});
   }
   return table.render();
@@ -149,6 +157,8 @@ std::string drain_text(const json& backend) {
                      grouped(drain.at("udp_flows")), time);
 }
 
+namespace {
+
 /// What is to be known of it beyond its numbers.
 std::string detail_text(const json& backend) {
   const bool drains = !backend.at("drain").is_null() && backend.at("state") != "down";
@@ -157,15 +167,42 @@ std::string detail_text(const json& backend) {
   return fmt::format("NO WAY: {}; {}", text_of(backend.at("way_problem")), detail);
 }
 
-std::string render_backends(const json& backends) {
-  TextTable table({"POOL", "BACKEND", "STATE", ">WEIGHT", ">SHARE", ">FLOWS", ">PACKETS", ">BYTES",
-                   ">NEW FLOWS", "DETAIL"});
+/// Of its health checks, on the average.
+std::string latency_text(const json& checks) {
+  const uint64_t ended = checks.at("successes").get<uint64_t>() + checks.at("failures").get<uint64_t>();
+  if (ended == 0) return "-";
+  return fmt::format("{:.1f} ms", 1000 * checks.at("seconds").get<double>() / static_cast<double>(ended));
+}
+
+}  // namespace
+
+std::string render_backends(const json& backends, bool wide) {
+  std::vector<std::string> headings = {"POOL",   "BACKEND",  "STATE",  ">WEIGHT",   ">SHARE",
+                                       ">FLOWS", ">PACKETS", ">BYTES", ">NEW FLOWS"};
+  if (wide)
+    headings.insert(headings.end(), {">SYNS AGAIN", ">CHECKS", ">FAILED", ">LATENCY", ">START", ">ID"});
+  headings.emplace_back("DETAIL");
+  TextTable table(headings);
   for (const json& backend : backends) {
-    table.add({text_of(backend.at("pool")), text_of(backend.at("address")), text_of(backend.at("state")),
-               text_of(backend.at("weight")),
-               fmt::format("{:.2f} %", backend.at("share").get<double>() * 100), grouped(backend.at("flows")),
-               grouped(backend.at("packets")), bytes_text(backend.at("bytes")),
-               grouped(backend.at("new_flows")), detail_text(backend)});
+    std::vector<std::string> cells = {text_of(backend.at("pool")),
+                                      text_of(backend.at("address")),
+                                      text_of(backend.at("state")),
+                                      text_of(backend.at("weight")),
+                                      fmt::format("{:.2f} %", backend.at("share").get<double>() * 100),
+                                      grouped(backend.at("flows")),
+                                      grouped(backend.at("packets")),
+                                      amount(backend.at("bytes"), wide),
+                                      grouped(backend.at("new_flows"))};
+    if (wide) {
+      const json& checks = backend.at("checks");
+      const uint64_t failed = checks.at("failures");
+      cells.insert(cells.end(), {grouped(backend.at("repeated_syns")),
+                                 grouped(checks.at("successes").get<uint64_t>() + failed), grouped(failed),
+                                 latency_text(checks), text_of(backend.at("start_eighths")) + "/8",
+                                 text_of(backend.at("id"))});
+    }
+    cells.push_back(detail_text(backend));
+    table.add(std::move(cells));
   }
   return table.render();
 }

@@ -90,10 +90,13 @@ class Backend:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.start_nginx()
 
-    def start_nginx(self) -> None:
+    def start_nginx(self, everywhere: bool = True) -> None:
+        """Or on its own addresses alone, where no VIP is."""
         config = self.folder / "nginx.conf"
-        config.write_text(_CONFIG.format(folder=self.folder, files=self._files,
-                                         ipv4=self.address(4), ipv6=self.address(6)))
+        text = _CONFIG.format(folder=self.folder, files=self._files, ipv4=self.address(4), ipv6=self.address(6))
+        if not everywhere:
+            text = text.replace("listen 80 ", f"listen {self.address(4)}:80 ").replace("listen [::]:80 ", f"listen [{self.address(6)}]:80 ")
+        config.write_text(text)
         with open(self.folder / "nginx.log", "ab") as log:
             self.process = self.box.spawn(["nginx", "-c", str(config), "-e", str(self.folder / "error.log"),
                                             "-g", "daemon off;"], log)

@@ -125,21 +125,21 @@ class Node:
             return None
         return self.box.run([str(self.dataplane_program), "--config", str(self.config_file), "--detach"], check=False)
 
-    def upgrade(self) -> subprocess.CompletedProcess[str]:
-        """`linimo dataplane upgrade`. The process that then forwards is the data plane."""
-        upgrade = self.spawn_upgrade()
+    def upgrade(self, what: str = "dataplane") -> subprocess.CompletedProcess[str]:
+        """`linimo dataplane upgrade`, or `linimo node upgrade`. The process that then forwards is the data plane."""
+        upgrade = self.spawn_upgrade(what)
         out, err = upgrade.communicate(timeout=60)
         self.follow_dataplane()
         return subprocess.CompletedProcess(upgrade.args, upgrade.returncode, out, err)
 
-    def spawn_upgrade(self) -> subprocess.Popen[str]:
+    def spawn_upgrade(self, what: str = "dataplane") -> subprocess.Popen[str]:
         """Returns at once; to be followed by follow_dataplane()."""
         adopt_orphans()
         found = {"PATH": f"{self._built_dataplane.parent}:/usr/sbin:/usr/bin:/sbin:/bin"}  # where the CLI looks for it
         cli = self.folder / self.cli_program.name  # beside which there is none
         cli.unlink(missing_ok=True)
         cli.symlink_to(self.cli_program)
-        command = [str(cli), "dataplane", "upgrade", "--config", str(self.config_file)]
+        command = [str(cli), "--socket", str(self.config.runtime_dir / "control.sock"), what, "upgrade", "--config", str(self.config_file)]
         with self.box.entered():
             return subprocess.Popen(command, env=found, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

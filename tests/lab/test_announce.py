@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 import time
@@ -66,6 +67,41 @@ class AnnounceCase(LabCase):
 
 
 class Announce(AnnounceCase):
+    def test_a_node_that_cannot_be_upgraded_is_announced_again(self) -> None:
+        """Engine dpdk does not hand over: it says so, and all is as before."""
+        node = self.lab.node
+        assert node.dataplane
+        before = node.dataplane.pid
+        done = node.upgrade("node")
+        self.assertEqual(1, done.returncode)
+        self.assertIn("restart", done.stderr)
+        self.assertEqual("serving", self.announced["state"])
+        self.assertEqual(before, node.dataplane.pid)
+        self.routed.wait_announced()
+
+    def test_doctor_names_what_bird_does_not_take(self) -> None:
+        """BIRD reads another table of the kernel's than the one that VIPs are in; what the finding says mends it."""
+        node, bird = self.lab.node, self.routed.birds[0]
+        config = bird.folder / "bird.conf"
+        text = config.read_text()
+
+        def missing() -> dict[str, str]:
+            found = json.loads(node.cli("doctor", "--watch-seconds", "0.1", "-o", "json", check=False).stdout)
+            return {one["subject"]: one["mend"] for one in found if one["cause"] == "bird-without-route"}
+
+        self.assertEqual({}, missing())
+        try:
+            config.write_text(text.replace("kernel table 77; learn;", "kernel table 78; learn;"))
+            bird.ask("configure")
+            mends = wait_until(missing, "the VIPs that BIRD has not are named", 20)
+            self.assertEqual(set(VIP.values()), wait_until(lambda: len(found := missing()) == 2 and found, "both", 20).keys())
+            self.assertIn("kernel table 77", next(iter(mends.values())))
+        finally:
+            config.write_text(text)
+            bird.ask("configure")
+        wait_until(lambda: not missing(), "BIRD has them again", 20)
+        self.routed.wait_announced()
+
     def test_vips_are_announced_and_reached(self) -> None:
         """Both families; the node shows its VIPs and its sessions."""
         for family in (4, 6):
@@ -229,7 +265,29 @@ class Announce(AnnounceCase):
 
 class AnnounceByXdp(AnnounceCase):
     engine = "xdp"
-    announce = 'orphan_timeout = "2s"'
+    announce = 'orphan_timeout = "2s"\ndrain_wait = "2s"'
+
+    def test_a_node_is_upgraded_while_others_have_its_traffic(self) -> None:
+        """Its routes go before the hand-over begins, and come back after it. A node that was drained stays so."""
+        node = self.lab.node
+        assert node.dataplane
+        for drained_before in (False, True):
+            with self.subTest(drained_before=drained_before):
+                if drained_before:
+                    node.cli("node", "drain", "--wait")
+                before = node.dataplane.pid
+                with RouteWatch(self.lab.topology.router) as theirs:
+                    began = time.time()
+                    done = node.upgrade("node")
+                    self.assertEqual(0, done.returncode, done.stderr)
+                    self.assertNotEqual(before, node.dataplane.pid)
+                    if drained_before:
+                        self.assertEqual("drained", self.announced["state"])
+                        node.cli("node", "undrain")
+                    else:
+                        self.assertEqual(["the node is drained", "the node is serving"], done.stdout.splitlines())
+                        theirs.wait(began, VIP[4], True)
+                self.routed.wait_announced()
 
     def test_forwarding_and_routes_outlive_a_crash(self) -> None:
         """Whoever comes back finds the routes, and leaves them there."""

@@ -193,6 +193,21 @@ class Doctor:
             self.assertEqual("certain", found["next-hop-unresolved"]["certainty"])
             self.assertIn("[node] interfaces", found["wrong-egress"]["mend"])
 
+    def test_a_service_that_does_not_listen_on_the_vip(self) -> None:
+        """It is bound to its own address, which answers; the VIP's packets are reset."""
+        backend = self.backend(2)
+
+        def again(everywhere: bool) -> None:
+            backend.kill_nginx()
+            backend.start_nginx(everywhere)
+
+        with self.broken(lambda: again(True)):
+            again(False)
+            found = self.wait_for("service-not-on-vip", self.name(2), *SHORT)
+            self.assertEqual("certain", found["certainty"])
+            self.assertIn("refused", found["evidence"])
+            self.assertIn("listen on every address", found["mend"])
+
     def test_all_tunnels_lost(self) -> None:
         """Of all backends at once: the network between is likelier than each of them."""
         for number in (1, 2, 3):

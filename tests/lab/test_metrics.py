@@ -198,6 +198,43 @@ class Metrics(LabCase):
                          sum(value for key, value in samples.items() if key.startswith("linimo_flows_capacity")))
         self.assertEqual(set(status["outcomes"]), {key.split('"')[1] for key in samples if key.startswith("linimo_packets_total")})
 
+    def test_wide_lists_say_more(self) -> None:
+        node, backend = self.lab.node, backend_address(1, 4)
+        usual, wide = (node.cli("backend", "list", *words).stdout for words in ((), ("-o", "wide")))
+        self.assertNotIn("LATENCY", usual)
+        row = dict(zip(*(re.split(r"  +", line.strip()) for line in wide.splitlines() if "LATENCY" in line or backend in line)))
+        known = next(one for one in node.backend_list() if one["address"] == backend)
+        self.assertEqual(known["repeated_syns"], int(row["SYNS AGAIN"].replace(",", "")))
+        self.assertGreaterEqual(known["checks"]["successes"], int(row["CHECKS"].replace(",", "")) - int(row["FAILED"].replace(",", "")))
+        self.assertRegex(row["LATENCY"], r"^\d+\.\d ms$")
+        self.assertEqual(known["bytes"], int(row["BYTES"].replace(",", "")))
+        self.assertIn(f"{node.service('counted')['bytes']:,} ", node.cli("service", "list", "-o", "wide").stdout)
+
+    def test_watching_goes_on_over_a_restart_of_the_control_plane(self) -> None:
+        """A document a line, each second; what fails meanwhile is said on the other channel."""
+        node = self.lab.node
+        for words in (("status",), ("service", "list"), ("backend", "list")):
+            with self.subTest(words=words):
+                watching = subprocess.Popen([str(node.cli_program), "--socket", str(node.config.runtime_dir / "control.sock"), *words,
+                                             "--watch", "-o", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                            stderr=subprocess.PIPE, text=True)
+                assert watching.stdout and watching.stderr
+                try:
+                    json.loads(watching.stdout.readline())
+                    if words == ("status",):
+                        node.stop_controlplane()
+                        try:
+                            self.assertIn("linimo: ", watching.stderr.readline())
+                        finally:
+                            node.start_controlplane()
+                    json.loads(watching.stdout.readline())
+                    watching.send_signal(signal.SIGINT)
+                    self.assertEqual(-signal.SIGINT, watching.wait(5))
+                finally:
+                    watching.kill()
+                    watching.communicate()
+        wait_until(node.up_to_date, "the control plane is back")
+
     def test_a_silent_crowd_keeps_no_scrape_out(self) -> None:
         with self.lab.topology.node.entered():
             for _ in range(500):
