@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -150,7 +151,7 @@ std::string name_in(std::string_view text) {
 
 double at_quantile(std::vector<double> sorted, double quantile) {
   std::ranges::sort(sorted);
-  return sorted[static_cast<size_t>(quantile * static_cast<double>(sorted.size() - 1) + 0.5)];
+  return sorted[static_cast<size_t>(std::lround(quantile * static_cast<double>(sorted.size() - 1)))];
 }
 
 uint32_t answers_of(const ProbeReport& report) {

@@ -83,7 +83,7 @@ TEST_P(Adaptive, AFlowThatWasLearnedStaysAfterItsSlotHasLearned) {
   for (const size_t flow : moved_) sent_to(packet(flow, kSyn));
   engine.apply(changed(three_up_, all_up_));
   for (uint32_t at = 600; at <= 6 * kWindow_s; at += 600) {
-    engine.pass_time(kStart_ms + at * 1000);
+    engine.pass_time(kStart_ms + at * uint64_t{1000});
     for (const size_t flow : moved_) EXPECT_EQ(sent_to(packet(flow), at), before_[flow]);
   }
 }
@@ -103,9 +103,9 @@ TEST_P(Adaptive, ASlotSettlesWhenNothingHasDeviatedForAWindow) {
     sent_to(packet(flow, kSyn), at);
     return entries() != 0;
   };
-  engine.pass_time(kStart_ms + (kWindow_s - 1) * 1000);
+  engine.pass_time(kStart_ms + (kWindow_s - 1) * uint64_t{1000});
   for (const size_t flow : moved_) EXPECT_TRUE(takes_an_entry(flow, kWindow_s - 1));
-  engine.pass_time(kStart_ms + (kWindow_s + 2) * 1000);
+  engine.pass_time(kStart_ms + (kWindow_s + 2) * uint64_t{1000});
   for (const size_t flow : moved_) EXPECT_FALSE(takes_an_entry(flow, kWindow_s + 2));
 }
 
@@ -113,9 +113,9 @@ TEST_P(Adaptive, AFlowThatDeviatesKeepsItsSlotUnsettled) {
   sent_to(packet(moved_[0], kSyn));
   engine.apply(changed(three_up_, all_up_));
   EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s - 10), before_[moved_[0]]);
-  engine.pass_time(kStart_ms + (kWindow_s + 2) * 1000);
+  engine.pass_time(kStart_ms + (kWindow_s + 2) * uint64_t{1000});
   EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s + 3), before_[moved_[0]]);
-  engine.pass_time(kStart_ms + (2 * kWindow_s + 5) * 1000);
+  engine.pass_time(kStart_ms + (2 * kWindow_s + 5) * uint64_t{1000});
   engine.forget_flows();
   sent_to(packet(moved_[0], kSyn), 2 * kWindow_s + 6);
   EXPECT_EQ(entries(), 0) << "settled by now";
@@ -126,7 +126,7 @@ TEST_P(Adaptive, ANextGenerationGoesOnWhereTheOneBeforeWas) {
   engine.apply(changed(three_up_, all_up_));
   EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s - 10), before_[moved_[0]]);
   EXPECT_EQ(sent_to(packet(moved_[1], kSyn), kWindow_s + 2), after_[moved_[1]]);
-  engine.pass_time(kStart_ms + (kWindow_s + 2) * 1000);
+  engine.pass_time(kStart_ms + (kWindow_s + 2) * uint64_t{1000});
   engine.apply(adaptive(all_up_));  // for it, no slot is learning any more
   EXPECT_EQ(sent_to(packet(moved_[0]), kWindow_s + 3), before_[moved_[0]]);
 }
@@ -210,8 +210,12 @@ class Sharing : public Adaptive {
     return configuration;
   }
 
-  std::vector<linimo_flow_word> words(uint32_t at) { return engine.words_to_tell(kStart_ms + at * 1000); }
-  void hear(std::span<const linimo_flow_word> told, uint32_t at) { engine.hear(told, kStart_ms + at * 1000); }
+  std::vector<linimo_flow_word> words(uint32_t at) {
+    return engine.words_to_tell(kStart_ms + at * uint64_t{1000});
+  }
+  void hear(std::span<const linimo_flow_word> told, uint32_t at) {
+    engine.hear(told, kStart_ms + at * uint64_t{1000});
+  }
 
   /// Flows that began after the change, where the table says; what was said of them.
   std::vector<linimo_flow_word> begun(uint32_t at) {
@@ -313,7 +317,7 @@ TEST_P(Sharing, WhatGoesElsewhereThanTheTableSaysKeepsItsSlotUnsettled) {
   ASSERT_EQ(told.size(), 1);
   become_another_node();
   hear(told, 2 * kWindow_s - 30);
-  engine.pass_time(kStart_ms + (2 * kWindow_s + 30) * 1000);
+  engine.pass_time(kStart_ms + (2 * kWindow_s + 30) * uint64_t{1000});
   EXPECT_EQ(sent_to(packet(moved_[0]), 2 * kWindow_s + 31), before_[moved_[0]]);
 }
 

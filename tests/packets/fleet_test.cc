@@ -58,7 +58,7 @@ class FleetNode : public testing::TestWithParam<Mode> {
   /// What a worker does beside forwarding, as often as the simulation does.
   void keep_house(uint32_t now_s) {
     node_->keep_house(now_s);
-    if (now_s % fleet::Node::kSettleEvery_s == 0) engine_.pass_time(now_s * 1000);
+    if (now_s % fleet::Node::kSettleEvery_s == 0) engine_.pass_time(now_s * uint64_t{1000});
     ConnectionTable& connections = engine_.all_flows().front().connections;
     connections.sweep(connections.buckets() / fleet::Node::kSweepRound_s + 1,
                       std::vector<SweptService>(fleet::kModes, {.idle_timeout = kIdle_s, .tcp = true}), now_s,
@@ -86,7 +86,7 @@ class FleetNode : public testing::TestWithParam<Mode> {
     tcp.destination_port = htons(fleet::Node::port_of(GetParam()));
     tcp.data_offset = sizeof tcp / 4 << 4;
     tcp.flags = flags;
-    const Result result = engine_.run(frame, now_s * 1000);
+    const Result result = engine_.run(frame, now_s * uint64_t{1000});
     EXPECT_EQ(result.fault, "");
     EXPECT_EQ(result.counter, LINIMO_OUTCOME_forwarded);
     if (result.bytes.size() < sizeof ethernet + sizeof ip) return ~0U;

@@ -57,7 +57,7 @@ struct Payload {
 };
 
 inline std::optional<Payload> payload_of(ByteView ip) {
-  if (ip[0] >> 4 == 4) return Payload{ip[9], (ip[0] & 15U) * 4, (be16(ip, 6) & 0x3fff) != 0};
+  if (ip[0] >> 4 == 4) return Payload{ip[9], size_t{4} * (ip[0] & 15U), (be16(ip, 6) & 0x3fff) != 0};
   Payload payload{ip[6], 40};
   while (payload.protocol == 0 || payload.protocol == 43 || payload.protocol == 44 ||
          payload.protocol == 60) {

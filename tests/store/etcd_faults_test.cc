@@ -12,7 +12,7 @@ namespace {
 
 using testing::HasSubstr;
 
-Asking::Make engine(EtcdConfig config) {
+Asking::Make engine(const EtcdConfig& config) {
   return [config](boost::asio::io_context& io) { return make_etcd_store(io, config); };
 }
 

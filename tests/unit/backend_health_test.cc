@@ -161,7 +161,7 @@ TEST(BackendHealthTest, NoticesAFailureInBoundedTime) {
 TEST(BackendHealthTest, JudgesSilencesByThePastWithPhi) {
   HealthCheckConfig config = settings(2, 3);
   config.detector = Detector::kPhi;
-  const auto noticed_after = [](HealthCheckConfig with) {
+  const auto noticed_after = [](const HealthCheckConfig& with) {
     BackendHealth health(with, HealthState::kUp, kStart);
     const Time last = check_well(health, kStart, 50, 0.5);
     return check_until_change(health, health.next_check(), kBad) - last;

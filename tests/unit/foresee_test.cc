@@ -157,7 +157,7 @@ TEST_F(ForeseeTest, DrainsAndTheirEnd) {
 
 TEST_F(ForeseeTest, ATableOfAnotherSize) {
   const PoolDisruption told = foresee_pool(text(kThree, 509));
-  EXPECT_NEAR(told.share_moved, moved_by([&] { reload(text(kThree, 509)); }, 251 * 509), 1e-9);
+  EXPECT_NEAR(told.share_moved, moved_by([&] { reload(text(kThree, 509)); }, size_t{251} * 509), 1e-9);
   EXPECT_GT(told.share_moved, 0.1);
 }
 

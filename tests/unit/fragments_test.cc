@@ -46,7 +46,7 @@ TEST(FragmentMemory, AFullBucketLosesItsOldest) {
 TEST(FragmentMemory, WhatIsOverStaysOverForMinutes) {
   FragmentMemory memory;
   memory.remember(kDatagram, kChoice, kNow_ms);
-  for (uint64_t s = 3; s < 8 * 60; ++s)
+  for (uint64_t s = 3; s < uint64_t{8} * 60; ++s)
     EXPECT_EQ(memory.find(kDatagram, kNow_ms + s * 1000), std::nullopt) << s;
 }
 

@@ -230,7 +230,7 @@ TEST_F(HealthMonitorTest, RaisesTheLimitOfDescriptorsToWhatChecksNeed) {
   Config config = config_of({1, 2, 3});
   const uint64_t needed = descriptors_needed(config);
   config.pools[0].health->type = CheckType::kExec;
-  EXPECT_EQ(descriptors_needed(config), needed + 3 * 4) << "pipes, and the process";
+  EXPECT_EQ(descriptors_needed(config), needed + uint64_t{3} * 4) << "pipes, and the process";
   config.pools[0].health->type = CheckType::kTcp;
   rlimit before{};
   getrlimit(RLIMIT_NOFILE, &before);

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include <fmt/format.h>
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -239,8 +240,8 @@ TEST_F(HttpServerTest, ReadersChangeNothing) {
     if (path == "/v1/events") continue;  // has no end
     const bool reads =
         method == "GET" && path != "/v1/trace" && path != "/v1/flows" && !path.starts_with("/v1/fleet");
-    const std::string reply =
-        exchange(method + " " + path + " HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    const std::string reply = exchange(
+        fmt::format("{} {} HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", method, path));
     EXPECT_TRUE(reply.starts_with(reads ? "HTTP/1.1 200 " : "HTTP/1.1 404 ")) << path << reply;
   }
   EXPECT_TRUE(get("/").starts_with("HTTP/1.1 200 "));

@@ -13,7 +13,8 @@
 namespace linimo {
 namespace {
 
-std::vector<std::byte> snapshot_of(std::vector<uint32_t> table_sizes, uint32_t backends, uint32_t weight) {
+std::vector<std::byte> snapshot_of(const std::vector<uint32_t>& table_sizes, uint32_t backends,
+                                   uint32_t weight) {
   SnapshotSpec spec;
   spec.encap_source4 = *Address::parse("10.0.0.11");
   for (const uint32_t size : table_sizes) {

@@ -175,7 +175,7 @@ class BackendTest : public testing::Test {
               static_cast<ssize_t>(packet.size()))
         << std::strerror(errno);
     const int socket = (kind.inner == AF_INET ? v4_ : v6_).get();
-    const timeval limit{.tv_sec = within_ms / 1000, .tv_usec = within_ms % 1000 * 1000};
+    const timeval limit{.tv_sec = within_ms / 1000, .tv_usec = long{within_ms} % 1000 * 1000};
     setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     Bytes got(2048);
     const ssize_t length = recv(socket, got.data(), got.size(), 0);
