@@ -18,7 +18,6 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "controlplane/cli/capture.h"
@@ -27,6 +26,7 @@
 #include "controlplane/cli/dry_run.h"
 #include "controlplane/cli/fleet.h"
 #include "controlplane/cli/flows.h"
+#include "controlplane/cli/node.h"
 #include "controlplane/cli/probe.h"
 #include "controlplane/cli/render.h"
 #include "controlplane/cli/top_screen.h"
@@ -123,45 +123,18 @@ int show_or_watch(const Options& options, const std::function<tl::expected<json,
   }
 }
 
-/// Why what was accepted is not what the data plane forwards by, as far as the status tells.
-std::string pending_reason(const json& status) {
-  for (const char* name : {"dataplane-alive", "tables-current"}) {
-    for (const json& condition : status.at("conditions")) {
-      if (condition.at("name") == name && condition.at("state") == "fails" &&
-          !condition.at("evidence").is_null())
-        return condition.at("evidence").get<std::string>();
-    }
-  }
-  if (!status.at("health_known").get<bool>()) return "the first health checks are not done";
-  return "tables are on their way";
-}
-
-/// Returns once the data plane forwards by what has just been accepted. Where that takes longer than anyone
-/// would wait without a word, says so: it will be in force as soon as it can.
-int await_in_force(const Options& options) {
-  constexpr std::chrono::seconds kPatience{3};
-  const auto until = std::chrono::steady_clock::now() + kPatience;
-  for (;; std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
-    const auto status = fetch(options, "GET", "/v1/status");
-    if (!status) return fail(status.error());
-    if (status->at("up_to_date").get<bool>()) return 0;
-    if (std::chrono::steady_clock::now() > until)
-      return fail(fmt::format("accepted, not yet in force: {}", pending_reason(*status)));
-  }
-}
-
 int reload(const Options& options) {
   const auto content = fetch(options, "POST", "/v1/reload");
   if (!content) return fail("the running configuration stays: " + content.error());
   if (options.output == "json") {
     std::cout << content->dump(2) << '\n';
-    return await_in_force(options);
+    return await_in_force(options.socket);
   }
   std::cout << "reloaded\n";
   for (const json& key : content->at("restart_needed")) {
     std::cout << fmt::format("[node] {} changed: restart linimo-dataplane for it\n", key.get<std::string>());
   }
-  return await_in_force(options);
+  return await_in_force(options.socket);
 }
 
 /// Says each second how far it is, until it is; the backend may be switched off then.
@@ -200,64 +173,9 @@ int drain(const Options& options, bool wanted) {
         "{} {}\n", options.backend,
         wanted ? "drains: it keeps established flows and gets no new ones" : "gets new flows again");
   }
-  const int in_force = await_in_force(options);
+  const int in_force = await_in_force(options.socket);
   if (in_force != 0 || !wanted || !options.wait) return in_force;
   return wait_until_drained(options, content->at("pool"), content->at("backend"));
-}
-
-/// Returns when it is drained, if that is wished: the routes' metric is raised, the routers had their time to
-/// turn elsewhere, and nothing is announced any more.
-int drain_node(const Options& options, bool wish) {
-  auto content = fetch(options, "POST", wish ? "/v1/node/drain" : "/v1/node/undrain");
-  if (!content) return fail(content.error());
-  std::string state = content->at("state").get<std::string>();
-  while (wish && options.wait && state == "draining") {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    content = fetch(options, "GET", "/v1/status");
-    if (!content) return fail(content.error());
-    const json& announce = content->at("announce");
-    if (announce.is_null()) return fail("[announce] was removed while the node drained");
-    state = announce.at("state").get<std::string>();
-  }
-  if (options.wait && wish && state != "drained") return fail("the drain was cancelled");
-  std::cout << (options.output == "json" ? json{{"state", state}}.dump(2) : "the node is " + state) << '\n';
-  return 0;
-}
-
-/// The data plane's own program knows what it left, and how to hand over: the one beside this, else the one
-/// in PATH.
-int run_dataplane(const Options& options, const char* order) {
-  std::error_code error;
-  const auto beside =
-      std::filesystem::read_symlink("/proc/self/exe", error).replace_filename("linimo-dataplane");
-  for (const std::string& program : {beside.string(), std::string("linimo-dataplane")}) {
-    execlp(program.c_str(), program.c_str(), "--config", options.file.c_str(), order, nullptr);
-  }
-  return fail(fmt::format("linimo-dataplane: {}", std::strerror(errno)));
-}
-
-/// Routers turn elsewhere before the data plane hands over, and come back when the node forwards by what is
-/// configured: also if it did not hand over, for then the one that runs goes on.
-int upgrade_node(Options options) {
-  const auto status = fetch(options, "GET", "/v1/status");
-  if (!status) return fail(status.error());
-  const json& announce = status->at("announce");
-  const bool serves = announce.is_object() && announce.at("state") == "serving";
-  options.wait = true;
-  if (serves) {
-    if (const int failed = drain_node(options, true); failed != 0) return failed;
-  }
-  const pid_t pid = fork();
-  if (pid == 0) _exit(run_dataplane(options, "--upgrade"));
-  int ended = 0;
-  if (pid < 0 || waitpid(pid, &ended, 0) != pid) return fail(std::strerror(errno));
-  const int code = WIFEXITED(ended) ? WEXITSTATUS(ended) : kFailed;
-  if (await_in_force(options) != 0) {
-    if (serves) fail("the node stays drained; when it forwards again: linimo node undrain");
-    return kFailed;
-  }
-  const int undrained = serves ? drain_node(options, false) : 0;
-  return code != 0 ? code : undrained;
 }
 
 int show_trace(const Options& options, const TraceOptions& asked) {
@@ -463,11 +381,11 @@ int run(int argc, char** argv) {
   if (*flow_command) return flow(options, flows);
   if (*capture_command) return capture(options.socket, captured);
   if (*trace_command) return show_trace(options, traced);
-  if (*drain_node_command) return drain_node(options, true);
-  if (*undrain_node_command) return drain_node(options, false);
-  if (*upgrade_node_command) return upgrade_node(options);
-  if (*detach_command) return run_dataplane(options, "--detach");
-  if (*upgrade_command) return run_dataplane(options, "--upgrade");
+  if (*drain_node_command) return drain_node(options.socket, true, options.wait, options.output == "json");
+  if (*undrain_node_command) return drain_node(options.socket, false, false, options.output == "json");
+  if (*upgrade_node_command) return upgrade_node(options.socket, options.file, options.output == "json");
+  if (*detach_command) return run_dataplane(options.file, "--detach");
+  if (*upgrade_command) return run_dataplane(options.file, "--upgrade");
   return kUsage;
 }
 

@@ -1,0 +1,99 @@
+#include "controlplane/cli/node.h"
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+#include <thread>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "controlplane/cli/client.h"
+#include "maglev/program.h"
+
+namespace linimo {
+namespace {
+
+using nlohmann::json;
+
+/// Why what was accepted is not what the data plane forwards by, as far as the status tells.
+std::string pending_reason(const json& status) {
+  for (const char* name : {"dataplane-alive", "tables-current"}) {
+    for (const json& condition : status.at("conditions")) {
+      if (condition.at("name") == name && condition.at("state") == "fails" &&
+          !condition.at("evidence").is_null())
+        return condition.at("evidence").get<std::string>();
+    }
+  }
+  if (!status.at("health_known").get<bool>()) return "the first health checks are not done";
+  return "tables are on their way";
+}
+
+}  // namespace
+
+int await_in_force(const std::string& socket) {
+  constexpr std::chrono::seconds kPatience{3};
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  for (;; std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
+    const auto status = ask_json(socket, "GET", "/v1/status");
+    if (!status) return fail(status.error());
+    if (status->at("up_to_date").get<bool>()) return 0;
+    if (std::chrono::steady_clock::now() > until)
+      return fail(fmt::format("accepted, not yet in force: {}", pending_reason(*status)));
+  }
+}
+
+int drain_node(const std::string& socket, bool wish, bool wait, bool as_json) {
+  auto content = ask_json(socket, "POST", wish ? "/v1/node/drain" : "/v1/node/undrain");
+  if (!content) return fail(content.error());
+  std::string state = content->at("state").get<std::string>();
+  while (wish && wait && state == "draining") {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    content = ask_json(socket, "GET", "/v1/status");
+    if (!content) return fail(content.error());
+    const json& announce = content->at("announce");
+    if (announce.is_null()) return fail("[announce] was removed while the node drained");
+    state = announce.at("state").get<std::string>();
+  }
+  if (wait && wish && state != "drained") return fail("the drain was cancelled");
+  std::cout << (as_json ? json{{"state", state}}.dump(2) : "the node is " + state) << '\n';
+  return 0;
+}
+
+int run_dataplane(const std::string& config, const char* order) {
+  std::error_code error;
+  const auto beside =
+      std::filesystem::read_symlink("/proc/self/exe", error).replace_filename("linimo-dataplane");
+  for (const std::string& program : {beside.string(), std::string("linimo-dataplane")}) {
+    execlp(program.c_str(), program.c_str(), "--config", config.c_str(), order, nullptr);
+  }
+  return fail(fmt::format("linimo-dataplane: {}", std::strerror(errno)));
+}
+
+int upgrade_node(const std::string& socket, const std::string& config, bool as_json) {
+  const auto status = ask_json(socket, "GET", "/v1/status");
+  if (!status) return fail(status.error());
+  const json& announce = status->at("announce");
+  const bool serves = announce.is_object() && announce.at("state") == "serving";
+  if (serves) {
+    if (const int failed = drain_node(socket, true, true, as_json); failed != 0) return failed;
+  }
+  const pid_t pid = fork();
+  if (pid == 0) _exit(run_dataplane(config, "--upgrade"));
+  int ended = 0;
+  const bool ran = pid > 0 && waitpid(pid, &ended, 0) == pid;
+  if (!ran) fail(std::strerror(errno));  // and the node is undrained all the same
+  const int code = ran && WIFEXITED(ended) ? WEXITSTATUS(ended) : kFailed;
+  if (await_in_force(socket) != 0) {
+    if (serves) fail("the node stays drained; when it forwards again: linimo node undrain");
+    return kFailed;
+  }
+  const int undrained = serves ? drain_node(socket, false, false, as_json) : 0;
+  return code != 0 ? code : undrained;
+}
+
+}  // namespace linimo
