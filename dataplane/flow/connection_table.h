@@ -1,7 +1,10 @@
 // Connection tracking: which backend a flow was sent to, in eight bytes.
 //
-// A table belongs to one worker, which alone writes it; nothing here locks. Words are stored whole, so that
-// other workers may peek. A bucket is one cache line of eight entries; an entry is one aligned 64-bit word.
+// A table belongs to one thread, a worker (or the control thread: told_flows.h), which alone writes it and
+// alone calls what says nothing of threads here; nothing locks. Words are stored whole, so that any thread
+// may call what says so meanwhile. A traced packet (forward/trace.h), on the control thread, asks what is
+// const as the owner does: what it sees may be a packet old, or of a flow that has just come in its place.
+// A bucket is one cache line of eight entries; an entry is one aligned 64-bit word.
 // What it says, and all that is decided by it, is in maglev/rules/flow_entry.h, for both engines; here is the
 // memory, and how eight entries are asked at once.
 //
@@ -58,7 +61,8 @@ class ConnectionTable {
   static uint64_t bytes_for(uint64_t flows);
 
   /// Memory that an earlier table has left, whatever it holds: counts the entries, and clears those that
-  /// `holds(word)` denies and those of a flow that the bucket has already. Once, before anything else.
+  /// `holds(word)` denies and those of a flow that the bucket has already. Once, before anything else, by
+  /// whoever makes the table.
   /// Returns how many it cleared.
   template <typename Holds>
   uint64_t take_over(Holds holds) {
@@ -90,7 +94,7 @@ class ConnectionTable {
     __builtin_prefetch(bucket(places_of(hash, 0).second));
   }
 
-  /// The live entry of a flow, or nullptr.
+  /// The live entry of a flow, or nullptr. The owner: others `peek`.
   Entry find(uint64_t hash, const Service& service, uint32_t now_s) const;
 
   /// The same of one that the first bucket does not hold.
@@ -121,16 +125,17 @@ class ConnectionTable {
   }
 
   /// Notes that a packet followed the entry. `begins`: a connection, by SYN alone. Writes at most once a
-  /// second.
+  /// second. The owner, as all that writes.
   void touch(Entry entry, bool fin, bool begins, uint32_t now_s);
 
   /// The flow goes to backend `to` from now on.
   void redirect(Entry entry, uint32_t to);
 
-  /// Makes an embryonic entry; false: there was no place that the flow may take.
+  /// Makes an embryonic entry; false: there was no place that the flow may take. The owner.
   bool insert(uint64_t hash, const Service& service, uint32_t backend_id, uint32_t now_s);
 
   /// Removes the entry in a place, of whatever number, if it is the same flow's to the same backend still.
+  /// The owner; others ask it to, by flow_removal.h.
   bool remove(uint64_t index, uint64_t seen);
 
   /// Would `insert` find one? Any thread, while the owner goes on writing.
@@ -158,7 +163,8 @@ class ConnectionTable {
   uint32_t connections_of(uint32_t backend_id) const { return connections_[backend_id]; }
   uint64_t capacity() const { return buckets_ * LINIMO_FLOW_BUCKET; }
   uint64_t buckets() const { return buckets_; }
-  const uint64_t* words() const { return words_; }  // of the first bucket, and then of the others
+  /// Of the first bucket, and then of the others: for FlowTable (flow_tables.h), on any thread.
+  const uint64_t* words() const { return words_; }
 
  private:
   static_assert(LINIMO_MAX_SERVICES <= LINIMO_FLOW_SERVICE_MASK + 1 &&
