@@ -15,7 +15,7 @@ from .tunnel import fold, words
 from .world import INSIDE_PREFIX, OWN_VIP, PRIVATE_VIP, REJECT_VIP, VIP_OF_POOL, vip
 
 ROW = "echo request: answered"
-ROUTED = "echo with a source route"
+ROUTED = "echo request with a source route: not answered"
 NUMBER = VIP_OF_POOL["ipip4"]
 
 

@@ -208,7 +208,7 @@ def _other_protocols(cases: Cases, family: int) -> None:
     others = (4, 41, 47, 50, 132, 253, 58 if family == 4 else 1)
     cases.add(f"fragments_of_other_protocols_v{family}", "to a VIP's address but to no service",
               *(dropped(piece(number, protocol, *place), "no_service") for protocol in others for place in places))
-    cases.add(f"fragments_of_other_protocols_own_v{family}", "unless the address is also the host's own",
+    cases.add(f"fragments_of_other_protocols_own_v{family}", "to a VIP's address that the host has too, but to no service",
               *(kernel(piece(OWN_VIP, protocol, *place)) for protocol in others for place in places))
 
 

@@ -113,7 +113,7 @@ def _other_addresses_v6(cases: Cases, row: str) -> None:
 
 def _no_service(cases: Cases) -> None:
     row = "to a VIP's address but to no service"
-    own_row = "unless the address is also the host's own"
+    own_row = "to a VIP's address that the host has too, but to no service"
     for family in (4, 6):
         number = VIP_OF_POOL["ipip4"]
         field = "proto" if family == 4 else "nh"

@@ -134,7 +134,7 @@ def _flows(cases: Cases, family: int) -> None:
     """A client that changes its address keeps its backend; a flow without an id goes where the id last took it."""
     packet = short(with_id(ZERO.server_id))
     moved = [to(ZERO, datagram(family, packet, sport=sport)) for sport in range(100, 140)]
-    cases.add(f"quic_moving_client_v{family}", "so a client may change address", *moved, ordered=True)
+    cases.add(f"quic_moving_client_v{family}", "a client that changes its address, in packets with that server id", *moved, ordered=True)
     steps = []
     for sport in range(200, 216):
         plain = datagram(family, b"\x00\xe0no id", sport=sport)

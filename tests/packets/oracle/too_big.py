@@ -15,7 +15,7 @@ from .world import CLIENTS, POOLS, SMALL, VIP_OF_POOL, vip
 
 REPLY = "IPv4 with DF, IPv6: answered"
 CUT = "inner IPv6 packet of at most 1280 bytes: the outer packet in fragments"
-NEVER = "never in answer to an ICMP error or to a fragment other than the first"
+NEVER = "an ICMP error, a fragment other than the first: not answered"
 
 
 def add_to(cases: Cases) -> None:
