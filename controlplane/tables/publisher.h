@@ -77,7 +77,7 @@ class Publisher final : private DataplaneLink::Observer {
   /// Of what is offered next.
   uint64_t next_generation() const { return last_generation_ + 1; }
 
-  /// Only when ready(). `spec` has the next generation; its slots that are learning are completed here. `by`:
+  /// Only when ready(). `spec` has the next generation; its learning slots are completed here. `by`:
   /// for the log, who wanted it. False when that is live already: nothing is published and nobody called.
   bool offer(SnapshotSpec spec, std::string by);
 
