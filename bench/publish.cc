@@ -150,7 +150,7 @@ double median(std::vector<Round> rounds, double Round::*stage) {
 int run(const Options& options) {
   const Config config = make_config(options);
   Ids ids;
-  ids.hold(config, {}, Ids::Time{});
+  ids.hold(config, {}, {}, Ids::Time{});
   Dataplane dataplane(options);
   const UniqueFd socket = dataplane.connect();
   if (!send_message(socket.get(), protocol::encode(protocol::Hello{}))) throw std::runtime_error("no hello");

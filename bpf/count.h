@@ -23,7 +23,7 @@ enum {
   kCountersOutcomes = 0,
   kCountersUnstored = 544 / kCountCell, /* flows_unstored is the first word of this cell */
   kCountersServices = 576 / kCountCell,
-  kCountersBackends = kCountersServices + LINIMO_MAX_SERVICES,
+  kCountersBackends = kCountersServices + LINIMO_MAX_SERVICES + 2,
   kCountersRepeated = kCountersBackends + LINIMO_MAX_BACKEND_IDS,
   kCountersRow = 10620928 / kCountCell,
 };

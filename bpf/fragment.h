@@ -14,7 +14,7 @@
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE);
-  __uint(max_entries, LINIMO_FRAGMENT_BUCKETS); /* times the rows */
+  __uint(max_entries, LINIMO_FRAGMENT_BUCKETS); /* times the rows, and one more: what other nodes tell */
   __type(key, __u32);
   __type(value, struct linimo_cell);
 } fragments SEC(".maps");
@@ -81,7 +81,7 @@ static long look_in_row(__u32 row, struct datagram_search* search) {
 __noinline __u64 recall_datagram(__u64 hash, __u32 row) {
   struct datagram_search search = {hash, bpf_ktime_get_coarse_ns(), 0};
   look_in_row(row, &search);
-  if (search.word == 0) bpf_loop(row_count, look_in_row, &search, 0);
+  if (search.word == 0) bpf_loop(row_count + 1, look_in_row, &search, 0);
   return search.word;
 }
 

@@ -18,7 +18,7 @@
 
 /* Part of where maps are pinned: every change of this file changes it, and of where and how a flow or a
  * datagram is stored (maglev/rules/flow_entry.h, fragment.h). */
-#define LINIMO_XDP_LAYOUT 11u
+#define LINIMO_XDP_LAYOUT 12u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u          /* receive queues of all interfaces, and the spare row */
@@ -127,6 +127,13 @@ struct linimo_xdp_head {
   __u32 host_first, host_count; /* the machine's own addresses, 16 bytes each */
   __u32 own_count;              /* the same, and those that tunnels begin at */
   __u32 reply_rate;
+  /* The table of which node handles a datagram's fragments: byte offset in the image; 0: there is none. */
+  __u64 node_slots;
+  __u32 node_table_size;
+  __u32 node_target_first, node_count; /* cells of the other nodes' targets */
+  __u32 handlers_move;                 /* nodes tell each other of datagrams */
+  /* Addresses that other nodes' tunnels lead to: IPv4's low word, IPv6; 0: none. */
+  __u64 tunnel_end4, tunnel_end6[2];
   __u8 lengths4_count, lengths6_count; /* prefix lengths in use, longest first */
   __u8 lengths4[33];
   __u8 lengths6[129];

@@ -11,6 +11,7 @@
 #include "fragment.h"
 #include "icmp.h"
 #include "maglev/rules/control.h"
+#include "passing.h"
 #include "reply.h"
 #if !defined(LINIMO_TRACED) && !defined(LINIMO_CAPTURED)
 #include "straight.h"
@@ -171,12 +172,16 @@ static __always_inline int take_flow(struct xdp_md* ctx, struct flow* flow,
   LINIMO_TELL(told.reached = LINIMO_TRACE_SERVICE; told.service = flow->service->id;)
   if (!is_allowed(&flow->generation, flow->service, &p->source))
     return drop(flow, LINIMO_OUTCOME_not_allowed);
+  if (p->fragment == LINIMO_FIRST_FRAGMENT && pass_on(flow)) return kSend;
   const struct flow_key key = {p->source, p->destination, p->source_port, p->destination_port, p->protocol};
   hash_key(flow, &key);
   if (!choose(ctx, flow)) return no_backend(ctx, flow);
-  if (p->fragment == LINIMO_FIRST_FRAGMENT)
-    remember_datagram(datagram_hash(flow->generation.head, p), flow->row, flow->target->backend_id,
-                      flow->service_id);
+  if (p->fragment == LINIMO_FIRST_FRAGMENT) {
+    const __u64 datagram = datagram_hash(flow->generation.head, p);
+    remember_datagram(datagram, flow->row, flow->target->backend_id, flow->service_id);
+    if (flow->generation.head->handlers_move)
+      say_datagram(datagram, flow->service_id, flow->target->backend_id);
+  }
   return kSend;
 }
 
@@ -211,12 +216,14 @@ static __always_inline int take_icmp(struct xdp_md* ctx, struct flow* flow,
   return flow->target ? kSend : drop(flow, LINIMO_OUTCOME_no_backend);
 }
 
-/* A fragment without ports follows the first of its datagram, or waits for it in the process. */
+/* A fragment without ports follows the first of its datagram, goes to the node that handles it, or waits in
+ * the process. */
 static __always_inline int take_later_fragment(struct xdp_md* ctx, struct flow* flow) {
   flow->hash = datagram_hash(flow->generation.head, &flow->packet);
   LINIMO_TELL(told.hash = flow->hash;)
   const __u64 word = recall_datagram(flow->hash, flow->row);
   if (word == 0) {
+    if (pass_on(flow)) return kSend;
     const int action = hand_to_process(ctx, flow->row, flow->hash, 0);
     return action == XDP_REDIRECT ? action : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
   }
@@ -233,14 +240,18 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   struct packet copy;
   struct flow flow = {.sent = LINIMO_OUTCOME_forwarded, .copy = &copy};
   struct packet* p = &flow.packet;
-  void* data = (void*)(long)ctx->data;
-  void* data_end = (void*)(long)ctx->data_end;
   LINIMO_UNTRACED(flow.row = row_of_queue(ctx->rx_queue_index);)
   LINIMO_TELL(flow.row = first_row;)
+  const int live = live_generation(&flow.generation);
+  p->passed =
+      live && flow.generation.head->node_slots != 0 ? take_off_tunnel(ctx, flow.generation.active) : 0;
+  LINIMO_TELL(told.passed = p->passed;)
+  void* data = (void*)(long)ctx->data;
+  void* data_end = (void*)(long)ctx->data_end;
   p->frame_length = data_end - data;
 
   // Is it for a VIP? Only then may it be judged.
-  void* header = live_generation(&flow.generation) ? locate(data, data_end, p) : 0;
+  void* header = live ? locate(data, data_end, p) : 0;
   LINIMO_TELL(told.reached = header ? LINIMO_TRACE_LOCATED : LINIMO_TRACE_NOTHING;
               if (header && linimo_is_addressed_to(*(const __u64*)data, port_mac)) told.reached =
                   LINIMO_TRACE_ADDRESSED;)

@@ -68,6 +68,7 @@ struct packet {
   __u8 tcp_flags;
   __u8 fragment;    // enum linimo_fragment_kind
   __u8 on_its_way;  // an IPv6 routing header still has hops to go
+  __u8 passed;      // another node has passed it on
 };
 
 /* `value` as it is, 1 to `most`, a power of two: the bounds of a helper's length, computed out of the

@@ -207,12 +207,16 @@ static long try_length(__u32 index, struct vip_search* search) {
   return search->at != LINIMO_NO_CELL;
 }
 
+static __always_inline void search_lengths(struct vip_search* search) {
+  const struct linimo_xdp_head* head = search->generation.head;
+  bpf_loop(search->v4 ? head->lengths4_count : head->lengths6_count, try_length, search, 0);
+}
+
 /* The cell of the VIP that an address belongs to, by its longest prefix. */
 __noinline __u32 search_vips(__u32 active, __u64 high, __u64 low, __u32 v4) {
   struct vip_search search = {.address = {high, low}, .v4 = v4, .at = LINIMO_NO_CELL};
   if (!same_generation(&search.generation, active)) return LINIMO_NO_CELL;
-  const struct linimo_xdp_head* head = search.generation.head;
-  bpf_loop(v4 ? head->lengths4_count : head->lengths6_count, try_length, &search, 0);
+  search_lengths(&search);
   return search.at;
 }
 

@@ -1,5 +1,7 @@
 // The controller as a node of a fleet: what the fleet wants of it, and what it tells the fleet.
 
+#include <algorithm>
+
 #include "controlplane/controller.h"
 #include "controlplane/log.h"
 
@@ -47,6 +49,37 @@ void Controller::recall_tables() {
     former.push_back({planner.plan(config_, standing, ids_, 0), tables.since});
   }
   publisher_.recall(std::move(former));
+}
+
+/// Those that the data plane goes by; this process takes them over until the fleet says otherwise.
+fleet::HandleFragments Controller::live_handlers() {
+  const auto live = live_snapshot();
+  if (!live) return {};
+  if (!has_others(planner_.handlers())) planner_.set_handlers(handlers_in(*live, tunnel_end(config_.node)));
+  const Handlers& handlers = planner_.handlers();
+  fleet::HandleFragments known{.tunnels = {}, .move = handlers.move};
+  for (const Address& node : handlers.others) known.tunnels.push_back(node.to_string());
+  if (handlers.self) known.tunnels.push_back(handlers.self->to_string());
+  for (const Address& node : handlers.idle) known.others.push_back(node.to_string());
+  std::ranges::sort(known.tunnels);
+  std::ranges::sort(known.others);
+  return known;
+}
+
+void Controller::handlers_changed() {
+  const fleet::HandleFragments& wanted = member_->handlers();
+  const Address own = tunnel_end(config_.node);
+  Handlers handlers{.others = {}, .self = {}, .move = wanted.move};
+  const auto add = [&](const std::string& text, std::vector<Address>& to) {
+    const auto node = Address::parse(text);  // what another node has written may be none
+    if (node && *node != own && has_tunnel_source(config_.node, *node)) to.push_back(*node);
+    if (node == own && &to == &handlers.others) handlers.self = own;
+  };
+  for (const std::string& text : wanted.tunnels) add(text, handlers.others);
+  for (const std::string& text : wanted.others) add(text, handlers.idle);
+  planner_.set_handlers(make_handlers(std::move(handlers)));
+  hold_ids(config_);
+  evaluate_after(milliseconds(0), "nodes");
 }
 
 void Controller::drain_node(bool wanted) {

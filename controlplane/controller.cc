@@ -111,7 +111,7 @@ void Controller::inherit_live_states() {
 }
 
 void Controller::hold_ids(const Config& config) {
-  if (!ids_.hold(config, publisher_.live(), Clock::now())) {
+  if (!ids_.hold(config, other_nodes(planner_.handlers()), publisher_.live(), Clock::now())) {
     log_warning("ids taken over early: open flows of what went may be taken for those of what came",
                 {{"free_backend_ids", ids_.free_backends()}, {"free_service_ids", ids_.free_services()}});
   }
@@ -322,7 +322,7 @@ void Controller::on_dataplane(bool another) {
   begin_checks();
   start_.on(StartEvent::kDataplane);
   inherit_live_states();
-  if (member_ != nullptr) member_->on_dataplane(live_generation(), live_digest());
+  if (member_ != nullptr) member_->on_dataplane(live_generation(), live_digest(), live_handlers());
   evaluate_after(milliseconds(0), "data plane");
 }
 

@@ -144,6 +144,8 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   void adopt(Config config) override;
   void checks_changed() override;
   void announcements_changed() override { announcer_.update("fleet"); }
+  void handlers_changed() override;
+  fleet::HandleFragments live_handlers();
   void drain_node(bool wanted) override;
   void hear(std::span<const fleet::SharedFlow> flows) override;
   fleet::Opinion observed(const BackendKey& backend) const override;

@@ -52,7 +52,7 @@ tl::expected<Disruption, std::string> Controller::foresee(const Config& config,
     return then;
   };
   Ids ids = ids_;  // no table depends on them
-  ids.hold(config, LiveTables(), std::chrono::steady_clock::now());
+  ids.hold(config, other_nodes(planner_.handlers()), LiveTables(), std::chrono::steady_clock::now());
   Planner now = planner_, then = planner_;  // with their tables: what does not change is not made again
   const SnapshotSpec before = now.plan(
       config_, [this](const BackendKey& key) { return standing(key); }, ids_, 0);

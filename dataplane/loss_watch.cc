@@ -5,9 +5,9 @@
 namespace linimo {
 namespace {
 
-constexpr linimo_outcome kSent[] = {LINIMO_OUTCOME_forwarded, LINIMO_OUTCOME_icmp_error,
-                                    LINIMO_OUTCOME_echo_reply, LINIMO_OUTCOME_too_big_reply,
-                                    LINIMO_OUTCOME_reject_reply};
+constexpr linimo_outcome kSent[] = {LINIMO_OUTCOME_forwarded,    LINIMO_OUTCOME_icmp_error,
+                                    LINIMO_OUTCOME_echo_reply,   LINIMO_OUTCOME_too_big_reply,
+                                    LINIMO_OUTCOME_reject_reply, LINIMO_OUTCOME_fragment_passed};
 
 uint64_t grown(uint64_t before, uint64_t now) {
   return now >= before ? now - before : now;

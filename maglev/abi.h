@@ -16,7 +16,7 @@
 #include <linux/types.h>
 
 #define LINIMO_SNAPSHOT_MAGIC 0x504e53204f4d4e4cULL /* "LNMO SNP" read as bytes */
-#define LINIMO_ABI_VERSION 7u
+#define LINIMO_ABI_VERSION 8u
 
 #define LINIMO_NAME_SIZE 64u            /* with the terminating NUL */
 #define LINIMO_MAX_SERVICES 4096u       /* service ids fit 12 bits of a connection table entry */
@@ -101,7 +101,9 @@ struct linimo_header {
   __u32 reply_rate; /* replies of each kind (echo, too big, reject) a second from one worker; 0: no limit */
   __u32 announce_table;    /* the kernel's routing table that VIPs are announced by; 0: none are */
   __u32 orphan_timeout_ms; /* they are withdrawn after so long without a control plane; 0: never */
-  __u32 reserved;
+  __u16 node_pool;         /* 1 + index of the pool whose backends are the fleet's other nodes, by whose table
+                              fragments go to the one that handles them (rules/passing.h); 0: there is none */
+  __u16 handlers_move;     /* 1: that table changes, or has lately: nodes tell each other of datagrams */
   struct linimo_extent sections[LINIMO_SECTION_COUNT];
 };
 
@@ -153,7 +155,7 @@ struct linimo_flow_word {
   __u32 backend; /* id */
   __u16 service; /* id */
   __u8 ended;    /* 1: it is to be forgotten */
-  __u8 reserved;
+  __u8 datagram; /* 1: the hash is of a datagram, whose first fragment went there */
 };
 
 struct linimo_pool {
@@ -190,7 +192,8 @@ struct linimo_unsettled {
   __u16 learning_s; /* that are left, from when the snapshot is taken over: 1 to LINIMO_MAX_IDLE_TIMEOUT_S */
 };
 
-typedef __u16 linimo_slot; /* index into the pool's backends, or LINIMO_NO_BACKEND */
+/* Index into the pool's backends, or LINIMO_NO_BACKEND: there is none; of the pool of nodes, this node. */
+typedef __u16 linimo_slot;
 
 /* What is hashed to choose a slot. Addresses and ports in network byte order. */
 struct linimo_key4 {
@@ -212,29 +215,30 @@ struct linimo_key6 {
 };
 
 /* What became of a packet: each has a counter of that name, in both engines. */
-#define LINIMO_OUTCOMES(X)                                                           \
-  X(forwarded)      /* to a backend */                                               \
-  X(kernel)         /* not for a VIP: to the host */                                 \
-  X(kernel_control) /* the same, on the ring of ARP, ND, BGP and BFD */              \
-  X(from_kernel)    /* sent by the host */                                           \
-  X(echo_reply)     /* answered by Linimo */                                         \
-  X(icmp_error)     /* an ICMP error, forwarded to the backend of the quoted flow */ \
-  X(too_big_reply)  /* answered: fragmentation needed, packet too big */             \
-  X(reject_reply)   /* answered: TCP RST, port unreachable */                        \
-  X(no_service)     /* the rest are drops */                                         \
-  X(malformed)                                                                       \
-  X(bad_checksum)                                                                    \
-  X(not_allowed)                                                                     \
-  X(martian)                                                                         \
-  X(no_backend)                                                                      \
-  X(no_route)                                                                        \
-  X(no_nexthop)                                                                      \
-  X(wrong_egress)                                                                    \
-  X(too_big)                                                                         \
-  X(fragment_unmatched)                                                              \
-  X(rate_limited)                                                                    \
-  X(tx_full)                                                                         \
-  X(kernel_full)                                                                     \
+#define LINIMO_OUTCOMES(X)                                                            \
+  X(forwarded)       /* to a backend */                                               \
+  X(kernel)          /* not for a VIP: to the host */                                 \
+  X(kernel_control)  /* the same, on the ring of ARP, ND, BGP and BFD */              \
+  X(from_kernel)     /* sent by the host */                                           \
+  X(echo_reply)      /* answered by Linimo */                                         \
+  X(icmp_error)      /* an ICMP error, forwarded to the backend of the quoted flow */ \
+  X(too_big_reply)   /* answered: fragmentation needed, packet too big */             \
+  X(reject_reply)    /* answered: TCP RST, port unreachable */                        \
+  X(fragment_passed) /* a fragment, to the node that handles its datagram */          \
+  X(no_service)      /* the rest are drops */                                         \
+  X(malformed)                                                                        \
+  X(bad_checksum)                                                                     \
+  X(not_allowed)                                                                      \
+  X(martian)                                                                          \
+  X(no_backend)                                                                       \
+  X(no_route)                                                                         \
+  X(no_nexthop)                                                                       \
+  X(wrong_egress)                                                                     \
+  X(too_big)                                                                          \
+  X(fragment_unmatched)                                                               \
+  X(rate_limited)                                                                     \
+  X(tx_full)                                                                          \
+  X(kernel_full)                                                                      \
   X(fragmented_frame) /* in several buffers, and longer than one */
 
 enum linimo_outcome {

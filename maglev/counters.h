@@ -49,7 +49,8 @@ struct alignas(4096) WorkerCounters {
   uint64_t census_rounds;   // how often the sweep has come round, and flows of backends were counted
   uint64_t rounds;          // of a dpdk thread: it stands still when this does not grow
   uint64_t reserved;        // counts of traffic start on a cache line
-  TrafficCount services[LINIMO_MAX_SERVICES];
+  /// By id; the first behind them is of fragments that were passed on to other nodes.
+  TrafficCount services[LINIMO_MAX_SERVICES + 2];
   TrafficCount backends[LINIMO_MAX_BACKEND_IDS];
   uint64_t repeated_syns[LINIMO_MAX_BACKEND_IDS];  // of tracked flows: linimo_is_repeated_syn
   /// Of a dpdk thread, bursts by how long they took: less than kBurstStep_ns, than twice that, and so on; the

@@ -72,6 +72,12 @@ std::vector<TableMember> members_of(std::span<const BackendSpec> backends);
 /// The members are the backends that take slots, in any order.
 std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> backends, uint32_t table_size);
 
+/// The table of which node handles a datagram's fragments: in its slots this node is LINIMO_NO_BACKEND, and
+/// no member. `others`: takes slots, each with weight 1; any order. `self`: nothing where this node handles
+/// none.
+std::shared_ptr<const PoolTable> make_handler_table(std::span<const BackendSpec> others,
+                                                    const std::optional<Address>& self, uint32_t table_size);
+
 /// A slot that is not settled (linimo_unsettled).
 struct UnsettledSpec {
   uint32_t slot;
@@ -116,7 +122,10 @@ struct SnapshotSpec {
   uint32_t reply_rate = 0;
   uint32_t announce_table = 0;     // 0: nothing is announced
   uint32_t orphan_timeout_ms = 0;  // 0: routes outlive the control plane for ever
+  /// The last one may be of the fleet's other nodes: encapsulation GRE, make_handler_table().
   std::vector<PoolSpec> pools;
+  bool has_node_pool = false;
+  bool handlers_move = false;
   std::vector<ServiceSpec> services;
 };
 
@@ -142,8 +151,8 @@ struct Stretch {
 std::vector<Stretch> changed_stretches(std::span<const std::byte> earlier_head,
                                        std::span<const std::byte> next);
 
-/// Of all tables of a specification, whatever the order of its pools; the header carries it.
-uint64_t snapshot_digest(std::span<const PoolSpec> pools);
+/// Of all tables that choose backends, whatever the order of their pools; the header carries it.
+uint64_t snapshot_digest(const SnapshotSpec& spec);
 
 /// A table that a block of memory has held since a snapshot was copied into it.
 struct HeldTable {
@@ -194,6 +203,10 @@ class SnapshotView {
   }
   std::span<const linimo_slot> slots() const { return section<linimo_slot>(LINIMO_SECTION_SLOTS); }
 
+  /// The one that stands for the fleet's other nodes, or nullptr.
+  const linimo_pool* node_pool() const {
+    return header().node_pool == 0 ? nullptr : &pools()[header().node_pool - 1];
+  }
   std::span<const linimo_backend> backends(const linimo_pool& pool) const {
     return backends().subspan(pool.backend_first, pool.backend_count);
   }

@@ -264,9 +264,27 @@ std::shared_ptr<const PoolTable> make_pool_table(std::span<const BackendSpec> ba
   return table;
 }
 
-uint64_t snapshot_digest(std::span<const PoolSpec> pools) {
+std::shared_ptr<const PoolTable> make_handler_table(std::span<const BackendSpec> others,
+                                                    const std::optional<Address>& self, uint32_t table_size) {
+  std::vector<BackendSpec> all(others.begin(), others.end());
+  if (self) all.push_back({.address = *self});
+  const std::shared_ptr<const PoolTable> of_all = make_pool_table(all, table_size);
+  if (!self) return of_all;
+  auto table = std::make_shared<PoolTable>(*of_all);
+  const auto own = static_cast<linimo_slot>(std::ranges::find(table->members, *self, &TableMember::address) -
+                                            table->members.begin());
+  table->members.erase(table->members.begin() + own);
+  for (linimo_slot& slot : table->slots) {
+    if (slot != LINIMO_NO_BACKEND) slot = slot == own ? LINIMO_NO_BACKEND : slot - (slot > own ? 1 : 0);
+  }
+  table->slots_checksum = XXH3_64bits(table->slots.data(), table->slots.size() * sizeof(linimo_slot));
+  return table;
+}
+
+uint64_t snapshot_digest(const SnapshotSpec& spec) {
   uint64_t digest = 0;
-  for (const PoolSpec& pool : pools) {  // a sum, so that the order of pools does not matter
+  // A sum, so that the order of pools does not matter.
+  for (const PoolSpec& pool : std::span(spec.pools).first(spec.pools.size() - (spec.has_node_pool ? 1 : 0))) {
     digest += XXH3_64bits_withSeed(pool.name.data(), pool.name.size(), pool.table->digest);
   }
   return digest;
@@ -314,7 +332,7 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   header.generation = spec.generation;
   header.size = sizeof header;
   header.hash_seed = spec.hash_seed;
-  header.digest = snapshot_digest(spec.pools);
+  header.digest = snapshot_digest(spec);
   header.encap_source4 = spec.encap_source4.to_abi();
   header.encap_source6 = spec.encap_source6.to_abi();
   header.encap_prefix4 = spec.encap_prefix4;
@@ -322,6 +340,8 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   header.reply_rate = spec.reply_rate;
   header.announce_table = spec.announce_table;
   header.orphan_timeout_ms = spec.orphan_timeout_ms;
+  header.node_pool = static_cast<uint16_t>(spec.has_node_pool ? spec.pools.size() : 0);
+  header.handlers_move = spec.has_node_pool && spec.handlers_move ? 1 : 0;
   place<linimo_vip>(header, LINIMO_SECTION_VIPS, sections.vips.size());
   place<linimo_rule>(header, LINIMO_SECTION_RULES, sections.rules.size());
   place<linimo_service>(header, LINIMO_SECTION_SERVICES, sections.services.size());

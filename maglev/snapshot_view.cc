@@ -304,6 +304,17 @@ Verdict check_pools(const SnapshotView& view, const std::byte* source, HeldTable
   return std::nullopt;
 }
 
+Verdict check_node_pool(const SnapshotView& view) {
+  const linimo_header& header = view.header();
+  if (header.handlers_move > 1) return wrong("handlers that move: {}", header.handlers_move);
+  if (header.node_pool == 0) return std::nullopt;
+  if (header.node_pool > view.pools().size())
+    return wrong("nodes in pool {} of {}", header.node_pool - 1, view.pools().size());
+  if (view.node_pool()->encapsulation != LINIMO_ENCAP_GRE)
+    return wrong("nodes behind encapsulation {}", view.node_pool()->encapsulation);
+  return std::nullopt;
+}
+
 }  // namespace
 
 tl::expected<SnapshotView, std::string> SnapshotView::check(std::span<const std::byte> bytes,
@@ -313,6 +324,7 @@ tl::expected<SnapshotView, std::string> SnapshotView::check(std::span<const std:
   if (auto error = check_vips(view)) return tl::unexpected(*error);
   if (auto error = check_services(view)) return tl::unexpected(*error);
   if (auto error = check_pools(view, source, held)) return tl::unexpected(*error);
+  if (auto error = check_node_pool(view)) return tl::unexpected(*error);
   return view;
 }
 

@@ -56,6 +56,7 @@ enum linimo_trace_decider {
   LINIMO_TRACE_BY_SCHEDULER, /* whose turn it is */
   LINIMO_TRACE_BY_FRAGMENT,  /* the first fragment of its datagram */
   LINIMO_TRACE_BY_WORD,      /* another node, or this one, has told of the flow */
+  LINIMO_TRACE_BY_HANDLER,   /* the table of nodes: another one handles the datagram's fragments */
 };
 
 /* What a real packet would have left behind. */
@@ -97,7 +98,7 @@ struct linimo_trace {
   __u32 outcome;       /* linimo_outcome; LINIMO_OUTCOME_COUNT: held until the first fragment comes */
   __u32 row;           /* worker or receive queue whose memory was asked */
   __u32 pieces;        /* frames that it leaves in */
-  __u32 reserved;
+  __u32 passed;        /* 1: it came from another node, in a tunnel that was taken off */
 };
 
 #ifdef __cplusplus

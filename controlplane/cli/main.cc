@@ -171,7 +171,7 @@ int drain(const Options& options, bool wanted) {
   } else {
     std::cout << fmt::format(
         "{} {}\n", options.backend,
-        wanted ? "drains: it keeps established flows and gets no new ones" : "gets new flows again");
+        wanted ? "drains: it keeps tracked flows and gets no new ones" : "gets new flows again");
   }
   const int in_force = await_in_force(options.socket);
   if (in_force != 0 || !wanted || !options.wait) return in_force;
@@ -303,7 +303,7 @@ int run(int argc, char** argv) {
   auto* backend = app.add_subcommand("backend", "who serves: list and drain")->require_subcommand(1);
   auto* backend_list = backend->add_subcommand("list", "all backends: health, share, traffic");
   auto* backend_drain =
-      backend->add_subcommand("drain", "a backend keeps established flows and gets no new ones");
+      backend->add_subcommand("drain", "a backend keeps tracked flows and gets no new ones");
   auto* backend_undrain = backend->add_subcommand("undrain", "cancel a drain");
   for (auto* command : {backend_drain, backend_undrain}) {
     command->add_option("POOL/ADDRESS", options.backend, "the backend, such as web/10.0.1.1")->required();

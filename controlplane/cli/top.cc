@@ -17,8 +17,9 @@ using nlohmann::json;
 
 constexpr const char* kSortNames[kTopSorts] = {"packets", "bits", "new flows", "name"};
 // What is no drop: where packets go that all is well with.
-constexpr std::string_view kFine[] = {"forwarded",  "kernel",     "kernel_control", "from_kernel",
-                                      "echo_reply", "icmp_error", "too_big_reply",  "reject_reply"};
+constexpr std::string_view kFine[] = {"forwarded",     "kernel",       "kernel_control",
+                                      "from_kernel",   "echo_reply",   "icmp_error",
+                                      "too_big_reply", "reject_reply", "fragment_passed"};
 constexpr size_t kFewestRows = 3;
 
 /// Rates of one thing that is counted.

@@ -112,7 +112,7 @@ struct Say {
 };
 
 using Action = std::variant<Read, Watch, ChangeEndpoint, GrantLease, KeepLease, Transact, Validate, Publish,
-                            Check, Announce, Remember, SendHeartbeat, Alarm, Say>;
+                            Check, Announce, HandleFragments, Remember, SendHeartbeat, Alarm, Say>;
 using Actions = std::vector<Action>;
 
 }  // namespace linimo::fleet

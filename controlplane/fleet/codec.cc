@@ -210,7 +210,10 @@ json to_json(const LeaderRecord& record) {
   return {{"node", record.node}, {"instance", record.instance}};
 }
 json to_json(const NodeRecord& record) {
-  return {{"instance", record.instance}, {"about", record.about}, {"announces", record.announces}};
+  return {{"instance", record.instance},
+          {"about", record.about},
+          {"announces", record.announces},
+          {"tunnel", record.tunnel}};
 }
 json to_json(const ObservationsRecord& record) {
   json backends = json::object();
@@ -267,7 +270,8 @@ Value value_of(KeyKind kind, const json& object) {
       return LeaderRecord{text_of(object, "node", kLongestName), number(object, "instance")};
     case KeyKind::kNode:
       return NodeRecord{number(object, "instance"), text_of(object, "about"),
-                        sorted_names(object, "announces")};
+                        sorted_names(object, "announces"),
+                        object.contains("tunnel") ? text_of(object, "tunnel", kLongestName) : ""};
     case KeyKind::kObservations:
       return observations_of(object);
     case KeyKind::kReady:

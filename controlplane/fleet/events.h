@@ -81,6 +81,11 @@ struct TableLive {
   uint64_t digest = 0;
 };
 
+/// By which handlers the data plane forwards, as an earlier process of this node had them.
+struct HandlersLive {
+  HandleFragments handlers;
+};
+
 struct TableRefused {
   TableId id;
   std::string why;
@@ -107,6 +112,6 @@ struct Heartbeat {
 };
 
 using Event = std::variant<Tick, ReadDone, Changed, WatchEnded, TransactDone, LeaseAnswer, Validated,
-                           TableLive, TableRefused, Observed, Serving, Heartbeat>;
+                           TableLive, HandlersLive, TableRefused, Observed, Serving, Heartbeat>;
 
 }  // namespace linimo::fleet

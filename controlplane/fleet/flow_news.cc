@@ -11,6 +11,7 @@ namespace {
 constexpr std::string_view kMark = "flows1\n";  // nothing else that nodes send begins like this
 constexpr size_t kFlowBytes = 3 * sizeof(uint64_t) + 1;
 constexpr size_t kLongestName = 128;
+enum class Kind : uint8_t { kGoes, kEnded, kDatagram };
 
 /// Least significant byte first.
 void put(std::string& out, uint64_t number) {
@@ -40,7 +41,9 @@ std::string encode(const FlowNews& news) {
     put(out, flow.hash);
     put(out, flow.service);
     put(out, flow.backend);
-    out.push_back(flow.ended ? 1 : 0);
+    out.push_back(static_cast<char>(flow.datagram ? Kind::kDatagram
+                                    : flow.ended  ? Kind::kEnded
+                                                  : Kind::kGoes));
   }
   return out;
 }
@@ -69,8 +72,10 @@ tl::expected<FlowNews, std::string> decode_flow_news(std::string_view content) {
     flow.hash = take(content);
     flow.service = take(content);
     flow.backend = take(content);
-    if (content.front() != 0 && content.front() != 1) return wrong("a flow that neither goes nor has ended");
-    flow.ended = content.front() == 1;
+    const auto kind = static_cast<Kind>(content.front());
+    if (kind > Kind::kDatagram) return wrong("a flow that neither goes nor has ended, and no datagram");
+    flow.ended = kind == Kind::kEnded;
+    flow.datagram = kind == Kind::kDatagram;
     content.remove_prefix(1);
     news.flows.push_back(flow);
   }

@@ -19,9 +19,10 @@ namespace linimo::fleet {
 
 struct SharedFlow {
   uint64_t hash = 0;
-  uint64_t service = 0;  // name_digest of its name
-  uint64_t backend = 0;  // and of "pool/address"
-  bool ended = false;    // it is to be forgotten
+  uint64_t service = 0;   // name_digest of its name
+  uint64_t backend = 0;   // and of "pool/address"
+  bool ended = false;     // it is to be forgotten
+  bool datagram = false;  // the hash is of a datagram in fragments, whose first one went there
 
   bool operator==(const SharedFlow&) const = default;
 };

@@ -88,8 +88,18 @@ struct NodeRecord {
   uint64_t instance = 0;               // grows with each start of that node's process
   std::string about;                   // for people: addresses, engine, version
   std::vector<std::string> announces;  // VIPs that others may rely on; sorted
+  std::string tunnel;                  // the address that other nodes' tunnels lead to; empty: none
 
   bool operator==(const NodeRecord&) const = default;
+};
+
+/// Nodes between which fragments go (maglev/rules/passing.h), by the addresses of their tunnels.
+struct HandleFragments {
+  std::vector<std::string> tunnels;      // of those that handle some; sorted
+  std::vector<std::string> others = {};  // of those that may pass some on, and handle none; sorted
+  bool move = false;  // nodes may differ in who handles which: they are to tell each other of datagrams
+
+  bool operator==(const HandleFragments&) const = default;
 };
 
 /// What one node's checks say of a backend.

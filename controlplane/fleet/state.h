@@ -26,6 +26,7 @@ struct Settings {
   std::string node;
   uint64_t instance = 0;  // greater than that of any earlier process of this node
   std::string about;      // NodeRecord::about
+  std::string tunnel;     // NodeRecord::tunnel
 
   std::chrono::milliseconds lease{10'000};  // how long a silent node counts as living
   std::chrono::milliseconds retry{500};     // between attempts at anything that failed
@@ -35,9 +36,10 @@ struct Settings {
   std::chrono::milliseconds settle{10'000};   // how long an activation waits for the health of new backends
   std::chrono::milliseconds window{900'000};  // how long flows may be silent: Past::left begins with it
   std::chrono::milliseconds heartbeat{1'000};
-  uint32_t checkers = 3;            // nodes that check one backend
-  uint32_t contradiction_pct = 20;  // of the backends that it checks: more, and the node is lost
-  uint32_t kept_revisions = 16;     // documents of older ones are erased
+  std::chrono::milliseconds notice{3'000};  // by which all nodes know of a change that one knows of
+  uint32_t checkers = 3;                    // nodes that check one backend
+  uint32_t contradiction_pct = 20;          // of the backends that it checks: more, and the node is lost
+  uint32_t kept_revisions = 16;             // documents of older ones are erased
 };
 
 /// A revision and a state that may be made a table of. Once both are there they are never lost again.
@@ -126,6 +128,9 @@ struct Own {
   std::optional<Time> doubts_since;  // it has contradicted the state since
   std::optional<Time> agrees_since;  // it has not, while it complained
   std::optional<Announce> announced;
+  HandleFragments handlers;
+  std::vector<std::string> next_handlers;  // those that there shall be
+  Time handlers_since{};                   // of next_handlers
   std::shared_ptr<const NodeRecord> node;
   std::shared_ptr<const ObservationsRecord> observations;
 };

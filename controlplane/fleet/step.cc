@@ -7,6 +7,7 @@
 #include "controlplane/fleet/activation.h"
 #include "controlplane/fleet/adoption.h"
 #include "controlplane/fleet/announcing.h"
+#include "controlplane/fleet/handlers.h"
 #include "controlplane/fleet/heartbeats.h"
 #include "controlplane/fleet/leadership.h"
 #include "controlplane/fleet/membership.h"
@@ -29,6 +30,7 @@ struct Taking {
   void operator()(const LeaseAnswer& event) const { take_lease(s, event); }
   void operator()(const Validated& event) const { take_validated(s, event); }
   void operator()(const TableLive& event) const { take_live(s, event); }
+  void operator()(const HandlersLive& event) const { take_handlers(s, event); }
   void operator()(const TableRefused& event) const { take_refused(s, event, out); }
   void operator()(const Observed& event) const { take_observed(s, event); }
   void operator()(const Serving& event) const { s.own.serves = event.serves; }
@@ -42,6 +44,7 @@ State start(Settings settings, Memory memory, Time now) {
   NodeRecord node;
   node.instance = settings.instance;
   node.about = settings.about;
+  node.tunnel = settings.tunnel;
   s.settings = std::move(settings);
   s.memory = std::move(memory);
   s.now = now;
@@ -65,6 +68,7 @@ Actions step(State& state, const Event& event, Time now) {
   assign_checks(state, out);
   observe(state, out);
   announce(state, out);
+  agree_on_handlers(state, out);
   write_own(state, out);
   lead(state, out);
   beat(state, out);

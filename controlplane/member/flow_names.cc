@@ -50,8 +50,8 @@ std::vector<fleet::SharedFlow> FlowNames::to_fleet(std::span<const linimo_flow_w
              find(backends_.digests, word.backend) != nullptr;
     };
     if (!known() && (!read_anew(live, now) || !known())) continue;
-    flows.push_back(
-        {word.hash, services_.digests[word.service], backends_.digests[word.backend], word.ended != 0});
+    flows.push_back({word.hash, services_.digests[word.service], backends_.digests[word.backend],
+                     word.ended != 0, word.datagram != 0});
   }
   return flows;
 }
@@ -67,7 +67,7 @@ std::vector<linimo_flow_word> FlowNames::from_fleet(std::span<const fleet::Share
     if (!known() && (!read_anew(live, now) || !known())) continue;
     words.push_back({flow.hash, backends_.numbers[flow.backend],
                      static_cast<uint16_t>(services_.numbers[flow.service]),
-                     static_cast<uint8_t>(flow.ended ? 1 : 0), 0});
+                     static_cast<uint8_t>(flow.ended ? 1 : 0), static_cast<uint8_t>(flow.datagram ? 1 : 0)});
   }
   return words;
 }

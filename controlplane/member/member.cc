@@ -39,6 +39,8 @@ fleet::Settings settings_of(const Config& config, uint64_t instance) {
   settings.node = config.node.name;
   settings.instance = instance;
   settings.about = about(config.node);
+  const Address tunnel = tunnel_end(config.node);
+  if (tunnel != Address{}) settings.tunnel = tunnel.to_string();
   settings.lease = config.fleet->lease;
   settings.checkers = config.fleet->checkers;
   return settings;
@@ -127,9 +129,10 @@ void FleetMember::on_loaded(const std::string& text) {
   if (in_force != nullptr) validated(*in_force);
 }
 
-void FleetMember::on_dataplane(uint64_t generation, uint64_t digest) {
+void FleetMember::on_dataplane(uint64_t generation, uint64_t digest, fleet::HandleFragments handlers) {
   const bool known = remembered_.live.revision != 0 && generation == remembered_.live_generation &&
                      digest == remembered_.live_digest;
+  feed(fleet::HandlersLive{std::move(handlers)});
   feed(fleet::TableLive{known ? remembered_.live : fleet::TableId{}, digest});
 }
 
@@ -231,6 +234,7 @@ void FleetMember::carry_out(const fleet::Action& action) {
       if (std::exchange(m.drained_, wanted.draining) != wanted.draining) m.node_->drain_node(wanted.draining);
       m.node_->announcements_changed();
     }
+    void operator()(const fleet::HandleFragments&) const { m.node_->handlers_changed(); }
     void operator()(const fleet::Remember&) const { m.remember(); }
     void operator()(const fleet::SendHeartbeat& wanted) const {
       if (m.beacon_ != nullptr) m.beacon_->send(wanted.heartbeat);

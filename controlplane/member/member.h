@@ -50,6 +50,8 @@ class FleetMember {
     /// What may_announce() says has changed.
     virtual void announcements_changed() = 0;
     virtual void drain_node(bool wanted) = 0;
+    /// What handlers() says has changed.
+    virtual void handlers_changed() = 0;
     /// Another node has told of flows.
     virtual void hear(std::span<const fleet::SharedFlow> flows) = 0;
     /// Standings in the tables have changed.
@@ -99,10 +101,12 @@ class FleetMember {
   /// What this node checks: its part of what the fleet has, and, until that has a revision, all of its own.
   Config to_check(const Config& own) const;
   bool may_announce(const Prefix& vip) const;
+  /// By the addresses of their tunnels, this node perhaps among them.
+  const fleet::HandleFragments& handlers() const { return state_.own.handlers; }
 
   // What the node tells.
 
-  void on_dataplane(uint64_t generation, uint64_t digest);
+  void on_dataplane(uint64_t generation, uint64_t digest, fleet::HandleFragments handlers);
   void on_forwarding(uint64_t generation, uint64_t digest);
   void on_refused(const std::string& why);
   void on_serving(bool serves);

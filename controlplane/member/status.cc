@@ -118,6 +118,7 @@ json FleetDesk::status() const {
           {"state", state.view.state ? state.view.state->number : 0},
           {"table", table_view(state.own.live, state.own.live_digest)},
           {"nodes", std::move(nodes)},
+          {"fragments", {{"handlers", state.own.handlers.tunnels}, {"move", state.own.handlers.move}}},
           {"alarms", std::move(alarms)},
           {"differences", std::move(different)},
           {"agree", agree}};

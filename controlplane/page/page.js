@@ -120,7 +120,7 @@ function tile(name, value, text, note) {
 
 let meanings = {};
 const FINE = new Set(['forwarded', 'kernel', 'kernel_control', 'from_kernel', 'echo_reply', 'icmp_error', 'too_big_reply',
-  'reject_reply']);
+  'reject_reply', 'fragment_passed']);
 const outcomeRows = new Rows($('outcome-rows'), () => tableRow(['', 'per second', 'packets', '', 'do:'], new Set([1, 2])));
 const conditionRows = new Rows($('condition-rows'), () => tableRow(['', '', 'since', ''], new Set()));
 

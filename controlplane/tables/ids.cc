@@ -55,12 +55,13 @@ bool hold_at_any_price(IdRegistry& registry, const std::set<std::string>& names,
 
 }  // namespace
 
-bool Ids::hold(const Config& config, const LiveTables& live, Time now) {
+bool Ids::hold(const Config& config, std::span<const BackendKey> others, const LiveTables& live, Time now) {
   std::set<std::string> backends;
   std::set<std::string> services;
   for (const PoolConfig& pool : config.pools) {
     for (const BackendConfig& backend : pool.backends) backends.insert(name_of({pool.name, backend.address}));
   }
+  for (const BackendKey& other : others) backends.insert(name_of(other));
   for (const ServiceConfig& service : config.services) services.insert(service.name);
   // What the data plane still forwards by keeps its number, however long it takes to replace it.
   std::set<std::string> live_backends;

@@ -3,12 +3,13 @@
 //   Ids ids;
 //   ids.load(file);                            // what an earlier run noted
 //   ids.learn(live);                           // what the data plane knows better
-//   if (!ids.hold(config, live)) warn();       // every name has a number of its own
+//   if (!ids.hold(config, {}, live)) warn();   // every name has a number of its own
 //   ids.save(file);                            // before anybody relies on them
 //   uint32_t id = ids.backend({"web", address});
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -24,10 +25,11 @@ class Ids {
  public:
   using Time = IdRegistry::Time;
 
-  /// Names of the configuration and of the live tables hold their numbers; the rest give theirs back. False
+  /// Names of the configuration and of the live tables hold their numbers, and `others`, which are backends
+  /// to the data plane alone; the rest give theirs back. False
   /// when there were not enough: then numbers were taken that connection tables may still remember for
   /// others, and names that are only live may have lost theirs.
-  bool hold(const Config& config, const LiveTables& live, Time now);
+  bool hold(const Config& config, std::span<const BackendKey> others, const LiveTables& live, Time now);
 
   /// Numbers that no name holds.
   size_t free_backends() const { return backends_.free(); }

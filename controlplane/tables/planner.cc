@@ -29,6 +29,9 @@ SnapshotSpec Planner::plan(const Config& config, const StandingOf& standing_of, 
     spec.pools.push_back(planned.spec);
   }
   pools_ = std::move(kept);
+  spec.has_node_pool = has_others(handlers_);
+  spec.handlers_move = handlers_.move;
+  if (spec.has_node_pool) spec.pools.push_back(node_pool(handlers_, ids));
 
   for (const ServiceConfig& service : config.services) {
     spec.services.push_back({.name = service.name,

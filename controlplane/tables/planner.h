@@ -7,9 +7,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "controlplane/config/config.h"
 #include "controlplane/tables/eligibility.h"
+#include "controlplane/tables/handlers.h"
 #include "controlplane/tables/ids.h"
 #include "maglev/snapshot.h"
 
@@ -22,7 +24,11 @@ class Planner {
   void pool_changed(const std::string& pool);
   void all_changed();
 
-  /// `ids` must hold every name of the configuration.
+  /// Who handles fragments from now on.
+  void set_handlers(Handlers handlers) { handlers_ = std::move(handlers); }
+  const Handlers& handlers() const { return handlers_; }
+
+  /// `ids` must hold every name of the configuration, and other_nodes() of the handlers.
   SnapshotSpec plan(const Config& config, const StandingOf& standing_of, const Ids& ids, uint64_t generation);
 
   /// The fraction of its pool's slots that a backend has in the last plan; 0 when it has none.
@@ -49,6 +55,7 @@ class Planner {
                         Planned& planned);
 
   std::map<std::string, Planned> pools_;  // by name
+  Handlers handlers_;
 };
 
 }  // namespace linimo

@@ -35,6 +35,8 @@ constexpr Meaning kMeanings[] = {
      "does not fit into the tunnel: its sender is told of a smaller MTU. Raise the MTU on the way to the "
      "backend, or "
      "lower advmss there"},
+    {LINIMO_OUTCOME_fragment_passed,
+     "goes to the node of the fleet that handles the fragments of its datagram: trace it there"},
     {LINIMO_OUTCOME_reject_reply, "is rejected, since no backend is up: see `linimo backend list`"},
     {LINIMO_OUTCOME_no_service, "is dropped: the VIP has no service of that protocol and port"},
     {LINIMO_OUTCOME_malformed, "is dropped: its headers contradict each other or its length"},
@@ -105,6 +107,8 @@ class Account {
     if (!came(LINIMO_TRACE_ADDRESSED))
       return say("frame", fmt::format("not addressed to the interface, whose MAC address is {}",
                                       mac_text(traced_.mac)));
+    if (told_.passed != 0)
+      say("passed on", "by another node of the fleet, in a tunnel: judged as if it had come by itself");
     if (!came(LINIMO_TRACE_TO_VIP)) return say("vip", "its destination is no VIP, nor within one");
     say("vip", told_.vip_bits == 128
                    ? "its destination is a VIP"
@@ -134,6 +138,8 @@ class Account {
     if (told_.verdict == LINIMO_VERDICT_LATER_FRAGMENT) {
       return say("fragment", told_.decider == LINIMO_TRACE_BY_FRAGMENT
                                  ? "not its datagram's first, whose backend is remembered"
+                             : told_.decider == LINIMO_TRACE_BY_HANDLER
+                                 ? "not its datagram's first, which another node handles"
                                  : "not its datagram's first, and nothing is known of that");
     }
     if (!came(LINIMO_TRACE_SERVICE)) {
@@ -176,7 +182,10 @@ class Account {
     }
   }
 
-  void leads() {
+  void destination() {
+    if (told_.decider == LINIMO_TRACE_BY_HANDLER)
+      return say("node", fmt::format("{} handles fragments from its source to its destination",
+                                     names_.backend_address(told_.backend)));
     constexpr const char* kBy[] = {"",
                                    "named by the QUIC connection id",
                                    "by the flow's entry",
@@ -189,6 +198,10 @@ class Account {
                                kBy[std::min<size_t>(told_.decider, std::size(kBy) - 1)],
                                names_.backend_state(told_.backend),
                                told_.keeps_only != 0 ? ", and gets no new flows" : ""));
+  }
+
+  void leads() {
+    destination();
     const auto state = linimo_next_hop_state_of(told_.way);
     const std::string gateway = gateway_of(traced_);
     const auto device = protocol::text_of(traced_.device);

@@ -321,7 +321,7 @@ std::vector<linimo_flow_word> DpdkEngine::words_to_tell(size_t most) {
 }
 
 void DpdkEngine::hear(std::span<const linimo_flow_word> words) {
-  if (const Generation* live = publication_->live()) shared_.sharing->hear(words, *live, now_s());
+  if (const Generation* live = publication_->live()) shared_.sharing->hear(words, *live, worker_clock_ms());
 }
 
 std::vector<std::pair<std::string, Mac>> DpdkEngine::interfaces() const {

@@ -39,7 +39,8 @@ Worker::Worker(uint32_t index, Shared& shared, std::vector<Source> receive, std:
       tsc_hz_(rte_get_tsc_hz()) {
   counters_.flows_capacity = flows_.connections.capacity();
   pipeline_.go_in_lanes(shared.lanes);
-  if (shared.sharing) pipeline_.share_flows(shared.sharing->told(), shared.sharing->words(index));
+  if (shared.sharing)
+    pipeline_.share_flows(shared.sharing->told(), shared.sharing->datagrams(), shared.sharing->words(index));
 }
 
 void Worker::run() {

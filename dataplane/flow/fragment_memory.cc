@@ -7,7 +7,11 @@ constexpr uint64_t kNsOfMs = 1'000'000;
 
 }  // namespace
 
-FragmentMemory::FragmentMemory() : buckets_(std::make_unique<Bucket[]>(LINIMO_FRAGMENT_BUCKETS)) {}
+FragmentMemory::FragmentMemory()
+    : owned_(std::make_unique<Bucket[]>(LINIMO_FRAGMENT_BUCKETS)), buckets_(owned_.get()) {}
+
+FragmentMemory::FragmentMemory(std::span<std::byte> memory)
+    : buckets_(reinterpret_cast<Bucket*>(memory.data())) {}
 
 void FragmentMemory::remember(uint64_t datagram, const Choice& choice, uint64_t now_ms) {
   const uint64_t now_ns = now_ms * kNsOfMs;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "maglev/rules/fragment.h"
 
@@ -25,6 +26,8 @@ class FragmentMemory {
   };
 
   FragmentMemory();
+  /// In memory of kBytes, aligned to 64, that outlives it.
+  explicit FragmentMemory(std::span<std::byte> memory);
 
   /// The owner. `datagram`: its hash. `now_ms`: of a clock that all workers share, give or take a second.
   void remember(uint64_t datagram, const Choice& choice, uint64_t now_ms);
@@ -39,7 +42,11 @@ class FragmentMemory {
 
   Bucket& bucket(uint64_t datagram) const { return buckets_[linimo_fragment_bucket(datagram)]; }
 
-  std::unique_ptr<Bucket[]> buckets_;
+  std::unique_ptr<Bucket[]> owned_;
+  Bucket* buckets_;
+
+ public:
+  static constexpr size_t kBytes = LINIMO_FRAGMENT_BUCKETS * sizeof(Bucket);
 };
 
 }  // namespace linimo

@@ -1,6 +1,7 @@
 #include "dataplane/forward/flow_sharing.h"
 
 #include "maglev/rules/adaptive.h"
+#include "maglev/rules/sharing.h"
 
 namespace linimo {
 namespace {
@@ -23,6 +24,10 @@ std::vector<linimo_flow_word> FlowSharing::take(size_t most, const Generation& l
   linimo_flow_word word;
   for (const auto& words : words_) {
     while (news.size() < most && words->pop(word)) {
+      if (word.datagram != 0) {
+        news.push_back(word);
+        continue;
+      }
       const ServiceView* service = sharing(live, word);
       if (service != nullptr && told_.note(word, service->tracking_key.idle_timeout_s, now_s))
         news.push_back(word);
@@ -31,8 +36,14 @@ std::vector<linimo_flow_word> FlowSharing::take(size_t most, const Generation& l
   return news;
 }
 
-void FlowSharing::hear(std::span<const linimo_flow_word> words, const Generation& live, uint32_t now_s) {
+void FlowSharing::hear(std::span<const linimo_flow_word> words, const Generation& live, uint64_t now_ms) {
+  const auto now_s = static_cast<uint32_t>(now_ms / 1000);
   for (const linimo_flow_word& word : words) {
+    if (word.datagram != 0) {
+      if (linimo_is_sound_word(word.backend, word.service))
+        datagrams_.remember(word.hash, {word.backend, word.service}, now_ms);
+      continue;
+    }
     const ServiceView* service = sharing(live, word);
     if (service == nullptr) continue;
     told_.note(word, service->tracking_key.idle_timeout_s, now_s);

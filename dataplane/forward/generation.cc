@@ -6,6 +6,8 @@
 
 #include <netinet/in.h>
 
+#include "maglev/rules/passing.h"
+
 namespace linimo {
 namespace {
 
@@ -18,13 +20,19 @@ size_t most_backends(std::span<const std::byte> snapshot) {
                    snapshot.size() / sizeof(linimo_backend), size_t{LINIMO_MAX_BACKEND_IDS}});
 }
 
+std::vector<AddressWords> tunnel_ends(const linimo_header& header) {
+  std::vector<AddressWords> ends;
+  for (const linimo_addr& source : {header.encap_source4, header.encap_source6}) {
+    const AddressWords address = AddressWords::v6(source.bytes);
+    if (address != AddressWords{}) ends.push_back(address);
+  }
+  return ends;
+}
+
 std::vector<AddressWords> own_addresses(const linimo_header& header, std::span<const Address> hosts) {
   std::vector<AddressWords> own;
   for (const Address& address : hosts) own.push_back(AddressWords::v6(address.bytes.data()));
-  for (const linimo_addr& source : {header.encap_source4, header.encap_source6}) {
-    const AddressWords address = AddressWords::v6(source.bytes);
-    if (address != AddressWords{}) own.push_back(address);
-  }
+  for (const AddressWords& end : tunnel_ends(header)) own.push_back(end);
   return own;
 }
 
@@ -59,6 +67,7 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
       host_addresses_(host_addresses.size()),
       suspects_(view.vips(), own_addresses_),
       backend_addresses_(view.backends().size()),
+      tunnel_ends_(tunnel_ends(view.header())),
       targets_(targets) {
   const Address source4 = Address::from_abi(view.header().encap_source4);
   const Address source6 = Address::from_abi(view.header().encap_source6);
@@ -71,10 +80,13 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
     for (uint32_t b = pool.backend_first; b < pool.backend_first + pool.backend_count; ++b) {
       const linimo_backend& backend = view.backends()[b];
       const Address address = Address::from_abi(backend.address);
-      backend_addresses_.add(AddressWords::v6(backend.address.bytes));
-      const packet::TunnelEnds ends{
-          address.is_v4() ? source4 : source6, address,
-          address.is_v4() ? view.header().encap_prefix4 : view.header().encap_prefix6};
+      const bool is_node = &pool == view.node_pool();
+      if (!is_node) backend_addresses_.add(AddressWords::v6(backend.address.bytes));
+      // Nodes know each other by their addresses, all bits of them.
+      const packet::TunnelEnds ends{address.is_v4() ? source4 : source6, address,
+                                    is_node           ? 128
+                                    : address.is_v4() ? view.header().encap_prefix4
+                                                      : view.header().encap_prefix6};
       targets_[b] = {.way = 0,
                      .plain_mtu = 0,
                      .backend_id = backend.id,
@@ -133,8 +145,26 @@ Generation::Generation(Memory memory, const SnapshotView& view, std::span<Target
     sources_.push_back(
         {address, mask_words(source.prefix_length), source.prefix_length >= 96 && address.is_v4()});
   }
+  take_other_nodes();
   lane_tables_ = {exact_.places4(), exact_.places6(), &suspects_,      services_.data(),
                   known_.data(),    known_.size(),    targets_.data(), flow_hash_words(seed_)};
+}
+
+void Generation::take_other_nodes() {
+  const linimo_pool* pool = view_.node_pool();
+  if (pool == nullptr) return;
+  other_nodes_.slots = view_.slots(*pool).data();
+  other_nodes_.targets = targets_.data() + pool->backend_first;
+  other_nodes_.table_size = pool->table_size;
+  other_nodes_.pool = static_cast<uint32_t>(pool - view_.pools().data());
+  other_nodes_.tracking_key = {LINIMO_PASSED_SERVICE, 1};
+}
+
+bool Generation::is_other_node(const AddressWords& address) const {
+  const linimo_pool* pool = view_.node_pool();
+  return pool != nullptr && std::ranges::any_of(view_.backends(*pool), [&](const linimo_backend& node) {
+           return AddressWords::v6(node.address.bytes) == address;
+         });
 }
 
 void Generation::take_next_hops(const NextHopTable& next_hops) const {

@@ -192,6 +192,17 @@ class Generation {
   bool allows(const ServiceView& service, const AddressWords& source) const {
     return service.source_count == 0 || is_listed(service, source);
   }
+  /// The fleet's other nodes as a service whose table says which of them handles a datagram's fragments:
+  /// where there is no backend, this node does. Without slots where there are no others.
+  const ServiceView& other_nodes() const { return other_nodes_; }
+  bool is_other_node(const AddressWords& address) const;
+  /// Nodes may differ in who handles what: they tell each other of datagrams.
+  bool handlers_move() const { return view_.header().handlers_move != 0; }
+  /// One that other nodes' tunnels lead to.
+  bool is_tunnel_end(const AddressWords& address) const {
+    return std::ranges::find(tunnel_ends_, address) != tunnel_ends_.end();
+  }
+
   bool is_host_address(const AddressWords& address) const;
   /// A source that nobody may come from: a VIP, or an address of this node. IPv6 on the wire may look like
   /// IPv4 in the snapshot, but `packet::judge` lets no such source pass.
@@ -220,6 +231,7 @@ class Generation {
   Generation(Memory memory, const SnapshotView& view, std::span<Target> targets,
              std::span<const Address> host_addresses, const History& history);
   void make_unsettled(const History& history);
+  void take_other_nodes();
   bool is_listed(const ServiceView& service, const AddressWords& source) const;
   bool is_own(const AddressWords& address) const;
 
@@ -232,11 +244,13 @@ class Generation {
   size_t host_addresses_ = 0;
   SuspectSources suspects_;
   AddressSet backend_addresses_;
+  std::vector<AddressWords> tunnel_ends_;
   std::vector<std::unique_ptr<UnsettledSlots>> unsettled_;  // by pool; null where all are settled
   std::vector<std::unique_ptr<const Schedule>> schedules_;
   std::vector<ServiceView> services_;
   std::vector<const ServiceView*> service_by_id_;
   std::vector<SourceView> sources_;
+  ServiceView other_nodes_{};
   std::span<Target> targets_;
   std::vector<Known> known_;          // by backend id; at least one
   std::vector<ServerId> server_ids_;  // by pool and id

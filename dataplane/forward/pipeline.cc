@@ -90,8 +90,10 @@ LINIMO_INLINE bool Pipeline::admit(rte_mbuf* mbuf, const Generation& generation,
     long_headers_ = true;
     recognized = recognize<true>(generation, bytes, packet);
   }
-  if (!recognized) [[unlikely]]
+  if (!recognized) [[unlikely]] {
+    packet.passed = false;
     return judge(generation, packet, out);
+  }
   // Where the outer header will be. Not asked for before: the frames themselves are waited for.
   __builtin_prefetch(bytes - RTE_CACHE_LINE_SIZE, 1);
   return true;
@@ -140,7 +142,10 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
   rte_mbuf* mbuf = packet.mbuf;
   const uint32_t vip =
       vip_of(generation, rte_pktmbuf_mtod(mbuf, const uint8_t*), rte_pktmbuf_data_len(mbuf), packet.frame);
-  if (vip == VipTable::kNone) return to_kernel(mbuf, &generation, out);
+  if (vip == VipTable::kNone) {
+    if (take_off_tunnel(generation, packet)) return judge(generation, packet, out);
+    return to_kernel(mbuf, &generation, out);
+  }
   LINIMO_TELL(told_.reached = LINIMO_TRACE_TO_VIP;
               told_.vip_bits = generation.snapshot().vips()[vip].prefix_length;)
 
@@ -186,6 +191,7 @@ __attribute__((noinline)) bool Pipeline::judge(const Generation& generation, Pac
   LINIMO_TELL(told_.reached = LINIMO_TRACE_SERVICE; told_.service = packet.service->tracking_key.id;)
   if (!generation.allows(*packet.service, source_of(frame))) return drop(mbuf, LINIMO_OUTCOME_not_allowed);
   LINIMO_TELL(told_.reached = LINIMO_TRACE_ALLOWED;)
+  if (packet.flow.fragment != packet::Fragment::kNone && pass_on(generation, packet)) return true;
   const uint32_t ports = uint32_t{packet.flow.source_port} | uint32_t{packet.flow.destination_port} << 16;
   v6 ? look_up<true>(generation, ports, packet.flow.protocol, packet)
      : look_up<false>(generation, ports, packet.flow.protocol, packet);

@@ -108,7 +108,8 @@ struct PipelineMemory {
   explicit PipelineMemory(const ConnectionTable& connections) : scheduler(connections) {}
 
   Scheduler scheduler;
-  const ToldFlows* told = nullptr;  // all workers'; null: nobody tells of flows here
+  const ToldFlows* told = nullptr;                 // all workers'; null: nobody tells of flows here
+  const FragmentMemory* told_datagrams = nullptr;  // likewise
   linimo_reply_limit echo{}, too_big{}, reject{};
 };
 
@@ -148,9 +149,10 @@ class Pipeline {
     fewest_in_lanes_ = fewest;
   }
   static constexpr uint32_t kFewestInLanes = 4;
-  /// From now on it asks what was told of flows, and says what there is to tell; both outlive it.
-  void share_flows(const ToldFlows* told, FlowWords* words) {
+  /// From now on it asks what was told of flows, and says what there is to tell; all outlive it.
+  void share_flows(const ToldFlows* told, const FragmentMemory* datagrams, FlowWords* words) {
     memory_.told = told;
+    memory_.told_datagrams = datagrams;
     words_ = words;
   }
   /// Packets that did, up to the wire.
@@ -194,6 +196,7 @@ class Pipeline {
     Decider decider;
     linimo_outcome sent_as : 8;
     bool judged;  // what follows is known, too
+    bool passed;  // another node has passed it on
     packet::Frame frame;
     packet::Flow flow;
   };
@@ -243,10 +246,12 @@ class Pipeline {
   void tell_target(const Target& target, const NextHopTable::Raw& hop) const;
 #endif
 
-  // What is not TCP or UDP on its way to a backend: slow_path.cc.
+  // What is not TCP or UDP on its way to a backend: slow_path.cc, passing.cc.
   bool take_icmp(const Generation& generation, uint32_t vip, Packet& packet, BurstOutput& out);
   bool take_later_fragment(const Generation& generation, Packet& packet);
   void remember_datagram(const Generation& generation, const Packet& packet);
+  bool pass_on(const Generation& generation, Packet& packet) const;
+  bool take_off_tunnel(const Generation& generation, Packet& packet) const;
   std::optional<FragmentMemory::Choice> recall_datagram(uint64_t datagram) const;
   const Target* named_target(const Generation& generation, Packet& packet) const;
   const Target* tracked_anywhere(const Generation& generation, const Packet& packet) const;

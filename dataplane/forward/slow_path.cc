@@ -6,13 +6,13 @@
 
 #include <rte_mbuf.h>
 
+#include "dataplane/forward/frame_addresses.h"
 #include "dataplane/forward/pipeline.h"
 #include "dataplane/packet/echo.h"
 #include "dataplane/packet/outer_fragments.h"
 #include "dataplane/packet/quic.h"
 #include "dataplane/packet/quote.h"
 #include "dataplane/packet/reply.h"
-#include "maglev/hash.h"
 #include "maglev/rules/choice.h"
 
 #define LINIMO_COLD __attribute__((noinline, cold))
@@ -22,23 +22,8 @@ namespace {
 
 const uint32_t kFirstIdentification = std::random_device()();  // nobody can guess those of fragments
 
-/// `end`: linimo_key_end() and the like. `destination`: null where the source alone counts.
-uint64_t hash_of(const uint8_t* source, const uint8_t* destination, uint64_t end, bool v6, uint64_t seed) {
-  if (v6) {
-    uint64_t addresses[4]{};
-    std::memcpy(addresses, source, 16);
-    if (destination != nullptr) std::memcpy(addresses + 2, destination, 16);
-    return flow_hash6(addresses, end, seed);
-  }
-  const uint64_t to = destination != nullptr ? packet::load32(destination) : 0;
-  return flow_hash4(packet::load32(source) | to << 32, end, seed);
-}
-
 uint64_t datagram_hash(const packet::Frame& frame, const packet::Flow& flow, uint64_t seed) {
-  const uint64_t end = linimo_datagram_key_end(frame.is_v6, flow.datagram_id, flow.protocol);
-  const uint8_t* source =
-      frame.ip + (frame.is_v6 ? offsetof(packet::Ipv6, source) : offsetof(packet::Ipv4, source));
-  return hash_of(source, source + (frame.is_v6 ? 16 : 4), end, frame.is_v6, seed);
+  return hash_of(frame, linimo_datagram_key_end(frame.is_v6, flow.datagram_id, flow.protocol), seed);
 }
 
 }  // namespace
@@ -156,23 +141,30 @@ __attribute__((noinline)) void Pipeline::tell_others(const Packet& packet, uint3
 
 LINIMO_COLD void Pipeline::remember_datagram([[maybe_unused]] const Generation& generation,
                                              [[maybe_unused]] const Packet& packet) {
-  LINIMO_UNTRACED(fragments_.remember(datagram_hash(packet.frame, packet.flow, generation.seed()),
-                                      {packet.target->backend_id, packet.service->tracking_key.id}, now_ms_);)
+#ifndef LINIMO_TRACED
+  const uint64_t datagram = datagram_hash(packet.frame, packet.flow, generation.seed());
+  const uint32_t backend = packet.target->backend_id, service = packet.service->tracking_key.id;
+  fragments_.remember(datagram, {backend, service}, now_ms_);
+  if (generation.handlers_move() && words_ != nullptr)
+    words_->push({datagram, backend, static_cast<uint16_t>(service), 0, 1});
+#endif
 }
 
 std::optional<FragmentMemory::Choice> Pipeline::recall_datagram(uint64_t datagram) const {
   auto choice = fragments_.find(datagram, now_ms_);
   for (size_t i = 0; !choice && i < all_flows_.size(); ++i)
     choice = all_flows_[i].fragments.find(datagram, now_ms_);
+  if (!choice && memory_.told_datagrams != nullptr) choice = memory_.told_datagrams->find(datagram, now_ms_);
   return choice;
 }
 
-// A fragment without ports follows the first of its datagram, or waits for it.
+// A fragment without ports follows the first of its datagram, goes to the node that handles it, or waits.
 LINIMO_COLD bool Pipeline::take_later_fragment(const Generation& generation, Packet& packet) {
   packet.hash = datagram_hash(packet.frame, packet.flow, generation.seed());
   LINIMO_TELL(told_.hash = packet.hash;)
   const auto choice = recall_datagram(packet.hash);
   if (!choice) {
+    if (pass_on(generation, packet)) return true;
     packet.mbuf->hash.usr = in_port_;  // nobody asks for what a NIC may have written there
     if (!settling_ && held_.hold(packet.hash, packet.mbuf, now_ms_)) return false;
     return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);

@@ -43,6 +43,7 @@ class Compiler {
       return tl::unexpected<std::string>("more prefix lengths or rules of a VIP than XDP can hold");
     add_sources();
     add_targets();
+    add_nodes();
     add_services();
     add_hosts(hosts);
     return CompiledImage{head_, crowded_};
@@ -90,6 +91,21 @@ class Compiler {
       const AddressWords address = AddressWords::v6(own.bytes);
       add(head_.source_filter, address, address.is_v4());
     }
+  }
+
+  /// Behind the targets.
+  void add_nodes() {
+    const linimo_pool* pool = view_.node_pool();
+    if (pool == nullptr) return;
+    head_.node_slots = offset_of(view_.slots(*pool).data());
+    head_.node_table_size = pool->table_size;
+    head_.node_target_first = plan_.target_first + pool->backend_first;
+    head_.node_count = pool->backend_count;
+    head_.handlers_move = view_.header().handlers_move;
+    head_.tunnel_end4 = AddressWords::v6(view_.header().encap_source4.bytes).low;
+    const AddressWords end6 = AddressWords::v6(view_.header().encap_source6.bytes);
+    head_.tunnel_end6[0] = end6.high;
+    head_.tunnel_end6[1] = end6.low;
   }
 
   /// The host's, then those that tunnels begin at.
@@ -186,7 +202,9 @@ class Compiler {
     const linimo_header& header = view_.header();
     const linimo_addr& source = v4 ? header.encap_source4 : header.encap_source6;
     linimo_xdp_target target{};
-    target.source_hash_mask = linimo_open_bits(v4 ? header.encap_prefix4 : header.encap_prefix6);
+    // Nodes know each other by their addresses, all bits of them.
+    target.source_hash_mask =
+        &pool == view_.node_pool() ? 0 : linimo_open_bits(v4 ? header.encap_prefix4 : header.encap_prefix6);
     uint64_t low = 0;
     std::memcpy(&low, source.bytes + 8, 8);
     low &= ~__builtin_bswap64(target.source_hash_mask);  // those that the flow hash replaces

@@ -23,9 +23,9 @@ namespace {
 // The program reaches counters by cells of one TrafficCount (bpf/count.h).
 static_assert(sizeof(TrafficCount) == 32 && sizeof(CountersBlock) == 4096);
 static_assert(offsetof(WorkerCounters, flows_unstored) == 544 && offsetof(WorkerCounters, services) == 576);
-static_assert(offsetof(WorkerCounters, backends) == 576 + 32 * LINIMO_MAX_SERVICES);
+static_assert(offsetof(WorkerCounters, backends) == 576 + 32 * (LINIMO_MAX_SERVICES + 2));
 static_assert(offsetof(WorkerCounters, repeated_syns) ==
-              576 + 32 * (LINIMO_MAX_SERVICES + LINIMO_MAX_BACKEND_IDS));
+              576 + 32 * (LINIMO_MAX_SERVICES + 2 + LINIMO_MAX_BACKEND_IDS));
 static_assert(sizeof(WorkerCounters) == 10620928);
 
 constexpr uint32_t kMaxGrowth = 6;  // doublings of the hash of VIPs
@@ -85,7 +85,7 @@ tl::expected<void, std::string> Program::make_maps() {
   bpf_map__set_max_entries(maps_->maps.flows, rows);
   bpf_map__set_max_entries(maps_->maps.replies, rows);
   bpf_map__set_max_entries(maps_->maps.open_connections, rows * LINIMO_CONNECTION_CELLS);
-  bpf_map__set_max_entries(maps_->maps.fragments, rows * LINIMO_FRAGMENT_BUCKETS);
+  bpf_map__set_max_entries(maps_->maps.fragments, shape_.fragment_buckets());
   bpf_map__set_max_entries(maps_->maps.counters,
                            static_cast<uint32_t>(counters_size(rows) / sizeof(TrafficCount)));
   const UniqueFd table =
@@ -172,8 +172,7 @@ tl::expected<void, std::string> Program::map_memory() {
   flows_ = Mapping::of(bpf_map__fd(maps_->maps.flows), shape_.all_rows() * sizeof(linimo_xdp_flows));
   connections_ = Mapping::of(map_fd("open_connections"),
                              uint64_t{shape_.all_rows()} * LINIMO_CONNECTION_CELLS * sizeof(linimo_cell));
-  fragments_ = Mapping::of(map_fd("fragments"),
-                           uint64_t{shape_.all_rows()} * LINIMO_FRAGMENT_BUCKETS * sizeof(linimo_cell));
+  fragments_ = Mapping::of(map_fd("fragments"), uint64_t{shape_.fragment_buckets()} * sizeof(linimo_cell));
   auto hops = std::make_shared<Mapping>(
       Mapping::of(bpf_map__fd(maps_->maps.next_hops), LINIMO_MAX_BACKEND_IDS * sizeof(linimo_next_hop)));
   if (!counters_ || !generations_ || !flows_ || !connections_ || !fragments_ || !*hops)
@@ -238,7 +237,7 @@ Mac Program::mac_of(uint32_t port) const {
 uint64_t Program::recall_datagram(uint64_t hash, uint64_t now_ns) const {
   const auto* bucket = fragments_.as<const linimo_cell>() + linimo_fragment_bucket(hash);
   uint64_t word = 0;
-  for (uint32_t row = 0; row < shape_.all_rows() && word == 0; ++row, bucket += LINIMO_FRAGMENT_BUCKETS)
+  for (uint32_t row = 0; row <= shape_.all_rows() && word == 0; ++row, bucket += LINIMO_FRAGMENT_BUCKETS)
     word = linimo_fragment_in(bucket->words, hash, now_ns);
   return word;
 }

@@ -29,6 +29,7 @@
 #include "dataplane/xdp/unsettled_blocks.h"
 #include "maglev/address.h"
 #include "maglev/counters.h"
+#include "maglev/rules/fragment.h"
 #include "maglev/snapshot.h"
 #include "maglev/unique_fd.h"
 
@@ -46,6 +47,8 @@ struct Shape {
 
   uint32_t spare() const { return rows; }
   uint32_t all_rows() const { return rows + 1; }
+  /// Behind the rows' own parts, what other nodes have told of datagrams.
+  uint32_t fragment_buckets() const { return (all_rows() + 1) * LINIMO_FRAGMENT_BUCKETS; }
 
   uint64_t buckets() const;  // of a row's connection table
 
@@ -139,6 +142,7 @@ class Program {
   void share_flows();
   bool make_told();
   const linimo_service* sharing(const linimo_flow_word& word) const;
+  void hear_of_datagram(const linimo_flow_word& word);
   void find_live();
   void follow(const SnapshotView& live);
 

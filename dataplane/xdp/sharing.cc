@@ -9,6 +9,7 @@
 #include <bpf/libbpf.h>
 #include <spdlog/spdlog.h>
 
+#include "dataplane/flow/fragment_memory.h"
 #include "dataplane/xdp/array_map.h"
 #include "dataplane/xdp/program.h"
 #include "dataplane/xdp/ticks.h"
@@ -36,6 +37,8 @@ void Program::share_flows() {
     sharing_[service.id] = &service;
     shares = true;
   }
+  if ((shares || live_->node_pool() != nullptr) && words_ == nullptr)
+    words_.reset(ring_buffer__new(map_fd("words"), take_word, &taken_, nullptr));
   if (shares && !told_ && !make_told()) {
     spdlog::warn("no memory for what other nodes say of {} flows: {}; lower [node] flows_per_worker",
                  shape_.flows_per_row, std::strerror(errno));
@@ -52,7 +55,6 @@ bool Program::make_told() {
     table = create_array("connections", shape_.buckets(), 0);
     if (!table || !pin_map(table, pin)) return false;
   }
-  words_.reset(ring_buffer__new(map_fd("words"), take_word, &taken_, nullptr));
   if (words_ == nullptr) return false;
   told_memory_ = Mapping::of(table.get(), shape_.buckets() * sizeof(linimo_cell));
   if (!told_memory_ || !put_table(row, table)) return false;
@@ -68,10 +70,11 @@ const linimo_service* Program::sharing(const linimo_flow_word& word) const {
 }
 
 std::vector<linimo_flow_word> Program::words_to_tell(size_t most) {
-  if (!told_) return {};
+  if (words_ == nullptr) return {};
   taken_ = {{}, most};
   ring_buffer__consume(words_.get());
   std::erase_if(taken_.words, [&](const linimo_flow_word& word) {
+    if (word.datagram != 0) return false;
     const linimo_service* service = sharing(word);
     return service == nullptr || !told_->note(word, ticks_within(service->idle_timeout_s), ticks_now());
   });
@@ -80,6 +83,10 @@ std::vector<linimo_flow_word> Program::words_to_tell(size_t most) {
 
 void Program::hear(std::span<const linimo_flow_word> words) {
   for (const linimo_flow_word& word : words) {
+    if (word.datagram != 0) {
+      hear_of_datagram(word);
+      continue;
+    }
     const linimo_service* service = sharing(word);
     if (service == nullptr) continue;
     told_->note(word, ticks_within(service->idle_timeout_s), ticks_now());
@@ -92,6 +99,15 @@ void Program::hear(std::span<const linimo_flow_word> words) {
                                                                    : live_->backends(pool)[current].id))
       unsettled->deviated(shape_.spare(), slot, ticks_now());
   }
+}
+
+/// Behind the rows' own parts of the memory.
+void Program::hear_of_datagram(const linimo_flow_word& word) {
+  if (!linimo_is_sound_word(word.backend, word.service)) return;
+  auto* memory = fragments_.as<std::byte>() +
+                 (shape_.fragment_buckets() - LINIMO_FRAGMENT_BUCKETS) * sizeof(linimo_cell);
+  FragmentMemory told({memory, FragmentMemory::kBytes});
+  told.remember(word.hash, {word.backend, word.service}, coarse_ns() / 1'000'000);
 }
 
 void Program::sweep_told() {

@@ -99,8 +99,7 @@ void Program::grow_older(uint32_t ticks) {
     }
   }
   const uint32_t units = ticks << (LINIMO_TICK_SHIFT - LINIMO_FRAGMENT_UNIT_SHIFT);
-  const size_t datagrams = size_t{shape_.all_rows()} * LINIMO_FRAGMENT_BUCKETS;
-  for (linimo_cell& bucket : std::span(fragments_.as<linimo_cell>(), datagrams)) {
+  for (linimo_cell& bucket : std::span(fragments_.as<linimo_cell>(), shape_.fragment_buckets())) {
     for (__u64& word : bucket.words) word = linimo_fragment_aged(word, units);
   }
   generation_.unsettled.grow_older(ticks);
@@ -114,8 +113,8 @@ void Program::forget_flows() {
   for (const Row& row : rows_) {
     if (row.table) std::memset(row.table.as<void>(), 0, row.table.size());
   }
+  words_to_tell(~size_t{0});
   if (told_) {
-    words_to_tell(~size_t{0});
     std::memset(told_memory_.as<void>(), 0, told_memory_.size());
     told_.emplace(shape_.flows_per_row, std::span(told_memory_.as<std::byte>(), told_memory_.size()));
   }

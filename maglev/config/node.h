@@ -48,6 +48,17 @@ struct NodeConfig {
   std::filesystem::path control_socket() const { return runtime_dir / "control.sock"; }
 };
 
+/// Where tunnels of the fleet's other nodes to this one lead: the source of its own, IPv4 if it has one.
+/// Zero: nowhere.
+inline const Address& tunnel_end(const NodeConfig& node) {
+  return node.encap_source4 != Address{} ? node.encap_source4 : node.encap_source6;
+}
+
+/// Has a tunnel to this address a source?
+inline bool has_tunnel_source(const NodeConfig& node, const Address& to) {
+  return (to.is_v4() ? node.encap_source4 : node.encap_source6) != Address{};
+}
+
 /// Where a node keeps what outlives a reboot unless it is told: /var/lib/NAME of /run/NAME, so that nodes
 /// that share a machine, whose runtime folders differ, do not share this one either. A runtime folder that is
 /// elsewhere serves for both.

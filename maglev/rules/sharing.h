@@ -9,6 +9,11 @@
 
 #include "maglev/rules/flow_entry.h"
 
+/* Are a word's numbers such as there can be? */
+LINIMO_RULE int linimo_is_sound_word(__u32 backend_id, __u32 service_id) {
+  return backend_id < LINIMO_MAX_BACKEND_IDS && service_id < LINIMO_MAX_SERVICES;
+}
+
 /* A flow is told of again after this part of the idle timeout, and remembered by those who were told for as
  * much longer than the timeout. */
 #define LINIMO_TOLD_AGAIN 3

@@ -115,6 +115,9 @@ void Simulation::carry_out(Node& node, Action& action) {
     node.routes = node.forwards ? *announce : Announce{};
     say(node, fmt::format("announces {}{}", fmt::join(announce->vips, " "),
                           announce->draining ? ", and drains" : ""));
+  } else if (auto* handlers = std::get_if<HandleFragments>(&action)) {
+    if (quiet_) ++quiet_actions_;
+    node.handlers = *handlers;
   } else if (std::holds_alternative<Remember>(action)) {
     node.disk = node.state.memory;
   } else if (auto* beat = std::get_if<SendHeartbeat>(&action)) {
@@ -232,6 +235,7 @@ void Simulation::set_forwards(Node& node, bool forwards) {
   if (node.forwards != forwards) say(node, forwards ? "its data plane comes" : "its data plane dies");
   node.forwards = forwards;
   if (!forwards) node.routes = {};
+  if (forwards) later(node, milliseconds(10), HandlersLive{node.handlers});
   if (forwards) later(node, milliseconds(10), TableLive{node.live, node.live_digest});
   later(node, milliseconds(10), Serving{forwards});
 }

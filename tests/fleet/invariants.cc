@@ -173,11 +173,24 @@ void Simulation::check_agreement() {
       return violated(backend.name + " drains or does not, and it should be otherwise");
   }
   const TableId table{active->number, active->digest, state->number, state->fence};
+  HandleFragments handlers;
+  for (const auto& node : nodes_) {
+    const bool drains = store_.find(Key{KeyKind::kDrainNode, 0, node->name}) != nullptr;
+    (drains ? handlers.others : handlers.tunnels).push_back(node->name);
+  }
+  std::ranges::sort(handlers.tunnels);
+  std::ranges::sort(handlers.others);
+  if (handlers.tunnels.empty()) handlers = {};
   for (const auto& node : nodes_) {
     if (node->live != table)
       return violated(fmt::format("{} forwards by revision {} and state {}, and not by {} and {}", node->name,
                                   node->live.revision, node->live.state, table.revision, table.state));
     if (node->routes.vips != vips_) return violated(node->name + " does not announce every VIP");
+    if (node->handlers != handlers)
+      return violated(fmt::format("{} passes fragments between {}{}, and there are {}", node->name,
+                                  fmt::join(node->handlers.tunnels, " "),
+                                  node->handlers.move ? ", which move" : "",
+                                  fmt::join(handlers.tunnels, " ")));
     if (node->routes.draining != (store_.find(Key{KeyKind::kDrainNode, 0, node->name}) != nullptr))
       return violated(node->name + " drains or does not, and it should be otherwise");
     for (size_t kind = 0; kind < kAlarmKinds; ++kind) {

@@ -104,6 +104,7 @@ void Simulation::start_node(Node& node, bool forget) {
   Settings settings;
   settings.node = node.name;
   settings.instance = node.instance;
+  settings.tunnel = node.name;
   settings.heartbeat = seconds(nodes_.size() > 8 ? 10 : 2);
   settings.window = seconds(30);
   node.state = start(std::move(settings), node.disk, clock(node));
@@ -119,6 +120,7 @@ void Simulation::stop_node(Node& node, bool machine) {
   node.watching = {};
   if (!machine) return;
   node.forwards = false;
+  node.handlers = {};
   node.live = {};
   node.live_summary = nullptr;
   node.routes = {};

@@ -89,6 +89,7 @@ class Simulation {
     TableId published;                  // the last one that was wished for
     uint64_t active_there = 0;          // and the revision that was active in the store then
     Announce routes;                    // what the network is told
+    HandleFragments handlers;           // what the data plane is told
     std::set<std::string> unreachable;  // backends
     std::optional<Virtual> able_since;  // it could serve
 

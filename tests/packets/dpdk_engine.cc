@@ -201,7 +201,7 @@ void DpdkEngine::forget_flows(uint64_t capacity) {
   pipeline_.emplace(port_macs_, *next_hops_, flows_, 0, *counters_);
   pipeline_->go_in_lanes(lanes_, 1);
   sharing_ = std::make_unique<FlowSharing>(capacity, kWorkers);
-  pipeline_->share_flows(sharing_->told(), sharing_->words(0));
+  pipeline_->share_flows(sharing_->told(), sharing_->datagrams(), sharing_->words(0));
 }
 
 std::vector<linimo_flow_word> DpdkEngine::words_to_tell(uint64_t now_ms) {
@@ -209,7 +209,7 @@ std::vector<linimo_flow_word> DpdkEngine::words_to_tell(uint64_t now_ms) {
 }
 
 void DpdkEngine::hear(std::span<const linimo_flow_word> words, uint64_t now_ms) {
-  sharing_->hear(words, *generation_, static_cast<uint32_t>(now_ms / 1000));
+  sharing_->hear(words, *generation_, now_ms);
 }
 
 rte_mbuf* DpdkEngine::mbuf_with(ByteView frame, uint64_t nic_flags) {

@@ -17,7 +17,8 @@ std::string name_of(uint32_t outcome) {
 }
 
 bool is_tunnelled(uint32_t outcome) {
-  return outcome == LINIMO_OUTCOME_forwarded || outcome == LINIMO_OUTCOME_icmp_error;
+  return outcome == LINIMO_OUTCOME_forwarded || outcome == LINIMO_OUTCOME_icmp_error ||
+         outcome == LINIMO_OUTCOME_fragment_passed;
 }
 
 /// What would leave, as a result has it.

@@ -315,11 +315,17 @@ Result XdpEngine::sent_in_fragments(const linimo_xdp_handed& handed, ByteView fr
 Result XdpEngine::hold(ByteView frame, const linimo_xdp_handed& handed, ByteView rest, uint64_t now_ms) {
   Result result;
   result.way = Left::Way::kHeld;
-  if (!std::equal(frame.begin(), frame.end(), rest.begin(), rest.end())) {
+  // What another node has passed on comes without its tunnel: the same MAC addresses, and the end of the
+  // frame.
+  constexpr size_t kEthernet = 14;
+  const bool shorter = rest.size() >= kEthernet && rest.size() < frame.size();
+  const ByteView end = shorter ? frame.last(rest.size() - kEthernet) : frame;
+  const ByteView behind = shorter ? rest.subspan(kEthernet) : rest;
+  if (!std::ranges::equal(end, behind) || (shorter && !std::ranges::equal(frame.first(12), rest.first(12)))) {
     result.fault = "the process was handed another frame";
     return result;
   }
-  auto copy = std::make_unique<Bytes>(frame.begin(), frame.end());
+  auto copy = std::make_unique<Bytes>(rest.begin(), rest.end());
   if (held_.hold(handed.datagram, copy.get(), now_ms)) {
     (void)copy.release();  // it is held_'s now
   } else {

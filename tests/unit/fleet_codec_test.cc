@@ -66,7 +66,7 @@ TEST(FleetCodec, RecordsComeBackAsTheyAreWritten) {
       {KeyKind::kRevision, RevisionRecord{18446744073709551615u, 0xfedcba9876543210, "uid 0"}},
       {KeyKind::kActive, ActiveRecord{{1, 5}, 7, 1}},
       {KeyKind::kLeader, LeaderRecord{"lb1", 4}},
-      {KeyKind::kNode, NodeRecord{4, "{\"x\":\"\\u0001\"}", {"2001:db8::/64", "203.0.113.1"}}},
+      {KeyKind::kNode, NodeRecord{4, "{\"x\":\"\\u0001\"}", {"2001:db8::/64", "203.0.113.1"}, "10.0.0.1"}},
       {KeyKind::kObservations,
        ObservationsRecord{{{"web/1", {HealthState::kUp, true}}, {"web/2", HealthState::kUnknown}},
                           "contradiction"}},
@@ -163,7 +163,7 @@ TEST(FleetBeacon, OnlyWhatIsSignedWithTheSecretIsTaken) {
 FlowNews news() {
   FlowNews some{"lb1", 3, 4, {}};
   for (uint64_t i = 0; i < FlowNews::kMost; ++i)
-    some.flows.push_back({i << 40, name_digest("s"), name_digest("p/10.0.0.1"), i % 2 == 1});
+    some.flows.push_back({i << 40, name_digest("s"), name_digest("p/10.0.0.1"), i % 3 == 1, i % 3 == 2});
   return some;
 }
 
@@ -190,7 +190,7 @@ TEST(FleetFlowNews, WhatIsCutShortOrTooLongIsRefused) {
   more.flows.push_back({});
   EXPECT_FALSE(decode_flow_news(encode(more)));
   std::string neither = content;
-  neither.back() = 2;
+  neither.back() = 3;
   EXPECT_FALSE(decode_flow_news(neither));
 }
 

@@ -113,7 +113,7 @@ View view_with(const std::vector<std::string>& complaining, const std::vector<st
   View view;
   int64_t revision = 1;
   for (const std::string& node : announcing)
-    view.take(entry({KeyKind::kNode, 0, node}, NodeRecord{1, "", {"v"}}, revision++));
+    view.take(entry({KeyKind::kNode, 0, node}, NodeRecord{1, "", {"v"}, ""}, revision++));
   for (const std::string& node : complaining)
     view.take(entry({KeyKind::kObservations, 0, node}, ObservationsRecord{{}, "contradiction"}, revision++));
   return view;

@@ -24,7 +24,7 @@ TEST(FlowNames, AWordOfOneNodeIsAnothersByItsOwnNumbers) {
   const auto live_here = SnapshotView::of_valid(here), live_there = SnapshotView::of_valid(there);
   FlowNames names_here, names_there;
   const FlowNames::Time now{milliseconds(5000)};
-  const std::vector<linimo_flow_word> words = {{11, 2, 0, 0, 0}, {12, 3, 5, 1, 0}, {13, 4711, 0, 0, 0}};
+  const std::vector<linimo_flow_word> words = {{11, 2, 0, 0, 1}, {12, 3, 5, 1, 0}, {13, 4711, 0, 0, 0}};
   const auto said = names_here.to_fleet(words, live_here, now);
   ASSERT_EQ(said.size(), 2U) << "one backend has no name";
   const auto heard = names_there.from_fleet(said, live_there, now);
@@ -33,6 +33,7 @@ TEST(FlowNames, AWordOfOneNodeIsAnothersByItsOwnNumbers) {
   EXPECT_EQ(heard[0].backend, 102U);
   EXPECT_EQ(heard[0].service, 100U);
   EXPECT_EQ(heard[0].ended, 0U);
+  EXPECT_EQ(heard[0].datagram, 1U);
   EXPECT_EQ(heard[1].backend, 103U);
   EXPECT_EQ(heard[1].service, 105U);
   EXPECT_EQ(heard[1].ended, 1U);

@@ -87,18 +87,31 @@ class IdsTest : public testing::Test {
 
 TEST_F(IdsTest, OutliveTheProcess) {
   Ids ids;
-  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1", "10.0.0.2"}, {"web"}), {}, kStart));
-  ASSERT_TRUE(ids.hold(config_of({"10.0.0.2"}, {"web"}), {}, kStart));
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1", "10.0.0.2"}, {"web"}), {}, {}, kStart));
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.2"}, {"web"}), {}, {}, kStart));
   ASSERT_TRUE(ids.save(file_));
   EXPECT_FALSE(std::filesystem::exists(file_.string() + ".new"));
 
   Ids next;
   ASSERT_TRUE(next.load(file_, kStart));
-  ASSERT_TRUE(next.hold(config_of({"10.0.0.3", "10.0.0.2", "10.0.0.1"}, {"web"}), {}, kStart));
+  ASSERT_TRUE(next.hold(config_of({"10.0.0.3", "10.0.0.2", "10.0.0.1"}, {"web"}), {}, {}, kStart));
   for (const char* address : {"10.0.0.1", "10.0.0.2"})
     EXPECT_EQ(next.backend(key(address)), ids.find_backend(key(address)));
   EXPECT_EQ(next.backend(key("10.0.0.3")), 2u);
   EXPECT_EQ(next.service("web"), 0u);
+}
+
+TEST_F(IdsTest, AreNotWrittenAgainUnchanged) {
+  Ids ids;
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1"}, {"web"}), {}, {}, kStart));
+  ASSERT_TRUE(ids.save(file_));
+  std::filesystem::remove(file_);
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1"}, {"web"}), {}, {}, kStart + seconds(1)));
+  ASSERT_TRUE(ids.save(file_));
+  EXPECT_FALSE(std::filesystem::exists(file_)) << "there was nothing to write";
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1", "10.0.0.2"}, {"web"}), {}, {}, kStart + seconds(2)));
+  ASSERT_TRUE(ids.save(file_));
+  EXPECT_TRUE(std::filesystem::exists(file_));
 }
 
 TEST_F(IdsTest, SurviveADamagedFile) {
@@ -117,7 +130,7 @@ TEST_F(IdsTest, SurviveADamagedFile) {
     live.backends[key("10.0.0.1")] = {.id = 41, .state = LINIMO_BACKEND_UP};
     live.services["web"] = 7;
     ids.learn(live, kStart);
-    ASSERT_TRUE(ids.hold(config_of({"10.0.0.1", "10.0.0.2"}, {"web"}), live, kStart));
+    ASSERT_TRUE(ids.hold(config_of({"10.0.0.1", "10.0.0.2"}, {"web"}), {}, live, kStart));
     EXPECT_EQ(ids.backend(key("10.0.0.1")), 41u);
     EXPECT_GT(ids.backend(key("10.0.0.2")), 41u) << "lower numbers may be remembered by connection tables";
     EXPECT_EQ(ids.service("web"), 7u);
@@ -128,11 +141,11 @@ TEST_F(IdsTest, SurviveADamagedFile) {
 
 TEST_F(IdsTest, HoldWhatTheDataPlaneStillForwardsBy) {
   Ids ids;
-  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1"}), {}, kStart));
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1"}), {}, {}, kStart));
   LiveTables live;
   live.backends[key("10.0.0.1")] = {.id = ids.backend(key("10.0.0.1")), .state = LINIMO_BACKEND_UP};
-  ASSERT_TRUE(ids.hold(config_of({"10.0.0.2"}), live, kStart));
-  ASSERT_TRUE(ids.hold(config_of({"10.0.0.2"}), {}, kStart + seconds(5000)));  // now it is replaced
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.2"}), {}, live, kStart));
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.2"}), {}, {}, kStart + seconds(5000)));  // now it is replaced
   ASSERT_TRUE(ids.save(file_));
   std::ifstream stream(file_);
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
@@ -163,36 +176,36 @@ TEST_F(IdsTest, GiveEveryNameANumberThoughAllAreOthers) {
   const Config second = named('b', 2100);
   const Config third = named('c', LINIMO_MAX_SERVICES);
   Ids ids;
-  EXPECT_TRUE(ids.hold(first, {}, kStart));
+  EXPECT_TRUE(ids.hold(first, {}, {}, kStart));
   EXPECT_EQ(ids.free_services(), LINIMO_MAX_SERVICES - 2100);
   const LiveTables live = live_of(first, ids);
   ASSERT_TRUE(ids.save(file_));
 
-  EXPECT_FALSE(ids.hold(second, live, kStart)) << "there is no other way, and that is said";
+  EXPECT_FALSE(ids.hold(second, {}, live, kStart)) << "there is no other way, and that is said";
   EXPECT_EQ(numbers(second, ids), 2100U);
-  EXPECT_TRUE(ids.hold(second, live_of(second, ids), kStart)) << "the second ask changes nothing";
+  EXPECT_TRUE(ids.hold(second, {}, live_of(second, ids), kStart)) << "the second ask changes nothing";
 
   Ids anew;
   ASSERT_TRUE(anew.load(file_, kStart));
   anew.learn(live, kStart);
-  EXPECT_FALSE(anew.hold(second, live, kStart));
+  EXPECT_FALSE(anew.hold(second, {}, live, kStart));
   EXPECT_EQ(numbers(second, anew), 2100U);
   // Those that rest go before those that are live.
   Ids resting;
-  ASSERT_TRUE(resting.hold(first, {}, kStart));
-  ASSERT_TRUE(resting.hold(named('d', 1900), {}, kStart));  // 96 were never given, 2100 rest
+  ASSERT_TRUE(resting.hold(first, {}, {}, kStart));
+  ASSERT_TRUE(resting.hold(named('d', 1900), {}, {}, kStart));  // 96 were never given, 2100 rest
   const Config kept = named('d', 1900);
-  EXPECT_FALSE(resting.hold(second, live_of(kept, resting), kStart));
+  EXPECT_FALSE(resting.hold(second, {}, live_of(kept, resting), kStart));
   for (const ServiceConfig& service : kept.services) EXPECT_TRUE(resting.find_service(service.name));
 
-  EXPECT_FALSE(anew.hold(third, live_of(second, anew), kStart));
+  EXPECT_FALSE(anew.hold(third, {}, live_of(second, anew), kStart));
   EXPECT_EQ(numbers(third, anew), LINIMO_MAX_SERVICES);
   EXPECT_EQ(anew.free_services(), 0U);
 }
 
 TEST_F(IdsTest, SayWhenAFileCannotBeWritten) {
   Ids ids;
-  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1"}), {}, kStart));
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1"}), {}, {}, kStart));
   EXPECT_FALSE(ids.save(folder_.path() / "missing" / "ids.json"));
   EXPECT_TRUE(ids.save(file_)) << "and tries again next time";
 }

@@ -3,6 +3,8 @@
 
 #include "controlplane/tables/planner.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "controlplane/tables/live_tables.h"
@@ -32,7 +34,7 @@ class PlannerTest : public testing::Test {
   }
 
   SnapshotSpec plan(uint64_t generation = 1) {
-    EXPECT_TRUE(ids_.hold(config_, {}, {}));
+    EXPECT_TRUE(ids_.hold(config_, other_nodes(planner_.handlers()), {}, {}));
     planner_.all_changed();
     return planner_.plan(
         config_,
@@ -49,6 +51,47 @@ class PlannerTest : public testing::Test {
   Planner planner_;
   std::map<BackendKey, Standing> states_;
 };
+
+// The other nodes of a fleet are one more pool, by whose table this node has a share of all fragments: the
+// same at each node, and no part of the digest by which nodes are compared.
+TEST_F(PlannerTest, MakesTheTableOfWhoHandlesFragments) {
+  const uint64_t digest = snapshot_digest(plan());
+  std::vector<Address> nodes;
+  for (const char* text : {"10.0.0.11", "10.0.2.11", "2001:db8:3::11"})
+    nodes.push_back(*Address::parse(text));
+  const Address idle = *Address::parse("10.0.4.11");
+  config_.node.encap_source6 = *Address::parse("2001:db8::11");
+  std::vector<std::vector<Address>> tables;  // by node, who handles each slot
+  for (const Address& self : nodes) {
+    std::vector<Address> others = nodes;
+    std::erase(others, self);
+    planner_.set_handlers(make_handlers({.others = others, .self = self, .idle = {idle}, .move = true}));
+    const SnapshotSpec spec = plan(2);
+    EXPECT_EQ(snapshot_digest(spec), digest);
+    const std::vector<std::byte> bytes = build_snapshot(spec);
+    const auto view = SnapshotView::validate(bytes);
+    ASSERT_TRUE(view) << view.error();
+    EXPECT_EQ(view->header().handlers_move, 1);
+    ASSERT_NE(view->node_pool(), nullptr);
+    ASSERT_EQ(view->backends(*view->node_pool()).size(), 3U);
+    std::vector<Address>& table = tables.emplace_back();
+    for (const linimo_slot slot : view->slots(*view->node_pool())) {
+      table.push_back(slot == LINIMO_NO_BACKEND
+                          ? self
+                          : Address::from_abi(view->backends(*view->node_pool())[slot].address));
+    }
+    EXPECT_NEAR(static_cast<double>(std::ranges::count(table, self)), static_cast<double>(table.size()) / 3,
+                20);
+    const Handlers again = handlers_in(*view, self);
+    EXPECT_TRUE(again.same_nodes(planner_.handlers()));
+    EXPECT_EQ(again.table->slots_checksum, planner_.handlers().table->slots_checksum);
+  }
+  EXPECT_EQ(tables[0], tables[1]);
+  EXPECT_EQ(tables[0], tables[2]);
+
+  planner_.set_handlers(make_handlers({.others = {}, .self = nodes[0]}));
+  EXPECT_FALSE(plan(3).has_node_pool) << "alone";
+}
 
 TEST_F(PlannerTest, GivesSlotsToHealthyBackendsWithWeight) {
   const SnapshotSpec spec = plan();

@@ -36,6 +36,9 @@ TEST_P(SnapshotTampering, IsRefusedWithItsReason) {
 }
 
 const Tampering kTamperings[] = {
+    {"NodePool", [](auto&, auto& header) { header.node_pool = 2; }, "nodes in pool 1 of 1"},
+    {"NodePoolTunnel", [](auto&, auto& header) { header.node_pool = 1; }, "nodes behind encapsulation"},
+    {"HandlersMove", [](auto&, auto& header) { header.handlers_move = 2; }, "handlers that move"},
     {"Magic", [](auto&, auto& header) { ++header.magic; }, "magic"},
     {"AbiVersion", [](auto&, auto& header) { ++header.abi_version; }, "ABI version"},
     {"Hash", [](auto&, auto& header) { ++header.hash_algorithm; }, "unknown hash"},

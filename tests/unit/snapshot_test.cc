@@ -63,11 +63,11 @@ TEST(Snapshot, DigestIsOfTheTablesAlone) {
   for (auto& backend : other.pools[0].backends) backend.id += 100;
   other.pools[0].table = make_pool_table(other.pools[0].backends, 251);
   other.generation = 9;
-  EXPECT_EQ(snapshot_digest(spec.pools), snapshot_digest(other.pools));
+  EXPECT_EQ(snapshot_digest(spec), snapshot_digest(other));
   EXPECT_EQ(spec.pools[0].table->slots, other.pools[0].table->slots);
   other.pools[0].backends[0].weight = 50;
   other.pools[0].table = make_pool_table(other.pools[0].backends, 251);
-  EXPECT_NE(snapshot_digest(spec.pools), snapshot_digest(other.pools));
+  EXPECT_NE(snapshot_digest(spec), snapshot_digest(other));
 }
 
 // The service is the most specific match: exact port, then range, then any; among these the longer prefix.

@@ -1,0 +1,70 @@
+#include "controlplane/fleet/handlers.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace linimo::fleet {
+namespace {
+
+using Names = std::vector<std::string>;
+
+/// Of the nodes that live, or of those among them that announce something.
+Names tunnels_of(const View& view, bool announcing) {
+  Names tunnels;
+  for (const auto& [name, node] : view.nodes) {
+    if (node && !node->tunnel.empty() && (!announcing || !node->announces.empty()))
+      tunnels.push_back(node->tunnel);
+  }
+  std::sort(tunnels.begin(), tunnels.end());
+  tunnels.erase(std::unique(tunnels.begin(), tunnels.end()), tunnels.end());
+  return tunnels;
+}
+
+/// By which table the others go, without nodes that are dead: one that joins was not in it.
+Names staying(const State& s) {
+  const Names& before = s.own.handlers.tunnels;
+  Names those;
+  if (before.empty())
+    std::ranges::copy_if(s.own.next_handlers, std::back_inserter(those),
+                         [&](const auto& one) { return one != s.settings.tunnel; });
+  else
+    std::ranges::set_intersection(before, tunnels_of(s.view, false), std::back_inserter(those));
+  return those.empty() ? s.own.next_handlers : those;
+}
+
+}  // namespace
+
+void take_handlers(State& s, const HandlersLive& live) {
+  if (s.own.handlers.tunnels.empty()) s.own.handlers = live.handlers;
+}
+
+void agree_on_handlers(State& s, Actions& out) {
+  // Until it is known by which table an earlier process of this node went, and what the store says, that
+  // table stays; and an emptied store is no reason to leave it.
+  if (!s.own.live_known || !s.session.once_read || !s.trusts) return;
+  Names next = tunnels_of(s.view, true);
+  if (next != s.own.next_handlers) {
+    s.own.next_handlers = std::move(next);
+    s.own.handlers_since = s.now;
+  }
+  HandleFragments wanted = s.own.handlers;
+  const Time changes = s.own.handlers_since + s.settings.notice;
+  const Time ends = changes + s.settings.notice;
+  if (s.own.next_handlers.empty()) {
+    wanted = {};
+  } else if (s.now < changes) {
+    wanted = {.tunnels = staying(s), .move = true};
+    wake_at(s, changes);
+  } else {
+    wanted = {.tunnels = s.own.next_handlers, .move = s.now < ends};
+    if (wanted.move) wake_at(s, ends);
+  }
+  if (!wanted.tunnels.empty())
+    std::ranges::set_difference(tunnels_of(s.view, false), wanted.tunnels, std::back_inserter(wanted.others));
+  if (wanted == s.own.handlers) return;
+  s.own.handlers = wanted;
+  out.push_back(std::move(wanted));
+}
+
+}  // namespace linimo::fleet

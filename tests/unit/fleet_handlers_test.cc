@@ -1,0 +1,133 @@
+// Which nodes of a fleet handle fragments, as several conclude it from records that reach them at different
+// times.
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "controlplane/fleet/handlers.h"
+
+namespace linimo::fleet {
+namespace {
+
+class FleetHandlers : public testing::Test {
+ protected:
+  using Names = std::vector<std::string>;
+
+  State& node(const std::string& name) {
+    const auto [found, is_new] = nodes_.try_emplace(name);
+    if (is_new) {
+      found->second.settings.tunnel = name;
+      found->second.own.live_known = found->second.session.once_read = found->second.trusts = true;
+    }
+    return found->second;
+  }
+  void hear(const std::string& name, const Names& announcing) {
+    for (const std::string each : {"a", "b", "c"}) {
+      NodeRecord record{1, "", {}, each};
+      if (std::ranges::find(announcing, each) != announcing.end()) record.announces = {"v"};
+      ++revision_;
+      node(name).view.take(
+          {{KeyKind::kNode, 0, each}, std::make_shared<const Value>(record), revision_, revision_, 0});
+    }
+  }
+  /// Who handles some, and whether that moves; whoever lives may pass some on.
+  std::pair<Names, bool> at(const std::string& name, double seconds) {
+    State& state = node(name);
+    state.now = Time() + std::chrono::duration_cast<Time::duration>(std::chrono::duration<double>(seconds));
+    state.wake.reset();
+    Actions actions;
+    agree_on_handlers(state, actions);
+    const HandleFragments& handlers = state.own.handlers;
+    Names all = handlers.others;
+    all.insert(all.end(), handlers.tunnels.begin(), handlers.tunnels.end());
+    if (!handlers.tunnels.empty() && !state.view.nodes.empty()) {
+      EXPECT_EQ(std::set(all.begin(), all.end()).size(), state.view.nodes.size());
+    }
+    return {handlers.tunnels, handlers.move};
+  }
+
+  using What = std::pair<Names, bool>;
+  static What what(Names tunnels, bool move) { return {std::move(tunnels), move}; }
+
+  std::map<std::string, State> nodes_;
+  int64_t revision_ = 0;
+};
+
+TEST_F(FleetHandlers, ChangeOnceAllHaveHadTimeToHear) {
+  take_handlers(node("a"), HandlersLive{{.tunnels = {"a", "b"}}});
+  hear("a", {"a", "b", "c"});
+  EXPECT_EQ(at("a", 1), (what({"a", "b"}, true))) << "at first it is told of";
+  EXPECT_EQ(node("a").wake, Time() + std::chrono::seconds(4));
+  EXPECT_EQ(at("a", 3.9), (what({"a", "b"}, true)));
+  EXPECT_EQ(at("a", 4), (what({"a", "b", "c"}, true)));
+  EXPECT_EQ(at("a", 7), (what({"a", "b", "c"}, false)));
+  EXPECT_FALSE(node("a").wake) << "nothing more is to come";
+}
+
+// It goes by the table that the others have, which it is not in yet.
+TEST_F(FleetHandlers, ANodeThatJoinsIsTheLastToCountItself) {
+  hear("c", {"a", "b", "c"});
+  EXPECT_EQ(at("c", 0), (what({"a", "b"}, true)));
+  EXPECT_EQ(at("c", 3), (what({"a", "b", "c"}, true)));
+}
+
+TEST_F(FleetHandlers, TheDeadAreLeftAtOnceAndWhoeverDrainsInTime) {
+  for (const bool dead : {false, true}) {
+    nodes_.clear();
+    take_handlers(node("a"), HandlersLive{{.tunnels = {"a", "b", "c"}}});
+    hear("a", {"a", "c"});
+    if (dead) node("a").view.nodes.erase("b");
+    EXPECT_EQ(at("a", 0), (what(dead ? Names{"a", "c"} : Names{"a", "b", "c"}, true)));
+    EXPECT_EQ(at("a", 3), (what({"a", "c"}, true)));
+    EXPECT_EQ(at("a", 6), (what({"a", "c"}, false)));
+  }
+}
+
+TEST_F(FleetHandlers, AreUnknownUntilItIsKnownWhatTheDataPlaneGoesBy) {
+  node("a").own.live_known = false;
+  hear("a", {"a", "b", "c"});
+  EXPECT_EQ(at("a", 9), what({}, false));
+}
+
+TEST_F(FleetHandlers, StayUntilTheStoreIsReadAndWhileItIsNotTrusted) {
+  take_handlers(node("a"), HandlersLive{{.tunnels = {"a", "b"}}});
+  node("a").trusts = false;
+  EXPECT_EQ(at("a", 1), what({"a", "b"}, false));
+  node("a").trusts = true;
+  node("a").session.once_read = false;
+  EXPECT_EQ(at("a", 2), what({"a", "b"}, false));
+  node("a").session.once_read = true;
+  EXPECT_EQ(at("a", 3), what({}, false)) << "nobody announces anything";
+}
+
+// Two nodes that hear of a change up to three seconds apart: whenever their tables differ, both tell.
+TEST_F(FleetHandlers, NodesThatDifferTellEachOther) {
+  const Names two{"a", "b"}, three{"a", "b", "c"};
+  for (const double late : {0.01, 0.5, 1.7, 2.99}) {
+    for (const auto& [before, next] : {std::pair(two, three), std::pair(three, two)}) {
+      nodes_.clear();
+      for (const char* name : {"a", "b"}) {
+        take_handlers(node(name), HandlersLive{{.tunnels = before}});
+        hear(name, before);
+        at(name, 0), at(name, 10);
+      }
+      hear("a", next);
+      bool heard = false;
+      for (double now = 10; now < 30; now += 0.05) {
+        if (now >= 10 + late && !std::exchange(heard, true)) hear("b", next);
+        const What a = at("a", now), b = at("b", now);
+        ASSERT_TRUE(a.first == b.first || (a.second && b.second)) << late << " s late, at " << now;
+      }
+      EXPECT_EQ(at("b", 30), (what(next, false)));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace linimo::fleet
