@@ -189,7 +189,8 @@ struct linimo_backend {
 struct linimo_unsettled {
   __u32 slot;
   __u16 base;       /* the backend before the change: index into the pool's backends */
-  __u16 learning_s; /* that are left, from when the snapshot is taken over: 1 to LINIMO_MAX_IDLE_TIMEOUT_S */
+  __u16 learning_s; /* that are left, from when the snapshot is taken over, at most LINIMO_MAX_IDLE_TIMEOUT_S;
+                       0: the base counts no more */
 };
 
 /* Index into the pool's backends, or LINIMO_NO_BACKEND: there is none; of the pool of nodes, this node. */

@@ -120,6 +120,8 @@ struct Welcome {
   uint32_t workers = 0;
   uint32_t restored = 0;  // 1: the live generation was read from the runtime folder, no controller sent it
   uint32_t features = 0;
+  uint32_t live_s = 0;  // for how long that has been live, or less
+  uint32_t reserved = 0;
   char engine[16] = {};
   char engine_reason[160] = {};  // why this engine, one line
 };
@@ -334,7 +336,7 @@ static_assert(sizeof(Trace) == 76 + kMaxTracedFrame && sizeof(Traced) % 8 == 0);
 static_assert(sizeof(Heartbeat) == 16 && sizeof(Condition) == 504 && sizeof(NextHops) == 496);
 static_assert(sizeof(HandOver) == 8 && sizeof(Upgrade) == 8 && sizeof(Upgraded) == 280);
 static_assert(sizeof(Hello) == 16 && sizeof(Publish) == 16 && sizeof(Accepted) == 16);
-static_assert(sizeof(Welcome) == 208 && sizeof(Refused) == 256);
+static_assert(sizeof(Welcome) == 216 && sizeof(Refused) == 256);
 
 inline constexpr size_t kMaxMessageSize = sizeof(Traced);
 static_assert(sizeof(FoundFlows) <= kMaxMessageSize && sizeof(linimo_captured) <= kMaxMessageSize);

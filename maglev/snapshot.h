@@ -9,6 +9,7 @@
 //   for (const linimo_service& service : view->services()) ...
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -150,6 +151,9 @@ struct Stretch {
 /// suffices: tables are compared by their checksums. Both must be valid.
 std::vector<Stretch> changed_stretches(std::span<const std::byte> earlier_head,
                                        std::span<const std::byte> next);
+
+/// As if a snapshot had been live for so long: less is left of its slots' windows. `snapshot`: a valid one.
+void grow_older(std::span<std::byte> snapshot, std::chrono::seconds by);
 
 /// Of all tables that choose backends, whatever the order of their pools; the header carries it.
 uint64_t snapshot_digest(const SnapshotSpec& spec);

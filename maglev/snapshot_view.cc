@@ -255,7 +255,7 @@ Verdict check_unsettled(const SnapshotView& view, const linimo_pool& pool) {
     next = uint64_t{record.slot} + 1;
     if (record.base >= pool.backend_count)
       return wrong("base {} of slot {} among {} backends", record.base, record.slot, pool.backend_count);
-    if (record.learning_s == 0 || record.learning_s > LINIMO_MAX_IDLE_TIMEOUT_S)
+    if (record.learning_s > LINIMO_MAX_IDLE_TIMEOUT_S)
       return wrong("slot {} learning for {} s", record.slot, record.learning_s);
   }
   return std::nullopt;
@@ -326,6 +326,15 @@ tl::expected<SnapshotView, std::string> SnapshotView::check(std::span<const std:
   if (auto error = check_pools(view, source, held)) return tl::unexpected(*error);
   if (auto error = check_node_pool(view)) return tl::unexpected(*error);
   return view;
+}
+
+void grow_older(std::span<std::byte> snapshot, std::chrono::seconds by) {
+  auto& header = *reinterpret_cast<linimo_header*>(snapshot.data());
+  const linimo_extent& extent = header.sections[LINIMO_SECTION_UNSETTLED];
+  const std::span slots(reinterpret_cast<linimo_unsettled*>(snapshot.data() + extent.offset), extent.count);
+  for (linimo_unsettled& slot : slots)
+    slot.learning_s = static_cast<uint16_t>(std::max<int64_t>(slot.learning_s - by.count(), 0));
+  header.checksum = checksum_of(snapshot.first(header.sections[LINIMO_SECTION_SLOTS].offset));
 }
 
 std::span<const linimo_backend> SnapshotView::members(const linimo_pool& pool) const {

@@ -170,6 +170,7 @@ void DataplaneLink::on_welcome(Message message) {
                      .workers = welcome->workers,
                      .restored = welcome->restored != 0,
                      .generation = welcome->generation,
+                     .live_for = std::chrono::seconds(welcome->live_s),
                      .engine = std::string(protocol::text_of(welcome->engine)),
                      .engine_reason = std::string(protocol::text_of(welcome->engine_reason)),
                      .reports = (welcome->features & protocol::kReports) != 0,

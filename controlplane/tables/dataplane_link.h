@@ -37,8 +37,9 @@ struct DataplanePeer {
   uint32_t pid = 0;
   uint32_t abi = 0;
   uint32_t workers = 0;
-  bool restored = false;    // its generation came out of the runtime folder
-  uint64_t generation = 0;  // live at the time of its welcome
+  bool restored = false;             // its generation came out of the runtime folder
+  uint64_t generation = 0;           // live at the time of its welcome
+  std::chrono::seconds live_for{0};  // it has been
   std::string engine;
   std::string engine_reason;
   bool traces = false;         // answers what it would do with a packet

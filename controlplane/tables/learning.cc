@@ -100,7 +100,7 @@ void Learning::recall(std::vector<Former> former) {
   }
 }
 
-void Learning::resume(const SnapshotView& live, Time now) {
+void Learning::resume(const SnapshotView& live, Time since) {
   live_.clear();
   for (const linimo_pool& pool : live.pools()) {
     const auto backends = live.backends(pool);
@@ -117,7 +117,7 @@ void Learning::resume(const SnapshotView& live, Time now) {
     known.table = std::move(table);
     for (const linimo_unsettled& slot : live.unsettled(pool)) {
       known.slots.push_back(
-          {slot.slot, Address::from_abi(backends[slot.base].address), now + seconds(slot.learning_s)});
+          {slot.slot, Address::from_abi(backends[slot.base].address), since + seconds(slot.learning_s)});
     }
   }
 }

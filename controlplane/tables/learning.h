@@ -13,7 +13,7 @@
 //
 //   learning.plan(spec, now);      // completes a specification, by what is live
 //   learning.accepted();           // the last one that was planned is live now
-//   learning.resume(view, now);    // another's snapshot is live
+//   learning.resume(view, since);  // another's snapshot is live
 //   learning.recall(former);       // nothing was ever live here, but others of the fleet had these tables
 //
 // Time is given from outside; any one thread.
@@ -36,8 +36,9 @@ class Learning {
   void plan(SnapshotSpec& spec, Time now);
   void accepted() { live_ = planned_; }
 
-  /// The windows of slots that it holds begin anew: how long ago it was published is not known.
-  void resume(const SnapshotView& live, Time now);
+  /// What is live since then. (Were its windows to begin anew, connections that have begun since on slots
+  /// that settled would be taken for those that were there before.)
+  void resume(const SnapshotView& live, Time since);
 
   /// What a node that was there would have forwarded by, from `since` on.
   struct Former {

@@ -81,7 +81,7 @@ void Publisher::learn_live() {
   live_services_.clear();
   const auto view = SnapshotView::validate(live_.bytes);
   if (!view) return;
-  learning_.resume(*view, Clock::now());
+  learning_.resume(*view, Clock::now() - peer_->live_for);
   live_services_ = linimo::live_services(*view);
 }
 

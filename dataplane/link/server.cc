@@ -187,6 +187,8 @@ bool LinkServer::greet(Peer& peer, const protocol::Hello& hello) {
   welcome.pid = static_cast<uint32_t>(getpid());
   welcome.workers = engine_.workers();
   welcome.restored = restored_ ? 1 : 0;
+  welcome.live_s = static_cast<uint32_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - live_since_).count());
   welcome.features =
       protocol::kReports | protocol::kTraces | protocol::kFlows | protocol::kCaptures | protocol::kSharing;
   protocol::set_text(welcome.engine, identity_.engine);
@@ -236,7 +238,7 @@ bool LinkServer::publish(Peer& peer, const protocol::Publish& message,
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started);
   spdlog::info("generation {} is live: {} bytes, taken by all workers in {} us", generation,
                file->bytes().size(), took.count());
-  restored_ = false;
+  set_live(false, Clock::now());
   protocol::Accepted accepted;
   accepted.generation = generation;
   const bool sent = send_message(peer.fd.get(), protocol::encode(accepted)).has_value();

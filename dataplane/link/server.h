@@ -48,7 +48,11 @@ class LinkServer {
   LinkServer(const LinkServer&) = delete;
 
   /// The live snapshot came from the runtime folder, not from a controller.
-  void set_restored(bool restored) { restored_ = restored; }
+  /// What is live was read from the runtime folder, or was live at an earlier process; since when.
+  void set_live(bool restored, std::chrono::steady_clock::time_point since) {
+    restored_ = restored;
+    live_since_ = since;
+  }
 
   void on_traced(SayRoute say_route) { say_route_ = std::move(say_route); }
 
@@ -113,6 +117,7 @@ class LinkServer {
   std::array<LogLimit, kEventCount> log_limits_;
   Clock::time_point controller_gone_ = Clock::now();  // the last one, or none since the beginning
   bool restored_ = false;
+  std::chrono::steady_clock::time_point live_since_;
   std::optional<CaptureSession> capture_;
   int capture_timer_ = -1;  // of the loop, while there is one
 };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 
@@ -161,6 +162,52 @@ class SlotsSettle(LabCase):
         self.assertLess(self._entries(), before + len(kept) / 2, "connections of settled slots took entries")
         wait_until(lambda: self._entries_of_new_flows() == 0, "they settle again", 20)
 
+    def test_windows_that_are_over_stay_over(self) -> None:
+        """A backend drains, its slots settle, connections begin on others; then a process is replaced, and tables change:
+        nobody is sent where the slots' flows went before."""
+        lab, node = self.lab, self.lab.node
+        node.config.backends = {1: 95, 2: 100, 3: 100}
+        node.reload()
+        wait_until(lambda: self._entries_of_new_flows() == 0, "all slots are settled", 20)
+        drained = f"web/{lab.backends[3].address()}"
+        node.cli("backend", "drain", drained)
+        wait_until(lambda: self._entries_of_new_flows() == 0, "the slots have settled", 20)
+
+        def replace_dataplane() -> None:
+            node.stop_dataplane()
+            node.start_dataplane()
+
+        def replace_controlplane() -> None:
+            node.stop_controlplane()
+            node.start_controlplane()
+
+        def up_to_date() -> bool:
+            with contextlib.suppress(RuntimeError):  # it does not listen yet
+                return node.up_to_date()
+            return False
+
+        for weight, replace in ((90, replace_controlplane), (80, replace_dataplane), (70, replace_controlplane)):
+            with self.subTest(replace.__name__):
+                kept = [KeepAlive(lab.client, VIP[6 if number % 2 else 4]) for number in range(60)]
+                replace()
+                wait_until(up_to_date, "it forwards by what is wanted", 15, alive=node.check_alive)
+                generation = node.status()["generation"]
+                node.config.backends = {1: weight, 2: 100, 3: 100}
+                node.write_config()
+                node.signal_reload()
+                wait_until(lambda: node.status()["generation"] > generation and node.up_to_date(), "another table is live", 15)
+                broken = []
+                for connection in kept:
+                    try:
+                        connection.request()
+                    except ConnectionBroken as error:
+                        broken.append(str(error))
+                    connection.close()
+                self.assertEqual([], broken)
+                wait_until(lambda: self._entries_of_new_flows() == 0, "the slots have settled", 20)
+        node.cli("backend", "undrain", drained)
+        node.wait_settled()
+
     def _entries(self) -> int:
         return self.lab.node.service("web")["new_flows"]
 
@@ -181,7 +228,7 @@ class SlotsSettleWithXdp(SlotsSettle):
     def test_what_slots_have_yet_to_learn_outlives_the_process(self) -> None:
         """Killed as soon as the table has changed, and again and again: flows stay; no window begins anew."""
         node = self.lab.node
-        node.config.backends = {1: 100, 2: 100, 3: 100}
+        node.config.backends = {1: 90, 2: 100, 3: 100}
         node.reload()
         wait_until(lambda: self._entries_of_new_flows() == 0, "all slots are settled", 20)
         kept = [KeepAlive(self.lab.client, VIP[4]) for _ in range(60)]

@@ -157,6 +157,20 @@ TEST_F(LearningTest, PoolsWithoutAnAdaptiveServiceLearnNothing) {
   EXPECT_TRUE(spec.pools[0].unsettled.empty());
 }
 
+// Nobody publishes anything when a window is over, so that a snapshot may be live for long with slots whose
+// windows are.
+TEST_F(LearningTest, WindowsThatAreOverStayOverForAnotherProcess) {
+  ASSERT_FALSE(publish(last_drains_).empty());
+  const auto bytes = build_snapshot(last_);
+  for (const uint32_t ago_s : {10U, 2 * kWindow_s}) {
+    Learning next;
+    next.resume(SnapshotView::validate(bytes).value(), now_ - seconds(ago_s));
+    SnapshotSpec spec = spec_of(last_drains_);
+    next.plan(spec, now_);
+    EXPECT_EQ(spec.pools[0].unsettled.empty(), ago_s > kWindow_s);
+  }
+}
+
 TEST_F(LearningTest, AnotherProcessGoesOnFromWhatIsLive) {
   const auto learning = publish(last_drains_);
   const auto bytes = build_snapshot(last_);

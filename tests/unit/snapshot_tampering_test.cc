@@ -200,9 +200,6 @@ const Tampering kTamperings[] = {
     {"UnsettledBase",
      [](auto& bytes, auto&) { record<linimo_unsettled>(bytes, LINIMO_SECTION_UNSETTLED, 0).base = 3; },
      "base 3"},
-    {"UnsettledForNoTime",
-     [](auto& bytes, auto&) { record<linimo_unsettled>(bytes, LINIMO_SECTION_UNSETTLED, 0).learning_s = 0; },
-     "learning for 0 s"},
     {"UnsettledForTooLong",
      [](auto& bytes, auto&) {
        record<linimo_unsettled>(bytes, LINIMO_SECTION_UNSETTLED, 0).learning_s =

@@ -70,6 +70,16 @@ TEST(Snapshot, DigestIsOfTheTablesAlone) {
   EXPECT_NE(snapshot_digest(spec), snapshot_digest(other));
 }
 
+TEST(Snapshot, WindowsOfOneThatWasKeptAreShorter) {
+  auto bytes = build_snapshot(two_services());
+  grow_older(bytes, std::chrono::seconds(100));
+  const auto view = SnapshotView::validate(bytes);
+  ASSERT_TRUE(view) << view.error();
+  ASSERT_EQ(view->unsettled().size(), 2U);
+  EXPECT_EQ(view->unsettled()[0].learning_s, 200U);
+  EXPECT_EQ(view->unsettled()[1].learning_s, 0U) << "over";
+}
+
 // The service is the most specific match: exact port, then range, then any; among these the longer prefix.
 TEST(Snapshot, MostSpecificServiceWins) {
   SnapshotSpec spec = two_services();
