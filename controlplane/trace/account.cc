@@ -21,42 +21,64 @@ namespace {
 
 using nlohmann::json;
 
-struct Meaning {
-  linimo_outcome outcome;
-  const char* text;
-};
-constexpr Meaning kMeanings[] = {
-    {LINIMO_OUTCOME_forwarded, "goes to the backend"},
-    {LINIMO_OUTCOME_kernel, "is not Linimo's: goes to the host's kernel"},
-    {LINIMO_OUTCOME_kernel_control, "is not Linimo's: goes to the host's kernel, ahead of other traffic"},
-    {LINIMO_OUTCOME_echo_reply, "is answered: VIPs answer pings themselves"},
-    {LINIMO_OUTCOME_icmp_error, "goes to the backend of the flow that it quotes"},
-    {LINIMO_OUTCOME_too_big_reply,
-     "does not fit into the tunnel: its sender is told of a smaller MTU. Raise the MTU on the way to the "
-     "backend, or "
-     "lower advmss there"},
-    {LINIMO_OUTCOME_fragment_passed,
-     "goes to the node of the fleet that handles the fragments of its datagram: trace it there"},
-    {LINIMO_OUTCOME_reject_reply, "is rejected, since no backend is up: see `linimo backend list`"},
-    {LINIMO_OUTCOME_no_service, "is dropped: the VIP has no service of that protocol and port"},
-    {LINIMO_OUTCOME_malformed, "is dropped: its headers contradict each other or its length"},
-    {LINIMO_OUTCOME_bad_checksum, "is dropped: the checksum of its IPv4 header is wrong"},
-    {LINIMO_OUTCOME_not_allowed, "is dropped: the service's allow_sources does not hold its source"},
-    {LINIMO_OUTCOME_martian, "is dropped: nobody may have its source address"},
-    {LINIMO_OUTCOME_no_backend, "is dropped: no backend of the pool is up. See `linimo backend list`"},
-    {LINIMO_OUTCOME_no_route, "is dropped: the kernel has no route to the backend"},
-    {LINIMO_OUTCOME_no_nexthop, "is dropped: the next hop does not answer ARP or neighbour discovery"},
-    {LINIMO_OUTCOME_wrong_egress,
-     "is dropped: the route to the backend leaves by an interface that Linimo does not have. Change the "
-     "route, or add "
-     "the interface to [node] interfaces"},
-    {LINIMO_OUTCOME_too_big, "is dropped: it does not fit into the tunnel, and its sender may not be told"},
-    {LINIMO_OUTCOME_fragment_unmatched, "is dropped: the first fragment of its datagram has not come"},
-    {LINIMO_OUTCOME_rate_limited,
-     "is dropped: too many such answers were sent this second ([node] reply_rate)"},
-    {LINIMO_OUTCOME_tx_full, "is dropped: there was no room to build what would leave"},
-    {LINIMO_OUTCOME_fragmented_frame, "is dropped: it is longer than one buffer of the port"},
-};
+/// Of every outcome there is one.
+const char* meaning_of(linimo_outcome outcome) {
+  switch (outcome) {
+    case LINIMO_OUTCOME_forwarded:
+      return "goes to the backend";
+    case LINIMO_OUTCOME_kernel:
+      return "is not Linimo's: goes to the host's kernel";
+    case LINIMO_OUTCOME_kernel_control:
+      return "is not Linimo's: goes to the host's kernel, ahead of other traffic";
+    case LINIMO_OUTCOME_echo_reply:
+      return "is answered: VIPs answer pings themselves";
+    case LINIMO_OUTCOME_icmp_error:
+      return "goes to the backend of the flow that it quotes";
+    case LINIMO_OUTCOME_too_big_reply:
+      return "does not fit into the tunnel: its sender is told of a smaller MTU. Raise the MTU on the way to "
+             "the backend, or lower advmss there";
+    case LINIMO_OUTCOME_fragment_passed:
+      return "goes to the node of the fleet that handles the fragments of its datagram: trace it there";
+    case LINIMO_OUTCOME_reject_reply:
+      return "is rejected, since no backend is up: see `linimo backend list`";
+    case LINIMO_OUTCOME_no_service:
+      return "is dropped: the VIP has no service of that protocol and port";
+    case LINIMO_OUTCOME_malformed:
+      return "is dropped: its headers contradict each other or its length";
+    case LINIMO_OUTCOME_bad_checksum:
+      return "is dropped: the checksum of its IPv4 header is wrong";
+    case LINIMO_OUTCOME_not_allowed:
+      return "is dropped: the service's allow_sources does not hold its source";
+    case LINIMO_OUTCOME_martian:
+      return "is dropped: nobody may have its source address";
+    case LINIMO_OUTCOME_no_backend:
+      return "is dropped: no backend of the pool is up. See `linimo backend list`";
+    case LINIMO_OUTCOME_no_route:
+      return "is dropped: the kernel has no route to the backend";
+    case LINIMO_OUTCOME_no_nexthop:
+      return "is dropped: the next hop does not answer ARP or neighbour discovery";
+    case LINIMO_OUTCOME_wrong_egress:
+      return "is dropped: the route to the backend leaves by an interface that Linimo does not have. Change "
+             "the route, or add the interface to [node] interfaces";
+    case LINIMO_OUTCOME_too_big:
+      return "is dropped: it does not fit into the tunnel, and its sender may not be told";
+    case LINIMO_OUTCOME_fragment_unmatched:
+      return "is dropped: the first fragment of its datagram has not come";
+    case LINIMO_OUTCOME_rate_limited:
+      return "is dropped: too many such answers were sent this second ([node] reply_rate)";
+    case LINIMO_OUTCOME_tx_full:
+      return "is dropped: there was no room to build what would leave";
+    case LINIMO_OUTCOME_fragmented_frame:
+      return "is dropped: it is longer than one buffer of the port";
+    case LINIMO_OUTCOME_from_kernel:
+      return "is sent by the host";
+    case LINIMO_OUTCOME_kernel_full:
+      return "is dropped: the host's kernel does not keep up with what is handed to it";
+    case LINIMO_OUTCOME_COUNT:
+      return "waits, for a little while, for the first fragment of its datagram";
+  }
+  return "";
+}
 
 std::string mac_text(const uint8_t* mac) {
   return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4],
@@ -245,11 +267,7 @@ json commands(const protocol::Traced& traced, const TraceNames& names) {
 }  // namespace
 
 std::string outcome_meaning(uint32_t outcome) {
-  for (const Meaning& meaning : kMeanings) {
-    if (meaning.outcome == static_cast<linimo_outcome>(outcome)) return meaning.text;
-  }
-  return outcome == LINIMO_OUTCOME_COUNT ? "waits, for a little while, for the first fragment of its datagram"
-                                         : "";
+  return meaning_of(static_cast<linimo_outcome>(outcome));
 }
 
 std::string outcome_text(uint32_t outcome) {

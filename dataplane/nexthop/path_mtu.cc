@@ -23,11 +23,6 @@ constexpr size_t kIcmpHeader = 8, kQuote4 = 20, kQuote6 = 40, kQuotedPorts = 8;
 constexpr int kMostAtOnce = 64;
 constexpr uint16_t kAnyMtu = 0xffff;
 
-bool is_tunnel(uint8_t protocol) {
-  return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6 || protocol == IPPROTO_GRE ||
-         protocol == IPPROTO_UDP;
-}
-
 uint16_t big_endian16(std::span<const uint8_t> at) {
   return static_cast<uint16_t>(at[0] << 8 | at[1]);
 }
@@ -49,6 +44,13 @@ bool within(const Address& address, const Address& prefix, uint32_t bits) {
 bool is_of(uint8_t encapsulation, uint8_t protocol) {
   return protocol == linimo_tunnel_protocol(encapsulation, 0) ||
          protocol == linimo_tunnel_protocol(encapsulation, 1);
+}
+
+bool is_tunnel(uint8_t protocol) {
+  for (uint8_t encapsulation = 0; encapsulation < LINIMO_ENCAP_COUNT; ++encapsulation) {
+    if (is_of(encapsulation, protocol)) return true;
+  }
+  return false;
 }
 
 /// Of an IPv4 error, whatever it quotes.

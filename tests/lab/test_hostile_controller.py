@@ -165,7 +165,7 @@ class HostileController(LabCase):
     def test_other_versions_are_refused(self) -> None:
         self._stop_controlplane()
         with self._forwarding():
-            for oldest, newest in ((ABI_VERSION + 1, 9), (0, ABI_VERSION - 1), (9, 0)):
+            for oldest, newest in ((ABI_VERSION + 1, ABI_VERSION + 9), (0, ABI_VERSION - 1), (ABI_VERSION + 1, 0)):
                 with self._connect() as other:
                     answer = other.hello(oldest, newest)
                     self.assertIsInstance(answer, Refused)

@@ -136,6 +136,7 @@ def both(number: int) -> list[str]:
 # Each pool that forwards or fails has a VIP pair of its own, with TCP port 80 and UDP port 53.
 VIP_OF_POOL = {name: number for number, name in enumerate(FORWARDING | FAILING | GUE | TAGGED | SMALL, start=1)}
 OWN_VIP = 30  # the host has it as well
+assert max(VIP_OF_POOL.values()) < OWN_VIP
 PRIVATE_VIP = 40  # allow_sources
 PRECEDENCE_VIP = 41
 PREFIX_VIPS = ["203.0.113.64/28", "2001:db8:f:64::/64"]
