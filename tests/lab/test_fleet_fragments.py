@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+import signal
 import socket
 import threading
 import time
@@ -28,6 +29,7 @@ DATAGRAM_BYTES = 8000
 SEED = 8
 ROUND = 40  # datagrams of each family
 RECALL_S = 3.0  # a fragment is held for two seconds
+DEAF_S = 1.0  # with what a lease of three seconds may have lost already
 RATE = 100  # datagrams a second, while nodes come and go
 
 
@@ -151,18 +153,31 @@ class _FleetFragments(FleetCase):
             ends.set()
             thread.join()
 
+    @contextlib.contextmanager
+    def _deaf(self, node: Node) -> Iterator[None]:
+        """It hears of what happens late, if within its lease: its control plane is stopped meanwhile."""
+        assert node.controlplane
+        node.controlplane.send_signal(signal.SIGSTOP)
+        try:
+            yield
+            time.sleep(DEAF_S)
+        finally:
+            node.controlplane.send_signal(signal.SIGCONT)
+
     def test_a_node_leaves_and_joins(self) -> None:
-        """Drained, and announced again, datagrams coming to all that the router sends to."""
+        """Drained, and announced again, datagrams coming to all that the router sends to; another node is late to know."""
         node = self.nodes[-1]
         to = list(self.names)
         with self._spraying(to) as sent:
             time.sleep(0.5)
-            node.cli("node", "drain")
+            with self._deaf(self.nodes[0]):
+                node.cli("node", "drain")
             self.fleet.routed.wait_announced({wire.link for wire in self.lab.topology.wires[:-1]})
             to.remove(node.config.name)
             self._wait_handlers([one.config.addresses[4] for one in self.nodes[:-1]])
             left = len(sent)
-            node.cli("node", "undrain")
+            with self._deaf(self.nodes[0]):
+                node.cli("node", "undrain")
             self.fleet.routed.wait_announced()
             to.append(node.config.name)
             self._settled()
