@@ -91,14 +91,16 @@ static __always_inline int answer(struct xdp_md* ctx, const struct flow* flow, e
 
 static __always_inline int no_backend(struct xdp_md* ctx, const struct flow* flow) {
   const struct packet* p = &flow->packet;
-  if (flow->service->reject && linimo_may_be_rejected(p->protocol, p->fragment, p->tcp_flags))
+  // What another node has passed on came from there, and so would the answer go.
+  if (flow->service->reject && !p->passed && linimo_may_be_rejected(p->protocol, p->fragment, p->tcp_flags))
     return answer(ctx, flow, LINIMO_REPLY_REJECT, 0);
   return drop(flow, LINIMO_OUTCOME_no_backend);
 }
 
 static __always_inline int too_big(struct xdp_md* ctx, const struct flow* flow, __u32 mtu) {
   const struct packet* p = &flow->packet;
-  if (linimo_too_big_is_told(p->v6, p->ip_fragment, p->fragment, flow->sent != LINIMO_OUTCOME_forwarded))
+  if (!p->passed &&
+      linimo_too_big_is_told(p->v6, p->ip_fragment, p->fragment, flow->sent != LINIMO_OUTCOME_forwarded))
     return answer(ctx, flow, LINIMO_REPLY_TOO_BIG, linimo_told_mtu(p->v6, mtu, flow->target->header_length));
   return drop(flow, LINIMO_OUTCOME_too_big);
 }

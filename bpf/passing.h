@@ -24,7 +24,7 @@ static __always_inline int pass_on(struct flow* flow) {
   const struct packet* p = &flow->packet;
   if (p->passed || head->node_slots == 0) return 0;
   const __u64 hash =
-      hash_addresses(head, &p->source, &p->destination, linimo_handler_key_end(p->protocol), p->v6);
+      hash_addresses(head, &p->source, &p->destination, linimo_handler_key_end(p->v6, p->protocol), p->v6);
   const linimo_slot slot =
       slot_at(&flow->generation, head->node_slots, linimo_slot_of(hash, head->node_table_size));
   if (slot == LINIMO_NO_BACKEND) return 0;
@@ -34,13 +34,14 @@ static __always_inline int pass_on(struct flow* flow) {
   flow->hash = hash;
   flow->service_id = LINIMO_PASSED_SERVICE;
   flow->sent = LINIMO_OUTCOME_fragment_passed;
+  flow->packet.ip_fragment |= LINIMO_DONT_FRAGMENT;  // of the tunnel, so that a router says what is too long
   LINIMO_TELL(told.hash = hash; told.decider = LINIMO_TRACE_BY_HANDLER;)
   return 1;
 }
 
 /* An address of this node that other nodes' tunnels lead to. */
 static __always_inline int is_tunnel_end(const struct linimo_xdp_head* head, const struct words* address) {
-  if (address->low == head->tunnel_end4) return is_v4_words(address);
+  if (is_v4_words(address)) return head->tunnel_end4 != 0 && address->low == head->tunnel_end4;
   return address->high == head->tunnel_end6[0] && address->low == head->tunnel_end6[1];
 }
 
@@ -79,6 +80,7 @@ __noinline __u32 tunnel_of(struct xdp_md* ctx, __u32 active) {
         !linimo_may_be_passed6(ip[1], data_end - (void*)ip))
       return kNoTunnel;
     __builtin_memcpy(&destination, ip + 6, sizeof destination);
+    if (is_v4_words(&destination)) return kNoTunnel;  // ::ffff:a.b.c.d on the wire is nobody
     gre = ip[10];
     at |= kTunnelOuter6;
   }
@@ -106,10 +108,12 @@ __noinline int is_from_node(struct xdp_md* ctx, __u32 active, __u32 tunnel) {
   struct host_search search = {};
   const __u32* ip = data + LINIMO_BOUND(tunnel, kTunnelIp);
   if ((void*)(ip + 6) > data_end || !same_generation(&search.generation, active)) return 0;
-  if (tunnel & kTunnelOuter6)
+  if (tunnel & kTunnelOuter6) {
     __builtin_memcpy(&search.address, ip + 2, sizeof search.address);
-  else
+    if (is_v4_words(&search.address)) return 0;
+  } else {
     search.address = words_of_v4(ip[3]);
+  }
   bpf_loop(search.generation.head->node_count, is_that_node, &search, 0);
   return search.found;
 }
@@ -123,6 +127,7 @@ __noinline int holds_packet_to_vip(struct xdp_md* ctx, __u32 active, __u32 tunne
   if (tunnel & kTunnelInner6) {
     if ((void*)(ip + 10) > data_end) return 0;
     __builtin_memcpy(&search.address, ip + 6, sizeof search.address);
+    if (is_v4_words(&search.address)) return 0;
   } else {
     if ((void*)(ip + 5) > data_end) return 0;
     search.address = words_of_v4(ip[4]);

@@ -1,6 +1,7 @@
 // The controller as a node of a fleet: what the fleet wants of it, and what it tells the fleet.
 
 #include <algorithm>
+#include <set>
 
 #include "controlplane/controller.h"
 #include "controlplane/log.h"
@@ -54,9 +55,10 @@ void Controller::recall_tables() {
 /// Those that the data plane goes by; this process takes them over until the fleet says otherwise.
 fleet::HandleFragments Controller::live_handlers() {
   const auto live = live_snapshot();
-  if (!live) return {};
-  if (!has_others(planner_.handlers())) planner_.set_handlers(handlers_in(*live, tunnel_end(config_.node)));
-  const Handlers& handlers = planner_.handlers();
+  if (!live || !member_->handlers().tunnels.empty()) return {};
+  const Handlers handlers = handlers_in(*live, tunnel_end(config_.node));
+  planner_.set_handlers(handlers);
+  hold_ids(config_);
   fleet::HandleFragments known{.tunnels = {}, .move = handlers.move};
   for (const Address& node : handlers.others) known.tunnels.push_back(node.to_string());
   if (handlers.self) known.tunnels.push_back(handlers.self->to_string());
@@ -66,18 +68,27 @@ fleet::HandleFragments Controller::live_handlers() {
   return known;
 }
 
+/// The fleet, or this node's own addresses, say otherwise.
 void Controller::handlers_changed() {
   const fleet::HandleFragments& wanted = member_->handlers();
   const Address own = tunnel_end(config_.node);
   Handlers handlers{.others = {}, .self = {}, .move = wanted.move};
+  std::set<Address> seen;
   const auto add = [&](const std::string& text, std::vector<Address>& to) {
-    const auto node = Address::parse(text);  // what another node has written may be none
-    if (node && *node != own && has_tunnel_source(config_.node, *node)) to.push_back(*node);
-    if (node == own && &to == &handlers.others) handlers.self = own;
+    // What another node has written may be no address of one, or the same in another spelling.
+    const auto node = Address::parse(text);
+    if (!node || !is_usable_source(*node) || !seen.insert(*node).second) return;
+    if (*node == own) {
+      if (&to == &handlers.others) handlers.self = own;
+    } else if (has_tunnel_source(config_.node, *node)) {
+      to.push_back(*node);
+    }
   };
   for (const std::string& text : wanted.tunnels) add(text, handlers.others);
   for (const std::string& text : wanted.others) add(text, handlers.idle);
-  planner_.set_handlers(make_handlers(std::move(handlers)));
+  handlers = make_handlers(std::move(handlers));
+  if (handlers.same_nodes(planner_.handlers()) && handlers.move == planner_.handlers().move) return;
+  planner_.set_handlers(std::move(handlers));
   hold_ids(config_);
   evaluate_after(milliseconds(0), "nodes");
 }

@@ -172,6 +172,10 @@ void Controller::take_over(Config loaded, std::string_view by) {
   restart_needed_ = restart_differences(running_node_, wanted);
   loaded_at_ = now_text();
   last_error_.reset();
+  if (member_ != nullptr) {
+    member_->on_tunnel(tunnel_end(config_.node));
+    handlers_changed();
+  }
   events_.note(EventKind::kConfiguration, log_info, "configuration loaded",
                {{"by", by},
                 {"file", config_.file.string()},

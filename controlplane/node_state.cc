@@ -49,7 +49,12 @@ NodeState StateCopier::head() {
   state.pools_in_panic = of.pools_in_panic();
   state.serving = of.watch().serving();
   state.conditions = of.watch().conditions().all();
-  state.backends_without_way = of.watch().ways().without();
+  // Nodes of a fleet have ways too, and are no backends.
+  for (const PoolConfig& pool : config_->pools) {
+    if (of.watch().ways().without() == 0) break;
+    for (const BackendConfig& backend : pool.backends)
+      state.backends_without_way += of.way_problem({pool.name, backend.address}) != nullptr ? 1 : 0;
+  }
   if (const Announcer& announcer = of.announcer(); announcer.config())
     state.announce =
         AnnounceState{announcer.phase(), announcer.routes(), announcer.failure(), announcer.bird()};

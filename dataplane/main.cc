@@ -29,6 +29,7 @@
 #include "dataplane/handover/giver.h"
 #include "dataplane/handover/taker.h"
 #include "dataplane/handover/upgrade.h"
+#include "dataplane/kept_snapshot.h"
 #include "dataplane/link/orphan_watch.h"
 #include "dataplane/link/server.h"
 #include "dataplane/nexthop/resolver.h"
@@ -54,25 +55,11 @@ constexpr std::chrono::seconds kEndLimit{10};
 constexpr std::chrono::seconds kWithdrawalHeard{1};
 constexpr std::chrono::milliseconds kServicePeriod{500};
 
-/// For how long what is kept was live, as the file's time says: the clock on the wall may have jumped.
-std::chrono::seconds age_of(const std::filesystem::path& kept) {
-  using Clock = std::filesystem::file_time_type::clock;
-  std::error_code error;
-  const auto written = std::filesystem::last_write_time(kept, error);
-  if (error) return {};
-  return std::clamp(std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - written),
-                    std::chrono::seconds(0), std::chrono::seconds(LINIMO_MAX_IDLE_TIMEOUT_S));
-}
-
 /// Forwards by what was live when the last data plane ended. True if there was something, and it was sound.
 bool restore(EngineBase& engine, const std::filesystem::path& file) {
-  auto kept = read_state_file(file, LINIMO_MAX_SNAPSHOT_BYTES);
+  const auto kept = read_kept_snapshot(file);
   if (!kept) spdlog::warn("kept snapshot not used: {}", kept.error());
   if (!kept || !*kept) return false;
-  // Else windows that were over would begin anew, and connections that have begun since go where they never
-  // were.
-  if (const auto bytes = std::as_writable_bytes(std::span(**kept)); SnapshotView::validate(bytes))
-    grow_older(bytes, age_of(file));
   if (auto published = engine.publish(std::as_bytes(std::span(**kept))); !published) {
     spdlog::warn("kept snapshot {} not used: {}", file.string(), published.error());
     return false;
@@ -116,8 +103,7 @@ void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, Condit
   if (restored) resolver.follow(*engine.live());
   const auto on_accepted = [&](const SnapshotView& live) {
     resolver.follow(live);
-    // What it forwarded by before a reboot is no guide to a node that starts.
-    if (auto done = write_state_file(kept, live.bytes(), Outlives::kProcess); !done)
+    if (auto done = keep_snapshot(kept, live.bytes()); !done)
       spdlog::warn("a data plane that starts alone will forward by an older generation: {}", done.error());
   };
   auto probes = ProbePath::open(loop, config, engine, board, std::move(probe_device));
@@ -130,9 +116,9 @@ void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, Condit
   LinkServer link(loop, config.dataplane_socket(), engine,
                   {choice.engine == Engine::kXdp ? "xdp" : "dpdk", reason, engine.counters_fd()}, reports,
                   on_accepted);
-  // What was read anew is as old as the file said already.
+  // What was read anew is aged already.
   link.set_live(restored,
-                std::chrono::steady_clock::now() - (pinned ? age_of(kept) : std::chrono::seconds(0)));
+                std::chrono::steady_clock::now() - (pinned ? age_of_kept(kept) : std::chrono::seconds(0)));
   link.on_traced([&](uint32_t backend_id, protocol::Traced& traced) {
     const auto route = resolver.route_of(backend_id);
     if (!route) return;

@@ -340,8 +340,9 @@ void build_snapshot(const SnapshotSpec& spec, std::vector<std::byte>& bytes) {
   header.reply_rate = spec.reply_rate;
   header.announce_table = spec.announce_table;
   header.orphan_timeout_ms = spec.orphan_timeout_ms;
-  header.node_pool = static_cast<uint16_t>(spec.has_node_pool ? spec.pools.size() : 0);
-  header.handlers_move = spec.has_node_pool && spec.handlers_move ? 1 : 0;
+  header.node_pool =
+      static_cast<uint16_t>(spec.has_node_pool && spec.pools.size() <= UINT16_MAX ? spec.pools.size() : 0);
+  header.handlers_move = header.node_pool != 0 && spec.handlers_move ? 1 : 0;
   place<linimo_vip>(header, LINIMO_SECTION_VIPS, sections.vips.size());
   place<linimo_rule>(header, LINIMO_SECTION_RULES, sections.rules.size());
   place<linimo_service>(header, LINIMO_SECTION_SERVICES, sections.services.size());

@@ -312,6 +312,9 @@ Verdict check_node_pool(const SnapshotView& view) {
     return wrong("nodes in pool {} of {}", header.node_pool - 1, view.pools().size());
   if (view.node_pool()->encapsulation != LINIMO_ENCAP_GRE)
     return wrong("nodes behind encapsulation {}", view.node_pool()->encapsulation);
+  for (const linimo_service& service : view.services()) {
+    if (service.pool + 1U == header.node_pool) return wrong("service {} of the nodes' pool", service.name);
+  }
   return std::nullopt;
 }
 

@@ -86,6 +86,11 @@ struct HandlersLive {
   HandleFragments handlers;
 };
 
+/// Other nodes' tunnels lead there from now on (NodeRecord::tunnel).
+struct TunnelMoved {
+  std::string address;
+};
+
 struct TableRefused {
   TableId id;
   std::string why;
@@ -112,6 +117,6 @@ struct Heartbeat {
 };
 
 using Event = std::variant<Tick, ReadDone, Changed, WatchEnded, TransactDone, LeaseAnswer, Validated,
-                           TableLive, HandlersLive, TableRefused, Observed, Serving, Heartbeat>;
+                           TableLive, HandlersLive, TunnelMoved, TableRefused, Observed, Serving, Heartbeat>;
 
 }  // namespace linimo::fleet

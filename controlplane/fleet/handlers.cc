@@ -8,6 +8,7 @@ namespace linimo::fleet {
 namespace {
 
 using Names = std::vector<std::string>;
+constexpr size_t kMostKnown = 64;
 
 /// Of the nodes that live, or of those among them that announce something.
 Names tunnels_of(const View& view, bool announcing) {
@@ -33,10 +34,29 @@ Names staying(const State& s) {
   return those.empty() ? s.own.next_handlers : those;
 }
 
+/// All that may pass fragments on: those that live, and those that did. One whose lease has ended may
+/// forward, by the table that it had, and is listened to.
+Names known(const State& s) {
+  Names living = tunnels_of(s.view, false);
+  Names before = s.own.handlers.tunnels;
+  before.insert(before.end(), s.own.handlers.others.begin(), s.own.handlers.others.end());
+  std::ranges::sort(before);
+  Names all;
+  std::ranges::set_union(living, before, std::back_inserter(all));
+  return all.size() <= kMostKnown ? all : living;
+}
+
 }  // namespace
 
 void take_handlers(State& s, const HandlersLive& live) {
   if (s.own.handlers.tunnels.empty()) s.own.handlers = live.handlers;
+}
+
+void move_tunnel(State& s, const TunnelMoved& moved) {
+  s.settings.tunnel = moved.address;
+  NodeRecord node = *s.own.node;
+  node.tunnel = moved.address;
+  s.own.node = std::make_shared<const NodeRecord>(std::move(node));
 }
 
 void agree_on_handlers(State& s, Actions& out) {
@@ -61,7 +81,7 @@ void agree_on_handlers(State& s, Actions& out) {
     if (wanted.move) wake_at(s, ends);
   }
   if (!wanted.tunnels.empty())
-    std::ranges::set_difference(tunnels_of(s.view, false), wanted.tunnels, std::back_inserter(wanted.others));
+    std::ranges::set_difference(known(s), wanted.tunnels, std::back_inserter(wanted.others));
   if (wanted == s.own.handlers) return;
   s.own.handlers = wanted;
   out.push_back(std::move(wanted));

@@ -33,6 +33,7 @@ bool FlowNames::read_anew(const SnapshotView& live, Time now) {
   for (const linimo_service& service : live.services())
     services_.add(service.id, fleet::name_digest(service.name));
   for (const linimo_pool& pool : live.pools()) {
+    if (&pool == live.node_pool()) continue;  // no flow goes to a node
     for (const linimo_backend& backend : live.backends(pool)) {
       const std::string name = std::string(pool.name) + '/' + Address::from_abi(backend.address).to_string();
       backends_.add(backend.id, fleet::name_digest(name));

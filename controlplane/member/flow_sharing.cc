@@ -1,6 +1,7 @@
 // What nodes tell each other of flows, on its way between the data planes.
 
 #include <algorithm>
+#include <vector>
 
 #include "controlplane/member/member.h"
 
@@ -8,8 +9,15 @@ namespace linimo {
 
 void FleetMember::tell(std::span<const fleet::SharedFlow> flows) {
   if (beacon_ == nullptr) return;
-  while (!flows.empty()) {
-    const auto some = flows.first(std::min(flows.size(), fleet::FlowNews::kMost));
+  // Nodes of an earlier version refuse news that has datagrams in it.
+  const auto is_flow = [](const fleet::SharedFlow& flow) { return !flow.datagram; };
+  std::vector<fleet::SharedFlow> sorted(flows.begin(), flows.end());
+  std::ranges::stable_partition(sorted, is_flow);
+  for (flows = sorted; !flows.empty();) {
+    const auto same =
+        std::ranges::find_if(flows, [&](const auto& flow) { return is_flow(flow) != is_flow(flows[0]); });
+    const auto some =
+        flows.first(std::min(static_cast<size_t>(same - flows.begin()), fleet::FlowNews::kMost));
     beacon_->send(fleet::FlowNews{
         state_.settings.node, state_.settings.instance, ++last_news_, {some.begin(), some.end()}});
     shared_.told += some.size();

@@ -34,13 +34,16 @@ uint64_t next_instance(const std::optional<fleet::Remembered>& remembered) {
   return remembered ? remembered->instance + 1 : static_cast<uint64_t>(std::time(nullptr));
 }
 
+std::string tunnel_text(const Address& end) {
+  return end != Address{} ? end.to_string() : std::string();
+}
+
 fleet::Settings settings_of(const Config& config, uint64_t instance) {
   fleet::Settings settings;
   settings.node = config.node.name;
   settings.instance = instance;
   settings.about = about(config.node);
-  const Address tunnel = tunnel_end(config.node);
-  if (tunnel != Address{}) settings.tunnel = tunnel.to_string();
+  settings.tunnel = tunnel_text(tunnel_end(config.node));
   settings.lease = config.fleet->lease;
   settings.checkers = config.fleet->checkers;
   return settings;
@@ -127,6 +130,11 @@ void FleetMember::on_loaded(const std::string& text) {
   if (!state_.view.active) return;
   const Revision* in_force = revisions_.find(state_.view.active->number, state_.view.active->digest);
   if (in_force != nullptr) validated(*in_force);
+}
+
+void FleetMember::on_tunnel(const Address& end) {
+  if (const std::string text = tunnel_text(end); text != state_.settings.tunnel)
+    feed(fleet::TunnelMoved{text});
 }
 
 void FleetMember::on_dataplane(uint64_t generation, uint64_t digest, fleet::HandleFragments handlers) {

@@ -110,6 +110,8 @@ class FleetMember {
   void on_forwarding(uint64_t generation, uint64_t digest);
   void on_refused(const std::string& why);
   void on_serving(bool serves);
+  /// Zero: other nodes' tunnels lead nowhere.
+  void on_tunnel(const Address& end);
   void on_health(const BackendKey& backend);
   void on_checks();
   /// The other nodes are to know of these flows.

@@ -29,7 +29,10 @@ SnapshotSpec Planner::plan(const Config& config, const StandingOf& standing_of, 
     spec.pools.push_back(planned.spec);
   }
   pools_ = std::move(kept);
-  spec.has_node_pool = has_others(handlers_);
+  spec.has_node_pool =
+      has_others(handlers_) && std::ranges::all_of(other_nodes(handlers_), [&](const auto& node) {
+        return ids.find_backend(node).has_value();  // where there are no numbers left, fragments stay
+      });
   spec.handlers_move = handlers_.move;
   if (spec.has_node_pool) spec.pools.push_back(node_pool(handlers_, ids));
 

@@ -40,7 +40,8 @@ void FlowSharing::hear(std::span<const linimo_flow_word> words, const Generation
   const auto now_s = static_cast<uint32_t>(now_ms / 1000);
   for (const linimo_flow_word& word : words) {
     if (word.datagram != 0) {
-      if (linimo_is_sound_word(word.backend, word.service))
+      const Target* target = live.target_of(word.backend);
+      if (linimo_is_sound_word(word.backend, word.service) && target != nullptr && !live.is_node(*target))
         datagrams_.remember(word.hash, {word.backend, word.service}, now_ms);
       continue;
     }

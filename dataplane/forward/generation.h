@@ -196,6 +196,9 @@ class Generation {
   /// where there is no backend, this node does. Without slots where there are no others.
   const ServiceView& other_nodes() const { return other_nodes_; }
   bool is_other_node(const AddressWords& address) const;
+  bool is_node(const Target& target) const {
+    return other_nodes_.slots != nullptr && target.pool == other_nodes_.pool;
+  }
   /// Nodes may differ in who handles what: they tell each other of datagrams.
   bool handlers_move() const { return view_.header().handlers_move != 0; }
   /// One that other nodes' tunnels lead to.

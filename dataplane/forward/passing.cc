@@ -48,7 +48,7 @@ LINIMO_COLD bool Pipeline::pass_on(const Generation& generation, Packet& packet)
   const ServiceView& nodes = generation.other_nodes();
   if (packet.passed || nodes.slots == nullptr) return false;
   const uint64_t hash =
-      hash_of(packet.frame, linimo_handler_key_end(packet.flow.protocol), generation.seed());
+      hash_of(packet.frame, linimo_handler_key_end(packet.v6, packet.flow.protocol), generation.seed());
   const linimo_slot slot = nodes.slots[slot_of(hash, nodes.table_size)];
   if (slot == LINIMO_NO_BACKEND) return false;
   const Target& node = nodes.targets[slot];
@@ -75,7 +75,9 @@ LINIMO_COLD bool Pipeline::take_off_tunnel(const Generation& generation, Packet&
       !linimo_is_addressed_to(packet::load64(bytes), in_mac_))
     return false;
   const Inside inside = inside_of(frame);
-  if (inside.at == 0 || !generation.is_tunnel_end(destination_of(frame)) ||
+  // ::ffff:a.b.c.d on the wire is nobody.
+  if (inside.at == 0 || (frame.is_v6 && (source_of(frame).is_v4() || destination_of(frame).is_v4())) ||
+      (inside.v6 && inside.destination.is_v4()) || !generation.is_tunnel_end(destination_of(frame)) ||
       !generation.is_other_node(source_of(frame)) ||
       generation.vips().find(inside.destination) == VipTable::kNone)
     return false;

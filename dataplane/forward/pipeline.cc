@@ -448,6 +448,8 @@ __attribute__((noinline)) void Pipeline::wrap(const Target& target, Packet& pack
   if (checksummed) look_closer(packet);  // while it is as it came
   packet::encapsulate(target.tunnel, {packet.ip, packet.ip_length, packet.v6}, packet.hash, outer);
   if (checksummed) packet::put_checksum(packet.frame, packet.flow, outer);
+  if (packet.sent_as == LINIMO_OUTCOME_fragment_passed && !target.tunnel.outer_v6)
+    packet::forbid_fragments(outer);
 }
 
 }  // namespace linimo

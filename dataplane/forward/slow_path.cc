@@ -164,7 +164,7 @@ LINIMO_COLD bool Pipeline::take_later_fragment(const Generation& generation, Pac
   LINIMO_TELL(told_.hash = packet.hash;)
   const auto choice = recall_datagram(packet.hash);
   if (!choice) {
-    if (pass_on(generation, packet)) return true;
+    if (!settling_ && pass_on(generation, packet)) return true;
     packet.mbuf->hash.usr = in_port_;  // nobody asks for what a NIC may have written there
     if (!settling_ && held_.hold(packet.hash, packet.mbuf, now_ms_)) return false;
     return drop(packet.mbuf, LINIMO_OUTCOME_fragment_unmatched);
@@ -207,7 +207,8 @@ LINIMO_COLD bool Pipeline::no_backend(const Generation& generation, Packet& pack
   rte_mbuf* mbuf = packet.mbuf;
   const bool udp = packet.flow.protocol == packet::kUdp;
   const auto fragment = static_cast<linimo_fragment_kind>(packet.flow.fragment);
-  if (!packet.service->reject ||
+  // What another node has passed on came from there, and so would the answer go.
+  if (!packet.service->reject || packet.passed ||
       !linimo_may_be_rejected(packet.flow.protocol, fragment, packet.flow.tcp_flags))
     return drop(mbuf, LINIMO_OUTCOME_no_backend);
   if (!may_reply(generation, memory_.reject, packet)) return false;
@@ -252,8 +253,8 @@ LINIMO_COLD void Pipeline::too_big(const Generation& generation, Packet& packet,
   rte_mbuf* mbuf = packet.mbuf;
   const bool v6 = packet.frame.is_v6;
   const auto fragment = static_cast<linimo_fragment_kind>(packet.flow.fragment);
-  if (!linimo_too_big_is_told(v6, v6 ? uint16_t{0} : packet.frame.v4().fragment, fragment,
-                              packet.sent_as != LINIMO_OUTCOME_forwarded)) {
+  if (packet.passed || !linimo_too_big_is_told(v6, v6 ? uint16_t{0} : packet.frame.v4().fragment, fragment,
+                                               packet.sent_as != LINIMO_OUTCOME_forwarded)) {
     drop(mbuf, LINIMO_OUTCOME_too_big);
     return;
   }

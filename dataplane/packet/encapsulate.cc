@@ -67,6 +67,14 @@ void encapsulate(const Tunnel& tunnel, Inner inner, uint64_t hash, uint8_t* oute
   }
 }
 
+void forbid_fragments(uint8_t* outer) {
+  auto& ip = *reinterpret_cast<Ipv4*>(outer);
+  ip.id = 0;
+  ip.fragment = kDontFragment;
+  ip.checksum = 0;
+  ip.checksum = checksum_finish(checksum_add(&ip, sizeof ip));
+}
+
 // A packet whose own checksum is right sums up, from its transport header on, to the complement of its pseudo
 // header's sum, so that only its IP header needs to be read (local checksum offload). 0 is no checksum over
 // IPv6 (RFC 8200, 8.1).

@@ -39,6 +39,10 @@ struct TunnelEnds {  // both of one family: that of the outer header
 /// `gue_port`: UDP destination, host byte order; only for GUE.
 Tunnel make_tunnel(linimo_encapsulation encapsulation, const TunnelEnds& ends, uint16_t gue_port = 0);
 
+/// Of an outer IPv4 header: a router on the way is to say what is too long. Its identification is then 0 (RFC
+/// 6864).
+void forbid_fragments(uint8_t* outer);
+
 /// What of the inner packet its outer header depends on.
 struct Inner {
   const uint8_t* ip;

@@ -104,6 +104,11 @@ void Program::hear(std::span<const linimo_flow_word> words) {
 /// Behind the rows' own parts of the memory.
 void Program::hear_of_datagram(const linimo_flow_word& word) {
   if (!linimo_is_sound_word(word.backend, word.service)) return;
+  const linimo_pool* nodes = live_->node_pool();
+  if (nodes != nullptr && std::ranges::any_of(live_->backends(*nodes), [&](const linimo_backend& node) {
+        return node.id == word.backend;
+      }))
+    return;  // no datagram goes to a node
   auto* memory = fragments_.as<std::byte>() +
                  (shape_.fragment_buckets() - LINIMO_FRAGMENT_BUCKETS) * sizeof(linimo_cell);
   FragmentMemory told({memory, FragmentMemory::kBytes});

@@ -53,13 +53,6 @@ std::vector<uint32_t> read_cores(const TomlValue& value, uint32_t workers) {
   return result;
 }
 
-/// A first byte of 0, 127, 224 to 255 (IPv4) or ff (IPv6) is loopback, multicast, reserved: never a source.
-bool is_usable_source(const Address& address) {
-  return address.is_v4()
-             ? address.bytes[12] != 0 && address.bytes[12] != 127 && address.bytes[12] < 224
-             : !address.is_zero() && address.bytes[0] != 0xff && address != *Address::parse("::1");
-}
-
 void read_encap_source(const TomlValue& value, NodeConfig& node) {
   constexpr std::string_view kExpected = "a list of at most one IPv4 and one IPv6 address of this node";
   value.each(kExpected, [&](const TomlValue& entry) {
@@ -104,6 +97,13 @@ std::filesystem::path read_absolute_path(const TomlValue& value, size_t longest)
 }
 
 }  // namespace
+
+// A first byte of 0, 127, 224 to 255 (IPv4) or ff (IPv6) is loopback, multicast, reserved: never a source.
+bool is_usable_source(const Address& address) {
+  return address.is_v4()
+             ? address.bytes[12] != 0 && address.bytes[12] != 127 && address.bytes[12] < 224
+             : !address.is_zero() && address.bytes[0] != 0xff && address != *Address::parse("::1");
+}
 
 NodeConfig read_node_section(const TomlTable& root) {
   const TomlTable table =

@@ -48,10 +48,14 @@ struct NodeConfig {
   std::filesystem::path control_socket() const { return runtime_dir / "control.sock"; }
 };
 
-/// Where tunnels of the fleet's other nodes to this one lead: the source of its own, IPv4 if it has one.
-/// Zero: nowhere.
-inline const Address& tunnel_end(const NodeConfig& node) {
-  return node.encap_source4 != Address{} ? node.encap_source4 : node.encap_source6;
+/// May it be a node's own? Not loopback, multicast or reserved.
+bool is_usable_source(const Address& address);
+
+/// Where tunnels of the fleet's other nodes to this one lead: the source of its own, IPv4 if it has one; a
+/// whole address, for that of a prefix need lead nowhere. Zero: there is none.
+inline Address tunnel_end(const NodeConfig& node) {
+  if (node.encap_source4 != Address{} && node.encap_prefix4 == 128) return node.encap_source4;
+  return node.encap_prefix6 == 128 ? node.encap_source6 : Address{};
 }
 
 /// Has a tunnel to this address a source?

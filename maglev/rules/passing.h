@@ -2,9 +2,9 @@
  *
  * Fragments in a fleet: routers that spread packets over several nodes (ECMP) hash ports where there are any,
  * and later fragments have none, so that a datagram's fragments come to different nodes. A Maglev table over
- * the nodes, by source, destination and protocol, says which node handles them; the others pass them to it in
- * a GRE tunnel (RFC 2784). It judges them as if they had come to itself, and passes nothing on that was
- * passed to it: whatever tables nodes have, no packet goes round.
+ * the nodes, by source, destination and (IPv4) protocol, says which node handles them; the others pass them
+ * to it in a GRE tunnel (RFC 2784). It judges them as if they had come to itself, and passes nothing on that
+ * was passed to it: whatever tables nodes have, no packet goes round.
  */
 #ifndef LINIMO_MAGLEV_RULES_PASSING_H
 #define LINIMO_MAGLEV_RULES_PASSING_H
@@ -15,9 +15,10 @@
 /* Traffic that is passed on is counted as if it were of the service of this id. */
 #define LINIMO_PASSED_SERVICE LINIMO_MAX_SERVICES
 
-/* Of the key whose hash chooses the node: as in flow_hash.h. No flow and no datagram has such a key. */
-LINIMO_RULE __u64 linimo_handler_key_end(__u8 protocol) {
-  return linimo_key_end(0, protocol) | 1ULL << 41;
+/* Of the key whose hash chooses the node: as in flow_hash.h. No flow and no datagram has such a key. IPv6's
+ * fragments may differ in what follows their Fragment header (RFC 8200, 4.5). */
+LINIMO_RULE __u64 linimo_handler_key_end(int v6, __u8 protocol) {
+  return linimo_key_end(0, v6 ? 0xff : protocol) | 1ULL << 41;
 }
 
 /* Is it the outer header of a packet that a node may have passed on? In words as they lie in memory: IPv4

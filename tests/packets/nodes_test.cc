@@ -115,6 +115,10 @@ TEST_P(Nodes, FragmentsGoToTheNodeThatHandlesThem) {
       ASSERT_EQ(outer.size(), inner.size() + header);
       EXPECT_TRUE(std::ranges::equal(outer.subspan(header), inner)) << "no byte of it is altered";
       EXPECT_EQ(payload_of(outer)->protocol, 47);
+      if (node.is_v4()) {
+        EXPECT_EQ(be16(outer, 6), 0x4000) << "a router on the way says what is too long";
+        EXPECT_EQ(be16(outer, 4), 0);
+      }
       const size_t length = node.is_v4() ? 4 : 16, at = node.is_v4() ? 12 : 8;
       const Address from = own(node);
       EXPECT_TRUE(std::equal(from.bytes.end() - static_cast<ptrdiff_t>(length), from.bytes.end(),
@@ -205,6 +209,19 @@ TEST_P(Nodes, WithoutAWayToTheNodeFragmentsStay) {
     begin(configuration);
     for (const Step& step : fragments()) EXPECT_EQ(run(step.frame).counter, LINIMO_OUTCOME_forwarded);
   }
+}
+
+// The answer would go to the other node, and from there nowhere.
+TEST_P(Nodes, WhatWasPassedOnIsNotAnswered) {
+  const auto& cases = case_file().cases;
+  const auto rejected = std::find_if(cases.begin(), cases.end(), [&](const Case& one) {
+    return one.name == "reject_udp_first_fragment" + family();
+  });
+  ASSERT_NE(rejected, cases.end());
+  begin(of_two(kNode4, Handles::kThis));
+  const Bytes frame = rejected->steps.front().frame;
+  EXPECT_EQ(run(frame).counter, LINIMO_OUTCOME_reject_reply);
+  EXPECT_EQ(run(passed(frame, kNode4, own(kNode4))).counter, LINIMO_OUTCOME_no_backend);
 }
 
 TEST_P(Nodes, TellEachOtherOfDatagramsWhileHandlersMove) {
