@@ -128,6 +128,11 @@ struct SnapshotSpec {
   bool has_node_pool = false;
   bool handlers_move = false;
   std::vector<ServiceSpec> services;
+
+  /// Those by whose tables services choose.
+  std::span<const PoolSpec> service_pools() const {
+    return std::span(pools).first(pools.size() - (has_node_pool ? 1 : 0));
+  }
 };
 
 /// The bytes of a snapshot. The specification must keep the promises noted on its members (the configuration

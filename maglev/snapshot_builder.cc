@@ -284,7 +284,7 @@ std::shared_ptr<const PoolTable> make_handler_table(std::span<const BackendSpec>
 uint64_t snapshot_digest(const SnapshotSpec& spec) {
   uint64_t digest = 0;
   // A sum, so that the order of pools does not matter.
-  for (const PoolSpec& pool : std::span(spec.pools).first(spec.pools.size() - (spec.has_node_pool ? 1 : 0))) {
+  for (const PoolSpec& pool : spec.service_pools()) {
     digest += XXH3_64bits_withSeed(pool.name.data(), pool.name.size(), pool.table->digest);
   }
   return digest;

@@ -22,16 +22,12 @@ Names tunnels_of(const View& view, bool announcing) {
   return tunnels;
 }
 
-/// By which table the others go, without nodes that are dead: one that joins was not in it.
-Names staying(const State& s) {
-  const Names& before = s.own.handlers.tunnels;
+/// By which table the others go, where this node has none: one that joins was not in it.
+Names first(const State& s) {
   Names those;
-  if (before.empty())
-    std::ranges::copy_if(s.own.next_handlers, std::back_inserter(those),
-                         [&](const auto& one) { return one != s.settings.tunnel; });
-  else
-    std::ranges::set_intersection(before, tunnels_of(s.view, false), std::back_inserter(those));
-  return those.empty() ? s.own.next_handlers : those;
+  std::ranges::copy_if(*s.own.next_handlers, std::back_inserter(those),
+                       [&](const auto& one) { return one != s.settings.tunnel; });
+  return those.empty() ? *s.own.next_handlers : those;
 }
 
 /// All that may pass fragments on: those that live, and those that did. One whose lease has ended may
@@ -69,17 +65,23 @@ void agree_on_handlers(State& s, Actions& out) {
     s.own.handlers_since = s.now;
   }
   HandleFragments wanted = s.own.handlers;
+  const Time tells = s.own.handlers_since + s.settings.notice / 3;
   const Time changes = s.own.handlers_since + s.settings.notice;
   const Time ends = changes + s.settings.notice;
-  if (s.own.next_handlers.empty()) {
-    wanted = {};
+  if (wanted.tunnels == s.own.next_handlers && !wanted.move) {
+    // Nothing has changed, or it was over before anybody acted on it.
+  } else if (s.now < tells && !wanted.tunnels.empty()) {
+    wake_at(s, tells);
   } else if (s.now < changes) {
-    wanted = {.tunnels = staying(s), .move = true};
+    if (wanted.tunnels.empty()) wanted.tunnels = first(s);
+    wanted.move = true;
     wake_at(s, changes);
   } else {
-    wanted = {.tunnels = s.own.next_handlers, .move = s.now < ends};
+    wanted.tunnels = *s.own.next_handlers;
+    wanted.move = s.now < ends;
     if (wanted.move) wake_at(s, ends);
   }
+  wanted.others.clear();
   if (!wanted.tunnels.empty())
     std::ranges::set_difference(known(s), wanted.tunnels, std::back_inserter(wanted.others));
   if (wanted == s.own.handlers) return;

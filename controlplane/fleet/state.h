@@ -129,8 +129,8 @@ struct Own {
   std::optional<Time> agrees_since;  // it has not, while it complained
   std::optional<Announce> announced;
   HandleFragments handlers;
-  std::vector<std::string> next_handlers;  // those that there shall be
-  Time handlers_since{};                   // of next_handlers
+  std::optional<std::vector<std::string>> next_handlers;  // those that there shall be
+  Time handlers_since{};                                  // of next_handlers
   std::shared_ptr<const NodeRecord> node;
   std::shared_ptr<const ObservationsRecord> observations;
 };

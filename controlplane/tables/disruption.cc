@@ -111,7 +111,7 @@ bool hashes_sources(const ServiceSpec& service) {
 Disruption disruption(const SnapshotSpec& before, const SnapshotSpec& after, const FlowsOf& flows_of) {
   Disruption told;
   const bool same_seed = before.hash_seed == after.hash_seed;
-  for (const PoolSpec& pool : before.pools)
+  for (const PoolSpec& pool : before.service_pools())
     told.pools.push_back(of_pool(pool, named(after.pools, pool.name), same_seed, flows_of));
   for (const ServiceSpec& service : before.services) {
     const PoolDisruption& pool = told.pools[service.pool];

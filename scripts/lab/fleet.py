@@ -71,6 +71,8 @@ class Fleet:
         for node in self.nodes:
             wait_until(lambda: told(node).get("agree"), f"{node.config.name} says that all agree", timeout,
                        alive=node.check_alive)
+            wait_until(lambda: not told(node)["fragments"]["move"], f"{node.config.name} knows who handles fragments", timeout,
+                       alive=node.check_alive)
         return {node.status()["digest"] for node in self.nodes}
 
 
