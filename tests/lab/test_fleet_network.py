@@ -133,7 +133,7 @@ class FleetOfEight(FleetCase):
             self.assertEqual(CHECKERS, len(each.checked_by(time.time() - 2 * interval)))
         dead = next(node for node in self.nodes if node.config.addresses[4] in before)
         living = [node for node in self.nodes if node is not dead]
-        generations = [node.status()["generation"] for node in living]
+        digests = [node.status()["digest"] for node in living]
         died = time.time()
         dead.stop_controlplane(signal.SIGKILL)
         try:
@@ -146,7 +146,7 @@ class FleetOfEight(FleetCase):
             wait_until(lambda: left <= set(backend.checked_by(died + took)), "those who live go on")
             states = [node.backend_states() for _ in range(10) for node in living if not time.sleep(0.02)]
             self.assertEqual({"up"}, {state for each in states for state in each.values()})
-            self.assertEqual(generations, [node.status()["generation"] for node in living])
+            self.assertEqual(digests, [node.status()["digest"] for node in living])
         finally:
             dead.start_controlplane()
         wait_until(lambda: told(dead).get("agree"), "it agrees again", 20, alive=dead.check_alive)
