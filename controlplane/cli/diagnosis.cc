@@ -324,8 +324,8 @@ class Diagnosis {
   }
 
   static constexpr uint64_t kEnough = 2;  // connections, to speak of a pattern
-  static constexpr uint64_t kPartThatRepeats =
-      4;  // one in so many: half of them begin too late to be seen again
+  /// One in so many: who begins within the last second is not seen again, and that may be most of the time.
+  static constexpr uint64_t kPartThatRepeats = 8;
   static constexpr uint64_t kManyFlows = 16;
 
   const Facts& facts_;

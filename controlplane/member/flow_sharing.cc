@@ -12,7 +12,7 @@ void FleetMember::tell(std::span<const fleet::SharedFlow> flows) {
   // Nodes of an earlier version refuse news that has datagrams in it.
   const auto is_flow = [](const fleet::SharedFlow& flow) { return !flow.datagram; };
   std::vector<fleet::SharedFlow> sorted(flows.begin(), flows.end());
-  std::ranges::stable_partition(sorted, is_flow);
+  std::stable_partition(sorted.begin(), sorted.end(), is_flow);
   for (flows = sorted; !flows.empty();) {
     const auto same =
         std::ranges::find_if(flows, [&](const auto& flow) { return is_flow(flow) != is_flow(flows[0]); });

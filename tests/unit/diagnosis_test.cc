@@ -161,7 +161,7 @@ TEST_F(DiagnosisTest, ClientsThatAskAgain) {
   EXPECT_EQ(finding().subject, "web/10.0.1.2");
   EXPECT_FALSE(finding().certain);
   facts_.openings.backends["web/10.0.1.2"].begun =
-      17;  // a client in four or fewer: packets are lost everywhere
+      33;  // a client in eight or fewer: packets are lost everywhere
   EXPECT_TRUE(diagnose(facts_).empty());
 }
 
