@@ -62,7 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const PoolConfig& pool : config->pools) slots += pool.table_size;
   if (slots > 1'000'000) return 0;  // sound, but slow to populate
   Ids ids;
-  if (!ids.hold(*config, {}, Ids::Time{})) std::abort();
+  if (!ids.hold(*config, {}, {}, Ids::Time{})) std::abort();
   Planner planner;
   const auto bytes = build_snapshot(planner.plan(
       *config, [](const BackendKey&) { return HealthState::kUp; }, ids, 1));
