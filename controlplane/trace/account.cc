@@ -267,7 +267,7 @@ json commands(const protocol::Traced& traced, const TraceNames& names) {
 }  // namespace
 
 std::string outcome_meaning(uint32_t outcome) {
-  return meaning_of(static_cast<linimo_outcome>(outcome));
+  return outcome <= LINIMO_OUTCOME_COUNT ? meaning_of(static_cast<linimo_outcome>(outcome)) : "";
 }
 
 std::string outcome_text(uint32_t outcome) {

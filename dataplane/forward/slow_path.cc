@@ -38,6 +38,7 @@ Pipeline::~Pipeline() {
 // What a recognized packet was not asked, for those few that turn out to need it.
 LINIMO_COLD void Pipeline::look_closer(Packet& packet) {
   if (packet.judged) return;
+  packet.passed = false;  // such a one is always judged
   packet::locate(rte_pktmbuf_mtod(packet.mbuf, const uint8_t*), rte_pktmbuf_data_len(packet.mbuf),
                  packet.frame);
   packet::judge(packet.frame, packet::HeaderChecksum::kGood, packet.flow);
