@@ -35,9 +35,9 @@ Point apart(std::string name, std::string axis, Change change) {
 }
 
 std::vector<Target> targets_of(linimo_tracking tracking, uint64_t flows) {
-  if (tracking == LINIMO_TRACKING_FULL && flows == 10 * kMillion) return {{Target::kNsOverFloor, 35}};
+  if (tracking == LINIMO_TRACKING_FULL && flows == 10 * kMillion) return {{Target::kNsOverFloor, 38}};
   if (tracking != LINIMO_TRACKING_ADAPTIVE) return {};
-  if (flows == kMillion) return {{Target::kNsOverFloor, 14}, {Target::kNs, 30}};
+  if (flows == kMillion) return {{Target::kNsOverFloor, 12}};
   if (flows == 10 * kMillion) return {{Target::kTimesPoint, 1.10, "1 k flows uniform, adaptive"}};
   return {};
 }
@@ -142,7 +142,7 @@ void add_workers(std::vector<Point>& points) {
       point.tracking = tracking;
       point.workers = 2;
       point.above = kFloorOfTwo;
-      point.targets = {{Target::kTimesFaster, 1.9, alone}};
+      point.targets = {{Target::kTimesFaster, 1.95, alone}};
     }));
   };
   add("two workers, full", LINIMO_TRACKING_FULL, kBase);
@@ -158,7 +158,7 @@ std::vector<Point> make_points() {
   add(kFloor, "floor", [](Point& point) { point.loop = Loop::kMacSwap; });
   add("floor of drops", "floor", [](Point& point) { point.loop = Loop::kDrop; });
   points.push_back(base());
-  points.back().targets = {{Target::kNsOverFloor, 25}};
+  points.back().targets = {{Target::kNsOverFloor, 24}};
   for (const Tracking& tracking : kTrackings) add_flows(points, tracking);
   add_unsettled(points);
   for (const Tracking& tracking : kTrackings) add_attacks(points, tracking);
@@ -167,24 +167,24 @@ std::vector<Point> make_points() {
   add("1000 services, 100 pools", "services", [](Point& point) {
     point.traffic.services = 1000;
     point.pools = 100;
-    point.targets = {{Target::kTimesPoint, 1.5, kBase}};
+    point.targets = {{Target::kNs, 66}};
   });
   add("1000 services, 100 pools, adaptive", "services", [](Point& point) {
     point.tracking = LINIMO_TRACKING_ADAPTIVE;
     point.traffic.services = 1000;
     point.pools = 100;
-    point.targets = {{Target::kTimesPoint, 1.5, kAdaptive}};
+    point.targets = {{Target::kNs, 48}};
   });
   add("IPv6 in IPv6", "IPv6", [](Point& point) {
     point.traffic.v6 = true;
     point.above = "floor, IPv6";
-    point.targets = {{Target::kTimesPoint, 1.3, kBase}};
+    point.targets = {{Target::kTimesPoint, 1.1, kBase}};
   });
   add("IPv6 in IPv6, adaptive", "IPv6", [](Point& point) {
     point.tracking = LINIMO_TRACKING_ADAPTIVE;
     point.traffic.v6 = true;
     point.above = "floor, IPv6";
-    point.targets = {{Target::kTimesPoint, 1.3, kAdaptive}};
+    point.targets = {{Target::kTimesPoint, 1.1, kAdaptive}};
   });
   add("floor, IPv6", "floor", [](Point& point) {
     point.loop = Loop::kMacSwap;
