@@ -29,7 +29,7 @@ fleet::Opinion Controller::observed(const BackendKey& backend) const {
   const CheckCounts counts = monitor_.counts(backend);
   if (counts.successes + counts.failures == 0) return HealthState::kUnknown;
   const Standing seen = monitor_.standing(backend);
-  return {seen.health, seen.drains};
+  return {seen.health, seen.drains, seen.held_back ? 0 : seen.eighths};
 }
 
 void Controller::adopt(Config config) {

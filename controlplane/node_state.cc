@@ -1,5 +1,7 @@
 #include "controlplane/node_state.h"
 
+#include <utility>
+
 #include "controlplane/config/hash_seed.h"
 
 namespace linimo {
@@ -88,13 +90,20 @@ bool StateCopier::add_backends(NodeState& state, size_t count,
 BackendState StateCopier::backend(const PoolConfig& pool, const BackendConfig& backend) const {
   const BackendKey key{pool.name, backend.address};
   const auto* drain = controller_.drain_progress(key);
+  const Standing standing = controller_.standing(key);
+  // What the fleet holds of it may be otherwise than what this node has seen.
+  const Standing seen = controller_.health().standing(key);
+  Standing held = standing;
+  held.drains = seen.drains;  // by itself, that is; operators are told otherwise
+  std::string detail = controller_.health().detail(key);
+  if (detail == standing_note(seen)) detail = standing_note(held);
   return {.id = controller_.ids().find_backend(key),
-          .standing = controller_.standing(key),
+          .standing = standing,
           .drain = drain != nullptr ? std::optional(*drain) : std::nullopt,
           .drained_by_operator = controller_.drained_by_operator(key),
           .share = controller_.planner().share(key),
           .way_problem = controller_.way_problem(key),
-          .detail = controller_.health().detail(key),
+          .detail = std::move(detail),
           .checks = controller_.health().counts(key)};
 }
 

@@ -99,16 +99,30 @@ HealthState health_of(char letter) {
   return HealthState::kUnknown;
 }
 
-/// "u", "d" or "?"; behind it an "x" of one that drains, and an "l" of one that asks for no new flows.
+/// "u", "d" or "?"; behind it an "x" of one that drains, an "l" of one that asks for no new flows, and its
+/// eighths if they are fewer than all.
 std::string word_of(const BackendState& state) {
-  return std::string(1, letter(state.health)) + (state.drains ? "x" : "") + (state.leaves ? "l" : "");
+  return std::string(1, letter(state.health)) + (state.drains ? "x" : "") + (state.leaves ? "l" : "") +
+         (state.eighths < Standing::kFullWeight ? std::to_string(state.eighths) : "");
 }
 BackendState state_of(const std::string& name, const json& value) {
-  const std::string word = string_in(value, 3, "a backend's state");
-  const std::string_view marks = std::string_view(word).substr(word.empty() ? 0 : 1);
-  if (word.empty() || (marks != "" && marks != "x" && marks != "l" && marks != "xl"))
-    refuse("a backend's state is not u, d or ?, and perhaps x and l");
-  return {name, health_of(word[0]), marks.starts_with('x'), marks.ends_with('l')};
+  const std::string word = string_in(value, 4, "a backend's state");
+  std::string_view marks = word;
+  BackendState state{.name = name, .health = health_of(word.empty() ? ' ' : word[0])};
+  marks.remove_prefix(1);
+  const auto takes = [&marks](char mark) {
+    const bool there = marks.starts_with(mark);
+    if (there) marks.remove_prefix(1);
+    return there;
+  };
+  state.drains = takes('x');
+  state.leaves = takes('l');
+  if (!marks.empty() && marks[0] >= '0' && marks[0] < static_cast<char>('0' + Standing::kFullWeight)) {
+    state.eighths = static_cast<uint32_t>(marks[0] - '0');
+    marks.remove_prefix(1);
+  }
+  if (!marks.empty()) refuse("a backend's state is not u, d or ?, and perhaps x, l and a number of eighths");
+  return state;
 }
 
 /// JSON objects are sorted by name, byte by byte, as the vectors are.
@@ -218,7 +232,7 @@ json to_json(const NodeRecord& record) {
 json to_json(const ObservationsRecord& record) {
   json backends = json::object();
   for (const auto& [name, opinion] : record.backends)
-    backends[name] = word_of({name, opinion.health, false, opinion.leaves});
+    backends[name] = word_of({name, opinion.health, false, opinion.leaves, opinion.eighths});
   return {{"backends", std::move(backends)}, {"complaint", record.complaint}};
 }
 json to_json(const ReadyRecord& record) {
@@ -250,7 +264,7 @@ ObservationsRecord observations_of(const json& object) {
   ObservationsRecord record;
   for (const auto& [name, value] : object_of(object, "backends").items()) {
     const BackendState seen = state_of(name, value);
-    record.backends.emplace_back(name, Opinion(seen.health, seen.leaves));
+    record.backends.emplace_back(name, Opinion(seen.health, seen.leaves, seen.eighths));
   }
   record.complaint = text_of(object, "complaint");
   return record;

@@ -1,6 +1,7 @@
 #include "controlplane/fleet/observations.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <utility>
 
@@ -22,6 +23,16 @@ Opinion opinion(const ObservationsRecord& record, const std::string& backend) {
 HealthState majority(size_t up, size_t down, size_t may_speak, HealthState before) {
   if (is_majority(up, may_speak)) return HealthState::kUp;
   if (is_majority(down, may_speak)) return HealthState::kDown;
+  return before;
+}
+
+/// What a majority grants: one that starts slowly, or is held back, has as much of its weight as most of
+/// those that may speak give it. Where they say too little it keeps what it has.
+uint32_t eighths(std::vector<uint32_t>& granted, size_t may_speak, uint32_t before) {
+  std::ranges::sort(granted, std::greater<>());
+  for (size_t i = 0; i < granted.size(); ++i) {
+    if (is_majority(i + 1, may_speak)) return granted[i];
+  }
   return before;
 }
 
@@ -142,6 +153,7 @@ BackendStates merged(const State& s) {
   const BackendStates& before = s.view.state ? *s.view.state->backends : kNone;
   auto held = before.begin();
   BackendStates result;
+  std::vector<uint32_t> granted;
   result.reserve(s.assignment.backends.size());
   for (const Assignment::Backend& backend : s.assignment.backends) {
     while (held != before.end() && held->name < backend.name) ++held;
@@ -150,6 +162,7 @@ BackendStates merged(const State& s) {
     size_t down = 0;
     size_t leaves = 0;
     size_t stays = 0;
+    granted.clear();
     for (const uint16_t node : backend.checkers) {
       if (of_node[node] == nullptr) continue;
       const Opinion says = opinion(*of_node[node], backend.name);
@@ -157,12 +170,15 @@ BackendStates merged(const State& s) {
       down += says.health == HealthState::kDown;
       leaves += says.leaves;
       stays += says.health == HealthState::kUp && !says.leaves;
+      if (says.health == HealthState::kUp) granted.push_back(says.eighths);
     }
     const size_t may_speak = backend.checkers.size();
-    result.push_back({backend.name,
-                      majority(up, down, may_speak, known ? held->health : HealthState::kUnknown),
-                      s.view.drained_backends.contains(backend.name),
-                      asks(leaves, stays, may_speak, known && held->leaves)});
+    const HealthState health = majority(up, down, may_speak, known ? held->health : HealthState::kUnknown);
+    const bool starts = health == HealthState::kUp;
+    result.push_back({backend.name, health, s.view.drained_backends.contains(backend.name),
+                      asks(leaves, stays, may_speak, known && held->leaves),
+                      starts ? eighths(granted, may_speak, known ? held->eighths : Standing::kFullWeight)
+                             : Standing::kFullWeight});
   }
   return result;
 }

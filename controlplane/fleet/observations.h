@@ -15,7 +15,8 @@ void assign_checks(State& s, Actions& out);
 void observe(State& s, Actions& out);
 
 /// The backends' states by the view's observations: a backend's changes when a majority of its checkers
-/// agree; a tie, or no majority, keeps it. Likewise whether it asks for no new flows.
+/// agree; a tie, or no majority, keeps it. Likewise whether it asks for no new flows, and how much of its
+/// weight it has.
 BackendStates merged(const State& s);
 
 }  // namespace linimo::fleet

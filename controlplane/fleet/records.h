@@ -59,8 +59,9 @@ struct ActiveRecord {
 struct BackendState {
   std::string name;
   HealthState health = HealthState::kUnknown;
-  bool drains = false;  // by an operator's wish
-  bool leaves = false;  // it asks for no new flows itself
+  bool drains = false;                       // by an operator's wish
+  bool leaves = false;                       // it asks for no new flows itself
+  uint32_t eighths = Standing::kFullWeight;  // of its weight; 0: it is held back
 
   bool operator==(const BackendState&) const = default;
 };
@@ -105,11 +106,13 @@ struct HandleFragments {
 /// What one node's checks say of a backend.
 struct Opinion {
   // Implicit: to most that use it, an opinion is a state and no more.
-  Opinion(HealthState of = HealthState::kUnknown, bool asks = false)  // NOLINT(google-explicit-constructor)
-      : health(of), leaves(asks) {}
+  Opinion(HealthState of = HealthState::kUnknown, bool asks = false,  // NOLINT(google-explicit-constructor)
+          uint32_t share = Standing::kFullWeight)
+      : health(of), leaves(asks), eighths(share) {}
 
   HealthState health;
-  bool leaves;  // it asks for no new flows
+  bool leaves;       // it asks for no new flows
+  uint32_t eighths;  // of its weight, which one that is up is to have; 0: it came and went too often
 
   bool operator==(const Opinion&) const = default;
 };

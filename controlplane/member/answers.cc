@@ -21,6 +21,8 @@ Standing standing_in(const fleet::BackendStates& states, const BackendKey& backe
   if (found == nullptr) return HealthState::kUnknown;
   Standing standing = found->health;
   standing.drains = found->drains || found->leaves;
+  standing.held_back = found->eighths == 0;
+  standing.eighths = std::max(found->eighths, 1U);
   return standing;
 }
 

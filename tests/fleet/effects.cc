@@ -240,11 +240,15 @@ void Simulation::set_forwards(Node& node, bool forwards) {
   later(node, milliseconds(10), Serving{forwards});
 }
 
-void Simulation::look(Node& node, const std::string& backend, Virtual most) {
-  queue_.after(within(most), [this, &node, life = node.life, backend] {
+void Simulation::look(Node& node, const std::string& backend, Virtual most, bool may_start_slowly) {
+  queue_.after(within(most), [this, &node, life = node.life, backend, may_start_slowly] {
     if (node.life != life || !node.checks.contains(backend)) return;
     const bool up = backends_[backend] && !node.unreachable.contains(backend);
-    feed(node, Observed{backend, up ? HealthState::kUp : HealthState::kDown});
+    if (!up) return feed(node, Observed{backend, HealthState::kDown});
+    const bool slowly = may_start_slowly && chance(30);
+    const uint32_t eighths = slowly ? random_.below(Standing::kFullWeight) : Standing::kFullWeight;
+    feed(node, Observed{backend, {HealthState::kUp, false, eighths}});
+    if (slowly) look(node, backend, seconds(8), false);
   });
 }
 

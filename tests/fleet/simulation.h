@@ -132,7 +132,7 @@ class Simulation {
   void transact(Node& node, const Transact& transaction);
   void publish(Node& node, const Publish& wish);
   void set_forwards(Node& node, bool forwards);
-  void look(Node& node, const std::string& backend, Virtual within);
+  void look(Node& node, const std::string& backend, Virtual within, bool may_start_slowly = true);
   void look_everywhere(const std::string& backend);
   Virtual delay();
   bool chance(uint32_t percent) { return random_.below(100) < percent; }

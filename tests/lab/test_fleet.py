@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from case import LabCase
+from lab.backend import Backend
 from lab.client import Load
 from lab.fleet import NODES, Fleet, told
 from lab.node import Node
@@ -209,6 +210,64 @@ class FleetConfiguration(FleetCase):
         finally:
             backend.start_nginx()
         self.wait_state(backend.address(), "up")
+
+    def test_a_backend_that_returns_starts_slowly_and_one_that_flaps_is_held_back(self) -> None:
+        """On all nodes alike, though no two have checked it at the same moment: of one numbered state they have one digest, and
+        all go from an eighth of its weight to the whole. One that goes a third time gets no new flows for a while."""
+        backend, health = self.lab.backends[3], self.lab.node.config.health
+        usual, health.more = health.more, health.more.replace('slow_start = "0s"', 'slow_start = "4s"').replace(
+            'flap_half_life = "0s"', 'flap_half_life = "60s"')
+        self.assertNotEqual(usual, health.more)
+        self.fleet.apply()
+        try:
+            for death in range(3):
+                self.kill_and_return(backend)
+                if death == 0:
+                    self.assert_starts_slowly(backend.address())
+            self.wait_state(backend.address(), "held")
+            for node in self.nodes:
+                self.assertIn("came and went", self.held(node, backend.address())["detail"])
+            self.assertEqual(1, len(self.fleet.wait_agreed()))
+        finally:
+            health.more = usual
+            self.fleet.apply()
+            self.wait_state(backend.address(), "up")
+            self.fleet.wait_agreed()
+
+    def kill_and_return(self, backend: Backend) -> None:
+        """Seen by each of its checkers: what most of them see is the fleet's before the last has."""
+        for change, seen in ((backend.kill_nginx, " to=down"), (backend.start_nginx, " from=down ")):
+            before = [self.changes(node, backend.address(), seen) for node in self.nodes]
+            change()
+            for node, count in zip(self.nodes, before):
+                wait_until(lambda: self.changes(node, backend.address(), seen) > count, f"{node.config.name} sees it{seen}", 15)
+
+    @staticmethod
+    def changes(node: Node, address: str, words: str) -> int:
+        log = (node.folder / "linimo-controlplane.log").read_text()
+        return sum("backend state changed" in line and f"backend={address} " in line and words in line for line in log.splitlines())
+
+    def assert_starts_slowly(self, address: str) -> None:
+        digests: dict[int, set[str]] = {}
+        shares: list[set[int]] = [set() for _ in self.nodes]
+
+        def all_have_the_whole() -> bool:
+            for node, seen in zip(self.nodes, shares):
+                table = told(node)["table"]
+                digests.setdefault(table["state"], set()).add(table["digest"])
+                seen.add(self.held(node, address)["start_eighths"])
+            return all(8 in seen for seen in shares)
+
+        wait_until(all_have_the_whole, "it has its whole weight", 20)
+        self.say(f"seen of it: {[sorted(each) for each in shares]}")
+        for seen in shares:
+            self.assertLess(min(seen), 3)
+            self.assertGreater(len(seen), 3)
+        self.assertEqual([], [one for one in digests.values() if len(one) != 1], digests)
+
+    @staticmethod
+    def held(node: Node, address: str) -> dict[str, Any]:
+        return next(one for one in node.backend_list() if one["address"] == address)
 
     def test_a_control_plane_that_returns_changes_nothing(self) -> None:
         """It goes by what it remembers before it has heard of the store, and nobody notices."""

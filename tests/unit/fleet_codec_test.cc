@@ -67,9 +67,11 @@ TEST(FleetCodec, RecordsComeBackAsTheyAreWritten) {
       {KeyKind::kActive, ActiveRecord{{1, 5}, 7, 1}},
       {KeyKind::kLeader, LeaderRecord{"lb1", 4}},
       {KeyKind::kNode, NodeRecord{4, "{\"x\":\"\\u0001\"}", {"2001:db8::/64", "203.0.113.1"}, "10.0.0.1"}},
-      {KeyKind::kObservations,
-       ObservationsRecord{{{"web/1", {HealthState::kUp, true}}, {"web/2", HealthState::kUnknown}},
-                          "contradiction"}},
+      {KeyKind::kObservations, ObservationsRecord{{{"web/1", {HealthState::kUp, true}},
+                                                   {"web/2", HealthState::kUnknown},
+                                                   {"web/3", {HealthState::kUp, true, 3}},
+                                                   {"web/4", {HealthState::kUp, false, 0}}},
+                                                  "contradiction"}},
       {KeyKind::kReady, ReadyRecord{4, 8, "linimo.toml:3:1: no"}},
       {KeyKind::kDrainNode, DrainRecord{"uid 0"}}};
   for (const auto& [kind, value] : records) {
@@ -77,6 +79,9 @@ TEST(FleetCodec, RecordsComeBackAsTheyAreWritten) {
     ASSERT_TRUE(read) << read.error();
     EXPECT_EQ(encode(*read), encode(value));
     EXPECT_EQ(read->index(), value.index());
+    if (const auto* seen = std::get_if<ObservationsRecord>(&value)) {
+      EXPECT_EQ(std::get<ObservationsRecord>(*read), *seen);
+    }
   }
   const auto read = decode(KeyKind::kState, encode(Value(state_record())));
   ASSERT_TRUE(read) << read.error();
@@ -117,6 +122,11 @@ TEST(FleetCodec, WhatMakesNoSenseIsRefusedWithAReason) {
   EXPECT_THAT(why(KeyKind::kNode, R"({"instance":1,"about":"","announces":["b","a"]})"),
               HasSubstr("not in order"));
   EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"z"},"complaint":""})"), HasSubstr("neither"));
+  EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"ulx"},"complaint":""})"),
+              HasSubstr("eighths"));
+  EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"u8"},"complaint":""})"), HasSubstr("eighths"));
+  EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"u3x"},"complaint":""})"),
+              HasSubstr("eighths"));
   EXPECT_THAT(
       why(KeyKind::kReady, R"({"instance":1,"digest":"1","refusal":")" + std::string(5000, 'x') + "\"}"),
       HasSubstr("longer than"));

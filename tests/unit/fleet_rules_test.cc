@@ -109,6 +109,39 @@ TEST(FleetObservations, ABackendLeavesWhenMostOfItsCheckersHearItAsk) {
   EXPECT_FALSE(merged(state)[0].leaves);
 }
 
+/// It has as much of its weight as most of its checkers grant it, however many of them have died since.
+TEST(FleetObservations, ABackendStartsAsSlowlyAsMostOfItsCheckersHaveIt) {
+  State state;
+  state.assignment.nodes = {"a", "b", "c"};
+  state.assignment.backends = {{"p/1", {0, 1, 2}}};
+  int64_t revision = 1;
+  const auto says = [&](const char* node, const Opinion& opinion) {
+    state.view.take(
+        entry({KeyKind::kObservations, 0, node}, ObservationsRecord{{{"p/1", opinion}}, ""}, revision++));
+    StateRecord held;
+    held.backends = std::make_shared<const BackendStates>(merged(state));
+    state.view.take(entry({KeyKind::kState}, held, revision++));
+    return merged(state)[0];
+  };
+  for (const char* node : {"a", "b", "c"}) says(node, HealthState::kDown);
+  says("a", {HealthState::kUp, false, 1});
+  BackendState is = says("b", {HealthState::kUp, false, 1});
+  EXPECT_EQ(is.health, HealthState::kUp);
+  EXPECT_EQ(is.eighths, 1U);
+  EXPECT_EQ(says("a", {HealthState::kUp, false, 2}).eighths, 1U) << "one alone is further";
+  EXPECT_EQ(says("c", {HealthState::kUp, false, 8}).eighths, 2U)
+      << "who begins to check it has not seen it go";
+  EXPECT_EQ(says("b", {HealthState::kUp, false, 3}).eighths, 3U);
+  EXPECT_EQ(says("b", {HealthState::kUp, false, 0}).eighths, 2U);
+  EXPECT_EQ(says("a", {HealthState::kUp, false, 0}).eighths, 0U) << "held back by two of three";
+  says("b", HealthState::kUnknown);
+  EXPECT_EQ(says("a", HealthState::kUnknown).eighths, 0U) << "too few speak: it stays as it is";
+  says("a", HealthState::kDown);
+  is = says("b", HealthState::kDown);
+  EXPECT_EQ(is.health, HealthState::kDown);
+  EXPECT_EQ(is.eighths, 8U);
+}
+
 View view_with(const std::vector<std::string>& complaining, const std::vector<std::string>& announcing) {
   View view;
   int64_t revision = 1;
