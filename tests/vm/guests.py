@@ -52,7 +52,7 @@ GUESTS = {
         _NETWORK,
         ((Module("test_before_reboot"),), (Module("test_after_reboot"),))),
     "backend": Guest(
-        Machine(),
-        ("veth", "ipip", "sit", "ip6_tunnel", "ip_gre", "ip6_gre", "fou", "fou6"),
-        ((Program("tests/vm/backend-tests"),),)),
+        Machine(wires=(_FOUR_QUEUES,), processors=2),
+        (*_NETWORK, "ipip", "sit", "ip6_tunnel", "ip_gre", "ip6_gre", "fou", "fou6", "crc32c_generic", "nf_tables", "nft_reject_inet"),
+        ((Program("tests/vm/backend-tests"), Module("test_kernel_backends")),)),
 }
