@@ -3,13 +3,15 @@ memory that outlives it. Where they would be of no use, it begins with none, and
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from contextlib import ExitStack
 
 from case import LabCase
 from lab.standing import PORT, EchoServer, Standing
@@ -45,7 +47,7 @@ class KeptFlows(LabCase):
         through SIGTERM and start, without one that breaks; with another number of workers the tables are empty, and it is said
         why."""
         node = self.lab.node
-        with ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             for backend in self.lab.backends.values():
                 stack.enter_context(EchoServer(backend.box))
             clients = [stack.enter_context(Standing(self.lab.client, vip, COUNT)) for vip in VIP.values()]
@@ -86,6 +88,33 @@ class KeptFlows(LabCase):
         self._await_condition("fails")
         self._restart(signal.SIGTERM)
         self._await_condition("holds")
+
+    def test_one_that_is_still_ending_is_waited_for(self) -> None:
+        """A killed process may have its memory for a moment longer than its interface: that is no error, and nothing is lost."""
+        node = self.lab.node
+        node.stop_dataplane(signal.SIGKILL)
+        with open(node.kept_tables / "tables") as tables:
+            fcntl.flock(tables, fcntl.LOCK_EX)
+
+            def end() -> None:
+                wait_until(lambda: self._others_with(tables.name), "the new process asks for it", 20)
+                time.sleep(0.3)  # what is waited for takes time itself
+                fcntl.flock(tables, fcntl.LOCK_UN)
+
+            ending = threading.Thread(target=end)
+            ending.start()
+            said = self._start()
+            ending.join()
+        self.assertNotIn("in use", said)
+        self.assertNotIn("level=error", said)
+        self._await_condition("holds")
+
+    def _others_with(self, file: str) -> bool:
+        for pid in self.lab.node.box.pids():
+            with contextlib.suppress(OSError):
+                if any(os.readlink(entry.path) == file for entry in os.scandir(f"/proc/{pid}/fd")):
+                    return True
+        return False
 
     def test_taken_away_while_it_runs(self) -> None:
         """A file or a folder that is moved, replaced or removed is one that the next process will not find: that is shown, until it
