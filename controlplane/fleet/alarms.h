@@ -16,6 +16,7 @@ enum class AlarmKind : uint8_t {
   kTableRefused,     // by this node's data plane
   kContradiction,    // this node sees other backends up than the fleet does
   kDigestMismatch,   // two nodes made different tables of the same
+  kTunnelShared,     // another node has this one's encap_source
   kCount
 };
 inline constexpr size_t kAlarmKinds = static_cast<size_t>(AlarmKind::kCount);

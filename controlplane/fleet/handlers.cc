@@ -4,6 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace linimo::fleet {
 namespace {
 
@@ -42,6 +44,18 @@ Names known(const State& s) {
   return all.size() <= kMostKnown ? all : living;
 }
 
+/// Two nodes at one address: fragments that are meant for one come to the other, and so do ICMP errors.
+void watch_tunnel(State& s, Actions& out) {
+  const auto other = std::ranges::find_if(s.view.nodes, [&](const auto& one) {
+    return one.first != s.settings.node && one.second && one.second->tunnel == s.settings.tunnel;
+  });
+  const bool shared = !s.settings.tunnel.empty() && other != s.view.nodes.end();
+  alarm_while(s, out, AlarmKind::kTunnelShared, shared, [&] {
+    return fmt::format("node {} has encap_source {} too: each node needs its own", other->first,
+                       s.settings.tunnel);
+  });
+}
+
 }  // namespace
 
 void take_handlers(State& s, const HandlersLive& live) {
@@ -56,6 +70,7 @@ void move_tunnel(State& s, const TunnelMoved& moved) {
 }
 
 void agree_on_handlers(State& s, Actions& out) {
+  watch_tunnel(s, out);
   // Until it is known by which table an earlier process of this node went, and what the store says, that
   // table stays; and an emptied store is no reason to leave it.
   if (!s.own.live_known || !s.session.once_read || !s.trusts) return;

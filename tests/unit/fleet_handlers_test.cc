@@ -74,6 +74,27 @@ TEST_F(FleetHandlers, ChangeOnceAllHaveHadTimeToHear) {
   EXPECT_FALSE(node("a").wake) << "nothing more is to come";
 }
 
+TEST_F(FleetHandlers, AnAddressThatAnotherNodeHasTooIsNamed) {
+  State& state = node("a");
+  state.settings.node = "a";
+  hear("a", {"a", "b"});
+  const auto alarms = [&] {
+    Actions actions;
+    agree_on_handlers(state, actions);
+    std::vector<std::string> texts;
+    for (const Action& action : actions) {
+      if (const auto* alarm = std::get_if<Alarm>(&action)) texts.push_back(alarm->text);
+    }
+    return texts;
+  };
+  EXPECT_EQ(alarms().size(), 0U);
+  state.settings.tunnel = "b";
+  EXPECT_EQ(alarms(), Names{"node b has encap_source b too: each node needs its own"});
+  EXPECT_EQ(alarms().size(), 0U) << "once";
+  state.settings.tunnel = "a";
+  EXPECT_EQ(alarms(), Names{""});
+}
+
 // It goes by the table that the others have, which it is not in yet.
 TEST_F(FleetHandlers, ANodeThatJoinsIsTheLastToCountItself) {
   hear("c", {"a", "b", "c"});
