@@ -78,7 +78,7 @@ void Pipeline::run_in_lanes(std::span<rte_mbuf* const> burst, const Generation& 
       lanes_->choose(context, group);
       if (group.chosen != kAllLanes) {
         each(group.missed & group.plain, [&](uint32_t i) { connections_.prefetch_second(group.hash[i]); });
-        each(group.plain & ~group.chosen & ~group.stale,
+        each(group.plain & ~(group.chosen | group.stale | group.deviating),
              [&](uint32_t i) { rte_prefetch0(reinterpret_cast<const void*>(group.slot_at[i])); });
       }
       all_chosen &= group.chosen == group.plain;
@@ -117,13 +117,21 @@ inline uint32_t Pipeline::follow_lane(const Generation& generation, uint32_t now
     return bit;
   }
   const auto& service = *reinterpret_cast<const ServiceView*>(group.service[lane]);
+  if ((group.deviating & bit) != 0 && *entry == group.word[lane]) {
+    connections_.touch(entry, false, false, now_s);
+    service.unsettled->deviated(own_, static_cast<uint32_t>(group.slot[lane]), now_s);
+    return bit;
+  }
   constexpr uint64_t kTelling = packet::kTcpSyn | packet::kTcpFin | packet::kTcpRst;
-  if ((group.missed & ~group.unsettled & bit) != 0 && (group.tcp_flags[lane] & kTelling) == 0) {
+  const bool unsettled = (group.unsettled & bit) != 0;
+  if ((group.missed & bit) != 0 && !(unsettled && service.shares_flows) &&
+      (group.tcp_flags[lane] & kTelling) == 0) {
     ConnectionTable::Entry second = connections_.find_second(group.hash[lane], service.tracking_key, now_s);
     const Target* known =
         second == nullptr ? nullptr : generation.target_of(ConnectionTable::backend_id(second));
     if (known != nullptr && known->pool == service.pool && known->alive) {
       connections_.touch(second, false, false, now_s);
+      if (unsettled) note_deviation(service, static_cast<uint32_t>(group.slot[lane]), known, now_s);
       group.target[lane] = reinterpret_cast<uint64_t>(known);
       return bit;
     }

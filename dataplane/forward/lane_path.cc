@@ -200,8 +200,11 @@ LINIMO_LANE void choose_by_entry(const LaneContext& context, LaneGroup& group) {
   each((now | stale) & group.unsettled, [&](uint32_t i) __attribute__((always_inline)) {
     const linimo_slot slot = *at<const linimo_slot>(group.slot_at[i]);
     const auto* service = at<const ServiceView>(group.service[i]);
-    if (!service->shares_flows && !linimo_deviates(group.target[i], number(service->targets + slot))) return;
-    now &= ~(1U << i);  // it deviates, which is to be noted, or others may have to be told
+    const bool deviates = linimo_deviates(group.target[i], number(service->targets + slot));
+    if (!service->shares_flows && !deviates) return;
+    // That is to be noted, or others may have to be told.
+    if (!service->shares_flows) group.deviating |= 1U << i;
+    now &= ~(1U << i);
     stale &= ~(1U << i);
   });
   group.chosen |= now;
@@ -209,7 +212,7 @@ LINIMO_LANE void choose_by_entry(const LaneContext& context, LaneGroup& group) {
 }
 
 void choose(const LaneContext& context, LaneGroup& group) {
-  group.chosen = group.stale = group.missed = 0;
+  group.chosen = group.stale = group.missed = group.deviating = 0;
   store(group.target, all(number(kNothing)));
   if (group.by_table != 0) choose_by_table(group);
   if (group.by_entry != 0) choose_by_entry(context, group);

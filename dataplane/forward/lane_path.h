@@ -43,10 +43,11 @@ struct alignas(64) LaneGroup {
 
   // What `choose` found.
   uint32_t chosen;
-  uint32_t stale;     // known, but for the stamp of their entry
-  uint32_t missed;    // their first bucket does not hold them
-  Field target;       // of what is chosen or stale
-  Field entry, word;  // of those by entry: where it lies, and what it said
+  uint32_t stale;      // known, but for the stamp of their entry
+  uint32_t deviating;  // known, and to be noted: they go elsewhere than to their slot's current backend
+  uint32_t missed;     // their first bucket does not hold them
+  Field target;        // of what is chosen, stale or deviating
+  Field entry, word;   // of those by entry: where it lies, and what it said
 
   // What `send` says of those that it made ready.
   Field port;

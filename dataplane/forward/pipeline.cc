@@ -359,9 +359,8 @@ bool Pipeline::recall(const Generation& generation, uint32_t now_s, Packet& pack
       }
     }
   }
-  if (service.unsettled != nullptr && linimo_tells_of_slot(tracked, named) &&
-      linimo_deviates(static_cast<uint64_t>(packet.target - service.targets), service.slots[packet.slot])) {
-    LINIMO_UNTRACED(service.unsettled->deviated(own_, packet.slot, now_s);)
+  if (service.unsettled != nullptr && linimo_tells_of_slot(tracked, named)) {
+    LINIMO_UNTRACED(note_deviation(service, packet.slot, packet.target, now_s);)
   }
   if (service.shares_flows && words_ != nullptr && tracked && follows && leaves_a_trace && !begins && !named)
       [[unlikely]]

@@ -219,6 +219,11 @@ class Pipeline {
   static void look_closer(Packet& packet);
   template <bool kV6>
   void look_up(const Generation& generation, uint32_t ports, uint8_t protocol, Packet& packet);
+  /// Of a slot that is not settled, if the packet goes elsewhere than to its current backend.
+  void note_deviation(const ServiceView& service, uint32_t slot, const Target* target, uint32_t now_s) const {
+    if (linimo_deviates(static_cast<uint64_t>(target - service.targets), service.slots[slot]))
+      service.unsettled->deviated(own_, slot, now_s);
+  }
   const Target* target_of_slot(const Generation& generation, const Packet& packet, bool begins,
                                uint32_t now_s) const;
   const Target* base_of(const Packet& packet, uint32_t now_s) const;
