@@ -97,7 +97,17 @@ class Diagnosis {
   }
 
   void losses() {
-    if (const auto told = grown("too_big_reply"), lost = grown("too_big"); told + lost != 0) {
+    if (const TooBig& seen = facts_.too_big; seen.again >= kEnough) {
+      add({"too-big-unheard", "",
+           fmt::format(
+               "{} of {} segments whose senders were told that they do not fit into the tunnel came again as "
+               "long as they were, such as {}: the ICMP messages do not reach these clients",
+               seen.again, seen.told, seen.packet),
+           "let ICMP \"fragmentation needed\" and \"packet too big\" from the VIP pass on its way to "
+           "clients, or on the "
+           "backends: ip route change default via GATEWAY advmss 1400",
+           false});
+    } else if (const auto told = grown("too_big_reply"), lost = grown("too_big"); told + lost != 0) {
       const auto lowered = facts_.later.value("path_mtus_lowered", uint64_t{0});
       add({"tunnel-does-not-fit", "",
            fmt::format("within the last seconds {} senders were told that their packets do not fit into the "

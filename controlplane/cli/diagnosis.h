@@ -37,6 +37,7 @@ struct Facts {
   size_t queues = 0;                     // that packets may come by; 0: not known
   std::vector<VipHolder> vip_holders;
   Openings openings;        // of connections meanwhile
+  TooBig too_big;           // of segments after it, where some were
   std::vector<Peer> peers;  // that the operator named
   std::string vip;          // one of the node's; empty: it has none
 };

@@ -179,12 +179,14 @@ std::vector<std::string> vips_not_in_bird(const json& status) {
   return missing;
 }
 
-/// How connections begin meanwhile. Nothing where somebody captures already, or the right to is missing.
-Openings watch_openings(const std::string& socket, std::chrono::milliseconds time) {
+/// What clients do meanwhile. Nothing where somebody captures already, or the right to is missing.
+template <typename Watch>
+auto watch_clients(const std::string& socket, std::chrono::milliseconds time) {
   constexpr uint32_t kWholeSyn = 512, kRate = 1000;
-  OpeningWatch watch;
-  const auto path = capture_path(OpeningWatch::kFilter, kWholeSyn, kRate);
-  if (!path) return {};
+  Watch watch;
+  using Seen = std::remove_cvref_t<decltype(watch.seen())>;
+  const auto path = capture_path(Watch::kFilter, kWholeSyn, kRate);
+  if (!path) return Seen();
   EventStreamReader reader;
   const auto take = [&](std::string_view bytes) {
     reader.take(bytes, [&](const StreamedEvent& event) {
@@ -195,7 +197,7 @@ Openings watch_openings(const std::string& socket, std::chrono::milliseconds tim
     return true;
   };
   static_cast<void>(follow(socket, "POST", *path, "", take, time));
-  return watch.seen();
+  return Seen(watch.seen());
 }
 
 std::vector<std::string> interfaces_of(const json& status) {
@@ -293,7 +295,7 @@ tl::expected<Facts, std::string> gather_facts(const std::string& socket, const D
   const auto until = Clock::now() + watched;
   // Within less no client asks again, nor is what it asks first much to go by.
   auto openings = std::async(watched < kClientPatience ? std::launch::deferred : std::launch::async, [&] {
-    return watched < kClientPatience ? Openings() : watch_openings(socket, watched);
+    return watched < kClientPatience ? Openings() : watch_clients<OpeningWatch>(socket, watched);
   });
   facts.direct = ask_backends(facts);
   facts.generic_xdp = generic_devices(facts.status);
@@ -305,6 +307,11 @@ tl::expected<Facts, std::string> gather_facts(const std::string& socket, const D
   auto later = fetch("/v1/status");
   if (!later) return tl::unexpected(later.error());
   facts.later = std::move(*later);
+  const auto told = [](const json& status) {
+    return status.at("outcomes").value("too_big_reply", uint64_t{0});
+  };
+  if (watched >= kClientPatience && told(facts.later) > told(facts.status))
+    facts.too_big = watch_clients<TooBigWatch>(socket, watched);
   for (Peer& peer : facts.peers) peer.later = parsed_output_of(peer.command);
   return facts;
 }

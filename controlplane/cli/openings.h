@@ -1,5 +1,5 @@
-// How connections begin, out of the SYNs that a capture tells of: which repeat, and whether their checksums
-// are finished. Pure.
+// What clients send again, out of the packets that a capture tells of: SYNs (and whether their checksums are
+// finished), and segments that were too big for the tunnel. Pure.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,15 @@ struct Openings {
   std::string unfinished_packet, unfinished_interface;  // the first of them
 };
 
+/// When a segment came first, and whether it has come again.
+struct RepeatedSegment {
+  uint64_t time_ns = 0;
+  bool repeated = false;
+
+  /// It comes once more: true the first time, unless that is too soon for its sender to have waited.
+  bool again(uint64_t now_ns);
+};
+
 class OpeningWatch {
  public:
   /// Which packets it wants, in pcap's words.
@@ -32,13 +41,29 @@ class OpeningWatch {
   const Openings& seen() const { return seen_; }
 
  private:
-  struct First {
-    uint64_t time_ns = 0;
-    bool repeated = false;
-  };
-
   Openings seen_;
-  std::map<std::string, First> flows_;  // by addresses, ports and sequence number, as they lie in the packet
+  std::map<std::string, RepeatedSegment>
+      flows_;  // by addresses, ports and sequence number, as they lie in the packet
+};
+
+/// Segments that were too big, and whose senders were told so.
+struct TooBig {
+  uint64_t told = 0;
+  uint64_t again = 0;  // of which the same came again, as long as before
+  std::string packet;  // the first of these
+};
+
+class TooBigWatch {
+ public:
+  /// No tunnel is too narrow for shorter ones.
+  static constexpr const char* kFilter = "greater 1295 and (tcp or ip6 proto 6)";
+
+  void take(const nlohmann::json& packet);
+  const TooBig& seen() const { return seen_; }
+
+ private:
+  TooBig seen_;
+  std::map<std::string, RepeatedSegment> segments_;
 };
 
 }  // namespace linimo

@@ -251,6 +251,36 @@ class Doctor:
                 ping.kill()
                 ping.wait()
 
+    def test_clients_that_do_not_hear_that_packets_are_too_big(self) -> None:
+        """The router drops ICMP on its way to the client, whose kernel sends the same segment again and again."""
+        rule = f"ipproto icmp to {CLIENT[4]} blackhole"
+        ways = [f"{self.backend(number).address()}/32" for number in (1, 2, 3)]
+        with self.broken(*(lambda way=way: self.node(f"ip route del {way}") for way in ways)):
+            for way in ways:
+                self.node(f"ip route add {way} via 10.0.0.1 mtu 1400")
+            wait_until(lambda: "mtu 1400" in self.lab.node.box.run(["ip", "route", "get", ways[0][:-3]]).stdout, "the route", 2)
+            with self.broken_for_now(lambda: self.router(f"ip rule del {rule}")), self.uploads():
+                self.router(f"ip rule add {rule}")
+                found = self.wait_for("too-big-unheard", None)
+                self.assertEqual("likely", found["certainty"])
+                self.assertIn("advmss", found["mend"])
+            with self.uploads():
+                self.wait_for("tunnel-does-not-fit", None)
+                self.assertNotIn("too-big-unheard", [one["cause"] for one in self.findings()])
+
+    @contextlib.contextmanager
+    def uploads(self) -> Iterator[None]:
+        """Several clients send large packets, each on a new connection, and none remembers what it was told."""
+        once = (f"ip route flush cache; head -c 20000 /dev/zero | curl -s -o /dev/null --max-time 1 --data-binary @- http://{VIP[4]}/; "
+                "sleep 0.1")
+        clients = [self.lab.client.spawn(["sh", "-c", f"while :; do {once}; done"]) for _ in range(3)]
+        try:
+            yield
+        finally:
+            for client in clients:
+                client.kill()
+                client.wait()
+
     def test_answers_that_are_filtered(self) -> None:
         """The router takes what comes from the VIP by the way to the backends for spoofed. Checks are answered all the same."""
         rule = f"from {VIP[4]} to {CLIENT[4]} blackhole"

@@ -275,6 +275,41 @@ TEST(OpeningWatch, LeavesOutWhatIsCutShort) {
   EXPECT_EQ(watch.seen().begun, 0u);
 }
 
+/// A segment that was too big: one that is told of it and comes again as it was has not been heard.
+TEST(TooBigWatch, CountsWhatComesAgainAsLongAsItWas) {
+  TooBigWatch watch;
+  const auto segment = [](uint64_t ms, const char* port, const char* outcome, const char* length) {
+    json packet = syn(ms, port, "1234");
+    auto& bytes = packet["in"]["bytes"].get_ref<std::string&>();
+    bytes.replace(28 + 4, 4, length);
+    packet["outcome"] = outcome;
+    return packet;
+  };
+  watch.take(segment(1000, "1092", "too_big_reply", "05dc"));
+  watch.take(segment(1100, "1092", "too_big", "05dc"));  // a network that doubles packets
+  EXPECT_EQ(watch.seen().again, 0u);
+  watch.take(segment(1300, "1092", "too_big", "05dc"));
+  watch.take(segment(1900, "1092", "too_big_reply", "05dc"));
+  EXPECT_EQ(watch.seen().told, 1u);
+  EXPECT_EQ(watch.seen().again, 1u);
+  watch.take(segment(2000, "1093", "too_big_reply", "05dc"));
+  watch.take(segment(2300, "1093", "forwarded", "05dc"));      // the way takes it now
+  watch.take(segment(2300, "1093", "too_big_reply", "0580"));  // it has heard, and the way is narrower still
+  watch.take(segment(3000, "1094", "too_big", "05dc"));        // nobody was told
+  watch.take(segment(3300, "1094", "too_big", "05dc"));
+  EXPECT_EQ(watch.seen().told, 3u);
+  EXPECT_EQ(watch.seen().again, 1u);
+}
+
+TEST_F(DiagnosisTest, NobodyHearsThatPacketsAreTooBig) {
+  facts_.later["outcomes"]["too_big_reply"] = 20;
+  facts_.too_big = {.told = 9, .again = 1, .packet = "tcp a > b"};
+  EXPECT_EQ(finding().cause, "tunnel-does-not-fit");
+  facts_.too_big.again = 2;
+  EXPECT_EQ(finding().cause, "too-big-unheard");
+  EXPECT_NE(finding().evidence.find("2 of 9"), std::string::npos);
+}
+
 TEST(BackendScript, IsAShellScriptForEachTunnel) {
   for (const char* encapsulation : {"ipip", "gre", "gue"}) {
     const std::string script = backend_script("203.0.113.10", encapsulation, "10.0.1.1");
