@@ -106,6 +106,38 @@ void Pipeline::run_in_lanes(std::span<rte_mbuf* const> burst, const Generation& 
   for (uint32_t n = 0; n < groups; ++n) send_group(context, generation, n, out);
 }
 
+// The flow's entry in its second bucket, if that is all there is to say.
+inline const Target* Pipeline::follow_second(const Generation& generation, uint32_t now_s,
+                                             const LaneGroup& group, uint32_t lane) {
+  const auto& service = *reinterpret_cast<const ServiceView*>(group.service[lane]);
+  constexpr uint64_t kTelling = packet::kTcpSyn | packet::kTcpFin | packet::kTcpRst;
+  if ((group.missed >> lane & 1) == 0 || (group.tcp_flags[lane] & kTelling) != 0) return nullptr;
+  ConnectionTable::Entry second = connections_.find_second(group.hash[lane], service.tracking_key, now_s);
+  const Target* known =
+      second == nullptr ? nullptr : generation.target_of(ConnectionTable::backend_id(second));
+  if (known == nullptr || known->pool != service.pool || !known->alive) return nullptr;
+  connections_.touch(second, false, false, now_s);
+  return known;
+}
+
+// The same of a slot that is not settled, where deviations are noted. Kept out of the way of the others.
+__attribute__((noinline)) const Target* Pipeline::follow_unsettled(const Generation& generation,
+                                                                   uint32_t now_s, const LaneGroup& group,
+                                                                   uint32_t lane) {
+  const auto& service = *reinterpret_cast<const ServiceView*>(group.service[lane]);
+  if (service.shares_flows) return nullptr;  // others may have to be told
+  const auto slot = static_cast<uint32_t>(group.slot[lane]);
+  auto* const entry = reinterpret_cast<ConnectionTable::Entry>(group.entry[lane]);
+  if ((group.deviating >> lane & 1) != 0 && *entry == group.word[lane]) {
+    connections_.touch(entry, false, false, now_s);
+    service.unsettled->deviated(own_, slot, now_s);
+    return target_in(group, lane);
+  }
+  const Target* known = follow_second(generation, now_s, group, lane);
+  if (known != nullptr) note_deviation(service, slot, known, now_s);
+  return known;
+}
+
 // The lane, if it is known by now where its packet goes. In the order of the burst: what an earlier packet
 // changed in the table is seen. The same as `recall` does, in short for those whose entry says it.
 inline uint32_t Pipeline::follow_lane(const Generation& generation, uint32_t now_s, LaneGroup& group,
@@ -116,25 +148,11 @@ inline uint32_t Pipeline::follow_lane(const Generation& generation, uint32_t now
     connections_.touch(entry, false, false, now_s);
     return bit;
   }
-  const auto& service = *reinterpret_cast<const ServiceView*>(group.service[lane]);
-  if ((group.deviating & bit) != 0 && *entry == group.word[lane]) {
-    connections_.touch(entry, false, false, now_s);
-    service.unsettled->deviated(own_, static_cast<uint32_t>(group.slot[lane]), now_s);
+  const Target* known = (group.unsettled & bit) != 0 ? follow_unsettled(generation, now_s, group, lane)
+                                                     : follow_second(generation, now_s, group, lane);
+  if (known != nullptr) {
+    group.target[lane] = reinterpret_cast<uint64_t>(known);
     return bit;
-  }
-  constexpr uint64_t kTelling = packet::kTcpSyn | packet::kTcpFin | packet::kTcpRst;
-  const bool unsettled = (group.unsettled & bit) != 0;
-  if ((group.missed & bit) != 0 && !(unsettled && service.shares_flows) &&
-      (group.tcp_flags[lane] & kTelling) == 0) {
-    ConnectionTable::Entry second = connections_.find_second(group.hash[lane], service.tracking_key, now_s);
-    const Target* known =
-        second == nullptr ? nullptr : generation.target_of(ConnectionTable::backend_id(second));
-    if (known != nullptr && known->pool == service.pool && known->alive) {
-      connections_.touch(second, false, false, now_s);
-      if (unsettled) note_deviation(service, static_cast<uint32_t>(group.slot[lane]), known, now_s);
-      group.target[lane] = reinterpret_cast<uint64_t>(known);
-      return bit;
-    }
   }
   Packet packet;
   leave_lane(group, lane, packet);

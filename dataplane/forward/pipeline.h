@@ -204,6 +204,10 @@ class Pipeline {
   // Eight at a time: in_lanes.cc.
   void run_in_lanes(std::span<rte_mbuf* const> burst, const Generation& generation, uint32_t now_s,
                     BurstOutput& out);
+  const Target* follow_second(const Generation& generation, uint32_t now_s, const LaneGroup& group,
+                              uint32_t lane);
+  const Target* follow_unsettled(const Generation& generation, uint32_t now_s, const LaneGroup& group,
+                                 uint32_t lane);
   uint32_t follow_lane(const Generation& generation, uint32_t now_s, LaneGroup& group, uint32_t lane,
                        BurstOutput& out);
   void send_group(const LaneContext& context, const Generation& generation, uint32_t n, BurstOutput& out);
