@@ -117,11 +117,13 @@ BackendState state_of(const std::string& name, const json& value) {
   };
   state.drains = takes('x');
   state.leaves = takes('l');
-  if (!marks.empty() && marks[0] >= '0' && marks[0] < static_cast<char>('0' + Standing::kFullWeight)) {
+  if (state.health == HealthState::kUp && !marks.empty() && marks[0] >= '0' &&
+      marks[0] < static_cast<char>('0' + Standing::kFullWeight)) {
     state.eighths = static_cast<uint32_t>(marks[0] - '0');
     marks.remove_prefix(1);
   }
-  if (!marks.empty()) refuse("a backend's state is not u, d or ?, and perhaps x, l and a number of eighths");
+  if (!marks.empty())
+    refuse("a backend's state is not u, d or ?, and perhaps x, l and, of one that is up, eighths");
   return state;
 }
 

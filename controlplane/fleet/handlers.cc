@@ -49,7 +49,14 @@ void watch_tunnel(State& s, Actions& out) {
   const auto other = std::ranges::find_if(s.view.nodes, [&](const auto& one) {
     return one.first != s.settings.node && one.second && one.second->tunnel == s.settings.tunnel;
   });
-  const bool shared = !s.settings.tunnel.empty() && other != s.view.nodes.end();
+  // The record of a process that has died, or of this node by another name, lasts as long as its lease.
+  if (!s.trusts || s.settings.tunnel.empty() || other == s.view.nodes.end()) {
+    s.own.shared_since.reset();
+  } else if (!s.own.shared_since) {
+    s.own.shared_since = s.now;
+  }
+  const bool shared = s.own.shared_since && s.now >= *s.own.shared_since + 2 * s.settings.lease;
+  if (s.own.shared_since && !shared) wake_at(s, *s.own.shared_since + 2 * s.settings.lease);
   alarm_while(s, out, AlarmKind::kTunnelShared, shared, [&] {
     return fmt::format("node {} has encap_source {} too: each node needs its own", other->first,
                        s.settings.tunnel);

@@ -70,9 +70,19 @@ std::shared_ptr<StateRecord> next_state(const State& s, bool activates) {
   next->number = same ? before.number : before.number + 1;  // the same tables, and what was before is older
   next->backends = other_table ? std::make_shared<const BackendStates>(std::move(backends)) : before.backends;
   next->excused = std::move(excused);
-  next->history = history_after(before, other_table ? s.view.active_number() : 0,
+  // Steps of slow starts would drive what else was before out of it.
+  const bool ends_table =
+      activates || (other_table && !same_but_for_eighths(*next->backends, *before.backends));
+  next->history = history_after(before, ends_table ? s.view.active_number() : 0,
                                 since(s, s.leading.state_seen), s.settings.window);
   return next;
+}
+
+/// Of slow starts, and nothing that must not wait.
+bool is_a_step_alone(const State& s, const StateRecord& next) {
+  return s.view.state && next.number != s.view.state->number && next.excused == s.view.state->excused &&
+         next.fence.epoch == s.view.state->fence.epoch && next.backends != s.view.state->backends &&
+         same_but_for_eighths(*next.backends, *s.view.state->backends);
 }
 
 void write(State& s, Actions& out) {
@@ -80,6 +90,13 @@ void write(State& s, Actions& out) {
   auto next = next_state(s, activates);
   const bool old_epoch = s.view.active && s.view.active->fence.epoch != s.memory.floors.epoch;
   if (!next && !activates && !old_epoch) return;
+  if (next && !activates && !old_epoch && is_a_step_alone(s, *next)) {
+    const Time due = s.leading.state_seen + kGatherSteps;
+    if (s.now < due) {
+      s.leading.version = 0;  // to be looked at once more
+      return wake_at(s, due);
+    }
+  }
 
   Transact transaction;
   transaction.compares = fence_of(s.view);

@@ -137,6 +137,16 @@ void observe(State& s, Actions& out) {
                                  return a.first == b.first && a.second == b.second;
                                });
   if (same) return;
+  const bool a_step_alone =
+      written.complaint == complaint &&
+      std::equal(written.backends.begin(), written.backends.end(), s.own.opinions.begin(),
+                 s.own.opinions.end(), [](const auto& a, const auto& b) {
+                   return a.first == b.first && a.second.health == b.second.health &&
+                          a.second.leaves == b.second.leaves;
+                 });
+  if (a_step_alone && s.now < s.own.observed_at + kGatherSteps)
+    return wake_at(s, s.own.observed_at + kGatherSteps);
+  s.own.observed_at = s.now;
   ObservationsRecord record;
   record.backends.assign(s.own.opinions.begin(), s.own.opinions.end());
   record.complaint = complaint;

@@ -1,5 +1,8 @@
 #include "controlplane/fleet/records.h"
 
+#include <algorithm>
+#include <tuple>
+
 #include <fmt/format.h>
 
 namespace linimo::fleet {
@@ -28,6 +31,12 @@ std::string text(const Key& key) {
       return "drains/node/" + key.name;
   }
   return {};
+}
+
+bool same_but_for_eighths(const BackendStates& one, const BackendStates& other) {
+  return std::ranges::equal(one, other, [](const BackendState& a, const BackendState& b) {
+    return std::tie(a.name, a.health, a.drains, a.leaves) == std::tie(b.name, b.health, b.drains, b.leaves);
+  });
 }
 
 }  // namespace linimo::fleet

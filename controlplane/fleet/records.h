@@ -67,6 +67,10 @@ struct BackendState {
 };
 using BackendStates = std::vector<BackendState>;  // sorted by name
 
+/// Nothing differs but how much of their weight some have: steps of a slow start are many and small.
+bool same_but_for_eighths(const BackendStates& one, const BackendStates& other);
+inline constexpr std::chrono::milliseconds kGatherSteps{500};  // so they are written together
+
 /// What tables were made from until lately. Tables are a function of revision and states, so from these a
 /// node knows which slots are unsettled, their base and what is left of their window
 /// (controlplane/tables/learning.h).

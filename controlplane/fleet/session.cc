@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "controlplane/fleet/trust.h"
+
 namespace linimo::fleet {
 namespace {
 
@@ -69,6 +71,11 @@ void give_up(State& s, Writing& writing, Actions& out) {
 
 }  // namespace
 
+void read_anew(State& s) {
+  if (s.session.read_request == 0 && s.session.read_due > s.now) read_again(s, s.now);
+  wake_at(s, s.now);
+}
+
 void take_read(State& s, const ReadDone& read, Actions& out) {
   Session& session = s.session;
   if (read.request == 0 || read.request != session.read_request) return;
@@ -85,6 +92,7 @@ void take_read(State& s, const ReadDone& read, Actions& out) {
   s.view.version = before.version + 1;
   s.view.of_nodes = before.of_nodes + 1;
   session.once_read = true;
+  session.read_epoch = newest_epoch(s.view);
   session.watch = session.next_request++;
   out.push_back(Watch{session.watch, s.view.revision + 1});
   // What this does not show was not done, or comes with the watch; comparisons refuse to do it twice.

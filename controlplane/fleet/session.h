@@ -17,6 +17,9 @@ void take_end(State& s, const WatchEnded& end);
 void take_lease(State& s, const LeaseAnswer& answer);
 void take_outcome(State& s, const TransactDone& done);
 
+/// Reads all of it once more, as soon as may be.
+void read_anew(State& s);
+
 /// Asks for what is missing or overdue.
 void keep_session(State& s, Actions& out);
 

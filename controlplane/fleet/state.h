@@ -96,6 +96,7 @@ struct Session {
   Time read_done{};
   uint64_t watch = 0;  // 0: none
   bool once_read = false;
+  uint64_t read_epoch = 0;  // the newest that was in it when all of it was read last
 
   Writing own;      // of the node itself
   Writing leading;  // campaign and what follows
@@ -133,6 +134,8 @@ struct Own {
   Time handlers_since{};                                  // of next_handlers
   std::shared_ptr<const NodeRecord> node;
   std::shared_ptr<const ObservationsRecord> observations;
+  Time observed_at{};                // since when they are these
+  std::optional<Time> shared_since;  // another node has its tunnel's end
 };
 
 struct Peer {

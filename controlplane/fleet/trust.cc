@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "controlplane/fleet/session.h"
+
 namespace linimo::fleet {
 namespace {
 
@@ -56,9 +58,19 @@ void raise(Floors& floors, const View& view) {
 
 }  // namespace
 
+uint64_t newest_epoch(const View& view) {
+  return std::max({view.epoch_number(), view.state ? view.state->fence.epoch : 0,
+                   view.active ? view.active->fence.epoch : 0});
+}
+
 void judge_store(State& s, Actions& out) {
   if (!s.session.once_read) return;
   Floors& floors = s.memory.floors;
+  if (newest_epoch(s.view) > s.session.read_epoch) {
+    // It came by the watch, and what stands beside it here may be from before the store was restored.
+    s.trusts = false;
+    return read_anew(s);
+  }
   if (s.view.epoch_number() > floors.epoch) {
     floors = Floors{};
     floors.epoch = s.view.epoch_number();

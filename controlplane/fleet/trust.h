@@ -15,6 +15,9 @@ namespace linimo::fleet {
 
 void judge_store(State& s, Actions& out);
 
+/// That anything in it was written in. Newer than what was read at once: part of it is from before a restore.
+uint64_t newest_epoch(const View& view);
+
 /// The leader key is this process's, and its lease lasts, whether or not it is fit to lead.
 bool holds_lead(const State& s);
 

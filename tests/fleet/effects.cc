@@ -20,7 +20,7 @@ uint64_t table_of(const TableId& id, const Summary& summary, const StateRecord& 
   for (const BackendState& backend : *state.backends) {
     if (!std::binary_search(summary.backends.begin(), summary.backends.end(), backend.name)) continue;
     if (backend.health != HealthState::kUp || backend.drains) continue;
-    digest = XXH3_64bits_withSeed(backend.name.data(), backend.name.size(), digest);
+    digest = XXH3_64bits_withSeed(backend.name.data(), backend.name.size(), digest + backend.eighths);
   }
   return digest;
 }

@@ -53,12 +53,15 @@ void Simulation::check_state(const Node& node, const StateRecord& next) {
     const auto& checkers = assignment.backends[i].checkers;
     size_t up = 0;
     size_t down = 0;
+    size_t granting = 0;
     for (const uint16_t checker : checkers) {
       const auto found = view.observations.find(assignment.nodes[checker]);
       if (found == view.observations.end() || !found->second) continue;
       for (const auto& [name, opinion] : found->second->backends) {
         up += name == names[i] && opinion.health == HealthState::kUp;
         down += name == names[i] && opinion.health == HealthState::kDown;
+        granting += name == names[i] && opinion.health == HealthState::kUp &&
+                    opinion.eighths >= (*next.backends)[i].eighths;
       }
     }
     const HealthState was = health_in(before, names[i]);
@@ -66,6 +69,11 @@ void Simulation::check_state(const Node& node, const StateRecord& next) {
     const size_t half = checkers.size() / 2;
     if (is == HealthState::kDown && up > half)
       violated(names[i] + " is called down, and most of its checkers see it up");
+    const auto held = std::ranges::find(before, names[i], &BackendState::name);
+    if (is == HealthState::kUp && granting <= half && held != before.end() && was == HealthState::kUp &&
+        held->eighths != (*next.backends)[i].eighths)
+      violated(fmt::format("{} has {} eighths by the grant of {} of {} checkers", names[i],
+                           (*next.backends)[i].eighths, granting, checkers.size()));
     if (is == was) continue;
     if ((is == HealthState::kDown ? down : up) <= half)
       violated(fmt::format("{} is called {} by {} of {} checkers", names[i],

@@ -41,7 +41,7 @@ SUITES = [
     Suite("lab-alone", "those of the lab that judge times or take a core", PROGRAMS, 400,
           runner("tests/lab/run.py", "--only", "alone"), alone=True),
     Suite("unit", "each part by itself", TESTS, 300, meson("build", "unit")),
-    Suite("fleet", "20,000 fleets in virtual time, and that wrong rules are noticed", TESTS, 120, runner("tests/fleet/run.py"),
+    Suite("fleet", "20,000 fleets in virtual time, and that wrong rules are noticed", TESTS, 150, runner("tests/fleet/run.py"),
           alone=True),  # it wants both processors, and less than two minutes of them
     Suite("store", "a fleet's store in etcd, whose members die, freeze and forget", TESTS, 180, meson("build", "store")),
     Suite("packets", "every kind of packet through the real pipeline", TESTS, 400, packets),

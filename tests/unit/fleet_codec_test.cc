@@ -124,6 +124,7 @@ TEST(FleetCodec, WhatMakesNoSenseIsRefusedWithAReason) {
   EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"z"},"complaint":""})"), HasSubstr("neither"));
   EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"ulx"},"complaint":""})"),
               HasSubstr("eighths"));
+  EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"d0"},"complaint":""})"), HasSubstr("eighths"));
   EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"u8"},"complaint":""})"), HasSubstr("eighths"));
   EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"u3x"},"complaint":""})"),
               HasSubstr("eighths"));

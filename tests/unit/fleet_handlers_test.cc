@@ -22,7 +22,7 @@ class FleetHandlers : public testing::Test {
   State& node(const std::string& name) {
     const auto [found, is_new] = nodes_.try_emplace(name);
     if (is_new) {
-      found->second.settings.tunnel = name;
+      found->second.settings.node = found->second.settings.tunnel = name;
       found->second.own.live_known = found->second.session.once_read = found->second.trusts = true;
     }
     return found->second;
@@ -76,7 +76,6 @@ TEST_F(FleetHandlers, ChangeOnceAllHaveHadTimeToHear) {
 
 TEST_F(FleetHandlers, AnAddressThatAnotherNodeHasTooIsNamed) {
   State& state = node("a");
-  state.settings.node = "a";
   hear("a", {"a", "b"});
   const auto alarms = [&] {
     Actions actions;
@@ -89,6 +88,8 @@ TEST_F(FleetHandlers, AnAddressThatAnotherNodeHasTooIsNamed) {
   };
   EXPECT_EQ(alarms().size(), 0U);
   state.settings.tunnel = "b";
+  EXPECT_EQ(alarms().size(), 0U) << "it may be what is left of a node that has died";
+  state.now += 2 * state.settings.lease;
   EXPECT_EQ(alarms(), Names{"node b has encap_source b too: each node needs its own"});
   EXPECT_EQ(alarms().size(), 0U) << "once";
   state.settings.tunnel = "a";
