@@ -18,7 +18,35 @@ bool Controller::may_plan() const {
 
 void Controller::configure_checks() {
   monitor_.configure(member_ != nullptr ? member_->to_check(config_) : config_);
-  if (member_ != nullptr) member_->on_checks();
+  if (member_ == nullptr) return;
+  if (fleet_leads()) monitor_.inherit(shares_in_fleet());
+  member_->on_checks();
+}
+
+/// Of backends that start slowly, or are held back, how far they are: who begins to check one has not seen it
+/// go. Whether they are up it must see itself.
+std::map<BackendKey, Standing> Controller::shares_in_fleet() const {
+  std::map<BackendKey, Standing> shares;
+  for (const PoolConfig& pool : config_.pools) {
+    for (const BackendConfig& backend : pool.backends) {
+      const BackendKey key{pool.name, backend.address};
+      Standing share = HealthState::kUnknown;
+      share.eighths = member_->standing(key).eighths;
+      if (share.eighths != Standing::kFullWeight) shares.emplace(key, share);
+    }
+  }
+  return shares;
+}
+
+// What the fleet holds of it may be otherwise than what this node has seen, and others may check it.
+std::string Controller::detail(const BackendKey& backend) const {
+  std::string own = monitor_.detail(backend);
+  if (!fleet_leads()) return own;
+  Standing held = member_->standing(backend);
+  held.drains = member_->drains_itself(backend);  // what operators wish is told elsewhere
+  std::string note = standing_note(held);
+  const bool has_own = own != HealthMonitor::kNotChecked && own != standing_note(monitor_.standing(backend));
+  return has_own || (note.empty() && own == HealthMonitor::kNotChecked) ? own : note;
 }
 
 void Controller::checks_changed() {

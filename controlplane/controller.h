@@ -67,6 +67,8 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   const FleetMember* member() const { return member_; }
   /// What the tables follow: health, and the operator's wishes.
   Standing standing(const BackendKey& backend) const;
+  /// What there is to say of it, for people: of its last check, or of what follows from it.
+  std::string detail(const BackendKey& backend) const;
 
   /// No new flows for a backend, or new ones again; remembered across restarts. The error says why not.
   tl::expected<void, std::string> drain(const BackendKey& backend, bool wanted, std::string_view by);
@@ -177,6 +179,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   void await_end_of_trial();
   void begin_checks();
   void inherit_live_states();
+  std::map<BackendKey, Standing> shares_in_fleet() const;
   void hold_ids(const Config& config);
   void evaluate_after(std::chrono::milliseconds delay, std::string_view by);
   void evaluate();

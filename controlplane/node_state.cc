@@ -1,7 +1,5 @@
 #include "controlplane/node_state.h"
 
-#include <utility>
-
 #include "controlplane/config/hash_seed.h"
 
 namespace linimo {
@@ -90,20 +88,13 @@ bool StateCopier::add_backends(NodeState& state, size_t count,
 BackendState StateCopier::backend(const PoolConfig& pool, const BackendConfig& backend) const {
   const BackendKey key{pool.name, backend.address};
   const auto* drain = controller_.drain_progress(key);
-  const Standing standing = controller_.standing(key);
-  // What the fleet holds of it may be otherwise than what this node has seen.
-  const Standing seen = controller_.health().standing(key);
-  Standing held = standing;
-  held.drains = seen.drains;  // by itself, that is; operators are told otherwise
-  std::string detail = controller_.health().detail(key);
-  if (detail == standing_note(seen)) detail = standing_note(held);
   return {.id = controller_.ids().find_backend(key),
-          .standing = standing,
+          .standing = controller_.standing(key),
           .drain = drain != nullptr ? std::optional(*drain) : std::nullopt,
           .drained_by_operator = controller_.drained_by_operator(key),
           .share = controller_.planner().share(key),
           .way_problem = controller_.way_problem(key),
-          .detail = std::move(detail),
+          .detail = controller_.detail(key),
           .checks = controller_.health().counts(key)};
 }
 

@@ -43,11 +43,17 @@ BackendHealth::BackendHealth(const HealthCheckConfig& config, const Standing& in
 
 bool BackendHealth::inherit(const Standing& standing, Time now) {
   if (checked_ || standing_.health != HealthState::kUnknown) return false;
+  first_eighths_ = standing.eighths;
+  if (standing.health == HealthState::kUnknown) return false;
   standing_.health = standing.health;
-  if (config_.slow_start.count() == 0 || standing.health != HealthState::kUp) return true;
-  standing_.eighths = standing.eighths;
-  weighed_from_ = now - (standing.eighths - 1) * step_of_slow_start();
+  if (standing.health == HealthState::kUp) start_from(standing.eighths, now);
   return true;
+}
+
+void BackendHealth::start_from(uint32_t eighths, Time now) {
+  if (config_.slow_start.count() == 0) return;
+  standing_.eighths = eighths;
+  weighed_from_ = now - (eighths - 1) * step_of_slow_start();
 }
 
 std::string BackendHealth::detail() const {
@@ -115,7 +121,7 @@ void BackendHealth::pause(Time::duration gap) {
 
 void BackendHealth::come_up(bool for_the_first_time, Time now) {
   standing_ = HealthState::kUp;
-  if (for_the_first_time) return;
+  if (for_the_first_time) return start_from(first_eighths_, now);
   released_at_ = damper_.release_time(now);
   standing_.held_back = released_at_ > now;
   weighed_from_ = released_at_;

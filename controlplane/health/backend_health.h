@@ -97,12 +97,14 @@ class BackendHealth {
   void pause(Time::duration gap);
 
   /// For a backend that no check has spoken of yet: what the live tables say. Of a slow start the step is
-  /// known, not how much of it is over: it begins anew. False when something is known already.
+  /// known, not how much of it is over: it begins anew. Where the state is unknown and the step is not, its
+  /// first check that says it is up goes on from there. False when something is known already.
   bool inherit(const Standing& standing, Time now);
 
  private:
   bool contradicts(const Verdict& verdict, Time now);
   void come_up(bool for_the_first_time, Time now);
+  void start_from(uint32_t eighths, Time now);
   void go_down(bool for_the_first_time, Time now);
   std::chrono::milliseconds spacing() const;
   Time::duration step_of_slow_start() const;
@@ -111,7 +113,8 @@ class BackendHealth {
   HealthCheckConfig config_;
   Standing standing_;
   bool checked_ = false;
-  uint32_t contrary_ = 0;  // verdicts in a row that speak against the state
+  uint32_t first_eighths_ = Standing::kFullWeight;  // what it has when it is up for the first time
+  uint32_t contrary_ = 0;                           // verdicts in a row that speak against the state
   std::string detail_;
 
   Time check_start_;

@@ -126,7 +126,7 @@ Standing HealthMonitor::standing(const BackendKey& backend) const {
 
 std::string HealthMonitor::detail(const BackendKey& backend) const {
   const auto found = checks_.find(backend);
-  return found != checks_.end() ? found->second->health.detail() : "not checked";
+  return found != checks_.end() ? found->second->health.detail() : kNotChecked;
 }
 
 CheckCounts HealthMonitor::counts(const BackendKey& backend) const {

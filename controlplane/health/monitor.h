@@ -51,6 +51,7 @@ class HealthMonitor {
   /// Up for a backend whose pool has no checks.
   Standing standing(const BackendKey& backend) const;
   HealthState state(const BackendKey& backend) const { return standing(backend).health; }
+  static constexpr const char* kNotChecked = "not checked";
   std::string detail(const BackendKey& backend) const;
   CheckCounts counts(const BackendKey& backend) const;
   bool all_known() const { return all_known_; }

@@ -215,7 +215,7 @@ class FleetConfiguration(FleetCase):
         """On all nodes alike, though no two have checked it at the same moment: of one numbered state they have one digest, and
         all go from an eighth of its weight to the whole. One that goes a third time gets no new flows for a while."""
         backend, health = self.lab.backends[3], self.lab.node.config.health
-        usual, health.more = health.more, health.more.replace('slow_start = "0s"', 'slow_start = "4s"').replace(
+        usual, health.more = health.more, health.more.replace('slow_start = "0s"', 'slow_start = "8s"').replace(
             'flap_half_life = "0s"', 'flap_half_life = "60s"')
         self.assertNotEqual(usual, health.more)
         self.fleet.apply()
@@ -258,10 +258,10 @@ class FleetConfiguration(FleetCase):
                 seen.add(self.held(node, address)["start_eighths"])
             return all(8 in seen for seen in shares)
 
-        wait_until(all_have_the_whole, "it has its whole weight", 20)
+        wait_until(all_have_the_whole, "it has its whole weight", 30)
         self.say(f"seen of it: {[sorted(each) for each in shares]}")
         for seen in shares:
-            self.assertLess(min(seen), 3)
+            self.assertLess(min(seen), 4)
             self.assertGreater(len(seen), 3)
         self.assertEqual([], [one for one in digests.values() if len(one) != 1], digests)
 

@@ -330,5 +330,23 @@ TEST(BackendHealthTest, LetsABackendDrainItself) {
   EXPECT_EQ(health.standing(), Standing(HealthState::kDown)) << "who drains may die, too";
 }
 
+/// Who begins to check a backend that starts slowly goes on where others have it, once its own check says
+/// that it is up.
+TEST(BackendHealthTest, GoesOnFromAShareThatOthersTell) {
+  HealthCheckConfig config = settings(1, 1);
+  config.slow_start = milliseconds(7000);
+  BackendHealth health(config, HealthState::kUnknown, kStart);
+  Standing told = HealthState::kUnknown;
+  told.eighths = 3;
+  EXPECT_FALSE(health.inherit(told, kStart));
+  EXPECT_EQ(health.state(), HealthState::kUnknown);
+  health.begin_check(kStart, 0);
+  EXPECT_TRUE(health.on_verdict(kGood, kStart));
+  EXPECT_EQ(health.state(), HealthState::kUp);
+  EXPECT_EQ(health.standing().eighths, 3U);
+  EXPECT_TRUE(health.advance(kStart + milliseconds(1000)));
+  EXPECT_EQ(health.standing().eighths, 4U);
+}
+
 }  // namespace
 }  // namespace linimo
