@@ -378,18 +378,21 @@ grown=$(($(count /proc/net/snmp InCsumErrors Tcp) - ${{sums:-0}}))
 [ $grown -gt 0 ] && bad "$grown TCP segments with a wrong checksum within 2 s" "at the client, or the machine that it runs on: ethtool -K DEV tx off"
 grown=$(($(count /proc/net/netstat IPReversePathFilter TcpExt) - ${{paths:-0}}))
 [ $grown -gt 0 ] && bad "the reverse-path filter dropped $grown packets within 2 s" "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{2}.rp_filter=0"
+# A table with a chain that takes what comes in, and drops some of it for what it is, but lets no such tunnel pass. Most
+# machines have one that is in order: it is suspected where there is nothing else.
+closed=$(nft list ruleset 2>/dev/null | awk '
+  $1 == "table" {{ table = $2 ~ /^(inet|{10})$/ ? $2 " " $3 : ""; chain = first = ""; drops = passes = 0 }}
+  $1 == "chain" {{ chain = $2 }}
+  /hook input/ && first == "" {{ first = chain }}
+  /(^|[ \t])(drop|reject)([ ;]|$)/ && !/dport|ct state/ {{ drops = 1 }}
+  / accept/ && /{8}/ {{ passes = 1 }}
+  $0 == "}}" {{ if (table != "" && first != "" && drops && !passes) {{ print table, first; exit }} }}')
+[ $wrong = 0 ] && [ -n "$closed" ] &&
+  bad "a firewall drops packets here, and lets no {1} tunnel pass: nft list chain $closed" "nft insert rule $closed {9} accept"
 if command -v conntrack >/dev/null; then
   conntrack -S 2>/dev/null | grep -Eo 'invalid=[1-9][0-9]*' | head -1 | grep -q . &&
     bad "connection tracking has found packets invalid" "nft add rule ... notrack, for the VIP"
 fi
-# A chain that takes what comes in and drops some of it, but lets no such tunnel pass. Most machines have one that is
-# in order: it is suspected where there is nothing else.
-closed=$(nft list ruleset 2>/dev/null | awk '$1 == "table" {{ table = $2 " " $3 }}
-  $1 == "chain" {{ chain = $2; takes = drops = passes = 0 }}
-  /hook input/ {{ takes = 1 }} / (drop|reject)/ {{ drops = 1 }} /accept/ && /{8}/ {{ passes = 1 }}
-  $1 == "}}" && chain != "" {{ if (takes && drops && !passes) {{ print table, chain; exit }} chain = "" }}')
-[ $wrong = 0 ] && [ -n "$closed" ] &&
-  bad "a firewall drops packets here, and lets no {1} tunnel pass: nft list chain $closed" "nft insert rule $closed {9} accept"
 [ $wrong = 0 ] && echo "nothing found"
 exit $wrong
 )sh",
@@ -399,12 +402,13 @@ exit $wrong
                                             : "# no port to open for this kind of tunnel",
                      encapsulation == "gre" ? "modprobe ip_gre" : "modprobe ipip", v4 ? "-4" : "-6",
                      v4 ? 32 : 128, v4 ? "198.51.100.1" : "2001:db8::1",
-                     encapsulation == "gue"   ? "6080"
-                     : encapsulation == "gre" ? "gre"
-                                              : "ipencap|ipv6",
+                     encapsulation == "gue"   ? "dport [{ ]*6080[ ,]"
+                     : encapsulation == "gre" ? "(l4proto|protocol) [{ ]*([a-z0-9-]+, )*(gre|47)[ ,]"
+                                              : "(l4proto|protocol) [{ ]*([a-z0-9-]+, )*(ipencap|ipv4|4)[ ,]",
                      encapsulation == "gue"   ? "udp dport 6080"
                      : encapsulation == "gre" ? "meta l4proto gre"
-                                              : "meta l4proto '{ 4, 41 }'");
+                                              : "meta l4proto '{ 4, 41 }'",
+                     is_v4(address) ? "ip" : "ip6");
 }
 
 }  // namespace linimo

@@ -182,10 +182,10 @@ std::vector<std::string> vips_not_in_bird(const json& status) {
 /// What clients do meanwhile. Nothing where somebody captures already, or the right to is missing.
 template <typename Watch>
 auto watch_clients(const std::string& socket, std::chrono::milliseconds time) {
-  constexpr uint32_t kWholeSyn = 512, kRate = 1000;
+  constexpr uint32_t kWholeSyn = 512;
   Watch watch;
   using Seen = std::remove_cvref_t<decltype(watch.seen())>;
-  const auto path = capture_path(Watch::kFilter, kWholeSyn, kRate);
+  const auto path = capture_path(Watch::kFilter, kWholeSyn, Watch::kRate);
   if (!path) return Seen();
   EventStreamReader reader;
   const auto take = [&](std::string_view bytes) {
@@ -307,12 +307,12 @@ tl::expected<Facts, std::string> gather_facts(const std::string& socket, const D
   auto later = fetch("/v1/status");
   if (!later) return tl::unexpected(later.error());
   facts.later = std::move(*later);
+  for (Peer& peer : facts.peers) peer.later = parsed_output_of(peer.command);
   const auto told = [](const json& status) {
     return status.at("outcomes").value("too_big_reply", uint64_t{0});
   };
   if (watched >= kClientPatience && told(facts.later) > told(facts.status))
     facts.too_big = watch_clients<TooBigWatch>(socket, watched);
-  for (Peer& peer : facts.peers) peer.later = parsed_output_of(peer.command);
   return facts;
 }
 

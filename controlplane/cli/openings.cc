@@ -110,10 +110,10 @@ void OpeningWatch::take(const nlohmann::json& packet) {
   }
 }
 
-// The first must have been answered, the others may have come too soon after it for an answer of their own.
+// The first must have been answered, of the others not each is.
 void TooBigWatch::take(const nlohmann::json& packet) {
   const std::string outcome = packet.at("outcome").get<std::string>();
-  if (outcome != "too_big_reply" && outcome != "too_big") return;
+  if (outcome != "too_big_reply" && outcome != "rate_limited") return;
   const std::vector<uint8_t> frame = bytes_of(packet.at("in").at("bytes").get<std::string>());
   const auto segment = segment_in(frame);
   if (!segment) return;

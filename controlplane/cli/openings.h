@@ -36,6 +36,8 @@ class OpeningWatch {
   /// Which packets it wants, in pcap's words.
   static constexpr const char* kFilter = "(tcp[13] & 0x12 == 2) or (ip6[6] == 6 and ip6[53] & 0x12 == 2)";
 
+  static constexpr uint32_t kRate = 1000;  // packets a second of each worker
+
   /// A packet as POST /v1/capture tells of it. What is no whole SYN is left out.
   void take(const nlohmann::json& packet);
   const Openings& seen() const { return seen_; }
@@ -55,8 +57,9 @@ struct TooBig {
 
 class TooBigWatch {
  public:
-  /// No tunnel is too narrow for shorter ones.
+  /// Shorter ones fit into all but the narrowest ways.
   static constexpr const char* kFilter = "greater 1295 and (tcp or ip6 proto 6)";
+  static constexpr uint32_t kRate = 10'000;  // beside other large packets, the more the better
 
   void take(const nlohmann::json& packet);
   const TooBig& seen() const { return seen_; }

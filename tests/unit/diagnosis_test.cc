@@ -286,17 +286,17 @@ TEST(TooBigWatch, CountsWhatComesAgainAsLongAsItWas) {
     return packet;
   };
   watch.take(segment(1000, "1092", "too_big_reply", "05dc"));
-  watch.take(segment(1100, "1092", "too_big", "05dc"));  // a network that doubles packets
+  watch.take(segment(1100, "1092", "rate_limited", "05dc"));  // a network that doubles packets
   EXPECT_EQ(watch.seen().again, 0u);
-  watch.take(segment(1300, "1092", "too_big", "05dc"));
+  watch.take(segment(1300, "1092", "rate_limited", "05dc"));
   watch.take(segment(1900, "1092", "too_big_reply", "05dc"));
   EXPECT_EQ(watch.seen().told, 1u);
   EXPECT_EQ(watch.seen().again, 1u);
   watch.take(segment(2000, "1093", "too_big_reply", "05dc"));
   watch.take(segment(2300, "1093", "forwarded", "05dc"));      // the way takes it now
   watch.take(segment(2300, "1093", "too_big_reply", "0580"));  // it has heard, and the way is narrower still
-  watch.take(segment(3000, "1094", "too_big", "05dc"));        // nobody was told
-  watch.take(segment(3300, "1094", "too_big", "05dc"));
+  watch.take(segment(3000, "1094", "rate_limited", "05dc"));   // nobody was told
+  watch.take(segment(3300, "1094", "rate_limited", "05dc"));
   EXPECT_EQ(watch.seen().told, 3u);
   EXPECT_EQ(watch.seen().again, 1u);
 }
