@@ -45,8 +45,9 @@ class FleetFaults(FleetCase):
         config.backends[1] = 150 - config.backends[1] if config.backends[1] in (50, 100) else 100
         self.fleet.apply()
 
-    def generations(self) -> list[int]:
-        return [node.status()["generation"] for node in self.nodes]
+    def digests(self) -> list[str]:
+        """Of the tables: a generation may say anew who handles fragments."""
+        return [node.status()["digest"] for node in self.nodes]
 
     def test_an_etcd_member_is_killed(self) -> None:
         with self.served_meanwhile():
@@ -65,19 +66,19 @@ class FleetFaults(FleetCase):
         return config.shared()
 
     def test_etcd_is_killed_whole(self) -> None:
-        before = self.generations()
+        before = self.digests()
         with self.served_meanwhile():
             for member in range(3):
                 self.fleet.etcd.kill(member)
             self.say(f"etcd killed: the alarm showed after {self.wait_alarm('store-out-of-reach', ALARM_S):.1f} s")
             self.assertIn("out of reach", self.refused(0, "config", "apply", self.fleet.file(self._changed())))
-            self.assertEqual(before, self.generations())
+            self.assertEqual(before, self.digests())
             for member in range(3):
                 self.fleet.etcd.start_member(member)
             began = time.monotonic()
             self.fleet.wait_agreed(30)
             self.say(f"etcd back: all agree after {time.monotonic() - began:.1f} s")
-            self.assertEqual(before, self.generations())
+            self.assertEqual(before, self.digests())
             self.change_something()
         self.fleet.wait_agreed()
 
@@ -124,17 +125,17 @@ class FleetFaults(FleetCase):
             self.assertGreaterEqual(told(frozen)["state"], state)
 
     def test_the_store_is_emptied(self) -> None:
-        before = self.generations()
+        before = self.digests()
         with self.served_meanwhile():
             self.fleet.etcd.ctl("del", "--prefix", "/linimo/", check=True)
             self.wait_alarm("store-went-back", LEASE_S + 5)
             self.assertIn("went back", self.refused(0, "config", "apply", self.fleet.file()))
             self.assertIn("store-went-back", self.nodes[1].cli("fleet", "status", check=False).stdout)
-            self.assertEqual(before, self.generations())
+            self.assertEqual(before, self.digests())
             self.nodes[2].cli("fleet", "accept")
             for node in self.nodes:
                 wait_until(lambda: not told(node)["alarms"], "the alarm is over")
-            self.assertEqual(before, self.generations())
+            self.assertEqual(before, self.digests())
             wait_until(lambda: self.nodes[0].cli("config", "apply", self.fleet.file(), check=False).returncode == 0,
                        "the configuration is applied again", 15)
         self.assertEqual(1, len(self.fleet.wait_agreed()))
@@ -164,7 +165,7 @@ class FleetFaults(FleetCase):
 
     def test_all_nodes_are_cut_off_from_the_store(self) -> None:
         """None of them is lost: all go on, and none withdraws."""
-        before = self.generations()
+        before = self.digests()
         with self.served_meanwhile():
             for node in self.nodes:
                 node.box.run(["ip", "route", "add", "blackhole", "10.0.1.254/32"])
@@ -176,7 +177,7 @@ class FleetFaults(FleetCase):
                 for node in self.nodes:
                     node.box.run(["ip", "route", "del", "blackhole", "10.0.1.254/32"])
             self.fleet.wait_agreed(30)
-        self.assertEqual(before, self.generations())
+        self.assertEqual(before, self.digests())
 
     def test_all_processes_are_replaced_one_after_the_other(self) -> None:
         """As an upgrade does: every data plane, then every control plane. No request fails, no kept connection breaks,

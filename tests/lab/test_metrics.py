@@ -286,7 +286,8 @@ class Metrics(LabCase):
 
         def take() -> None:
             for line in watch.stdout or ():
-                lines.put(json.loads(line))
+                if line.startswith(b"{"):  # else it says that nobody answers
+                    lines.put(json.loads(line))
 
         reader = Thread(target=take)
         reader.start()
