@@ -215,8 +215,9 @@ class Metrics(LabCase):
         node = self.lab.node
         for words in (("status",), ("service", "list"), ("backend", "list")):
             with self.subTest(words=words):
-                watching = subprocess.Popen([str(node.cli_program), "--socket", str(node.config.runtime_dir / "control.sock"), *words,
-                                             "--watch", "-o", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                # Whoever runs the tests in a shell's background has them ignore Ctrl-C.
+                watching = subprocess.Popen(["env", "--default-signal=INT", str(node.cli_program), "--socket",
+                                             str(node.config.runtime_dir / "control.sock"), *words, "--watch", "-o", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                             stderr=subprocess.PIPE, text=True)
                 assert watching.stdout and watching.stderr
                 try:
