@@ -15,6 +15,7 @@ from .tree import ROOT, read
 
 _KEPT = ROOT / "build/tidy"
 _TOOL = "clang-tidy-14"
+_OTHERS = "--extra-arg=-Wno-unknown-warning-option"  # options that g++ alone has
 _INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+/[^"]+)"', re.MULTILINE)
 
 
@@ -43,7 +44,7 @@ def _verdict(name: str, command: str) -> list[str]:
     kept = _KEPT / hashlib.sha256("\0".join(about).encode()).hexdigest()
     if kept.exists():
         return kept.read_text().splitlines()
-    done = subprocess.run([_TOOL, "-p", "build", "--quiet", "--warnings-as-errors=*", name], cwd=ROOT,
+    done = subprocess.run([_TOOL, "-p", "build", "--quiet", "--warnings-as-errors=*", _OTHERS, name], cwd=ROOT,
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
     said = [re.sub(r"^(?:.*/)?\.\./", "", line.replace(f"{ROOT}/", "")) for line in done.stdout.splitlines() if ": error: " in line]
     if done.returncode != 0 and not said:
