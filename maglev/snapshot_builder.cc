@@ -268,7 +268,7 @@ std::shared_ptr<const PoolTable> make_handler_table(std::span<const BackendSpec>
                                                     const std::optional<Address>& self, uint32_t table_size) {
   std::vector<BackendSpec> all(others.begin(), others.end());
   if (self) all.push_back({.address = *self});
-  const std::shared_ptr<const PoolTable> of_all = make_pool_table(all, table_size);
+  std::shared_ptr<const PoolTable> of_all = make_pool_table(all, table_size);
   if (!self) return of_all;
   auto table = std::make_shared<PoolTable>(*of_all);
   const auto own = static_cast<linimo_slot>(std::ranges::find(table->members, *self, &TableMember::address) -

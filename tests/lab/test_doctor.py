@@ -59,18 +59,18 @@ class Doctor:
         self.assertEqual(1 if found else 0, done.returncode, done.stderr)
         return found
 
-    def wait_for_all(self, wanted: dict[str, str | None], *options: str) -> dict[str, dict[str, Any]]:
+    def wait_for_all(self, wanted: dict[str, str | None], *options: str, seconds: float = 20) -> dict[str, dict[str, Any]]:
         """By cause, the findings of these causes and subjects, found by one look."""
         def look() -> dict[str, dict[str, Any]] | None:
             found = {one["cause"]: one for one in self.findings(*options) if one["subject"] == wanted.get(one["cause"], "")}
             return found if found.keys() == wanted.keys() else None
         try:
-            return wait_until(look, f"{wanted} is named", 20)
+            return wait_until(look, f"{wanted} is named", seconds)
         except TimeoutError as error:
             raise AssertionError(f"{error}: {self.findings(*options)}") from None
 
-    def wait_for(self, cause: str, subject: str | None, *options: str) -> dict[str, Any]:
-        return self.wait_for_all({cause: subject}, *options)[cause]
+    def wait_for(self, cause: str, subject: str | None, *options: str, seconds: float = 20) -> dict[str, Any]:
+        return self.wait_for_all({cause: subject}, *options, seconds=seconds)[cause]
 
     def assert_healthy(self, *options: str) -> None:
         options = options or SHORT
@@ -261,7 +261,8 @@ class Doctor:
             wait_until(lambda: "mtu 1400" in self.lab.node.box.run(["ip", "route", "get", ways[0][:-3]]).stdout, "the route", 2)
             with self.broken_for_now(lambda: self.router(f"ip rule del {rule}")), self.uploads():
                 self.router(f"ip rule add {rule}")
-                found = self.wait_for("too-big-unheard", None)
+                # A busy machine's looks are few, and see few segments that come again.
+                found = self.wait_for("too-big-unheard", None, seconds=90)
                 self.assertEqual("likely", found["certainty"])
                 self.assertIn("advmss", found["mend"])
             with self.uploads():
@@ -273,7 +274,7 @@ class Doctor:
         """Several clients send large packets, each on a new connection, and none remembers what it was told."""
         once = (f"ip route flush cache; head -c 20000 /dev/zero | curl -s -o /dev/null --max-time 1 --data-binary @- http://{VIP[4]}/; "
                 "sleep 0.1")
-        clients = [self.lab.client.spawn(["sh", "-c", f"while :; do {once}; done"]) for _ in range(3)]
+        clients = [self.lab.client.spawn(["sh", "-c", f"while :; do {once}; done"]) for _ in range(6)]
         try:
             yield
         finally:

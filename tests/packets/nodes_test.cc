@@ -97,7 +97,7 @@ class Nodes : public Tracking {
   }
 
   Result run(const Bytes& frame, uint64_t after_ms = 0) {
-    const Result result = engine.run(frame, kStart_ms + after_ms);
+    Result result = engine.run(frame, kStart_ms + after_ms);
     EXPECT_EQ(result.fault, "");
     return result;
   }
