@@ -58,6 +58,9 @@ class EngineBase {
   /// Why the engine has to be started anew, once something that it stands on was replaced.
   virtual std::string outdated() const { return {}; }
 
+  /// Whether `trace` answers at once: an engine that has to load something first begins with that when this
+  /// is asked, beside the control thread.
+  virtual bool ready_to_trace() { return true; }
   /// What would become of a frame, told by what forwards; nothing changes. The error says why it does not
   /// say.
   virtual tl::expected<Traced, std::string> trace(const TraceRequest& request) = 0;

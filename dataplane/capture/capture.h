@@ -23,6 +23,10 @@ class Capture {
  public:
   virtual ~Capture() = default;
 
+  /// Whether it has yet to begin. An engine that has to load something first, which may take a second, does
+  /// that beside the control thread, and begins once this is asked for. Then it captures, or has ended.
+  virtual bool loading() { return false; }
+
   /// Shows what has been captured, the oldest of each worker first, until there is no more or `take` says
   /// false: that one is shown again the next time.
   using Take = std::function<bool(linimo_captured& captured)>;

@@ -39,6 +39,7 @@ CaptureSession::Sent CaptureSession::send(linimo_captured& captured) {
 }
 
 bool CaptureSession::pump() {
+  if (capture_->loading()) return true;  // that cannot be broken off
   pollfd other{.fd = to_.get(), .events = POLLIN | POLLRDHUP, .revents = 0};
   if (poll(&other, 1, 0) != 0 || !capture_->ended().empty()) return false;  // they have nothing to say
   bool gone = false;

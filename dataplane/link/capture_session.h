@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
 
 #include "dataplane/capture/capture.h"
 #include "maglev/unique_fd.h"
@@ -21,6 +22,9 @@ class CaptureSession {
 
   /// Every kPeriod, and once the socket has something to say: sends what there is. False: it is over.
   bool pump();
+
+  bool loading() { return capture_->loading(); }
+  std::string ended() const { return capture_->ended(); }
 
   int socket() const { return to_.get(); }
   uint64_t sent() const { return sent_; }

@@ -9,7 +9,6 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
-#include "dataplane/flow/flow_search.h"
 #include "dataplane/link/sealed_file.h"
 #include "maglev/os/flow_words.h"
 #include "maglev/os/memfd.h"
@@ -20,6 +19,7 @@ namespace linimo {
 namespace {
 
 constexpr size_t kMaxPeers = 8;
+constexpr size_t kMostUnanswered = 64;  // while the engine loads what answers them
 // Nobody publishes so often. Without a limit one mistake could use up all generations, for good: they never
 // go back, and the last one is kept on disk.
 constexpr uint64_t kLongestStep = 1ULL << 32;
@@ -29,39 +29,6 @@ constexpr auto kHelloLimit = std::chrono::seconds(2);
 constexpr auto kReportPeriod = std::chrono::milliseconds(50);
 constexpr size_t kMostWords = size_t{4} * protocol::FlowWords::kMost;  // told of at a time: 10,000 a second
 constexpr auto kSilenceLimit = std::chrono::seconds(3);
-
-/// `answer`: gets the interface by which the frame would come.
-tl::expected<Traced, std::string> traced_by(EngineBase& engine, const protocol::Trace& message,
-                                            protocol::Traced& answer) {
-  answer.number = message.number;
-  if (message.length > sizeof message.frame || message.length < 2 * sizeof(Mac) + 2)
-    return tl::unexpected<std::string>("no frame has that length");
-  const auto interfaces = engine.interfaces();
-  const std::string_view wanted = protocol::text_of(message.interface);
-  const auto found = std::ranges::find_if(
-      interfaces, [&](const auto& one) { return wanted.empty() || one.first == wanted; });
-  if (found == interfaces.end())
-    return tl::unexpected(fmt::format("the data plane has no interface {}", wanted));
-  std::vector<uint8_t> frame(message.frame, message.frame + message.length);
-  const Mac& mac = found->second;
-  if (message.addressed != 0) std::copy(mac.begin(), mac.end(), frame.begin());
-  std::copy(mac.begin(), mac.end(), answer.mac);
-  protocol::set_text(answer.interface, found->first);
-  return engine.trace({static_cast<uint32_t>(found - interfaces.begin()), frame});
-}
-
-tl::expected<protocol::FoundFlows, std::string> flows_of(EngineBase& engine,
-                                                         const protocol::FindFlows& message) {
-  const auto live = engine.live();
-  if (!live) return tl::unexpected<std::string>("no tables are live yet");
-  std::vector<FlowPlace> places;
-  auto found = find_flows(*live, engine.flow_tables(), message, places);
-  if (!found || places.empty()) return found;
-  const auto removed = engine.remove_flows(places);
-  if (!removed) return tl::unexpected(removed.error());
-  found->cleared = static_cast<uint32_t>(*removed);
-  return found;
-}
 
 }  // namespace
 
@@ -83,6 +50,7 @@ LinkServer::LinkServer(EventLoop& loop, std::filesystem::path socket_path, Engin
   loop_.every(kReportPeriod, [this] {
     reports_.flush();
     tell_of_flows();
+    answer_the_unanswered();
   });
   loop_.every(protocol::kHeartbeatPeriod, [this] { reports_.beat(); });
   engine_.on_waiting([this] { reports_.beat(); });
@@ -160,8 +128,15 @@ bool LinkServer::handle(Peer& peer, std::span<const std::byte> packet, std::span
   }
   peer.heard = Clock::now();
   if (protocol::decode<protocol::Heartbeat>(packet)) return true;
-  if (const auto asked = protocol::decode<protocol::Trace>(packet)) return trace(peer, *asked);
-  if (const auto asked = protocol::decode<protocol::FindFlows>(packet)) return find_flows(peer, *asked);
+  if (const auto asked = protocol::decode<protocol::Trace>(packet))
+    return answer_when(
+        peer, [this] { return engine_.ready_to_trace(); },
+        [this, &peer, asked] {
+          return send_message(peer.fd.get(), protocol::encode(answer(engine_, *asked, say_route_)))
+              .has_value();
+        });
+  if (const auto asked = protocol::decode<protocol::FindFlows>(packet))
+    return send_message(peer.fd.get(), protocol::encode(answer(engine_, *asked))).has_value();
   if (const auto asked = protocol::decode<protocol::Capture>(packet))
     return capture(peer, *asked, descriptors);
   if (const auto told = protocol::decode<protocol::FlowWords>(packet)) {
@@ -246,44 +221,35 @@ bool LinkServer::publish(Peer& peer, const protocol::Publish& message,
   return sent;
 }
 
-bool LinkServer::trace(const Peer& peer, const protocol::Trace& message) {
-  protocol::Traced answer;
-  const auto traced = traced_by(engine_, message, answer);
-  if (traced) {
-    answer.told = traced->told;
-    if (!traced->frames.empty()) {
-      const auto& frame = traced->frames.front();
-      answer.length = static_cast<uint16_t>(std::min(frame.size(), sizeof answer.frame));
-      std::copy_n(frame.begin(), answer.length, answer.frame);
-      protocol::set_text(answer.leaves_by, traced->leaves_by);
-    }
-    if (answer.told.reached >= LINIMO_TRACE_CHOSEN) say_route_(answer.told.backend, answer);
-  } else {
-    protocol::set_text(answer.error, traced.error());
-  }
-  return send_message(peer.fd.get(), protocol::encode(answer)).has_value();
+/// Once `ready` says so. What cannot be sent then, reading from that peer will notice.
+bool LinkServer::answer_when(const Peer& peer, std::function<bool()> ready, std::function<bool()> answer) {
+  if (ready()) return answer();
+  if (unanswered_.size() >= kMostUnanswered) return false;
+  unanswered_.push_back({&peer, std::move(ready), std::move(answer)});
+  return true;
 }
 
-bool LinkServer::find_flows(const Peer& peer, const protocol::FindFlows& message) {
-  const auto found = flows_of(engine_, message);
-  protocol::FoundFlows answer;
-  if (found) answer = *found;
-  answer.number = message.number;
-  if (!found) protocol::set_text(answer.error, found.error());
-  return send_message(peer.fd.get(), protocol::encode(answer)).has_value();
+void LinkServer::answer_the_unanswered() {
+  std::erase_if(unanswered_,
+                [](const Question& question) { return question.ready() && (question.answer(), true); });
 }
 
 bool LinkServer::capture(const Peer& peer, const protocol::Capture& message,
                          std::span<UniqueFd> descriptors) {
+  if (const auto begins = begin_capture(message, descriptors); !begins)
+    return answer_capture(peer, message.number, begins.error());
+  return answer_when(
+      peer, [this] { return !capture_->loading(); },
+      [this, &peer, number = message.number] { return answer_capture(peer, number, capture_->ended()); });
+}
+
+bool LinkServer::answer_capture(const Peer& peer, uint32_t number, const std::string& error) {
   protocol::Capturing answer;
-  answer.number = message.number;
-  if (const auto begun = begin_capture(message, descriptors)) {
-    const auto interfaces = engine_.interfaces();
-    for (size_t i = 0; i < std::min(interfaces.size(), std::size(answer.interfaces)); ++i)
-      protocol::set_text(answer.interfaces[i], interfaces[i].first);
-  } else {
-    protocol::set_text(answer.error, begun.error());
-  }
+  answer.number = number;
+  protocol::set_text(answer.error, error);
+  const auto interfaces = engine_.interfaces();
+  for (size_t i = 0; error.empty() && i < std::min(interfaces.size(), std::size(answer.interfaces)); ++i)
+    protocol::set_text(answer.interfaces[i], interfaces[i].first);
   return send_message(peer.fd.get(), protocol::encode(answer)).has_value();
 }
 
@@ -315,7 +281,9 @@ tl::expected<void, std::string> LinkServer::begin_capture(const protocol::Captur
 }
 
 void LinkServer::pump_capture() {
-  if (!capture_ || capture_->pump()) return;
+  if (!capture_) return;
+  answer_the_unanswered();  // first: who asked for it learns how it began
+  if (capture_->pump()) return;
   log(kCapture,
       fmt::format("the capture has ended: {} packets, {} missed", capture_->sent(), capture_->missed()));
   loop_.end(capture_timer_);
@@ -345,6 +313,7 @@ void LinkServer::disconnect(PeerAt peer) {
     controller_gone_ = Clock::now();
     reports_.end();
   }
+  std::erase_if(unanswered_, [&](const Question& question) { return question.asker == &*peer; });
   peers_.erase(peer);
 }
 

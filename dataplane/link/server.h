@@ -18,6 +18,7 @@
 #include "dataplane/engine.h"
 #include "dataplane/event_loop.h"
 #include "dataplane/link/capture_session.h"
+#include "dataplane/link/inquiries.h"
 #include "dataplane/link/log_limit.h"
 #include "dataplane/link/reports.h"
 #include "maglev/protocol.h"
@@ -37,9 +38,6 @@ class LinkServer {
 
   /// Called after a snapshot was accepted and acknowledged.
   using OnAccepted = std::function<void(const SnapshotView&)>;
-
-  /// Says which device and gateway the kernel's route to a backend has: what a trace shows beside it.
-  using SayRoute = std::function<void(uint32_t backend_id, protocol::Traced& traced)>;
 
   /// Listens. Throws std::system_error. The folder must exist.
   LinkServer(EventLoop& loop, std::filesystem::path socket_path, EngineBase& engine, Identity identity,
@@ -89,11 +87,12 @@ class LinkServer {
   bool handle(Peer& peer, std::span<const std::byte> packet, std::span<UniqueFd> descriptors);
   bool greet(Peer& peer, const protocol::Hello& hello);
   bool publish(Peer& peer, const protocol::Publish& message, std::span<const UniqueFd> descriptors);
-  bool trace(const Peer& peer, const protocol::Trace& message);
-  bool find_flows(const Peer& peer, const protocol::FindFlows& message);
+  bool answer_when(const Peer& peer, std::function<bool()> ready, std::function<bool()> answer);
+  void answer_the_unanswered();
   bool capture(const Peer& peer, const protocol::Capture& message, std::span<UniqueFd> descriptors);
   tl::expected<void, std::string> begin_capture(const protocol::Capture& message,
                                                 std::span<UniqueFd> descriptors);
+  bool answer_capture(const Peer& peer, uint32_t number, const std::string& error);
   void pump_capture();
   void tell_of_flows();
   bool refuse(const Peer& peer, uint64_t generation, std::string_view reason);
@@ -120,6 +119,13 @@ class LinkServer {
   std::chrono::steady_clock::time_point live_since_;
   std::optional<CaptureSession> capture_;
   int capture_timer_ = -1;  // of the loop, while there is one
+
+  /// Whose answer would take longer than the control thread may stand still.
+  struct Question {
+    const Peer* asker;
+    std::function<bool()> ready, answer;
+  };
+  std::vector<Question> unanswered_;
 };
 
 }  // namespace linimo

@@ -46,7 +46,7 @@ tl::expected<std::unique_ptr<CaptureProgram>, std::string> CaptureProgram::load(
   if (object == nullptr) return failed("the capture's program");
   const Shape& shape = program.shape();
   uint64_t mac = 0;
-  std::memcpy(&mac, program.mac_of(setting.port).data(), sizeof(Mac));
+  std::memcpy(&mac, setting.mac.data(), sizeof(Mac));
   object->rodata->port_number = setting.port;
   object->bss->port_mac = mac;
   object->rodata->first_row = setting.first_row;

@@ -16,12 +16,14 @@ namespace linimo::xdp {
 struct CaptureSetting {
   uint32_t snap, rate;
   uint32_t port;
+  Mac mac;  // of the port
   uint32_t first_row, rows;
 };
 
 class CaptureProgram {
  public:
-  /// `first`: of another interface, which has the records of all; nullptr: this one has them.
+  /// Takes up to a second: the kernel's verifier. On any thread, while the program lives. `first`: of another
+  /// interface, which has the records of all; nullptr: this one has them.
   static tl::expected<std::unique_ptr<CaptureProgram>, std::string> load(const Program& program,
                                                                          const CaptureSetting& setting,
                                                                          const CaptureProgram* first);

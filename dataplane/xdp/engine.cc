@@ -342,9 +342,17 @@ void XdpEngine::set_host_addresses(std::vector<Address> addresses) {
     spdlog::error("the live generation could not take the host's new addresses: {}", published.error());
 }
 
+bool XdpEngine::ready_to_trace() {
+  if (traced_) return true;
+  if (!traced_loading_.valid())
+    traced_loading_ =
+        std::async(std::launch::async, [this]() -> TracedLoaded { return TracedProgram::load(*program_); });
+  return traced_loading_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
 tl::expected<Traced, std::string> XdpEngine::trace(const TraceRequest& request) {
   if (!traced_) {
-    auto loaded = TracedProgram::load(*program_);
+    TracedLoaded loaded = traced_loading_.valid() ? traced_loading_.get() : TracedProgram::load(*program_);
     if (!loaded) return tl::unexpected(loaded.error());
     traced_ = std::move(*loaded);
   }

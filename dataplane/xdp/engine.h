@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,6 +41,7 @@ class XdpEngine : public EngineBase {
   uint32_t workers() const override;  // receive queues
 
   tl::expected<Traced, std::string> trace(const TraceRequest& request) override;
+  bool ready_to_trace() override;
   tl::expected<std::unique_ptr<Capture>, std::string> capture(const CaptureRequest& request) override;
   FlowTables flow_tables() const override;
   tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override;
@@ -80,8 +82,10 @@ class XdpEngine : public EngineBase {
   Shape shape_;
   std::vector<Interface> interfaces_;
   std::unique_ptr<Program> program_;
-  std::unique_ptr<TracedProgram> traced_;  // once somebody has asked
-  XdpCapture* capture_ = nullptr;          // while there is one
+  using TracedLoaded = tl::expected<std::shared_ptr<TracedProgram>, std::string>;
+  std::future<TracedLoaded> traced_loading_;  // once somebody has asked
+  std::shared_ptr<TracedProgram> traced_;     // GCC 12 warns of a future of a unique one for nothing
+  XdpCapture* capture_ = nullptr;             // while there is one
   std::unique_ptr<FragmentThread> fragments_;
   std::string fragments_lost_;  // why some cannot be held
   std::unique_ptr<DeviceWatch> watch_;

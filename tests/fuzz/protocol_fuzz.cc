@@ -19,77 +19,12 @@
 #include "dataplane/link/counters_memory.h"
 #include "dataplane/link/server.h"
 #include "maglev/os/memfd.h"
-#include "tests/unit/snapshot_fixture.h"
 #include "tests/unit/temporary_folder.h"
+#include "tests/unit/validating_engine.h"
 
 using namespace linimo;
 
 namespace {
-
-/// Some are live from the beginning, so that there are flows to ask for.
-std::vector<std::byte> first_tables() {
-  SnapshotSpec spec = two_services();
-  spec.generation = 1;
-  return build_snapshot(spec);
-}
-
-/// Runs the filter over a frame, so that what was taken for one is seen to be.
-class MatchingCapture final : public Capture {
- public:
-  explicit MatchingCapture(const CaptureRequest& request) : request_(request) {}
-  void read(const Take& take) override {
-    linimo_captured captured{};
-    captured.in_length = captured.in_kept = static_cast<uint16_t>(std::min<uint32_t>(request_.snap, 64));
-    const std::vector<uint8_t> frame(captured.in_kept, 0x45);
-    if (request_.filter.matches(frame.data(), captured.in_length, captured.in_kept)) take(captured);
-  }
-  uint64_t missed() const override { return 0; }
-
- private:
-  CaptureRequest request_;
-};
-
-class ValidatingEngine final : public EngineBase {
- public:
-  tl::expected<void, std::string> publish(std::span<const std::byte> snapshot) override {
-    std::vector<std::byte> copy(snapshot.begin(), snapshot.end());
-    if (auto view = SnapshotView::validate(copy); !view) return tl::unexpected(view.error());
-    live_ = std::move(copy);
-    return {};
-  }
-  std::optional<SnapshotView> live() const override { return SnapshotView::validate(live_).value(); }
-  void set_host_addresses(std::vector<Address>) override {}
-  NextHopTable& next_hops() override { return next_hops_; }
-  std::vector<Egress> egresses() const override { return {}; }
-  uint32_t workers() const override { return 1; }
-  tl::expected<Traced, std::string> trace(const TraceRequest& request) override {
-    Traced traced;
-    traced.frames.emplace_back(request.frame.begin(), request.frame.end());
-    traced.leaves_by = "eth0";
-    return traced;
-  }
-  tl::expected<std::unique_ptr<Capture>, std::string> capture(const CaptureRequest& request) override {
-    return std::make_unique<MatchingCapture>(request);
-  }
-  FlowTables flow_tables() const override { return {LINIMO_SECONDS, 1, {{0, words_.data(), 8}}}; }
-  std::vector<linimo_flow_word> words_to_tell(size_t) override { return {}; }
-  void hear(std::span<const linimo_flow_word> words) override {
-    if (words.size() > protocol::FlowWords::kMost) std::abort();
-  }
-  tl::expected<size_t, std::string> remove_flows(std::span<const FlowPlace> places) override {
-    for (const FlowPlace& place : places) words_.at(place.index) = 0;
-    return places.size();
-  }
-  std::vector<std::pair<std::string, Mac>> interfaces() const override { return {{"eth0", Mac{}}}; }
-  CountersBlock& counters() override { return counters_; }
-  int counters_fd() const override { return -1; }
-
- private:
-  CountersBlock counters_{};
-  std::vector<std::byte> live_ = first_tables();
-  std::vector<uint64_t> words_ = std::vector<uint64_t>(8 * LINIMO_FLOW_BUCKET, 6);  // entries of service 0
-  NextHopTable next_hops_;
-};
 
 /// Sockets, and copies of what attackers pass on. The fuzzer itself opens and keeps others, pipes to its
 /// symbolizer for example.
@@ -197,6 +132,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         world.attackers.send(which, protocol::encode(publish), -1);
         break;
       case 7: {
+        world.engine.ready = length % 4 != 3;  // answers what waits for it, or keeps others waiting
         protocol::Trace trace;
         trace.length = static_cast<uint16_t>(length * 257);  // more than there are, too
         std::memcpy(trace.frame, bytes.data(), bytes.size());
@@ -218,6 +154,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         capture.steps = static_cast<uint32_t>(length / sizeof(protocol::FilterStep));
         std::memcpy(capture.filter, bytes.data(), capture.steps * sizeof(protocol::FilterStep));
         if (length % 8 == 7) capture.steps = ~0U;
+        world.engine.ready = length % 5 != 4;
         int ends[2] = {-1, -1};
         if (length % 8 != 6 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) abort();
         world.attackers.send(which, protocol::encode(capture), ends[0]);
@@ -238,6 +175,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     at += 2 + length;
   }
   world.attackers.leave_all();
+  world.engine.ready = true;
   for (int i = 0; i < 4; ++i) world.serve_what_is_ready();
   static const size_t descriptors = open_descriptors();  // after the first input, with nobody connected
   if (open_descriptors() > descriptors) {

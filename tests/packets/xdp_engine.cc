@@ -76,10 +76,14 @@ void XdpEngine::load(uint64_t flows) {
 
 void XdpEngine::load_capture() {
   mac_of_capture_ = program_->mac_of(0);
-  auto loaded = xdp::CaptureProgram::load(
-      *program_,
-      {.snap = LINIMO_CAPTURE_SNAP, .rate = LINIMO_CAPTURE_RATE, .port = 0, .first_row = 0, .rows = 1},
-      nullptr);
+  auto loaded = xdp::CaptureProgram::load(*program_,
+                                          {.snap = LINIMO_CAPTURE_SNAP,
+                                           .rate = LINIMO_CAPTURE_RATE,
+                                           .port = 0,
+                                           .mac = mac_of_capture_,
+                                           .first_row = 0,
+                                           .rows = 1},
+                                          nullptr);
   if (!loaded) throw std::runtime_error(loaded.error());
   capture_ = std::move(*loaded);
   fd_ = capture_->fd();
