@@ -31,7 +31,7 @@
 //                                         ←     Capturing {number, by which interfaces}
 //
 // after which what the filter wants comes over that descriptor, a socket of type SOCK_SEQPACKET, as messages
-// Captured (maglev/rules/capture.h), until its other end is closed.
+// Captured (maglev/rules/capture.h), until its other end is closed, or a Capturing says why it has ended.
 //
 // and to a control plane that has the feature kHandOvers, before the connection ends:
 //
@@ -286,7 +286,7 @@ struct Capturing {
   static constexpr Type kType = Type::kCapturing;
   Type type = kType;
   uint32_t number = 0;
-  char error[240] = {};                       // why it captures nothing; else empty
+  char error[240] = {};                       // why it captures nothing, or no longer; else empty
   char interfaces[kMostInterfaces][64] = {};  // as they are configured: what a port is
 };
 

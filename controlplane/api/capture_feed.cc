@@ -49,6 +49,8 @@ class CaptureFeed final : public HttpStream, public std::enable_shared_from_this
       const auto message = receive_message(from_.native_handle(), sizeof(linimo_captured));
       gone = !message;
       if (!message || !*message) break;
+      if (const auto ended = protocol::decode<protocol::Capturing>((*message)->bytes))
+        why_ = protocol::text_of(ended->error);
       const auto captured = protocol::decode_captured((*message)->bytes);
       if (!captured) continue;
       const uint64_t missed = std::exchange(missed_, captured->missed);
@@ -60,8 +62,7 @@ class CaptureFeed final : public HttpStream, public std::enable_shared_from_this
       new_names |= names_.add_service(captured->service);
       new_names |= names_.add_backend(captured->backend);
     }
-    if (gone && packets_.empty())
-      return send(event("event: end\n", {{"reason", "the data plane has ended the capture"}}), true);
+    if (gone && packets_.empty()) return send(event("event: end\n", {{"reason", why_}}), true);
     if (!new_names) return send_packets();
     name_ids_(names_, [weak = weak_from_this()](IdNames names) {
       const auto self = weak.lock();
@@ -89,6 +90,7 @@ class CaptureFeed final : public HttpStream, public std::enable_shared_from_this
   std::vector<linimo_captured> packets_;  // of the next piece
   std::string text_;
   uint64_t missed_ = 0;
+  std::string why_ = "the data plane has gone";  // should it end
   bool begun_ = false;
   Give give_;
 };

@@ -61,6 +61,7 @@ class Capturing {
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
     const auto reply =
         follow(socket, "POST", path, "", [this](std::string_view bytes) { return take(bytes); });
+    if (reply && reply->status == 0) return 0;  // ended before it began
     if (reply && reply->status != 200) {
       const json refusal = json::parse(reply->body, nullptr, false);
       return fail(refusal.is_object() ? text_or(refusal.value("error", json()), "refused") : "refused");

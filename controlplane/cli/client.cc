@@ -84,6 +84,23 @@ size_t pass_on(char* data, size_t size, size_t count, void* stream_at) {
   return stream.enough ? 0 : bytes.size();
 }
 
+/// As curl_easy_perform(), which would not look up while nothing comes.
+CURLcode perform_until_enough(Stream& stream) {
+  constexpr int kLongestMs = 100;
+  const std::unique_ptr<CURLM, decltype(&curl_multi_cleanup)> multi(curl_multi_init(), &curl_multi_cleanup);
+  if (!multi || curl_multi_add_handle(multi.get(), stream.easy) != CURLM_OK) return CURLE_OUT_OF_MEMORY;
+  CURLcode result = CURLE_OK;
+  for (int running = 1; running != 0 && !stream.enough;) {
+    int left = 0;
+    curl_multi_perform(multi.get(), &running);
+    if (const CURLMsg* done = curl_multi_info_read(multi.get(), &left)) result = done->data.result;
+    stream.enough |= !stream.take({});
+    if (running != 0 && !stream.enough) curl_multi_poll(multi.get(), nullptr, 0, kLongestMs, nullptr);
+  }
+  curl_multi_remove_handle(multi.get(), stream.easy);
+  return result;
+}
+
 }  // namespace
 
 tl::expected<Reply, std::string> ask(const std::string& socket, const std::string& method,
@@ -107,7 +124,7 @@ tl::expected<Reply, std::string> ask(const std::string& socket, const std::strin
 
 tl::expected<Reply, std::string> follow(const std::string& socket, const std::string& method,
                                         const std::string& path, const std::string& last_id,
-                                        const TakeBytes& take, std::chrono::milliseconds at_most) {
+                                        const TakeBytes& take) {
   const Easy easy = request_to(socket, path);
   if (!easy) return tl::unexpected(no_path(socket));
   const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(
@@ -119,11 +136,9 @@ tl::expected<Reply, std::string> follow(const std::string& socket, const std::st
   // A control plane that is well says something every 5 s.
   curl_easy_setopt(easy.get(), CURLOPT_LOW_SPEED_LIMIT, 1L);
   curl_easy_setopt(easy.get(), CURLOPT_LOW_SPEED_TIME, 20L);
-  curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(at_most.count()));
   curl_easy_setopt(easy.get(), CURLOPT_WRITEFUNCTION, pass_on);
   curl_easy_setopt(easy.get(), CURLOPT_WRITEDATA, &stream);
-  const CURLcode result = curl_easy_perform(easy.get());
-  stream.enough |= result == CURLE_OPERATION_TIMEDOUT && at_most.count() != 0;
+  const CURLcode result = perform_until_enough(stream);
   if (result != CURLE_OK && !stream.enough) return failure(easy.get(), result, socket);
   Reply reply{.status = 0, .body = std::move(stream.refusal)};
   curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &reply.status);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 #include <arpa/inet.h>
@@ -34,7 +35,7 @@ namespace {
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kConnectLimit{1500}, kClientPatience{1000};
+constexpr std::chrono::milliseconds kConnectLimit{1500}, kClientPatience{1000}, kLongestToBegin{5000};
 constexpr size_t kMostConnections = 500;
 
 /// What a program writes, whatever it ends with. `command` has no word that came from elsewhere but
@@ -188,15 +189,18 @@ auto watch_clients(const std::string& socket, std::chrono::milliseconds time) {
   const auto path = capture_path(Watch::kFilter, kWholeSyn, Watch::kRate);
   if (!path) return Seen();
   EventStreamReader reader;
-  const auto take = [&](std::string_view bytes) {
+  // From when it has begun, for which a data plane may have to load a program.
+  auto until = Clock::now() + kLongestToBegin;
+  const auto take = [&, begun = false](std::string_view bytes) mutable {
+    if (!bytes.empty() && !std::exchange(begun, true)) until = Clock::now() + time;
     reader.take(bytes, [&](const StreamedEvent& event) {
       if (!event.type.empty()) return;
       const json packet = json::parse(event.data, nullptr, false);
       if (packet.is_object()) watch.take(packet);
     });
-    return true;
+    return Clock::now() < until;
   };
-  static_cast<void>(follow(socket, "POST", *path, "", take, time));
+  static_cast<void>(follow(socket, "POST", *path, "", take));
   return Seen(watch.seen());
 }
 

@@ -41,7 +41,7 @@ CaptureSession::Sent CaptureSession::send(linimo_captured& captured) {
 bool CaptureSession::pump() {
   if (capture_->loading()) return true;  // that cannot be broken off
   pollfd other{.fd = to_.get(), .events = POLLIN | POLLRDHUP, .revents = 0};
-  if (poll(&other, 1, 0) != 0 || !capture_->ended().empty()) return false;  // they have nothing to say
+  if (poll(&other, 1, 0) != 0) return false;  // they have nothing to say
   bool gone = false;
   capture_->read([&](linimo_captured& captured) {
     const Sent sent = send(captured);
@@ -49,6 +49,13 @@ bool CaptureSession::pump() {
     sent_ += sent == Sent::kAll ? 1 : 0;
     return sent == Sent::kAll;
   });
+  if (const std::string why = capture_->ended(); !why.empty()) {
+    protocol::Capturing last;
+    protocol::set_text(last.error, why);
+    // Whoever does not take it sees the socket closed.
+    (void)::send(to_.get(), &last, sizeof last, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return false;
+  }
   if (!gone && std::chrono::steady_clock::now() - told_ >= kSilence) {  // no packet, but how many are missed
     linimo_captured nothing{};
     gone = send(nothing) == Sent::kGone;

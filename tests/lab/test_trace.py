@@ -147,7 +147,7 @@ class TraceXdp(Trace, Captures, LabCase):
             during = self._program()
             node.stop_dataplane(signal.SIGKILL)
             self.assertEqual(1, live.wait(10), "a capture that was cut off is a failure")
-            self.assertIn("the data plane has ended the capture", self._errors())
+            self.assertIn("the data plane has gone", self._errors())
             for port in range(28_010, 28_020):
                 self._request(port)
             self.assertEqual(during, self._program())
@@ -158,3 +158,16 @@ class TraceXdp(Trace, Captures, LabCase):
             self._request(28_020)
             self.assertEqual(0, live.wait(10))
 
+    def test_a_capture_that_ends_says_why(self) -> None:
+        """Its filter stands for the interface as it was: who captures may begin again."""
+        node = self.lab.node
+        before = node.box.run(["cat", "/sys/class/net/eth0/address"]).stdout.strip()
+        with self._running("trace", "--live", "tcp port 80") as live:
+            try:
+                node.box.run(["ip", "link", "set", "eth0", "address", "02:00:00:00:77:01"])
+                self.assertEqual(1, live.wait(10))
+                self.assertIn("linimo: eth0 has changed", self._errors())
+            finally:
+                node.box.run(["ip", "link", "set", "eth0", "address", before])
+        asked = ["curl", "-sS", "--fail", "--max-time", "1", f"http://{VIP[4]}/"]
+        wait_until(lambda: self.lab.client.run(asked, check=False).returncode == 0, "requests are answered again", 10)
