@@ -10,7 +10,11 @@
 
 #include <linux/types.h>
 
+#ifdef LINIMO_COVERAGE /* one copy of each, so that a branch is counted once and not for each caller */
+#define LINIMO_RULE static inline
+#else
 #define LINIMO_RULE static inline __attribute__((always_inline))
+#endif
 
 #define LINIMO_GOLDEN_RATIO 0x9e3779b97f4a7c15ULL /* 2^64 / phi: spreads whatever is multiplied by it */
 
