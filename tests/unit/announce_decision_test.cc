@@ -96,6 +96,15 @@ TEST_F(AnnounceDecisionTest, WaitsForHealthNoLongerThanTheDeadline) {
   EXPECT_EQ(decision_.next_change(now_), std::nullopt);
 }
 
+TEST_F(AnnounceDecisionTest, TheNextChangeIsTheEarlierOfTwo) {
+  decision_.drain(now_);
+  EXPECT_EQ(decision_.next_change(now_), now_ + seconds(10)) << "the drain's end";
+  decision_.undrain();
+  now_ += seconds(25);
+  decision_.drain(now_);
+  EXPECT_EQ(decision_.next_change(now_), now_ + seconds(5)) << "the deadline";
+}
+
 TEST_F(AnnounceDecisionTest, LeavesAllAsItIsUntilADataPlaneWasHeard) {
   facts_.tables_known = false;
   now_ += seconds(100);

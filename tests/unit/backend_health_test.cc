@@ -250,6 +250,7 @@ TEST(BackendHealthTest, HoldsBackWhoComesAndGoes) {
   now = flap(health, now);
   EXPECT_TRUE(health.standing().held_back);
   EXPECT_EQ(health.state(), HealthState::kUp);
+  EXPECT_EQ(health.detail(), "held back: it came and went too often");
 
   const Time release = health.next_step().value();
   EXPECT_GT(release - now, milliseconds(60'000)) << "a penalty of almost 3 has to fall to 1";
@@ -328,6 +329,14 @@ TEST(BackendHealthTest, LetsABackendDrainItself) {
   EXPECT_TRUE(health.on_verdict(kDrain, kStart));
   EXPECT_TRUE(health.on_verdict(kBad, kStart));
   EXPECT_EQ(health.standing(), Standing(HealthState::kDown)) << "who drains may die, too";
+}
+
+TEST(BackendHealthTest, SaysInWordsHowABackendStands) {
+  EXPECT_EQ(standing_text(HealthState::kUp), "up");
+  EXPECT_EQ(standing_text(HealthState::kUnknown), "unknown");
+  Standing starts = HealthState::kUp;
+  starts.eighths = 3;
+  EXPECT_EQ(standing_text(starts), "up (starts slowly: 3/8)");
 }
 
 /// Who begins to check a backend that starts slowly goes on where others have it, once its own check says

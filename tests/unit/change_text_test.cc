@@ -75,6 +75,18 @@ TEST(ChangesTest, ShowsNoSecret) {
   EXPECT_EQ(text, "node: hash_seed, announce, pool web: health");
 }
 
+TEST(ChangesTest, NamesTheSectionsThatChanged) {
+  Config before = config_of({1});
+  Config after = before;
+  after.metrics.page = true;
+  after.api.emplace();
+  EXPECT_EQ(config_changes(before, after), "metrics, api");
+  before = after;
+  EXPECT_EQ(config_changes(before, after), "");
+  after.api->operators = {"alice"};
+  EXPECT_EQ(config_changes(before, after), "api") << "who may change what is seen to change";
+}
+
 TEST(ChangesTest, IsBounded) {
   std::vector<int> many;
   for (int i = 1; i <= 200; ++i) many.push_back(i);
@@ -87,6 +99,9 @@ TEST(ChangesTest, IsBounded) {
   Config after = config_of({});
   after.services[0].name = huge;
   EXPECT_EQ(config_changes(config_of({}), after), "-service shop, and 1 more");
+  Config none = config_of({});
+  none.services.clear();
+  EXPECT_EQ(config_changes(none, after), "1 more") << "too long by itself";
 }
 
 TEST(ChangesTest, NamesWhatBecameOfTheTables) {
@@ -97,7 +112,28 @@ TEST(ChangesTest, NamesWhatBecameOfTheTables) {
   EXPECT_EQ(table_changes(first, first), "");
   EXPECT_EQ(table_changes(first, second),
             "-web/10.0.1.3, web/10.0.1.1 weight 100>50, web/10.0.1.2 up>down, +web/10.0.1.4 draining");
+  EXPECT_EQ(table_changes(first, {}), "-pool web");
   EXPECT_EQ(table_changes({}, first), "+pool web, +web/10.0.1.1 up, +web/10.0.1.2 up, +web/10.0.1.3 up");
+}
+
+TEST(ChangesTest, NamesTheServicesOfTheTables) {
+  const auto with = [](std::vector<std::string> names) {
+    SnapshotSpec spec;
+    PoolSpec pool{.name = "web", .backends = {}, .table = nullptr};
+    pool.table = make_pool_table(pool.backends, 251);
+    spec.pools = {pool};
+    for (std::string& name : names) {
+      ServiceSpec service;
+      service.id = static_cast<uint32_t>(spec.services.size());
+      service.ports = {{static_cast<uint16_t>(80 + name.size()), static_cast<uint16_t>(80 + name.size())}};
+      service.name = std::move(name);
+      service.vips = {*Prefix::parse("203.0.113.1")};
+      spec.services.push_back(service);
+    }
+    return build_snapshot(spec);
+  };
+  EXPECT_EQ(table_changes(with({"a", "bc"}), with({"bc", "def"})), "-service a, +service def");
+  EXPECT_EQ(table_changes(with({}), with({})), "") << "pools without backends are the same, too";
 }
 
 TEST(ChangesTest, KnowsWhatWaitsForARestart) {

@@ -103,6 +103,49 @@ TEST_F(ConditionsTest, WhatIsNoLongerWatchedNoLongerFails) {
   EXPECT_TRUE(conditions_.serving().serves);
 }
 
+TEST_F(ConditionsTest, WhatDidNotFailIsForgottenWithoutAWord) {
+  tell("carrier", "eth0", State::kHolds);
+  tell("carrier", "eth1", State::kHolds);
+  conditions_.set({.name = "tables-current", .subject = "", .state = State::kHolds}, now_);
+  conditions_.report({.name = "carrier", .subject = "eth0", .watched = false}, now_);
+  conditions_.report({.name = "carrier", .subject = "eth9", .watched = false}, now_);
+  conditions_.report({.name = "tables-current", .subject = "", .watched = false}, now_);
+  EXPECT_FALSE(conditions_.all().contains({"carrier", "eth0"}));
+  EXPECT_TRUE(conditions_.all().contains({"tables-current", ""})) << "no data plane's to take away";
+  conditions_.begin_reports();
+  conditions_.end_reports();
+  EXPECT_EQ(conditions_.all().size(), 1U);
+  EXPECT_EQ(at_once(), Changes{});
+}
+
+TEST_F(ConditionsTest, TheNextStepIsTheEarliestThatIsDue) {
+  EXPECT_EQ(conditions_.next_step(), std::nullopt);
+  tell("transmit-works", "eth1", State::kFails);
+  const auto first = conditions_.next_step();
+  ASSERT_GT(first, now_);
+  now_ += milliseconds(1);
+  tell("transmit-works", "eth0", State::kFails);
+  tell("transmit-works", "eth2", State::kFails);
+  tell("transmit-works", "eth3", State::kHolds);
+  EXPECT_EQ(conditions_.next_step(), first);
+}
+
+TEST_F(ConditionsTest, ANodeDoesNotServeWithoutWhatAllOfItNeeds) {
+  tell("carrier", "eth0", State::kHolds);
+  conditions_.set({.name = "of-the-node", .subject = "", .state = State::kFails, .evidence = "it says why"},
+                  now_, ConditionScope::kNode);
+  EXPECT_TRUE(conditions_.serving().serves) << "not before it counts";
+  after(milliseconds(60000));
+  EXPECT_EQ(conditions_.serving(), (Serving{false, "of-the-node: it says why", ""}));
+}
+
+TEST_F(ConditionsTest, OfAnInterfaceOneFailureIsNamed) {
+  tell("interface-present", "eth0", State::kFails);
+  tell("carrier", "eth0", State::kFails);
+  EXPECT_EQ(at_once().size(), 2U);
+  EXPECT_EQ(conditions_.serving(), (Serving{false, "carrier eth0", ""}));
+}
+
 TEST_F(ConditionsTest, AdviceTakesNothingAway) {
   tell("queues-served", "eth0", State::kFails);
   tell("of-a-newer-data-plane", "eth0", State::kFails);

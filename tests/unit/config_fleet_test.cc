@@ -54,10 +54,17 @@ TEST_F(ConfigTest, RefusesWrongFleets) {
                                           {"10.0.0.1:999999999999", "no port"},
                                           {":2379", "no port"},
                                           {"2001:db8::1:2379", "without brackets"},
+                                          {"[2001:db8::1:2379", "without brackets"},
                                           {"a b:2379", "not the name of a host"}})
     EXPECT_THAT(of(std::string("store = \"etcd\"\nendpoints = [\"") + endpoint + "\"]"), HasSubstr(problem))
         << endpoint;
   EXPECT_THAT(of("store = \"etcd\"\nendpoints = [\"a:1\", \"a:1\"]"), HasSubstr("listed twice"));
+  std::string seventeen;
+  for (int i = 1; i <= 17; ++i) seventeen += "\"a:" + std::to_string(i) + "\", ";
+  EXPECT_THAT(of("store = \"etcd\"\nendpoints = [" + seventeen + "]"),
+              HasSubstr("13:13: too many; expected at most 16"));
+  EXPECT_THAT(of("peers = [\"10.0.0.1:7946\", \"10.0.0.1:7946\"]\nsecret_file = \"/s\""),
+              HasSubstr("12:27: listed twice"));
   EXPECT_THAT(of("lease = \"1s\""), HasSubstr("12:9: "));
   EXPECT_THAT(of("lease = \"2500ms\""), HasSubstr("not whole seconds"));
   EXPECT_THAT(of("checkers = 0"), HasSubstr("12:12: "));

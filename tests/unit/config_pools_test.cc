@@ -1,5 +1,6 @@
 // [[pool]]: backends, and how they are checked.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/unit/config_fixture.h"
@@ -16,6 +17,7 @@ TEST_F(ConfigTest, RefusesWrongPools) {
       {with_backends("{ address = \"10.0.1.1\", server_id = \"001122334455667788\" }"),
        "12:50: not a server id"},
       {with_backends("{ address = \"10.0.1.1\", server_id = \"0x\" }"), "12:50: not a server id"},
+      {with_backends("{ address = \"10.0.1.1\", server_id = \"\" }"), "12:50: not a server id"},
       {with_backends("{ address = \"10.0.1.1\", server_id = \"ab\" }, { address = \"10.0.1.2\" }"),
        "12:58: a backend without server_id among others"},
       {with_backends("{ address = \"10.0.1.1\" }, { address = \"10.0.1.2\", server_id = \"ab\" }"),
@@ -41,6 +43,11 @@ TEST_F(ConfigTest, RefusesWrongPools) {
       {with_backends("{ address = \"10.0.1.1\", weight = 65536 }"), "12:47: 65536 is out of range"},
       {with_backends("{ address = \"10.0.1.300\" }"), "12:26: not an IP address"},
       {with_backends("{ address = \"127.0.0.1\" }"), "12:26: loopback, multicast or unspecified"},
+      {with_backends("{ address = \"0.0.0.1\" }"), "12:26: loopback, multicast or unspecified"},
+      {with_backends("{ address = \"224.0.0.1\" }"), "12:26: loopback, multicast or unspecified"},
+      {with_backends("{ address = \"::\" }"), "12:26: loopback, multicast or unspecified"},
+      {with_backends("{ address = \"::1\" }"), "12:26: loopback, multicast or unspecified"},
+      {with_backends("{ address = \"ff02::1\" }"), "12:26: loopback, multicast or unspecified"},
       {with_backends("{ address = \"10.0.1.1\" }, { address = \"10.0.1.1\" }"),
        "12:52: 10.0.1.1 is listed twice"},
       {with_backends("{ address = \"2001:db8::1\" }"), "12:26: [node] encap_source has no IPv6 address"},
@@ -62,6 +69,22 @@ TEST_F(ConfigTest, RefusesWrongPools) {
   }
 }
 
+TEST_F(ConfigTest, RefusesAPoolOfMoreBackendsThanSlotsCanName) {
+  std::string backends;
+  for (int i = 0; i < 65538; ++i) {
+    backends += fmt::format("{{ address = \"10.{}.{}.{}\" }},\n", 1 + i / 62500, i / 250 % 250, i % 250);
+  }
+  const std::string found = error_of(with_backends("\n" + backends));
+  EXPECT_TRUE(found.starts_with("10:1: table_size 65537 is smaller than the number of backends")) << found;
+  EXPECT_NE(found.find("too many backends; expected at most 65535 in a pool"), std::string::npos) << found;
+}
+
+TEST_F(ConfigTest, NamesTheFamilyThatTunnelsHaveNoSourceFor) {
+  std::string text = with_backends("{ address = \"10.0.1.1\" }");
+  text.replace(text.find("10.0.0.11"), 9, "2001:db8::11");
+  EXPECT_TRUE(error_of(text).starts_with("12:26: [node] encap_source has no IPv4 address")) << error_of(text);
+}
+
 TEST_F(ConfigTest, ReadsEveryKindOfCheck) {
   const auto health = [&](const std::string& text) {
     const auto config = load(with_pool_line("health = { " + text + " }"));
@@ -69,6 +92,8 @@ TEST_F(ConfigTest, ReadsEveryKindOfCheck) {
     return config ? *config->pools[0].health : HealthCheckConfig{};
   };
   EXPECT_EQ(health("type = \"tls\", port = 443").type, CheckType::kTls);
+  EXPECT_FALSE(health("type = \"tls\", port = 443, verify = false").verify);
+  EXPECT_FALSE(health("type = \"tcp\", port = 80, through_tunnel = false").tunnel);
   const auto https =
       health("type = \"https\", port = 443, host = \"www.example.org\", verify = true, ca_file = \"" +
              seed_.string() + "\", status = \"200-299,304\", body = \"well\"");
@@ -80,6 +105,8 @@ TEST_F(ConfigTest, ReadsEveryKindOfCheck) {
   EXPECT_EQ(health("type = \"http\", port = 80, status = [200, 204]").statuses,
             (std::vector<StatusRange>{{200, 204}}));
   EXPECT_EQ(health("type = \"grpc\", port = 50051, service = \"a.B\"").service, "a.B");
+  EXPECT_TRUE(
+      health("type = \"grpc\", port = 50051, tls = true, host = \"a.example\", verify = true").verify);
   const auto udp = health("type = \"udp\", port = 1, send = \"ping\", expect_hex = \"00ff\"");
   EXPECT_EQ(udp.send, "ping");
   EXPECT_EQ(udp.expect, std::string("\0\xff", 2));
@@ -88,6 +115,9 @@ TEST_F(ConfigTest, ReadsEveryKindOfCheck) {
   EXPECT_EQ(dns.port, 53);
   EXPECT_EQ(dns.record, 28);
   EXPECT_EQ(dns.expect_address, Address::parse("2001:db8::1"));
+  EXPECT_EQ(health("type = \"dns\", query = \"a\", expect = \"192.0.2.1\"").expect_address,
+            Address::parse("192.0.2.1"));
+  EXPECT_EQ(health("type = \"http\", port = 80, host = \"[::1]:80\"").host, "[::1]:80");
   EXPECT_EQ(health("type = \"icmp\"").type, CheckType::kIcmp);
   EXPECT_EQ(health("type = \"exec\", program = \"disk\", port = 80").program, "disk");
 }
@@ -112,9 +142,44 @@ TEST_F(ConfigTest, FindsTheVipForChecksThroughTheTunnel) {
   EXPECT_EQ(tunnel->gue_port, 6081);
   EXPECT_NE(error_of(node() + pool).find("checked through the tunnel and no service uses it"),
             std::string::npos);
+  const std::string nameless =
+      error_of(node() + pool +
+               "[[service]]\nvips = [\"203.0.113.9\"]\nprotocol = \"tcp\"\nports = [80]\n"
+               "pool = \"p\"\n");
+  EXPECT_NE(nameless.find("\"name\" is missing"), std::string::npos) << nameless;
+  EXPECT_EQ(nameless.find("no service uses it"), std::string::npos)
+      << "which nobody can say yet: " << nameless;
   EXPECT_NE(error_of(with_pool_line("health = { type = \"icmp\", through_tunnel = true }"))
                 .find("\"through_tunnel\" means nothing to a check of type icmp"),
             std::string::npos);
+}
+
+/// Of several services the first over TCP is asked, and of a prefix of sources the kernel chooses one.
+TEST_F(ConfigTest, AsksTheFirstServiceOverTcpThroughTheTunnel) {
+  std::string begin =
+      node() +
+      "[[pool]]\nname = \"q\"\nbackends = []\n[[pool]]\nname = \"p\"\nhealth = { type = "
+      "\"tcp\", port = 80, through_tunnel = true }\nbackends = [{ address = \"10.0.1.1\" }]\n";
+  const auto service = [](const char* name, const char* vip, const char* protocol, const char* pool) {
+    return fmt::format(
+        "[[service]]\nname = \"{}\"\nvips = [\"{}\"]\nprotocol = \"{}\"\nports = [80]\npool = \"{}\"\n", name,
+        vip, protocol, pool);
+  };
+  const auto tunnel = [&](const std::string& services) {
+    const auto config = load(begin + services);
+    EXPECT_TRUE(config) << config.error();
+    return config ? *config->pools[1].health->tunnel : TunnelCheck();
+  };
+  const std::string of_another = service("other", "203.0.113.1", "tcp", "q");
+  EXPECT_EQ(tunnel(of_another + service("u", "203.0.113.2", "udp", "p")).vip, *Address::parse("203.0.113.2"));
+  EXPECT_EQ(tunnel(service("t", "203.0.113.3", "tcp", "p") + service("u", "203.0.113.2", "udp", "p") +
+                   service("later", "203.0.113.4", "tcp", "p"))
+                .vip,
+            *Address::parse("203.0.113.3"));
+  begin.replace(begin.find("encap_source"), 12, "encap_source_prefix = [\"2001:db8::/64\"]\nencap_source");
+  const TunnelCheck six = tunnel(service("six", "2001:db8:f::1", "tcp", "p"));
+  EXPECT_EQ(six.vip, *Address::parse("2001:db8:f::1"));
+  EXPECT_TRUE(six.source.is_zero());
 }
 
 TEST_F(ConfigTest, ReadsWhichBackendsDrain) {
@@ -149,7 +214,24 @@ TEST_F(ConfigTest, ReadsWhatFollowsFromChecks) {
 }
 
 TEST_F(ConfigTest, RefusesWrongChecks) {
+  const std::string long_text(1025, 'a');
   const std::pair<std::string, std::string> cases[] = {
+      {"type = \"http\", port = 1, path = \"healthz\"", "12:44: not a path"},
+      {"type = \"http\", port = 1, path = \"/a#b\"", "12:44: not a path"},
+      {"type = \"http\", port = 1, path = \"/a\\u007Fb\"", "12:44: not a path"},
+      {"type = \"http\", port = 1, path = \"/" + long_text + "\"", "12:44: not a path"},
+      {"type = \"http\", port = 1, host = \"\"", "12:44: not a host name"},
+      {"type = \"http\", port = 1, host = \"" + long_text.substr(0, 256) + "\"", "12:44: not a host name"},
+      {"type = \"http\", port = 1, status = \"200-600\"", "12:46: not a set of statuses"},
+      {"type = \"http\", port = 1, status = [200]", "12:46: not two numbers"},
+      {"type = \"http\", port = 1, status = [300, 200]", "12:52: 200 is out of range"},
+      {"type = \"http\", port = 1, body = \"" + long_text + "\"", "12:44: empty or too long"},
+      {"type = \"tls\", port = 1, ca_file = \"/ca\\u0000.pem\"", "12:46: not an absolute path"},
+      {"type = \"udp\", port = 1, send_hex = \"\"", "12:47: not bytes in hexadecimal"},
+      {"type = \"udp\", port = 1, send_hex = \"" + long_text + long_text + "\"",
+       "12:47: not bytes in hexadecimal"},
+      {"type = \"dns\", query = \"a\", expect = \"nonsense\"",
+       "12:48: not an address that the answer may have"},
       {"type = \"ftp\"", "12:19: \"ftp\" is not known here"},
       {"type = \"icmp\", port = 1", "12:34: \"port\" means nothing to a check of type icmp"},
       {"type = \"tcp\", port = 1, path = \"/\"",

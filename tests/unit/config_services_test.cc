@@ -130,6 +130,17 @@ TEST_F(ConfigTest, RefusesWrongServices) {
        "14:10: 0 is out of range"},
       {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [\"90-80\"]" + tail),
        "14:10: not a port"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [\"x\"]" + tail),
+       "14:10: not a port"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [\"80-x\"]" + tail),
+       "14:10: not a port"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [\"0-5\"]" + tail),
+       "14:10: not a port"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = []" + tail),
+       "14:9: an empty list"},
+      {node() + "[[service]]\nname = \"s\"\nvips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\n"
+                "pool = \"q\"\n",
+       "15:8: unknown pool \"q\"; expected a [[pool]] of that name"},
       {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [\"1-9\", \"9-12\"]" + tail),
        "14:17: 9-12 overlaps 1-9"},
       {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = \"all\"" + tail),
@@ -146,6 +157,10 @@ TEST_F(ConfigTest, RefusesWrongServices) {
       {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"udp\"\nports = [80]\nserver_id_offset = 1" +
                     tail),
        "15:20: server_id_offset means nothing without QUIC"},
+      {with_service("vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nquic = false\n"
+                    "server_id_offset = 1" +
+                    tail),
+       "16:20: server_id_offset means nothing without QUIC"},
       {with_service(
            "vips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\nscheduler = \"source_hash\"" + tail),
        "15:13: \"source_hash\" is not known here; expected one of \"maglev\", \"source-hash\""},
@@ -169,6 +184,23 @@ TEST_F(ConfigTest, RefusesWrongServices) {
     EXPECT_TRUE(found.starts_with(error)) << "gave: " << found << "\nnot:  " << error;
     EXPECT_NE(found.find("expected"), std::string::npos) << found;
   }
+}
+
+TEST_F(ConfigTest, NamesSomeOfManyPoolsThatThereAre) {
+  std::string pools;
+  for (const char name : std::string("abcdefghi"))
+    pools += std::string("[[pool]]\nname = \"") + name + "\"\nbackends = []\n";
+  const std::string found = error_of(node() + pools + std::string(kService));
+  EXPECT_NE(
+      found.find("unknown pool \"web\"; expected one of \"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", "
+                 "\"h\", ..."),
+      std::string::npos)
+      << found;
+}
+
+TEST_F(ConfigTest, AVipOfAllAddressesOfAFamilyHoldsNoBackendOfTheOther) {
+  EXPECT_EQ(error_of(with_service("vips = [\"::/0\"]\nprotocol = \"tcp\"\nports = [80]\npool = \"p\"")),
+            "accepted");
 }
 
 TEST_F(ConfigTest, ReadsSchedulers) {
@@ -203,6 +235,13 @@ TEST_F(ConfigTest, RefusesServicesThatContend) {
   EXPECT_TRUE(error_of(second("[443]")).starts_with("24:25: service \"other\" claims 203.0.113.10 port 443"));
   EXPECT_TRUE(error_of(second("[\"8100-8200\"]")).starts_with("24:25: service \"other\" claims"));
   EXPECT_EQ(error_of(second("[8100, \"8101-8200\"]")), "accepted");
+  const auto any = [](const char* name) {
+    return "[[service]]\nname = \"" + std::string(name) +
+           "\"\nvips = [\"203.0.113.10\"]\nprotocol = \"tcp\"\nports = \"any\"\npool = \"web\"\n";
+  };
+  EXPECT_NE(error_of(node() + std::string(kPool) + any("a") + any("b"))
+                .find("service \"b\" claims 203.0.113.10 port any, which service \"a\" has"),
+            std::string::npos);
   EXPECT_NE(error_of(node() + std::string(kPool) + std::string(kService) + std::string(kService))
                 .find("a second service named \"web\""),
             std::string::npos);

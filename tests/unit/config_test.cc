@@ -1,8 +1,12 @@
 // The whole configuration: a right one is read with its defaults; a wrong one is refused with the line and
 // column of the mistake and with what was expected. Pools, services and the rest have files of their own.
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
 
 #include "controlplane/config/values.h"
 #include "tests/unit/config_fixture.h"
@@ -66,6 +70,14 @@ TEST_F(ConfigTest, FindsEveryMistakeAtOnce) {
   EXPECT_NE(error.find(fmt::format("(and {} more", places.size() - 3)), std::string::npos) << error;
 }
 
+TEST_F(ConfigTest, NamesWhereATextIsNoTomlAtAll) {
+  const auto file = folder_.write("linimo.toml", "[node\nname = 1\n");
+  const ConfigReport report = check_config(file, true);
+  EXPECT_FALSE(report.config);
+  ASSERT_EQ(report.mistakes.size(), 1u);
+  EXPECT_TRUE(report.mistakes[0].starts_with(file.string() + ":1:")) << report.mistakes[0];
+}
+
 TEST_F(ConfigTest, EndsWhereMoreMistakesWouldHelpNobody) {
   std::string text = node() + "[[pool]]\nname = \"web\"\nbackends = [\n";
   for (int i = 0; i < 5000; ++i) text += "{},\n";
@@ -112,6 +124,12 @@ TEST_F(ConfigTest, WarnsOfWhatIsHardlyMeant) {
   };
   EXPECT_TRUE(light(1).starts_with("12:109: 10.0.1.3 of pool \"a\" gets no new connections")) << light(1);
   EXPECT_EQ(light(4), "");
+  const std::string two = warnings(
+      pool("a",
+           "backends = [{ address = \"10.0.1.1\", weight = 65535 }, { address = \"10.0.1.2\", weight = 65535 "
+           "}, { address = \"10.0.1.3\", weight = 1 }, { address = \"10.0.1.4\", weight = 1 }]"));
+  EXPECT_TRUE(two.starts_with("12:109: 10.0.1.3 and 1 more backends of pool \"a\" get no new connections"))
+      << two;
 }
 
 TEST_F(ConfigTest, WarnsOfWhatThisMachineLacks) {
@@ -134,6 +152,45 @@ TEST_F(ConfigTest, WarnsOfWhatThisMachineLacks) {
   EXPECT_NE(check_config(file, true).mistakes[0].find(":5:18: hash seed file"), std::string::npos);
 }
 
+/// An address of this machine that is not loopback's, if it has one.
+std::optional<std::string> own_address() {
+  ifaddrs* list = nullptr;
+  if (getifaddrs(&list) != 0) return std::nullopt;
+  std::optional<std::string> found;
+  for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
+    if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != AF_INET ||
+        (entry->ifa_flags & IFF_LOOPBACK) != 0)
+      continue;
+    char text[INET_ADDRSTRLEN] = {};
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(entry->ifa_addr)->sin_addr, text, sizeof text);
+    found = text;
+  }
+  freeifaddrs(list);
+  return found;
+}
+
+TEST_F(ConfigTest, WarnsOfAddressesOfThisNodeWhereOthersBelong) {
+  const auto own = own_address();
+  if (!own) GTEST_SKIP() << "this machine has no address";
+  const auto warnings = [&](const std::string& backend, const std::string& vip) {
+    const std::string text = fmt::format(
+        "[node]\nname = \"lb1\"\ninterfaces = [\"0000:00:04.0\", \"net_tap0\", \"lo\"]\nencap_source = "
+        "[\"{}\"]\nhash_seed_file = \"{}\"\n[[pool]]\nname = \"web\"\nbackends = [ {{ address = \"{}\" }} ]\n"
+        "[[service]]\nname = \"web\"\nvips = [\"{}\"]\nprotocol = \"tcp\"\nports = [80]\npool = \"web\"\n",
+        *own, seed_.string(), backend, vip);
+    const auto file = folder_.write("linimo.toml", text);
+    return fmt::format("{}", fmt::join(check_config(file, true).warnings, "\n"));
+  };
+  const char* const elsewhere = "192.0.2.253";  // of the documentation's
+  EXPECT_EQ(warnings(elsewhere, "192.0.2.254"), "") << "a PCI address and DPDK's own devices are no netdevs";
+  EXPECT_NE(warnings(*own, "192.0.2.254").find(":8:26: backend " + *own + " is an address of this node"),
+            std::string::npos)
+      << warnings(*own, "192.0.2.254");
+  EXPECT_NE(warnings(elsewhere, *own).find(":11:9: " + *own + " is an address of this node, and would be"),
+            std::string::npos)
+      << warnings(elsewhere, *own);
+}
+
 TEST_F(ConfigTest, GuardsTheHashSeed) {
   const std::string text = node() + std::string(kPool) + std::string(kService);
   const auto first = load(text);
@@ -147,6 +204,10 @@ TEST_F(ConfigTest, GuardsTheHashSeed) {
   folder_.write("seed", "short", 0600);
   EXPECT_NE(error_of(text).find("has 5 bytes, fewer than 16"), std::string::npos);
   EXPECT_EQ(error_of(text).find("urandom"), std::string::npos) << "another seed would part it from its fleet";
+  folder_.write("seed", std::string(4096, 'a'), 0600);
+  EXPECT_TRUE(load(text));
+  folder_.write("seed", std::string(4097, 'a'), 0600);
+  EXPECT_NE(error_of(text).find("is larger than 4096 bytes"), std::string::npos);
   std::filesystem::remove(seed_);
   std::filesystem::create_directory(seed_);
   EXPECT_NE(error_of(text).find("is not a file"), std::string::npos);
@@ -155,6 +216,10 @@ TEST_F(ConfigTest, GuardsTheHashSeed) {
   std::filesystem::create_symlink("not-mounted/seed", seed_);
   EXPECT_NE(error_of(text).find("is a symbolic link to not-mounted/seed, which does not exist"),
             std::string::npos);
+  EXPECT_EQ(error_of(text).find("urandom"), std::string::npos);
+  std::filesystem::remove(seed_);
+  std::filesystem::create_symlink("seed", seed_);  // to itself
+  EXPECT_NE(error_of(text).find("cannot be read: Too many levels of symbolic links"), std::string::npos);
   EXPECT_EQ(error_of(text).find("urandom"), std::string::npos);
   std::filesystem::remove(seed_);
   EXPECT_NE(error_of(text).find("head -c 32 /dev/urandom >"), std::string::npos);

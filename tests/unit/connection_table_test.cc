@@ -48,6 +48,19 @@ TEST_F(ConnectionTableTest, RemembersTheBackend) {
   EXPECT_EQ(ConnectionTable::backend_id(table.find(flow, kWeb, 10)), 7U);
 }
 
+// As in memory that an earlier process has left: the state alone says whether there is an entry.
+TEST_F(ConnectionTableTest, AnEmptyPlaceIsNobodysWhateverElseItHolds) {
+  auto& table = make(1000);
+  const uint64_t flow = hash();
+  ASSERT_TRUE(table.insert(flow, kWeb, 7, 10));
+  uint64_t* const entry = table.find(flow, kWeb, 10);
+  ASSERT_NE(entry, nullptr);
+  *entry &= ~uint64_t{LINIMO_FLOW_STATE_MASK};
+  EXPECT_EQ(table.find(flow, kWeb, 10), nullptr);
+  EXPECT_EQ(table.peek(flow, kWeb, 10), std::nullopt);
+  EXPECT_EQ(table.peek_word(flow, kWeb, 10), 0U);
+}
+
 // What a scheduler asks for: flows by backend, of all services, but those that have said FIN.
 TEST_F(ConnectionTableTest, CountsTheConnectionsOfEachBackend) {
   auto& table = make(1000);
@@ -233,6 +246,24 @@ TEST_F(ConnectionTableTest, ServiceAboveItsShareGivesWay) {
   uint32_t stored = 0;
   for (uint32_t i = 0; i < 1000; ++i) stored += table.insert(hash(), kDns, 2, 110);
   EXPECT_EQ(stored, 1000U);
+}
+
+// Whoever asks before it chooses a backend is told what would become of the flow.
+TEST_F(ConnectionTableTest, HasRoomForWhatItWouldStore) {
+  auto& table = make(64);
+  std::vector<uint64_t> stored;
+  uint32_t refused = 0;
+  for (uint32_t i = 0; i < 1000; ++i) {
+    const uint64_t flow = hash();
+    const bool room = table.has_room(flow, kWeb, 100);
+    ASSERT_EQ(table.insert(flow, kWeb, 1, 100), room) << i;
+    if (room)
+      stored.push_back(flow);
+    else
+      ++refused;
+  }
+  EXPECT_GT(refused, 0U);
+  for (const uint64_t flow : stored) EXPECT_TRUE(table.has_room(flow, kWeb, 100)) << "in its own place";
 }
 
 // Established flows outlive embryonic ones of their own service.

@@ -4,6 +4,7 @@
 #include "controlplane/controller.h"
 
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 
 #include "controlplane/log.h"
@@ -335,6 +336,43 @@ TEST_F(ControllerTest, OutlivesAReloadThatMemoryIsTooSmallFor) {
   EXPECT_EQ(controller_->config().pools.size(), 2u);
 }
 
+TEST_F(ControllerTest, PassesQuestionsOnToTheDataPlaneAndWhatItTells) {
+  start_dataplane().welcome.features = protocol::kTraces | protocol::kFlows | protocol::kCaptures;
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 1; }));
+  size_t answers = 0;
+  const auto count = [&answers](const auto&) { ++answers; };
+  controller_->trace({}, count);
+  controller_->find_flows({}, count);
+  controller_->capture({}, UniqueFd(eventfd(0, EFD_CLOEXEC)), count);
+  ASSERT_TRUE(wait([&] { return fake_->asked_to_capture.size() == 1; }));
+  EXPECT_EQ(fake_->asked.size() + fake_->asked_for_flows.size(), 2u);
+  EXPECT_EQ(controller_->way_problem(key(2)), nullptr);
+  protocol::HandOver hand_over;
+  hand_over.limit_ms = 60'000;
+  fake_->send(hand_over);
+  protocol::NextHops hops;
+  hops.first_id = last().backends.at(key(2)).id;
+  hops.states[0] = 1 + LINIMO_NEXT_HOP_NO_ROUTE;
+  fake_->send(hops);
+  ASSERT_TRUE(wait([&] { return controller_->way_problem(key(2)) != nullptr; }));
+  fake_.reset();
+  ASSERT_TRUE(wait([&] { return answers == 3; })) << "nobody will answer";
+  const auto& conditions = controller_->watch().conditions().all();
+  EXPECT_TRUE(wait([&] {
+    return conditions.at({"dataplane-alive", ""}).evidence == "it hands over to a new process";
+  }));
+}
+
+TEST_F(ControllerTest, PublishesAnewWhereWhatIsLiveCannotBeRead) {
+  FakeDataplane& fake = start_dataplane();
+  fake.live = std::vector<std::byte>(500);
+  fake.welcome.generation = 40;
+  start();
+  ASSERT_TRUE(wait([&] { return controller_->live_generation() == 41; }));
+  EXPECT_EQ(last().backends.size(), 3u);
+}
+
 TEST_F(ControllerTest, SaysWhatWaitsForARestart) {
   start_dataplane();
   start();
@@ -347,6 +385,11 @@ TEST_F(ControllerTest, SaysWhatWaitsForARestart) {
   start_dataplane().welcome.pid = 4712;  // it has read the file anew
   ASSERT_TRUE(wait([&] { return controller_->connected(); }));
   EXPECT_TRUE(controller_->restart_needed().empty());
+  write_config({1, 2, 3}, "", 3);
+  ASSERT_TRUE(controller_->reload("test"));
+  EXPECT_EQ(controller_->restart_needed(), std::vector<std::string>{"workers"});
+  fake_->drop();  // it starts anew by itself: the same process, with other counters
+  ASSERT_TRUE(wait([&] { return controller_->restart_needed().empty(); }));
 }
 
 TEST_F(ControllerTest, RemembersARefusal) {

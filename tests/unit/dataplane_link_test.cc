@@ -3,6 +3,8 @@
 
 #include "controlplane/tables/dataplane_link.h"
 
+#include <array>
+
 #include <gtest/gtest.h>
 
 #include "tests/unit/fake_dataplane.h"
@@ -64,10 +66,16 @@ class DataplaneLinkTest : public testing::Test, public DataplaneLink::Observer {
     hops_ = {first_id, states[3]};
   }
   void on_heartbeat() override { ++heartbeats_; }
+  void on_hand_over(milliseconds limit) override { hand_over_ = limit; }
+  void on_flow_words(std::span<const linimo_flow_word> words) override {
+    for (const linimo_flow_word& word : words) words_.push_back(word.hash);
+  }
 
   std::vector<std::string> told_;
   std::pair<uint32_t, int> hops_;
   int heartbeats_ = 0;
+  milliseconds hand_over_{0};
+  std::vector<uint64_t> words_;
   std::vector<uint64_t> accepted_;
   std::vector<std::pair<uint64_t, std::string>> refused_;
   std::vector<std::string> lost_;
@@ -106,8 +114,18 @@ TEST_F(DataplaneLinkTest, HandsOnWhatTheDataPlaneTells) {
   hops.first_id = 480;
   hops.states[3] = 4;
   fake_.send(hops);
+  protocol::HandOver hand_over;
+  hand_over.limit_ms = 1500;
+  fake_.send(hand_over);
+  protocol::FlowWords words;
+  words.count = 2;
+  words.words[0].hash = 7;
+  words.words[1].hash = 8;
+  fake_.send(words);
   fake_.send(protocol::Heartbeat{});
   ASSERT_TRUE(wait([&] { return heartbeats_ == 1; }));
+  EXPECT_EQ(hand_over_, milliseconds(1500));
+  EXPECT_EQ(words_, (std::vector<uint64_t>{7, 8}));
   EXPECT_EQ(told_, (std::vector<std::string>{"carrier eth0 unknown", "carrier eth0 fails"}));
   EXPECT_EQ(hops_, (std::pair<uint32_t, int>{480, 4}));
   EXPECT_TRUE(wait([&] { return fake_.heartbeats > 1; })) << "it wants to hear of us, too";
@@ -115,6 +133,24 @@ TEST_F(DataplaneLinkTest, HandsOnWhatTheDataPlaneTells) {
   fake_.send(protocol::Heartbeat{});
   ASSERT_TRUE(wait([&] { return !accepted_.empty(); })) << "what is told meanwhile is no answer";
   EXPECT_TRUE(lost_.empty());
+}
+
+TEST_F(DataplaneLinkTest, TellsOfFlowsWhoeverUnderstands) {
+  const auto tell = [&](uint64_t hash) {
+    linimo_flow_word word{};
+    word.hash = hash;
+    link_.tell({&word, 1});
+  };
+  tell(1);
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  tell(2);  // it is older
+  fake_.welcome.features = protocol::kSharing;
+  fake_.drop();
+  ASSERT_TRUE(wait([&] { return connected_ == 2; }));
+  tell(3);
+  ASSERT_TRUE(wait([&] { return !fake_.told.empty(); }));
+  EXPECT_EQ(fake_.told, std::vector<uint64_t>{3});
 }
 
 TEST_F(DataplaneLinkTest, AnOlderDataPlaneGetsNoHeartbeats) {
@@ -167,7 +203,24 @@ TEST_F(DataplaneLinkTest, ConnectsAgainAfterAnyMisbehaviour) {
     EXPECT_FALSE(link_.ready());
     ASSERT_TRUE(wait([&] { return connected_ > before && link_.ready(); }));
   }
+  struct Long {
+    protocol::Type type = protocol::Type::kTraced;
+    std::array<std::byte, protocol::kMaxMessageSize> rest{};
+  };
+  fake_.send(Long{});
+  EXPECT_TRUE(wait([&] { return last_loss_has("an oversized message"); }));
   EXPECT_TRUE(accepted_.empty());
+}
+
+TEST_F(DataplaneLinkTest, SaysLaterThatASnapshotCouldNotBeSent) {
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  fake_.drop();
+  link_.publish(1, snapshot(1));
+  EXPECT_TRUE(lost_.empty()) << "not from within the call";
+  ASSERT_TRUE(wait([&] { return connected_ == 2 && link_.ready(); }));
+  EXPECT_EQ(lost_.size(), 1u) << "once";
+  EXPECT_TRUE(accepted_.empty() && refused_.empty());
 }
 
 TEST_F(DataplaneLinkTest, TakesAFloodForTheNonsenseItIs) {
@@ -223,6 +276,31 @@ TEST_F(DataplaneLinkTest, AnOlderDataPlaneIsNotAsked) {
   std::string error;
   link_.trace({}, [&error](const auto& traced) { error = traced ? "" : traced.error(); });
   EXPECT_NE(error.find("older"), std::string::npos) << error;
+  link_.capture({}, UniqueFd(), [&error](const auto& begun) { error = begun ? "" : begun.error(); });
+  EXPECT_NE(error.find("older than this and captures nothing"), std::string::npos) << error;
+}
+
+TEST_F(DataplaneLinkTest, AnswersAtOnceWhatCannotBeAsked) {
+  fake_.welcome.features = protocol::kFlows;
+  link_.start();
+  ASSERT_TRUE(wait([&] { return connected_ == 1; }));
+  std::vector<std::string> answers;
+  const auto ask = [&] {
+    link_.find_flows({}, [&answers](const auto& found) { answers.push_back(found ? "" : found.error()); });
+  };
+  for (size_t asked = 1; asked <= 16; ++asked) {
+    ask();
+    ASSERT_TRUE(wait([&] { return fake_.asked_for_flows.size() == asked; }));
+  }
+  EXPECT_TRUE(answers.empty());
+  ask();
+  EXPECT_EQ(answers, std::vector<std::string>{"too many questions at once"});
+  fake_.drop();
+  ASSERT_TRUE(wait([&] { return connected_ == 2; }));
+  answers.clear();
+  fake_.drop();
+  ask();
+  EXPECT_EQ(answers.size(), 1u) << "nobody reads it";
 }
 
 TEST_F(DataplaneLinkTest, AsksForFlows) {
@@ -287,13 +365,17 @@ TEST_F(DataplaneLinkTest, HandsOverTheSocketOfACapture) {
   EXPECT_EQ(answers, (std::vector<std::string>{"eth0", "one at a time"}));
   fake_.asked_to_capture.clear();
   EXPECT_EQ(0, recv(first.get(), &byte, 1, MSG_DONTWAIT)) << "the other end is held by nobody else";
+  const UniqueFd third = ask();
+  ASSERT_TRUE(wait([&] { return fake_.asked_to_capture.size() == 1; }));
+  fake_.drop();
+  ASSERT_TRUE(wait([&] { return answers.size() == 3; })) << "nobody will answer";
 }
 
 TEST_F(DataplaneLinkTest, SurvivesAGreetingOfAnyKind) {
   const std::pair<Manner, std::string_view> cases[] = {
       {Manner::kLeave, "closed the connection"},
       {Manner::kSilent, "no welcome within 50 ms"},
-      {Manner::kGarbage, "no welcome"},
+      {Manner::kGarbage, "a message that is no welcome"},
       {Manner::kRefuse, "refused by the data plane: not today"}};
   link_.start();
   for (const auto& [greeting, reason] : cases) {

@@ -59,14 +59,19 @@ TEST(DrainsTest, AreRememberedAcrossRestarts) {
 
 TEST(DrainsTest, DoNotTakeADamagedFileForAWish) {
   TemporaryFolder folder;
-  for (const char* text : {"", "{", "[]", R"({"version": 2, "backends": []})", R"({"version": 1})",
-                           R"({"version": 1, "backends": [{"pool": "web"}]})",
-                           R"({"version": 1, "backends": [{"pool": 1, "address": "::"}]})",
-                           R"({"version": 1, "backends": [{"pool": "web", "address": "10.0.1"}]})"}) {
+  for (const char* text :
+       {"", "{", "[]", R"({"version": 2, "backends": []})", R"({"version": 1})", R"({"backends": []})",
+        R"({"version": 1, "backends": {}})", R"({"version": 1, "backends": [7]})",
+        R"({"version": 1, "backends": [{"address": "10.0.1.1"}]})",
+        R"({"version": 1, "backends": [{"pool": "web"}]})",
+        R"({"version": 1, "backends": [{"pool": 1, "address": "::"}]})",
+        R"({"version": 1, "backends": [{"pool": "web", "address": "10.0.1"}]})"}) {
     folder.write("drains.json", text);
     Drains drains;
     EXPECT_FALSE(drains.load(folder.path() / "drains.json")) << text;
   }
+  Drains drains;
+  EXPECT_FALSE(drains.load(folder.path())) << "a folder is no file, and not a missing one either";
 }
 
 TEST(DrainsTest, AskOfServicesWhatTheyKeepOfFlows) {

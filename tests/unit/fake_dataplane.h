@@ -62,6 +62,7 @@ class FakeDataplane {
   std::vector<protocol::Trace> asked;
   std::vector<protocol::FindFlows> asked_for_flows;
   std::vector<std::pair<protocol::Capture, UniqueFd>> asked_to_capture;
+  std::vector<uint64_t> told;  // the hashes of flows, by FlowWords
 
   void poll() {
     if (const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); fd >= 0) {
@@ -82,6 +83,9 @@ class FakeDataplane {
     if (const auto capture = protocol::decode<protocol::Capture>((*message)->bytes);
         capture && (*message)->fds.size() == 1)
       asked_to_capture.emplace_back(*capture, std::move((*message)->fds.front()));
+    if (const auto words = protocol::decode<protocol::FlowWords>((*message)->bytes)) {
+      for (const linimo_flow_word& word : words->view()) told.push_back(word.hash);
+    }
     if (const auto publish = protocol::decode<protocol::Publish>((*message)->bytes))
       on_publish(*publish, **message);
   }

@@ -100,5 +100,15 @@ TEST_F(FileWatcherTest, FollowsASymbolicLinkThatIsSwapped) {
   EXPECT_EQ(after(3), Contents({"a2", "b", "c"})) << "where it leads now";
 }
 
+TEST_F(FileWatcherTest, IsQuietOnceItIsGone) {
+  const fs::path file = folder_.write("linimo.toml", "a");
+  watch(file);
+  folder_.write("linimo.toml", "b");
+  io_.run_one_for(std::chrono::seconds(10));  // it waits for the file to be quiet
+  watcher_.reset();
+  io_.run();  // to the end of all that it has begun
+  EXPECT_TRUE(seen_.empty());
+}
+
 }  // namespace
 }  // namespace linimo

@@ -55,9 +55,13 @@ TEST(FleetCodec, KeysComeBackAsTheyAreWritten) {
     ASSERT_TRUE(read) << text(key);
     EXPECT_EQ(*read, key);
   }
-  for (const char* text : {"", "later", "nodes/", "nodes", "ready/1/lb1", "ready/0000000000000000000x/lb1",
-                           "ready/00000000000000000001/", "ready/00000000000000000001", "drains/else/x"})
+  for (const char* text :
+       {"", "later", "nodes/", "nodes", "ready/1/lb1", "ready/0000000000000000000x/lb1",
+        "ready/00000000000000000001/", "ready/00000000000000000001", "ready/00000000000000000001xlb1",
+        "ready/99999999999999999999/lb1", "drains/else/x"})
     EXPECT_FALSE(key_of(text)) << text;
+  EXPECT_TRUE(key_of("nodes/" + std::string(128, 'n')));
+  EXPECT_FALSE(key_of("nodes/" + std::string(129, 'n'))) << "longer than a name is";
 }
 
 TEST(FleetCodec, RecordsComeBackAsTheyAreWritten) {
@@ -131,6 +135,33 @@ TEST(FleetCodec, WhatMakesNoSenseIsRefusedWithAReason) {
   EXPECT_THAT(
       why(KeyKind::kReady, R"({"instance":1,"digest":"1","refusal":")" + std::string(5000, 'x') + "\"}"),
       HasSubstr("longer than"));
+  EXPECT_THAT(why(KeyKind::kEpoch, R"({"number":1,"by":7})"), HasSubstr("by is no text"));
+  EXPECT_THAT(why(KeyKind::kRevision, R"({"number":1,"digest":"","by":""})"), HasSubstr("no digest"));
+  EXPECT_THAT(why(KeyKind::kRevision, R"({"number":1,"digest":"1g","by":""})"), HasSubstr("no digest"));
+  EXPECT_THAT(why(KeyKind::kNode, R"({"instance":1,"about":"","announces":{}})"), HasSubstr("no list"));
+  EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":[],"complaint":""})"), HasSubstr("no object"));
+  EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"":"u"},"complaint":""})"),
+              HasSubstr("empty or too long"));
+  EXPECT_THAT(
+      why(KeyKind::kObservations, R"({"backends":{")" + std::string(129, 'n') + R"(":"u"},"complaint":""})"),
+      HasSubstr("empty or too long"));
+  EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":""},"complaint":""})"), HasSubstr("neither"));
+  EXPECT_THAT(why(KeyKind::kObservations, R"({"backends":{"a":"u/"},"complaint":""})"), HasSubstr("eighths"));
+  const auto state_with = [&](const std::string& history) {
+    return why(KeyKind::kState,
+               R"({"fence":{"epoch":1,"leader":1},"number":1,"backends":{},"excused":[],"history":[)" +
+                   history + "]}");
+  };
+  const std::string past = R"({"revision":1,"changes":{},"left_ms":86400000})";
+  EXPECT_EQ(state_with(past), "taken");
+  EXPECT_THAT(state_with(R"({"revision":1,"changes":{},"left_ms":86400000001})"),
+              HasSubstr("more than a day"));
+  std::string many = past;
+  for (size_t i = 0; i < kMostPast; ++i) many += "," + past;
+  EXPECT_THAT(state_with(many), HasSubstr("more than 16 tables"));
+  EXPECT_THAT(why(KeyKind::kEpoch, encode(Value(std::monostate()))), HasSubstr("no JSON object"))
+      << "what could not be read is not written as anything that could";
+  EXPECT_FALSE(decode_heartbeat(R"({"node":"lb1","instance":1,"sequence":1,"table":[],"digest":"1"})"));
   EXPECT_THAT(why(KeyKind::kEpoch, std::string(kMostValueBytes + 1, ' ')), HasSubstr("more than"));
   EXPECT_EQ(why(KeyKind::kEpoch, R"({"number":1,"by":"x","of a later version":[]})"), "taken");
 }
@@ -200,6 +231,11 @@ TEST(FleetFlowNews, WhatIsCutShortOrTooLongIsRefused) {
   FlowNews more = news();
   more.flows.push_back({});
   EXPECT_FALSE(decode_flow_news(encode(more)));
+  for (const std::string& name : {std::string(), std::string(129, 'n')}) {
+    FlowNews of_nobody = news();
+    of_nobody.node = name;
+    EXPECT_EQ(decode_flow_news(encode(of_nobody)).error(), "a node's name of no sensible length");
+  }
   std::string neither = content;
   neither.back() = 3;
   EXPECT_FALSE(decode_flow_news(neither));

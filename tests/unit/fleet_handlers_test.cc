@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "controlplane/fleet/handlers.h"
+#include "controlplane/fleet/step.h"
 
 namespace linimo::fleet {
 namespace {
@@ -96,6 +97,14 @@ TEST_F(FleetHandlers, AnAddressThatAnotherNodeHasTooIsNamed) {
   EXPECT_EQ(alarms(), Names{""});
 }
 
+TEST_F(FleetHandlers, ANodeWhoseAddressMovesIsRegisteredWithTheNewOne) {
+  State state = start({.node = "a", .instance = 1, .about = {}, .tunnel = "10.0.0.1"}, {}, Time());
+  EXPECT_EQ(state.own.node->tunnel, "10.0.0.1");
+  step(state, TunnelMoved{"10.0.0.2"}, Time());
+  EXPECT_EQ(state.own.node->tunnel, "10.0.0.2");
+  EXPECT_EQ(state.own.node->instance, 1U);
+}
+
 // It goes by the table that the others have, which it is not in yet.
 TEST_F(FleetHandlers, ANodeThatJoinsIsTheLastToCountItself) {
   hear("c", {"a", "b", "c"});
@@ -155,6 +164,18 @@ TEST_F(FleetHandlers, WhoeverWasKnownMayPassFragmentsOn) {
     at("a", now);
     EXPECT_EQ(node("a").own.handlers.others, Names({"b"}));
   }
+}
+
+// A bound: whoever lives is listened to before whoever once did.
+TEST_F(FleetHandlers, OfTooManyThatWereKnownTheLivingAreListenedTo) {
+  HandlersLive before;
+  for (int i = 100; i < 162; ++i) before.handlers.tunnels.push_back("n" + std::to_string(i));
+  take_handlers(node("a"), before);
+  hear("a", {"a"});
+  at("a", 0);
+  EXPECT_EQ(node("a").own.handlers.others, Names({"a", "b", "c"}));
+  at("a", 3);
+  EXPECT_EQ(node("a").own.handlers.others, Names({"b", "c"})) << "65 were one too many";
 }
 
 // Two nodes that hear of a change up to two seconds apart: whenever their tables differ, both tell.

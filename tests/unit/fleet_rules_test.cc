@@ -5,12 +5,16 @@
 
 #include <gtest/gtest.h>
 
+#include "controlplane/fleet/activation.h"
 #include "controlplane/fleet/checkers.h"
 #include "controlplane/fleet/excuses.h"
 #include "controlplane/fleet/heartbeats.h"
 #include "controlplane/fleet/history.h"
 #include "controlplane/fleet/majority.h"
+#include "controlplane/fleet/membership.h"
 #include "controlplane/fleet/observations.h"
+#include "controlplane/fleet/session.h"
+#include "controlplane/fleet/step.h"
 #include "controlplane/fleet/trust.h"
 #include "controlplane/fleet/view.h"
 
@@ -297,6 +301,92 @@ TEST(FleetTrust, FollowsAnOlderStoreOnceItsEpochIsRaisedAndAllOfItWasReadAnew) {
   s.session.read_epoch = newest_epoch(s.view);
   judge_store(s, out);
   EXPECT_TRUE(s.trusts);
+}
+
+TEST(FleetTrust, NamesWhatCannotBeReadWhileItCannot) {
+  State s;
+  s.session.once_read = true;
+  s.view = view_of({entry({KeyKind::kNode, 0, "b"}, std::monostate(), 3)}, 3);
+  Actions out;
+  judge_store(s, out);
+  ASSERT_EQ(out.size(), 1U);
+  EXPECT_EQ(std::get<Alarm>(out[0]).text, "cannot be read, and is not followed: nodes/b");
+  judge_store(s, out);
+  EXPECT_EQ(out.size(), 1U) << "once";
+  s.view.take({{KeyKind::kNode, 0, "b"}, nullptr, 4, 4, 0});
+  judge_store(s, out);
+  ASSERT_EQ(out.size(), 2U);
+  EXPECT_EQ(std::get<Alarm>(out[1]).text, "");
+}
+
+TEST(FleetActivation, AsksAgainAfterALeaseWhereNobodySaidWhatBecameOfARevision) {
+  State s;
+  s.trusts = true;
+  s.view.active = active(20, 5, 55, 30);
+  const auto asked = [&] {
+    Actions out;
+    validate(s, out);
+    return out.size();
+  };
+  EXPECT_EQ(asked(), 1U);
+  EXPECT_EQ(asked(), 0U);
+  s.now += s.settings.lease;
+  EXPECT_EQ(asked(), 1U);
+  take_validated(s, {5, 56, "other documents", nullptr});
+  EXPECT_FALSE(find_validation(s, 5, 55)->known);
+  EXPECT_EQ(find_validation(s, 5, 56), nullptr);
+  take_validated(s, {5, 55, "", nullptr});
+  EXPECT_EQ(find_validation(s, 5, 55)->refusal, "it was not read");
+}
+
+TEST(FleetSession, ALeaseThatIsNotGrantedIsAskedForAfterAMomentAndALostOneAtOnce) {
+  State s;
+  s.session.lease_request = 1;
+  take_lease(s, {1, 0, milliseconds(0)});
+  EXPECT_EQ(s.session.lease_due, s.now + s.settings.retry);
+  s.session.lease_request = 2;
+  s.session.lease = 77;
+  take_lease(s, {2, 77, milliseconds(0)});
+  EXPECT_EQ(s.session.lease_due, s.now);
+  EXPECT_EQ(s.session.lease, 0);
+}
+
+TEST(FleetMembership, WhoeverWasReplacedByALaterProcessStandsBack) {
+  State s = start({.node = "a", .instance = 5, .about = {}, .tunnel = {}}, {}, Time());
+  s.session.lease = 77;
+  s.session.once_read = true;
+  const auto does = [&](uint64_t registered) {
+    s.view.take(entry({KeyKind::kNode, 0, "a"}, NodeRecord{registered, "", {}, ""},
+                      static_cast<int64_t>(registered)));
+    Actions out;
+    write_own(s, out);
+    return out;
+  };
+  EXPECT_TRUE(std::holds_alternative<Transact>(does(4).at(0))) << "it takes an earlier one's place";
+  s.session.own = {};
+  const Actions out = does(6);
+  ASSERT_EQ(out.size(), 1U) << "and writes nothing";
+  EXPECT_EQ(std::get<Alarm>(out[0]).text,
+            "another process runs as node a, and began later; this one stands back");
+}
+
+TEST(FleetHeartbeats, ANodeThatMadeAnotherTableOfTheSameIsNamed) {
+  State state;
+  state.settings.node = "a";
+  state.view = view_with({}, {"a", "b"});
+  state.own.live = {3, 7, 9, {1, 5}};
+  state.own.live_digest = 0x1234;
+  uint64_t sequence = 0;
+  const auto hear = [&](const TableId& table, uint64_t digest) {
+    Actions out;
+    take_heartbeat(state, {"b", 1, ++sequence, table, digest}, out);
+    return out.empty() ? std::string("nothing") : std::get<Alarm>(out.at(0)).text;
+  };
+  EXPECT_EQ(hear({3, 7, 8, {1, 5}}, 0x99), "nothing") << "of another state it is another table";
+  EXPECT_EQ(
+      hear(state.own.live, 0x99),
+      "node b made another table of revision 3 and state 9: 0000000000000099 there, 0000000000001234 here");
+  EXPECT_EQ(hear(state.own.live, 0x1234), "") << "it is over";
 }
 
 // A node of which five heartbeats in a row are lost is not called dead; one that is silent for long is, once.

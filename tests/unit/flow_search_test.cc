@@ -115,6 +115,17 @@ TEST_F(FlowSearchTest, SaysWhatAnEntrySays) {
   EXPECT_TRUE(Address::from_abi(found[0].client).is_zero()) << "the table does not know";
 }
 
+// Engine xdp's clock ticks otherwise; whoever asks counts seconds.
+TEST_F(FlowSearchTest, TellsTimesInSecondsWhateverTheClock) {
+  workers_[0].table.insert(FlowTableFixture::hash(1), kWeb, 3, kNow - linimo_units_for(LINIMO_TICKS, 20));
+  const FlowTables ticking{LINIMO_TICKS, kNow, {workers_[0].view(0)}};
+  const auto found = find_flows(view(), ticking, {}, places_);
+  ASSERT_TRUE(found) << found.error();
+  ASSERT_EQ(found->count, 1U);
+  EXPECT_NEAR(found->flows[0].idle_s, 20, 1);
+  EXPECT_NEAR(found->flows[0].left_s, view().services()[0].idle_timeout_s - 20, 2);
+}
+
 TEST_F(FlowSearchTest, LeavesOutWhatIsOver) {
   auto& table = workers_[0].table;
   table.insert(FlowTableFixture::hash(1), kWeb, 1, kNow - 901);
@@ -138,6 +149,25 @@ TEST_F(FlowSearchTest, PartsLoseNothing) {
   EXPECT_EQ(all({.most = 0}).size(), 0U);
   EXPECT_EQ(matched_, 3000U) << "only counted";
   EXPECT_LE(parts_, 2U);
+}
+
+// However few match: the thread that answers has other things to do.
+TEST_F(FlowSearchTest, APartLooksAtAMegabyteOfEntriesAtMost) {
+  FlowTableFixture large(400'000);
+  ASSERT_TRUE(large.table.insert(FlowTableFixture::hash(1), kWeb, 1, kNow));
+  const FlowTables tables{LINIMO_SECONDS, kNow, {large.view(0)}};
+  FindFlows question;
+  uint64_t found = 0, parts = 0, last = 0;
+  do {
+    const auto part = find_flows(view(), tables, question, places_);
+    ASSERT_TRUE(part) << part.error();
+    found += part->count;
+    ++parts;
+    EXPECT_TRUE(part->cursor == 0 || part->cursor - last == (1U << 20) / sizeof(uint64_t));
+    last = question.cursor = part->cursor;
+  } while (question.cursor != 0);
+  EXPECT_EQ(found, 1U);
+  EXPECT_EQ(parts, (large.view().size() * sizeof(uint64_t) + (1U << 20) - 1) >> 20);
 }
 
 TEST_F(FlowSearchTest, FindsTheFlowsOfAClient) {
@@ -168,6 +198,29 @@ TEST_F(FlowSearchTest, FindsTheFlowsOfAClient) {
   EXPECT_EQ(all(narrow).size(), 1U);
 }
 
+TEST_F(FlowSearchTest, PartsOfAClientLoseNothingEither) {
+  for (uint16_t port = 1; port <= 100; ++port) {
+    workers_[port % 2].table.insert(hash("192.0.2.7", port, "203.0.113.10", 80), kWeb, port % 2 + 1, kNow);
+  }
+  FindFlows question = of_client("192.0.2.7");
+  question.service = 0;
+  question.most = 7;
+  EXPECT_EQ(all(question).size(), 100U);
+  question.backend = 1;
+  question.clears = 1;
+  EXPECT_EQ(all(question).size(), 0U);
+  EXPECT_EQ(matched_, 50U);
+}
+
+// Nothing is known of a service that tracks nothing, whatever the tables hold.
+TEST_F(FlowSearchTest, FindsNoneOfWhatTracksNothing) {
+  workers_[0].table.insert(hash("192.0.2.7", 4242, "203.0.113.10", 443), kWeb, 2, kNow);
+  change([](SnapshotSpec& spec) { spec.services[0].tracking = LINIMO_TRACKING_OFF; });
+  EXPECT_EQ(all({}).size(), 0U);
+  EXPECT_EQ(all(of_client("192.0.2.7")).size(), 0U);
+  EXPECT_EQ(rivals_, 0U) << "it was not even looked for";
+}
+
 TEST_F(FlowSearchTest, FindsOneFlow) {
   workers_[1].table.insert(hash("192.0.2.7", 4242, "203.0.113.10", 443), kWeb, 2, kNow);
   FindFlows question = of_client("192.0.2.7");
@@ -182,14 +235,23 @@ TEST_F(FlowSearchTest, FindsOneFlow) {
   EXPECT_EQ(all(question).size(), 0U);
   question.vip_port = 444;
   EXPECT_FALSE(part(question)) << "no service has it";
+  question.vip_port = 79;
+  EXPECT_FALSE(part(question));
   question.vip_port = 443;
   question.protocol = 17;
   EXPECT_FALSE(part(question));
+  question.protocol = 6;
+  question.vip = address("203.0.113.12").to_abi();
+  EXPECT_FALSE(part(question)) << "nor that VIP";
 }
 
 // Such a service hashes the source address alone, so that its entries are of clients.
 TEST_F(FlowSearchTest, KnowsWhatASourceHashTellsApart) {
-  change([](SnapshotSpec& spec) { spec.services[0].scheduler = LINIMO_SCHEDULER_SOURCE_HASH; });
+  change([](SnapshotSpec& spec) {
+    spec.services[0].scheduler = LINIMO_SCHEDULER_SOURCE_HASH;
+    spec.services[1].scheduler = LINIMO_SCHEDULER_SOURCE_HASH;
+    spec.services[1].allow_sources = {};
+  });
   const linimo_key4 key{address("192.0.2.7").v4_network_order(), 0, 0, 0, 0, {}};
   workers_[0].table.insert(flow_hash(key, 42), kWeb, 2, kNow);
   FindFlows question = of_client("192.0.2.0/24");
@@ -198,6 +260,7 @@ TEST_F(FlowSearchTest, KnowsWhatASourceHashTellsApart) {
   ASSERT_EQ(found.size(), 1U);
   EXPECT_EQ(Address::from_abi(found[0].client), address("192.0.2.7"));
   EXPECT_TRUE(Address::from_abi(found[0].vip).is_zero());
+  EXPECT_EQ(all(of_client("192.0.2.0/24")).size(), 1U) << "the other one's is not the same";
 }
 
 TEST_F(FlowSearchTest, TriesNoMoreThanItCan) {
@@ -214,6 +277,9 @@ TEST_F(FlowSearchTest, TriesNoMoreThanItCan) {
   FindFlows dns = of_client("192.0.2.7");
   dns.service = 5;
   EXPECT_EQ(why(dns), "");
+  change([](SnapshotSpec& spec) { spec.services[0].vips = {prefix("2001:db8:f::/64")}; });
+  EXPECT_NE(why(of_client("2001:db8::7")).find("service web has too many VIPs"), std::string::npos);
+  EXPECT_EQ(why(of_client("192.0.2.7")), "") << "it has none of that family";
 }
 
 // A prefix of VIPs is tried address by address, but for those that a longer one takes out of it.

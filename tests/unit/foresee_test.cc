@@ -131,6 +131,7 @@ TEST_F(ForeseeTest, EverySlotThatMovesIsForetold) {
       {"one for another", {{1, ""}, {2, ""}, {4, ""}}},
       {"all others", {{4, ""}, {5, ""}, {6, ""}}},
       {"only one is left", {{1, ""}}},
+      {"nobody takes new flows", {{1, ", weight = 0"}, {2, ", weight = 0"}, {3, ", weight = 0"}}},
       {"two come and one goes", {{1, ""}, {2, ""}, {4, ""}, {5, ""}}},
   };
   for (const auto& [what, backends] : changes) {
@@ -191,8 +192,37 @@ TEST_F(ForeseeTest, FlowsBreakWithWhatTheyMatched) {
   EXPECT_EQ(with("ports = [80]", "ports = [81]"), 1);
   EXPECT_EQ(with("\"tcp\"\nports", "\"udp\"\nports"), 1);
   EXPECT_EQ(with("203.0.113.1\"", "203.0.113.0/24\""), 0) << "still covered";
+  EXPECT_EQ(with("ports = [80]", "ports = [\"70-75\"]"), 1);
   EXPECT_EQ(with("ports = [80]", "ports = [80, 81]"), 0);
+  EXPECT_EQ(with("name = \"s\"", "name = \"t\""), 1) << "its service is gone";
   EXPECT_NEAR(with("tracking = \"full\"", "scheduler = \"source-hash\""), 2.0 / 3, 0.001);
+}
+
+TEST_F(ForeseeTest, AllFlowsGoWithTheirPool) {
+  std::string renamed = text(kThree);
+  for (const std::string from : {"name = \"web\"", "pool = \"web\""})
+    renamed.replace(renamed.find(from) + from.size() - 4, 3, "app");
+  const auto told = controller_->foresee(renamed);
+  ASSERT_TRUE(told) << told.error();
+  EXPECT_EQ(told->pools[0].share_moved, 1);
+  EXPECT_EQ(told->pools[0].slots_moved, 251u);
+  EXPECT_EQ(told->pools[0].flows_breaking, told->pools[0].flows);
+  EXPECT_EQ(told->services[0].share_breaking, 1);
+}
+
+TEST_F(ForeseeTest, ABackendThatIsDownHasNoFlowsToLose) {
+  prober_.dead = {key(2).address};
+  ASSERT_TRUE(run_until(
+      io_,
+      [this] {
+        return controller_->up_to_date() &&
+               read_live_tables(fake_->published.back())->backends.at(key(2)).state == LINIMO_BACKEND_DOWN;
+      },
+      [this] { fake_->poll(); }));
+  const PoolDisruption told = foresee_pool(text({{1, ""}, {3, ""}}));
+  EXPECT_EQ(told.flows, 20u) << "of the two others";
+  EXPECT_EQ(told.flows_breaking, 0u);
+  EXPECT_EQ(told.share_moved, 0);
 }
 
 TEST_F(ForeseeTest, AnotherSeedMovesFlowsByChance) {
@@ -200,6 +230,10 @@ TEST_F(ForeseeTest, AnotherSeedMovesFlowsByChance) {
   const PoolDisruption told = foresee_pool(text(kThree));
   EXPECT_NEAR(told.share_moved, 2.0 / 3, 0.001);
   EXPECT_NEAR(static_cast<double>(told.flows_breaking) / static_cast<double>(told.flows), 2.0 / 3, 0.05);
+  EXPECT_NEAR(foresee_pool(text({{1, ""}, {2, ""}, {4, ""}})).share_moved, 7.0 / 9, 0.005)
+      << "to one that goes nobody comes back";
+  EXPECT_EQ(foresee_pool(text({{1, ", weight = 0"}, {2, ", weight = 0"}, {3, ", weight = 0"}})).share_moved,
+            1);
 }
 
 TEST_F(ForeseeTest, WhatWouldBeRefused) {

@@ -1,11 +1,15 @@
-// What is remembered of a datagram's first fragment, and the fragments that wait for it.
+// What is remembered of a datagram's first fragment, the fragments that wait for it, and those that tunnel
+// packets leave in.
 
+#include <algorithm>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "dataplane/flow/fragment_memory.h"
 #include "dataplane/flow/held_fragments.h"
+#include "dataplane/packet/headers.h"
+#include "dataplane/packet/outer_fragments.h"
 
 namespace linimo {
 namespace {
@@ -91,6 +95,51 @@ TEST(HeldFragments, OneDatagramMayTakeAPartAndAllTogetherNoMoreThanThereIs) {
   held.release(kNow_ms, [](uint64_t datagram, void*, bool) { return datagram == 7; });
   EXPECT_EQ(held.count(), HeldFragments::kCapacity - HeldFragments::kOfOneDatagram);
   EXPECT_TRUE(held.hold(8, &fragment, kNow_ms));
+}
+
+/// `payload` bytes behind an IP header that says only which IP it is.
+std::vector<uint8_t> outer_packet(bool v6, size_t payload) {
+  std::vector<uint8_t> bytes((v6 ? sizeof(packet::Ipv6) : sizeof(packet::Ipv4)) + payload);
+  bytes[0] = v6 ? 0x60 : 0x45;
+  for (size_t i = 0; i < payload; ++i) bytes[bytes.size() - payload + i] = static_cast<uint8_t>(i * 7);
+  return bytes;
+}
+
+TEST(OuterFragments, FitTheWayAndHoldTheWholeInOrder) {
+  for (const bool v6 : {false, true}) {
+    const uint32_t header = v6 ? sizeof(packet::Ipv6) + sizeof(packet::Ipv6Fragment) : sizeof(packet::Ipv4);
+    for (const uint32_t mtu : {header + 8, header + 15, header + 16, 576U, 1280U}) {
+      const size_t payload = mtu < 100 ? 100 : 3001;
+      const auto outer = outer_packet(v6, payload);
+      const packet::OuterFragments fragments(outer.data(), static_cast<uint32_t>(outer.size()), mtu, 7);
+      ASSERT_GT(fragments.count(), 1U) << mtu;
+      std::vector<uint8_t> carried;
+      for (uint32_t i = 0; i < fragments.count(); ++i) {
+        EXPECT_LE(fragments.length(i), mtu);
+        std::vector<uint8_t> written(fragments.length(i));
+        fragments.write(i, written.data());
+        carried.insert(carried.end(), written.begin() + header, written.end());
+        const bool last = i + 1 == fragments.count();
+        EXPECT_TRUE(last || carried.size() % 8 == 0) << carried.size();
+      }
+      EXPECT_TRUE(std::equal(carried.begin(), carried.end(), outer.end() - static_cast<ptrdiff_t>(payload),
+                             outer.end()))
+          << mtu;
+    }
+  }
+}
+
+TEST(OuterFragments, AreNoneWhereTheWayIsTooNarrow) {
+  const auto count = [](bool v6, size_t payload, uint32_t mtu) {
+    const auto outer = outer_packet(v6, payload);
+    return packet::OuterFragments(outer.data(), static_cast<uint32_t>(outer.size()), mtu, 7).count();
+  };
+  EXPECT_EQ(count(false, 100, 27), 0U) << "of not even eight bytes each";
+  EXPECT_EQ(count(true, 100, 55), 0U);
+  EXPECT_EQ(count(true, 100, 0), 0U);
+  constexpr size_t kMost = packet::OuterFragments::kMost;
+  EXPECT_EQ(count(false, kMost * 8, 28), kMost);
+  EXPECT_EQ(count(false, kMost * 8 + 1, 28), 0U) << "of more than are sent";
 }
 
 }  // namespace

@@ -117,7 +117,10 @@ TEST_F(IdsTest, AreNotWrittenAgainUnchanged) {
 TEST_F(IdsTest, SurviveADamagedFile) {
   for (const std::string_view text :
        {"", "{", "[]", "nonsense", R"({"version":2,"backends":{},"services":{}})",
-        R"({"version":1,"backends":[]})",
+        R"({"version":1,"backends":[]})", R"({"version":1})", R"({"version":1,"backends":{}})",
+        R"({"version":1,"backends":{},"services":{"s":{"id":4096,"held":true}}})",
+        R"({"version":1,"backends":{"a":{"id":1}},"services":{}})",
+        R"({"version":1,"backends":{"a":{"held":true}},"services":{}})",
         R"({"version":1,"backends":{"a":{"id":-1,"held":true}},"services":{}})",
         R"({"version":1,"backends":{"a":{"id":99999999999,"held":true}},"services":{}})",
         R"({"version":1,"backends":{"a":{"id":262144,"held":true}},"services":{}})",
@@ -137,6 +140,7 @@ TEST_F(IdsTest, SurviveADamagedFile) {
   }
   Ids fresh;
   EXPECT_TRUE(fresh.load(folder_.path() / "none", kStart)) << "no file is the first start";
+  EXPECT_FALSE(fresh.load(folder_.path(), kStart)) << "a folder is not";
 }
 
 TEST_F(IdsTest, HoldWhatTheDataPlaneStillForwardsBy) {
@@ -151,6 +155,20 @@ TEST_F(IdsTest, HoldWhatTheDataPlaneStillForwardsBy) {
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   EXPECT_NE(text.find("web/10.0.0.1"), std::string::npos);
   EXPECT_NE(text.find("\"held\": false"), std::string::npos);
+}
+
+TEST_F(IdsTest, HoldNothingForWhatIsLiveByAnotherNumber) {
+  Ids ids;
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.1"}, {"web"}), {}, {}, kStart));
+  LiveTables live;
+  live.backends[key("10.0.0.1")] = {.id = 41, .state = LINIMO_BACKEND_UP};
+  live.services["web"] = 7;
+  ASSERT_TRUE(ids.hold(config_of({"10.0.0.2"}, {"app"}), {}, live, kStart));
+  ASSERT_TRUE(ids.save(file_));
+  std::ifstream stream(file_);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  EXPECT_NE(text.find("\"web/10.0.0.1\": {\"held\": false"), std::string::npos) << text;
+  EXPECT_NE(text.find("\"web\": {\"held\": false"), std::string::npos) << text;
 }
 
 /// A configuration has at most as many names as there are numbers. Whatever was before it, it gets them: at

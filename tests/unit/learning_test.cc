@@ -99,6 +99,27 @@ TEST_F(LearningTest, NoSlotLearnsFromABackendThatIsDownOrGone) {
   for (const UnsettledSpec& slot : publish({3, LINIMO_BACKEND_UP})) EXPECT_NE(slot.base, address(3));
 }
 
+TEST_F(LearningTest, ASlotWhoseBaseGoesMeanwhileIsListedNoLonger) {
+  const auto learns_from_the_last = [&](const States& states) {
+    return std::ranges::count(publish(states), address(3), &UnsettledSpec::base);
+  };
+  EXPECT_GT(learns_from_the_last(last_drains_), 0);
+  EXPECT_EQ(learns_from_the_last(States(3, LINIMO_BACKEND_UP)), 0);
+}
+
+TEST_F(LearningTest, NothingIsLearnedFromATableOfNobody) {
+  const States none(4, LINIMO_BACKEND_DOWN);
+  EXPECT_TRUE(publish(none).empty()) << "nobody lives";
+  EXPECT_TRUE(publish(all_up_).empty()) << "and nobody was there";
+}
+
+TEST_F(LearningTest, NothingIsLearnedFromATableOfAnotherSize) {
+  SnapshotSpec spec = spec_of(last_drains_);
+  spec.pools[0].table = make_pool_table(spec.pools[0].backends, 257);
+  learning_.plan(spec, now_);
+  EXPECT_TRUE(spec.pools[0].unsettled.empty());
+}
+
 TEST_F(LearningTest, ASlotThatChangesAgainKeepsItsBaseAndItsWindow) {
   const auto first = publish(last_drains_);
   now_ += seconds(100);

@@ -1,7 +1,16 @@
-// The link while the engine loads what an answer takes: that answer waits, nothing else does.
+// The link while the engine loads what an answer takes: that answer waits, nothing else does. And what goes
+// over it of itself, captured packets and the counters' memory, is read only if it is what it should be.
 
+#include <algorithm>
+#include <cstring>
+
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "dataplane/link/counters_memory.h"
 #include "dataplane/link/server.h"
@@ -118,6 +127,140 @@ TEST_F(LinkServerTest, KeepsAFewQuestionsOnly) {
     loop_.run_once(milliseconds(0));
   }
   EXPECT_TRUE(cut_off);
+}
+
+TEST(Messages, AreReadAndWrittenWithinTheirBounds) {
+  char field[4] = {'x', 'x', 'x', 'x'};
+  protocol::set_text(field, "ab");
+  EXPECT_EQ(std::string_view(field, 4), std::string_view("ab\0\0", 4));
+  protocol::set_text(field, "abcdef");
+  EXPECT_EQ(std::string_view(field, 4), std::string_view("abc\0", 4));
+  std::fill_n(field, 4, 'x');
+  EXPECT_EQ(protocol::text_of(field), "xxxx") << "whoever sent it forgot the end";
+  EXPECT_EQ(protocol::type_of(std::as_bytes(std::span(field, 3))), std::nullopt);
+  protocol::FlowWords words;
+  words.count = 2;
+  EXPECT_EQ(words.view().size(), 2U);
+  words.count = ~0U;
+  EXPECT_EQ(words.view().size(), protocol::FlowWords::kMost);
+}
+
+// Its length is as what it keeps, and whoever sends it may be hostile.
+TEST(CapturedMessage, IsOneOnlyIfItIsAsLongAsItSays) {
+  linimo_captured sent{};
+  sent.type = static_cast<uint32_t>(protocol::Type::kCaptured);
+  sent.in_kept = 3;
+  sent.out_kept = 2;
+  std::memcpy(sent.bytes, "abcde", 5);
+  const auto read = [&](size_t kept) {
+    return protocol::decode_captured(protocol::encode(sent).first(protocol::kCapturedHead + kept));
+  };
+  const auto captured = read(5);
+  ASSERT_TRUE(captured);
+  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(captured->bytes), 5), "abcde");
+  EXPECT_FALSE(read(4));
+  EXPECT_FALSE(read(6));
+  EXPECT_FALSE(protocol::decode_captured(protocol::encode(sent).first(protocol::kCapturedHead - 1)));
+  EXPECT_FALSE(protocol::decode_captured({}));
+  for (const auto& [in, out] : {std::pair(LINIMO_CAPTURE_SNAP + 1, 0U), {0U, LINIMO_CAPTURE_SNAP + 1}}) {
+    sent.in_kept = static_cast<uint16_t>(in);
+    sent.out_kept = static_cast<uint16_t>(out);
+    EXPECT_FALSE(read(LINIMO_CAPTURE_SNAP + 1)) << "more than a frame has room for";
+  }
+  sent.in_kept = sent.out_kept = LINIMO_CAPTURE_SNAP;
+  EXPECT_TRUE(read(2 * LINIMO_CAPTURE_SNAP));
+  sent.type = static_cast<uint32_t>(protocol::Type::kTraced);
+  EXPECT_FALSE(read(2 * LINIMO_CAPTURE_SNAP));
+}
+
+TEST(CountersView, ReadsNothingBehindWhatIsCounted) {
+  const CountersMemory memory(2);
+  memory.row(0).services[1].packets = 3;
+  memory.row(1).services[1].packets = 4;
+  memory.row(1).flows_capacity = 1000;
+  memory.row(1).census_rounds = 9;
+  memory.block().tunnel_error_backends = ~0U;
+  const auto view = CountersView::map(memory.fd());
+  ASSERT_TRUE(view);
+  EXPECT_EQ(view->service(1).packets, 7U);
+  EXPECT_EQ(view->census_rounds(), 9U) << "a worker without a table has none to go round in";
+  for (const uint32_t id : {LINIMO_MAX_BACKEND_IDS, ~0U}) {
+    EXPECT_EQ(view->service(id).packets, 0U);
+    EXPECT_EQ(view->backend(id).packets, 0U);
+    EXPECT_EQ(view->repeated_syns(id), 0U);
+    EXPECT_EQ(view->flows_of_backend(id).all(), 0U);
+    EXPECT_EQ(view->tunnel_errors(id), 0U);
+  }
+  EXPECT_EQ(view->tunnel_errors_by_backend().size(), std::size(memory.block().tunnel_errors_of));
+  EXPECT_STREQ(outcome_name(LINIMO_OUTCOME_COUNT), "unknown");
+  EXPECT_TRUE(view->shares_memory_with(*CountersView::map(memory.fd())));
+  EXPECT_FALSE(view->shares_memory_with(*CountersView::map(CountersMemory(2).fd())));
+}
+
+TEST(CountersView, RefusesWhatSaysThatItIsSomethingElse) {
+  const auto accepts = [](void (*change)(CountersBlock&)) {
+    const CountersMemory memory(2);
+    change(memory.block());
+    return CountersView::map(memory.fd()).has_value();
+  };
+  EXPECT_TRUE(accepts([](CountersBlock&) {}));
+  EXPECT_TRUE(accepts([](CountersBlock& block) { block.workers = 1; }));
+  EXPECT_FALSE(accepts([](CountersBlock& block) { ++block.magic; }));
+  EXPECT_FALSE(accepts([](CountersBlock& block) { ++block.abi_version; }));
+  for (const auto change :
+       {+[](CountersBlock& block) { block.workers = 0; }, +[](CountersBlock& block) { block.workers = 3; },
+        +[](CountersBlock& block) { block.workers = ~0U; }})
+    EXPECT_FALSE(accepts(change)) << "it has memory for two";
+}
+
+// Whoever could shrink the file could end its reader with a SIGBUS.
+TEST(CountersView, RefusesAFileThatMayBecomeShorterAndWhatIsNone) {
+  const auto file_of = [](size_t size, int seals) {
+    UniqueFd fd(memfd_create("counters", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    const CountersMemory right(1);
+    EXPECT_EQ(ftruncate(fd.get(), static_cast<off_t>(size)), 0);
+    EXPECT_EQ(pwrite(fd.get(), &right.block(), sizeof(CountersBlock), 0), ssize_t{sizeof(CountersBlock)});
+    EXPECT_EQ(fcntl(fd.get(), F_ADD_SEALS, seals), 0);
+    return CountersView::map(fd.get());
+  };
+  EXPECT_TRUE(file_of(counters_size(1), F_SEAL_SHRINK));
+  EXPECT_FALSE(file_of(counters_size(1), F_SEAL_GROW));
+  EXPECT_FALSE(file_of(counters_size(1) - 1, F_SEAL_SHRINK));
+  EXPECT_FALSE(CountersView::map(-1));
+  EXPECT_FALSE(CountersView::map(UniqueFd(open("/dev/zero", O_RDONLY | O_CLOEXEC)).get()));
+}
+
+// As engine xdp counts.
+TEST(CountersView, MapsABpfArrayThatIsLargeEnough) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to make BPF maps";
+  const auto map_of = [](uint32_t type, uint32_t value_size, size_t size, bool fills,
+                         uint32_t flags = BPF_F_MMAPABLE) {
+    union bpf_attr attributes {};
+    attributes.map_type = type;
+    attributes.key_size = 4;
+    attributes.value_size = value_size;
+    attributes.max_entries = static_cast<uint32_t>((size + value_size - 1) / value_size);
+    attributes.map_flags = flags;
+    UniqueFd fd(static_cast<int>(syscall(SYS_bpf, BPF_MAP_CREATE, &attributes, sizeof attributes)));
+    EXPECT_TRUE(fd) << strerror(errno);
+    if (fills) {
+      void* memory = mmap(nullptr, sizeof(CountersBlock), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+      EXPECT_NE(memory, MAP_FAILED);
+      const CountersMemory right(1);
+      std::memcpy(memory, &right.block(), sizeof(CountersBlock));
+      munmap(memory, sizeof(CountersBlock));
+    }
+    return CountersView::map(fd.get());
+  };
+  const auto view = map_of(BPF_MAP_TYPE_ARRAY, 4096, counters_size(1), true);
+  ASSERT_TRUE(view);
+  EXPECT_EQ(view->workers(), 1U);
+  EXPECT_FALSE(map_of(BPF_MAP_TYPE_ARRAY, 4096, counters_size(1), false)) << "nobody has counted in it";
+  EXPECT_FALSE(map_of(BPF_MAP_TYPE_ARRAY, 4096, counters_size(1) - 4096, true)) << "it has too little room";
+  EXPECT_FALSE(map_of(BPF_MAP_TYPE_ARRAY, 4100, counters_size(1), true)) << "its values have gaps";
+  EXPECT_FALSE(map_of(BPF_MAP_TYPE_ARRAY, 4096, counters_size(1), false, 0)) << "it cannot be mapped";
+  EXPECT_FALSE(map_of(BPF_MAP_TYPE_HASH, 4096, counters_size(1), false, BPF_F_NO_PREALLOC))
+      << "its values lie anywhere";
 }
 
 }  // namespace

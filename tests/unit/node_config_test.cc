@@ -1,6 +1,7 @@
 // The [node] section: what it means, and that every mistake in it is named with file, line, column and what
 // was expected.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "maglev/config/node.h"
@@ -119,6 +120,24 @@ TEST_F(NodeConfigTest, NamesEveryMistakeWithItsPlace) {
        "linimo.toml:5:24: a second source for IPv4 tunnels"},
       {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nruntime_dir = \"run\"\n",
        "linimo.toml:4:15: not an absolute path"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nruntime_dir = \"/a\\u0000b\"\n",
+       "linimo.toml:4:15: not an absolute path"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source = [\"10.0.0.1/32\"]\n",
+       "linimo.toml:4:17: not a unicast IP address"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source_prefix = [\"224.0.0.0/10\"]\n",
+       "linimo.toml:4:24: not a unicast prefix"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source = [\"2001:db8::1\"]\n"
+       "encap_source_prefix = [\"2001:db8::/64\"]\n",
+       "linimo.toml:5:24: a second source for IPv6 tunnels"},
+      {"[node]\nname = \"\"\ninterfaces = [\"e\"]\n", "linimo.toml:2:8: \"\" is not a valid name"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"\"]\n", "linimo.toml:3:15: not an interface"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"eth 0\"]\n", "linimo.toml:3:15: not an interface"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"eth\\u007f\"]\n", "linimo.toml:3:15: not an interface"},
+      {"[node]\nname = \"a\"\ninterfaces = [\"e\"]\nworkers = 2\ncores = [1, 1]\n",
+       "linimo.toml:5:13: CPU 1 is listed twice"},
+      {"[node]\nname = 2026-01-31\ninterfaces = [\"e\"]\n",
+       "linimo.toml:2:8: this is a date or time; expected a name"},
+      {"node = 7\n", "linimo.toml:1:8: this is an integer; expected a table with \"name\""},
       {"[node]\nname = \"a\"\nname = \"b\"\n", "linimo.toml:3:"},
       {"[node\nname = \"a\"\n", "linimo.toml:1:"},
   };
@@ -130,6 +149,71 @@ TEST_F(NodeConfigTest, NamesEveryMistakeWithItsPlace) {
   }
 }
 
+TEST_F(NodeConfigTest, RefusesMoreThanThereIsRoomFor) {
+  const auto of = [&](std::string_view name, std::string_view rest) {
+    return error_of(fmt::format("[node]\nname = \"{}\"\n{}\n", name, rest));
+  };
+  const std::string_view interfaces = "interfaces = [\"e\"]";
+  EXPECT_EQ(of(std::string(63, 'n'), interfaces), "accepted");
+  EXPECT_NE(of(std::string(64, 'n'), interfaces).find("is not a valid name"), std::string::npos);
+  const auto many = [&](int count, size_t length) {
+    std::string list;
+    for (int i = 0; i < count; ++i) list += fmt::format("\"{:0{}}\", ", i, length);
+    return of("a", "interfaces = [" + list + "]");
+  };
+  EXPECT_EQ(many(32, 256), "accepted");
+  EXPECT_TRUE(many(33, 2).starts_with("linimo.toml:3:14: too many interfaces; expected at most 32"));
+  EXPECT_TRUE(many(1, 257).starts_with("linimo.toml:3:15: not an interface"));
+  // Sockets are named below it, and the address of one is short.
+  const auto runtime_dir = [&](size_t length) {
+    return of("a", fmt::format("{}\nruntime_dir = \"/{:a>{}}\"", interfaces, "", length - 1));
+  };
+  EXPECT_EQ(runtime_dir(90), "accepted");
+  EXPECT_TRUE(runtime_dir(91).starts_with("linimo.toml:4:15: too long; expected a path of at most 90 bytes"));
+}
+
+TEST_F(NodeConfigTest, KnowsWhatMayBeANodesOwnAddress) {
+  for (const char* usable : {"1.0.0.0", "10.0.0.11", "223.255.255.255", "::2", "fe80::1", "2001:db8::1"})
+    EXPECT_TRUE(is_usable_source(*Address::parse(usable))) << usable;
+  for (const char* unusable :
+       {"0.0.0.1", "127.0.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "ff02::1"})
+    EXPECT_FALSE(is_usable_source(*Address::parse(unusable))) << unusable;
+}
+
+TEST_F(NodeConfigTest, ReadsPrefixesOfEitherFamilyOnlyAsTheyAreWritten) {
+  const auto source = [&](std::string_view prefix) {
+    const auto node = load(
+        fmt::format("[node]\nname = \"a\"\ninterfaces = [\"e\"]\nencap_source_prefix = [\"{}\"]\n", prefix));
+    return node ? fmt::format("{} {} {}", node->encap_source6.to_string(), node->encap_prefix6,
+                              node->encap_prefix4)
+                : "refused";
+  };
+  EXPECT_EQ(source("2001:db8::/64"), "2001:db8:: 64 128");
+  for (const char* wrong : {"2001:db8::/", "2001:db8::/x", "2001:db8::/64x", "2001:db8::/129", "10.0.0.0/33",
+                            "10.0.0.0/99999999999"})
+    EXPECT_EQ(source(wrong), "refused") << wrong;
+}
+
+// The fleet's other nodes send there: whatever has bits that a flow chooses leads nowhere.
+TEST_F(NodeConfigTest, ATunnelEndsAtAWholeAddressIpv4First) {
+  NodeConfig node;
+  const Address four = *Address::parse("10.0.0.11"), six = *Address::parse("2001:db8::11");
+  const auto has = [&] { return std::pair(has_tunnel_source(node, four), has_tunnel_source(node, six)); };
+  EXPECT_TRUE(tunnel_end(node).is_zero());
+  EXPECT_EQ(has(), std::pair(false, false));
+  node.encap_source6 = six;
+  EXPECT_EQ(tunnel_end(node), six);
+  EXPECT_EQ(has(), std::pair(false, true));
+  node.encap_source4 = four;
+  EXPECT_EQ(tunnel_end(node), four);
+  EXPECT_EQ(has(), std::pair(true, true));
+  node.encap_prefix4 = 106;
+  EXPECT_EQ(tunnel_end(node), six);
+  node.encap_prefix6 = 64;
+  EXPECT_TRUE(tunnel_end(node).is_zero());
+  EXPECT_EQ(has(), std::pair(true, true));
+}
+
 TEST_F(NodeConfigTest, RefusesWhatIsNoFile) {
   const auto missing = load_node_config(folder_.path() / "none.toml");
   ASSERT_FALSE(missing);
@@ -137,6 +221,10 @@ TEST_F(NodeConfigTest, RefusesWhatIsNoFile) {
   EXPECT_NE(missing.error().find("expected a readable TOML file"), std::string::npos);
   EXPECT_FALSE(load_node_config(folder_.path()));
   EXPECT_FALSE(load_node_config("/dev/zero"));
+  const auto unreadable = load_node_config("/proc/self/mem");  // a plain file, of which the first byte fails
+  ASSERT_FALSE(unreadable);
+  EXPECT_NE(unreadable.error().find("cannot be read"), std::string::npos) << unreadable.error();
+  EXPECT_TRUE(error_of(std::string((16 << 20) + 1, '#')).starts_with("linimo.toml:1:1: larger than 16 MiB"));
 }
 
 std::string repeated(std::string_view text, size_t times) {
@@ -169,10 +257,28 @@ TEST_F(NodeConfigTest, RefusesWhatIsTooDeepToParse) {
     EXPECT_NE(error_of(harmless + "\n").find("\"node\" is missing"), std::string::npos) << error_of(harmless);
 }
 
+/// Where brackets or quotes do not match, what is behind them is counted as if they did.
+TEST_F(NodeConfigTest, RefusesWhatIsNotClosedOrNeverOpened) {
+  for (const std::string open :
+       {"x = \"a", "x = '", "x = \"\"\"a", "x = '''a''", "x = \"\\", "x = ]", "x = }"}) {
+    EXPECT_TRUE(error_of(open).starts_with("linimo.toml:1:")) << open;
+    EXPECT_NE(error_of(open).find("expected valid TOML"), std::string::npos) << open;
+  }
+  EXPECT_EQ(error_of("]}]\nx = " + repeated("[", 9)),
+            "linimo.toml:2:13: values nested too deep; expected at most 8 levels");
+  EXPECT_NE(error_of("x = '''a'''").find("\"node\" is missing"), std::string::npos);
+}
+
 /// Whatever it is, a message fits into a line of the log.
 TEST_F(NodeConfigTest, QuotesLittleOfWhatItRefuses) {
   for (const std::string quote : {"", "\""})
     EXPECT_LT(error_of(quote + std::string(1'000'000, 'k') + " = \n").size(), 400u);
+}
+
+TEST(TomlReaderTest, ShowsNothingThatATerminalWouldObey) {
+  EXPECT_EQ(shown("a\x1b[2J\n\x7f"), "a?[2J??");
+  EXPECT_EQ(shown("abcd", 3), "abc...");
+  EXPECT_EQ(shown("abc", 3), "abc");
 }
 
 TEST(TomlReaderTest, SuggestsOnlyWhatIsNear) {

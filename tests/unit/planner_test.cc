@@ -91,6 +91,36 @@ TEST_F(PlannerTest, MakesTheTableOfWhoHandlesFragments) {
 
   planner_.set_handlers(make_handlers({.others = {}, .self = nodes[0]}));
   EXPECT_FALSE(plan(3).has_node_pool) << "alone";
+  planner_.set_handlers(make_handlers({.others = {}, .self = nodes[0], .idle = {idle}}));
+  EXPECT_TRUE(plan(4).has_node_pool) << "one that handles none may pass some on";
+  // One that drains handles none itself, and says so by the table.
+  planner_.set_handlers(make_handlers({.others = {nodes[1]}, .self = std::nullopt}));
+  const std::vector<std::byte> bytes = build_snapshot(plan(5));
+  const auto view = SnapshotView::validate(bytes);
+  ASSERT_TRUE(view) << view.error();
+  EXPECT_EQ(handlers_in(*view, nodes[0]).self, std::nullopt);
+}
+
+// Where there are no numbers left for the other nodes.
+TEST_F(PlannerTest, LeavesFragmentsWhereTheyAreWithoutNumbersForTheOtherNodes) {
+  plan();
+  planner_.set_handlers(
+      make_handlers({.others = {*Address::parse("10.0.2.11")}, .self = *Address::parse("10.0.0.11")}));
+  const auto up = [](const BackendKey&) { return Standing(HealthState::kUp); };
+  EXPECT_FALSE(planner_.plan(config_, up, ids_, 2).has_node_pool);
+  EXPECT_TRUE(plan(3).has_node_pool) << "once it has one";
+}
+
+TEST_F(PlannerTest, SharesFlowsOfAdaptiveServicesInAFleetWithPeers) {
+  const auto shares = [&] { return plan().services[0].shares_flows; };
+  config_.services[0].tracking = LINIMO_TRACKING_ADAPTIVE;
+  EXPECT_FALSE(shares()) << "in no fleet";
+  config_.fleet.emplace();
+  EXPECT_FALSE(shares()) << "nobody hears it";
+  config_.fleet->peers = {{*Address::parse("10.0.0.12"), 7946}};
+  EXPECT_TRUE(shares());
+  config_.services[0].tracking = LINIMO_TRACKING_FULL;
+  EXPECT_FALSE(shares());
 }
 
 TEST_F(PlannerTest, GivesSlotsToHealthyBackendsWithWeight) {
@@ -154,6 +184,11 @@ TEST_F(PlannerTest, LetsABackendStartSlowlyAndItsPoolPanic) {
   states_.clear();
   plan();
   EXPECT_FALSE(planner_.panics("a"));
+  states_.insert_or_assign(key("b", "10.0.1.1"), HealthState::kDown);
+  plan();
+  EXPECT_TRUE(planner_.none_up("b"));
+  EXPECT_FALSE(planner_.none_up("a"));
+  EXPECT_FALSE(planner_.none_up("c")) << "no pool of it";
 }
 
 TEST_F(PlannerTest, ReadsBackWhatWasPlanned) {
@@ -171,6 +206,32 @@ TEST_F(PlannerTest, ReadsBackWhatWasPlanned) {
   states_.clear();
   EXPECT_FALSE(same_tables(bytes, build_snapshot(plan(8))));
   EXPECT_FALSE(same_tables(bytes, {}));
+  EXPECT_FALSE(same_tables({}, bytes));
+}
+
+TEST_F(PlannerTest, TablesDifferByWhatTheirPoolsSayOfThemselves) {
+  const auto bytes = build_snapshot(plan(7));
+  config_.pools[0].encapsulation = LINIMO_ENCAP_GRE;
+  EXPECT_FALSE(same_tables(bytes, build_snapshot(plan(8))));
+}
+
+// A backend of which the live tables have as many eighths of its weight as another has all of its own is in a
+// slow start; other numbers are of another configuration.
+TEST(LiveTablesTest, TellASlowStartFromAChangedWeight) {
+  Config config;
+  config.pools = {pool_of("a", {{"10.0.1.1", 100}, {"10.0.1.2", 100}, {"10.0.1.3", 100}, {"10.0.1.4", 100}})};
+  LiveTables live;
+  const auto is_live = [&](const char* address, uint32_t weight) {
+    live.backends[{"a", *Address::parse(address)}] = {.id = 1, .state = LINIMO_BACKEND_UP, .weight = weight};
+  };
+  is_live("10.0.1.1", 800);
+  is_live("10.0.1.2", 300);
+  is_live("10.0.1.3", 900);
+  is_live("10.0.1.4", 150);
+  const auto standings = standings_in(live, config);
+  EXPECT_EQ(standings.at({"a", *Address::parse("10.0.1.2")}).eighths, 3u);
+  for (const char* whole : {"10.0.1.1", "10.0.1.3", "10.0.1.4"})
+    EXPECT_EQ(standings.at({"a", *Address::parse(whole)}).eighths, 8u) << whole;
 }
 
 }  // namespace

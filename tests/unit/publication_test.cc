@@ -228,6 +228,9 @@ TEST(Publication, RefusalChangesNothing) {
   const auto refused = publication.publish(bad, {}, 0);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error(), testing::HasSubstr("checksum"));
+  const auto cut = publication.publish(std::span(bad).first(3), {}, 0);
+  ASSERT_FALSE(cut);
+  EXPECT_THAT(cut.error(), testing::HasSubstr("3 bytes are fewer than the header's"));
   EXPECT_EQ(publication.live(), before);
   EXPECT_EQ(publication.between_bursts(0), before);
 }
@@ -240,6 +243,30 @@ TEST(Publication, SurvivesWantOfMemory) {
   const auto refused = publication.publish(snapshot_of(1, 1), {}, 0);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error(), testing::HasSubstr("no memory"));
+  EXPECT_THROW(Publication(1, [](size_t) { return Generation::Memory(); }), std::runtime_error);
+}
+
+// Ways are found, and seconds pass, before there is anything to forward by.
+TEST(Publication, BeforeTheFirstGenerationThereIsNothingToKeepUp) {
+  NextHopTable next_hops;
+  Publication publication(1, allocate, &next_hops);
+  next_hops.store(100, {.state = NextHop::kResolved, .port = 0, .mac = {}, .mtu = 1400});
+  publication.settle_slots(1);
+  EXPECT_EQ(publication.live(), nullptr);
+  uint64_t first = 0;
+  const auto begin = [&](const SnapshotView& view) { first = view.header().generation; };
+  for (const uint64_t generation : {3, 4})
+    ASSERT_TRUE(publication.publish(
+        snapshot_of(1, generation), {}, 0, [] {}, begin));
+  EXPECT_EQ(first, 3U) << "said of the first alone";
+  EXPECT_EQ(publication.live()->target_of(100)->plain_mtu, 1400U) << "it has what was stored before";
+}
+
+// As `lanes` of [node] says it.
+TEST(LanePath, IsFoundByItsNameAndTheWidestWithoutOne) {
+  for (const LanePath* path : lane_paths()) EXPECT_EQ(lane_path(path->name), path);
+  EXPECT_EQ(lane_path("auto"), lane_paths().empty() ? nullptr : lane_paths().front());
+  EXPECT_EQ(lane_path("off"), nullptr);
 }
 
 // Whoever waits for a worker that stands still is told so, again and again: there is something else to do

@@ -1,15 +1,17 @@
-// What a service manager hears of a daemon, on a socket as it listens on.
+// What a service manager hears of a daemon, on a socket as it listens on, and how a line of its log looks.
 
 #include "maglev/service_manager.h"
 
 #include <cstdlib>
 
 #include <gtest/gtest.h>
+#include <spdlog/details/log_msg.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "controlplane/service_reports.h"
 #include "dataplane/service_reports.h"
+#include "maglev/log_format.h"
 #include "maglev/unique_fd.h"
 #include "tests/unit/temporary_folder.h"
 
@@ -64,6 +66,13 @@ TEST(ServiceManager, HearsThatItIsAliveAndHowItIsWhenThatChanges) {
   EXPECT_EQ(listener.heard(), "");
 }
 
+TEST(ServiceManager, HearsWhichProcessIsTheServiceNow) {
+  const Listener listener;
+  ServiceManager manager;
+  manager.main_process(4711);
+  EXPECT_EQ(listener.heard(), "MAINPID=4711");
+}
+
 TEST(ServiceManager, IsNotNeeded) {
   ServiceManager manager;
   manager.ready();
@@ -95,6 +104,35 @@ TEST(ServiceReports, SayHowTheControlPlaneIs) {
   EXPECT_EQ(service_status(0, false, ""), "waits for the data plane");
   EXPECT_EQ(service_status(0, true, ""), "no generation yet, serves");
   EXPECT_EQ(service_status(12, true, "eth0: no carrier"), "generation 12, does not serve: eth0: no carrier");
+}
+
+TEST(LogFormat, QuotesAValueOnlyWhereItNeedsIt) {
+  const auto quoted = [](std::string_view value) {
+    std::string line = "key=";
+    append_log_value(line, value);
+    return line.substr(4);
+  };
+  EXPECT_EQ(quoted("203.0.113.10:80"), "203.0.113.10:80");
+  EXPECT_EQ(quoted(""), R"("")");
+  EXPECT_EQ(quoted("two words"), R"("two words")");
+  EXPECT_EQ(quoted("a=b"), R"("a=b")");
+  EXPECT_EQ(quoted(R"(a"b\c)"), R"("a\"b\\c")");
+  EXPECT_EQ(quoted("a\nlevel=info\x7f"), R"("a\x0alevel=info\x7f")");
+  EXPECT_EQ(quoted("\u00e9"), "\"\u00e9\"");
+}
+
+TEST(LogFormat, NothingThatIsSaidLooksLikeALineOfItsOwn) {
+  const auto line = [](LogText text, std::string_view said, spdlog::level::level_enum level) {
+    spdlog::memory_buf_t line;
+    const auto formatter = make_log_formatter(text)->clone();
+    formatter->format(spdlog::details::log_msg("", level, said), line);
+    const std::string whole(line.data(), line.size());
+    return whole.substr(whole.find(" level="));
+  };
+  EXPECT_EQ(line(LogText::kSentence, "no port\nlevel=info msg=\"fine\"", spdlog::level::warn),
+            " level=warn msg=\"no port\\x0alevel=info msg=\\\"fine\\\"\"\n");
+  EXPECT_EQ(line(LogText::kFields, "msg=x key=y", log_level("error")), " level=error msg=x key=y\n");
+  EXPECT_EQ(line(LogText::kFields, "msg=x", spdlog::level::critical), " level=error msg=x\n");
 }
 
 }  // namespace

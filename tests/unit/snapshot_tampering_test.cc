@@ -92,6 +92,14 @@ const Tampering kTamperings[] = {
        service.tracking = LINIMO_TRACKING_ADAPTIVE;
      },
      "scheduler 2 with tracking mode 2"},
+    {"NoBackend",
+     [](auto& bytes, auto&) { record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 1).no_backend = 9; },
+     "no_backend mode 9"},
+    {"PoolName",
+     [](auto& bytes, auto&) {
+       std::memset(record<linimo_pool>(bytes, LINIMO_SECTION_POOLS, 0).name, 'x', LINIMO_NAME_SIZE);
+     },
+     "pool name"},
     {"Sharing",
      [](auto& bytes, auto&) { record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 0).shares_flows = 2; },
      "sharing 2"},
@@ -211,6 +219,35 @@ const Tampering kTamperings[] = {
 
 INSTANTIATE_TEST_SUITE_P(Rules, SnapshotTampering, testing::ValuesIn(kTamperings),
                          [](const auto& info) { return info.param.name; });
+
+// Two that only a snapshot of another shape can break.
+TEST(SnapshotRules, ServicesHaveIdsAndProtocolsOfTheirOwn) {
+  SnapshotSpec spec = two_services();
+  spec.services[1].vips = {};  // no rule tells of its protocol
+  auto bytes = build_snapshot(spec);
+  ASSERT_TRUE(SnapshotView::validate(bytes)) << SnapshotView::validate(bytes).error();
+  record<linimo_service>(bytes, LINIMO_SECTION_SERVICES, 1).protocol = 1;
+  seal(bytes);
+  EXPECT_THAT(SnapshotView::validate(bytes).error(), HasSubstr("service of protocol 1"));
+
+  spec.services[1].id = 1;
+  while (spec.services.size() < LINIMO_MAX_SERVICES)
+    spec.services.push_back(service("more", static_cast<uint32_t>(spec.services.size()), {}, {}));
+  EXPECT_TRUE(SnapshotView::validate(build_snapshot(spec)));
+  spec.services.push_back(service("one too many", 0, {}, {}));
+  EXPECT_THAT(SnapshotView::validate(build_snapshot(spec)).error(), HasSubstr("4097 services"));
+}
+
+TEST(SnapshotRules, NoServiceChoosesAmongTheFleetsNodes) {
+  SnapshotSpec spec = two_services();
+  spec.pools.push_back(pool("nodes", {{address("10.0.0.12"), 9, 1, LINIMO_BACKEND_UP}}));
+  spec.pools[1].encapsulation = LINIMO_ENCAP_GRE;
+  spec.has_node_pool = true;
+  EXPECT_TRUE(SnapshotView::validate(build_snapshot(spec)));
+  spec.services[1].pool = 1;
+  EXPECT_THAT(SnapshotView::validate(build_snapshot(spec)).error(),
+              HasSubstr("service dns of the nodes' pool"));
+}
 
 }  // namespace
 }  // namespace linimo

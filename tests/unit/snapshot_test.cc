@@ -104,6 +104,34 @@ TEST(Snapshot, MostSpecificServiceWins) {
   EXPECT_EQ(match(*view, "203.0.114.10", 6, 80), "");
 }
 
+// However a service's ports were written: whoever looks one up walks fewer rules.
+TEST(Snapshot, PortsOfAServiceThatTouchAreOneRule) {
+  SnapshotSpec spec = two_services();
+  spec.services.pop_back();
+  spec.services[0].vips = {prefix("203.0.113.10")};
+  spec.services[0].ports = {{443, 443}, {81, 99}, {80, 80}, {65535, 65535}};
+  const auto bytes = build_snapshot(spec);
+  const auto view = SnapshotView::validate(bytes);
+  ASSERT_TRUE(view) << view.error();
+  ASSERT_EQ(view->rules().size(), 3U);
+  EXPECT_EQ(view->rules()[0].port_first, 80);
+  EXPECT_EQ(view->rules()[0].port_last, 99);
+  EXPECT_EQ(view->rules()[2].port_last, 65535);
+}
+
+// Only such a service has flows on slots that are not settled.
+TEST(Snapshot, OnlyWhatTracksAdaptivelySharesFlows) {
+  SnapshotSpec spec = two_services();
+  spec.services[0].shares_flows = true;
+  for (const auto tracking : {LINIMO_TRACKING_OFF, LINIMO_TRACKING_FULL, LINIMO_TRACKING_ADAPTIVE}) {
+    spec.services[0].tracking = tracking;
+    const auto bytes = build_snapshot(spec);
+    const auto view = SnapshotView::validate(bytes);
+    ASSERT_TRUE(view) << view.error();
+    EXPECT_EQ(view->services()[0].shares_flows != 0, tracking == LINIMO_TRACKING_ADAPTIVE);
+  }
+}
+
 // ::/0 says nothing about IPv4.
 TEST(Snapshot, FamiliesDoNotCover) {
   SnapshotSpec spec = two_services();
@@ -182,6 +210,20 @@ TEST(Snapshot, BuildsIntoOldMemory) {
   std::swap(spec.pools[0], spec.pools[1]);  // the tables lie elsewhere now
   build_snapshot(spec, bytes);
   EXPECT_EQ(bytes, build_snapshot(spec));
+}
+
+// As of a configuration that has only begun.
+TEST(Snapshot, MayHoldNothing) {
+  SnapshotSpec spec;
+  std::vector<std::byte> bytes;
+  for (const uint64_t generation : {1, 2}) {
+    spec.generation = generation;
+    build_snapshot(spec, bytes);
+    const auto view = SnapshotView::validate(bytes);
+    ASSERT_TRUE(view) << view.error();
+    EXPECT_EQ(view->header().generation, generation);
+    EXPECT_TRUE(view->pools().empty());
+  }
 }
 
 // A copy is checked as the original would be, and equals it when it is sound.

@@ -36,6 +36,26 @@ TEST(StateFile, ReplacesTheWhole) {
   EXPECT_FALSE(read_state_file(folder.path(), 1 << 20)) << "a folder";
 }
 
+TEST(StateFile, IsOpenedWithWhatItHas) {
+  const TemporaryFolder folder;
+  const auto file = folder.path() / "lock";
+  ASSERT_TRUE(open_own_file(file)) << "made if there is none";
+  struct stat status {};
+  ASSERT_EQ(stat(file.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  ASSERT_TRUE(write_state_file(file, "who", Outlives::kProcess));
+  ASSERT_TRUE(open_own_file(file));
+  EXPECT_EQ(text_of(file), "who");
+  EXPECT_FALSE(open_own_file(folder.path() / "none" / "lock"));
+}
+
+// Files of sysfs say that they have a page, and end before.
+TEST(StateFile, ThatEndsBeforeItsSizeIsRefused) {
+  const std::filesystem::path file = "/sys/kernel/uevent_seqnum";
+  if (!std::filesystem::exists(file)) GTEST_SKIP() << "needs " << file;
+  EXPECT_EQ(text_of(file), file.string() + " became shorter while it was read");
+}
+
 TEST(StateFile, FollowsNoLink) {
   const TemporaryFolder folder;
   const auto victim = folder.write("victim", "precious");
@@ -94,9 +114,22 @@ TEST(OwnFolder, IsNobodyElses) {
   const auto linked = make_own_folder(folder.path() / "link");
   ASSERT_FALSE(linked);
   EXPECT_NE(linked.error().find("symbolic link"), std::string::npos) << linked.error();
-  EXPECT_FALSE(make_own_folder(folder.write("file", "")));
+  const auto file = folder.write("file", "");
+  EXPECT_FALSE(make_own_folder(file));
+  const auto below = make_own_folder(file / "a" / "b");
+  ASSERT_FALSE(below);
+  EXPECT_EQ(below.error(), (file / "a").string() + ": Not a directory");
+  const auto long_name = folder.path() / std::string(300, 'n');
+  const auto too_long = make_own_folder(long_name);
+  ASSERT_FALSE(too_long);
+  EXPECT_EQ(too_long.error(), long_name.string() + ": File name too long");
 
   if (geteuid() != 0) return;
+  ASSERT_TRUE(make_own_folder(own, 1234));
+  ASSERT_EQ(stat(own.c_str(), &status), 0);
+  EXPECT_EQ(status.st_gid, 1234u) << "whose members may look into it";
+  EXPECT_EQ(status.st_mode & 0777, 0750u);
+  EXPECT_TRUE(make_own_folder(own, 1234)) << "again";
   ASSERT_EQ(chown(own.c_str(), 1000, 0), 0);
   const auto others = make_own_folder(own);
   ASSERT_FALSE(others);
@@ -135,6 +168,7 @@ TEST(StateFolder, IsBesideTheRuntimeFolder) {
   EXPECT_EQ(usual_state_dir("/srv/linimo"), "/srv/linimo");
   EXPECT_EQ(usual_state_dir("/run"), "/run");
   EXPECT_EQ(usual_state_dir("/running/linimo"), "/running/linimo");
+  EXPECT_EQ(usual_state_dir("here"), "here");
 }
 
 }  // namespace

@@ -12,6 +12,8 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/flow/flow_words.h"
+#include "dataplane/forward/flow_sharing.h"
+#include "tests/unit/snapshot_fixture.h"
 
 namespace linimo {
 namespace {
@@ -124,6 +126,118 @@ TEST(FlowWords, OneThreadMayPushWhileAnotherPops) {
     ++next;
   }
   worker.join();
+}
+
+class FlowSharingTest : public testing::Test {
+ protected:
+  static constexpr uint32_t kSharing = 0, kOther = 5;  // services
+  static constexpr uint32_t kUnsettled = 9;            // a slot
+
+  FlowSharingTest() {
+    SnapshotSpec spec = two_services();
+    spec.services[0].tracking = LINIMO_TRACKING_ADAPTIVE;
+    spec.services[0].shares_flows = true;
+    spec.pools.push_back(pool("nodes", {{address("10.0.0.12"), 9, 1, LINIMO_BACKEND_UP}}));
+    spec.pools[1].encapsulation = LINIMO_ENCAP_GRE;
+    spec.has_node_pool = true;
+    const auto allocate = [](size_t bytes) {
+      auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+      return Generation::Block(Generation::Memory(memory, [](std::byte* block) { std::free(block); }));
+    };
+    live_ = Generation::compile(build_snapshot(spec), allocate, {}, {.before = nullptr}).value();
+  }
+
+  uint64_t told(uint64_t hash, uint32_t now_s) const {
+    const ServiceView& service = *live_->service_of_id(kSharing);
+    return sharing_.told()->find(hash, kSharing, service.tracking_key.idle_timeout_s, now_s);
+  }
+  /// A flow whose slot is, or is not, settled.
+  uint64_t flow(bool settled) {
+    const ServiceView& service = *live_->service_of_id(kSharing);
+    while (true) {
+      const uint64_t hash = random_();
+      if (service.is_settled(slot_of(hash, service.table_size)) == settled) return hash;
+    }
+  }
+
+  std::unique_ptr<const Generation> live_;
+  std::mt19937_64 random_{4};
+  FlowSharing sharing_{1000, 2};
+};
+
+TEST_F(FlowSharingTest, TakesFromEachWorkerWhatIsNewsAndNoMoreThanIsWanted) {
+  const uint64_t known = random_();
+  for (uint32_t worker = 0; worker < 2; ++worker) {
+    ASSERT_TRUE(sharing_.words(worker)->push({known, 1, kSharing, 0, 0}));
+    ASSERT_TRUE(sharing_.words(worker)->push({random_(), 1, kSharing, 0, 0}));
+    ASSERT_TRUE(sharing_.words(worker)->push({random_(), 1, kOther, 0, 0}));        // it does not share
+    ASSERT_TRUE(sharing_.words(worker)->push({random_(), 1, kSharing + 1, 0, 0}));  // none is live
+    ASSERT_TRUE(sharing_.words(worker)->push({random_(), LINIMO_MAX_BACKEND_IDS, kSharing, 0, 0}));
+  }
+  EXPECT_EQ(sharing_.take(1, *live_, 100).size(), 1U);
+  const auto rest = sharing_.take(100, *live_, 100);
+  ASSERT_EQ(rest.size(), 2U) << "what one worker has told is no news from the other";
+  for (const linimo_flow_word& word : rest) EXPECT_NE(word.hash, known);
+  EXPECT_NE(told(known, 100), 0U) << "one's own flows are known here as well";
+}
+
+TEST_F(FlowSharingTest, HearsOnlyOfWhatIsLiveAndShares) {
+  const uint64_t heard = random_();
+  const linimo_flow_word words[] = {{heard, 1, kSharing, 0, 0},
+                                    {random_(), 1, kOther, 0, 0},
+                                    {random_(), 1, kSharing + 1, 0, 0},
+                                    {random_(), 1, LINIMO_MAX_SERVICES, 0, 0},
+                                    {random_(), LINIMO_MAX_BACKEND_IDS, kSharing, 0, 0}};
+  sharing_.hear(words, *live_, 100'000);
+  EXPECT_EQ(sharing_.told()->entries(), 1U);
+  EXPECT_EQ(linimo_flow_backend(told(heard, 100)), 1U);
+}
+
+// A datagram's fragments are sent where its first one went, but never to a node, which would send them back.
+TEST_F(FlowSharingTest, HearsOfDatagramsToBackends) {
+  const uint64_t heard = random_(), to_node = random_(), to_nobody = random_(), unsound = random_(),
+                 of_no_id = random_();
+  const linimo_flow_word words[] = {{heard, 2, kOther, 0, 1},
+                                    {to_node, 9, kOther, 0, 1},
+                                    {to_nobody, 7, kOther, 0, 1},
+                                    {unsound, 2, LINIMO_MAX_SERVICES + 7, 0, 1},
+                                    {of_no_id, LINIMO_MAX_BACKEND_IDS, kOther, 0, 1}};
+  sharing_.hear(words, *live_, 100'000);
+  EXPECT_EQ(sharing_.datagrams()->find(heard, 100'000), (FragmentMemory::Choice{2, kOther}));
+  for (const uint64_t datagram : {to_node, to_nobody, unsound, of_no_id})
+    EXPECT_EQ(sharing_.datagrams()->find(datagram, 100'000), std::nullopt);
+  EXPECT_EQ(sharing_.told()->entries(), 0U);
+}
+
+// As a packet of such a flow would: the slot stays unsettled for as long as flows deviate.
+TEST_F(FlowSharingTest, AFlowThatDeviatesElsewhereKeepsItsSlotUnsettled) {
+  const ServiceView& service = *live_->service_of_id(kSharing);
+  const uint64_t hash = flow(false);
+  const uint32_t slot = slot_of(hash, service.table_size);
+  const uint32_t current = service.targets[service.slots[slot]].backend_id;
+  const uint32_t window_s = service.tracking_key.idle_timeout_s;
+  const uint32_t other = current == 2 ? 3 : 2;
+  const linimo_flow_word stays{hash, current, kSharing, 0, 0}, deviates{hash, other, kSharing, 0, 0};
+  const linimo_flow_word settled{flow(true), other, kSharing, 0, 0};
+  const linimo_flow_word ended{hash, other, kSharing, 1, 0};
+  sharing_.hear({&deviates, 1}, *live_, window_s * 1000);
+  sharing_.hear({&stays, 1}, *live_, window_s * 1500);
+  sharing_.hear({&settled, 1}, *live_, window_s * 1500);
+  sharing_.hear({&ended, 1}, *live_, window_s * 1500);
+  live_->settle_slots(window_s + 1);
+  EXPECT_FALSE(service.is_settled(slot));
+  live_->settle_slots(2 * window_s + 1);
+  EXPECT_TRUE(service.is_settled(slot));
+}
+
+TEST_F(FlowSharingTest, ForgetsWhatNobodyHasRepeated) {
+  const linimo_flow_word word{random_(), 1, kSharing, 0, 0};
+  sharing_.hear({&word, 1}, *live_, 100'000);
+  const uint32_t life_s = linimo_told_for(live_->service_of_id(kSharing)->tracking_key.idle_timeout_s);
+  for (uint32_t second = 1; second <= 60; ++second) sharing_.sweep(*live_, 100 + second);
+  EXPECT_EQ(sharing_.told()->entries(), 1U);
+  for (uint32_t second = 1; second <= 60; ++second) sharing_.sweep(*live_, 100 + life_s + second);
+  EXPECT_EQ(sharing_.told()->entries(), 0U) << "once round in a minute";
 }
 
 }  // namespace

@@ -188,6 +188,21 @@ TEST(UnsettledSlots, TakeWhatWasStampedInTheGenerationBefore) {
   EXPECT_EQ(unsettled(*second), std::vector<uint32_t>{250});
 }
 
+// A table of another size has other slots by the same numbers, and another number of workers other stamps.
+TEST(UnsettledSlots, TakeNoStampsOfWhatIsShapedOtherwise) {
+  const Tables tables(kThree);
+  const auto slots = tables.make(kStart_s);
+  const auto larger = Tables(kThree, 3, 509).make(kStart_s);
+  const auto of_one_worker =
+      UnsettledSlots::make(tables.view(), tables.view().pools()[0], kWindow_s, 1, kStart_s, {});
+  larger->deviated(0, 64, kStart_s + 50);
+  of_one_worker->deviated(0, 64, kStart_s + 50);
+  slots->take_stamps(*larger);
+  slots->take_stamps(*of_one_worker);
+  slots->settle(kStart_s + kWindow_s + 1);
+  EXPECT_EQ(slots->count(), 0);
+}
+
 // Workers look up and stamp while the control thread carries on and settles (for ThreadSanitizer).
 TEST(UnsettledSlots, MayBeUsedByWorkersMeanwhile) {
   const Tables tables(kThree);
