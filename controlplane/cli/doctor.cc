@@ -35,7 +35,7 @@ namespace {
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kConnectLimit{1500}, kClientPatience{1000}, kLongestToBegin{5000};
+constexpr std::chrono::milliseconds kConnectLimit{1500}, kClientPatience{1000}, kLongestToBegin{4000};
 constexpr size_t kMostConnections = 500;
 
 /// What a program writes, whatever it ends with. `command` has no word that came from elsewhere but
@@ -182,7 +182,7 @@ std::vector<std::string> vips_not_in_bird(const json& status) {
 
 /// What clients do meanwhile. Nothing where somebody captures already, or the right to is missing.
 template <typename Watch>
-auto watch_clients(const std::string& socket, std::chrono::milliseconds time) {
+auto watch_clients(const std::string& socket, std::chrono::milliseconds time, Clock::time_point deadline) {
   constexpr uint32_t kWholeSyn = 512;
   Watch watch;
   using Seen = std::remove_cvref_t<decltype(watch.seen())>;
@@ -190,9 +190,9 @@ auto watch_clients(const std::string& socket, std::chrono::milliseconds time) {
   if (!path) return Seen();
   EventStreamReader reader;
   // From when it has begun, for which a data plane may have to load a program.
-  auto until = Clock::now() + kLongestToBegin;
+  auto until = deadline;
   const auto take = [&, begun = false](std::string_view bytes) mutable {
-    if (!bytes.empty() && !std::exchange(begun, true)) until = Clock::now() + time;
+    if (!bytes.empty() && !std::exchange(begun, true)) until = std::min(deadline, Clock::now() + time);
     reader.take(bytes, [&](const StreamedEvent& event) {
       if (!event.type.empty()) return;
       const json packet = json::parse(event.data, nullptr, false);
@@ -296,10 +296,10 @@ tl::expected<Facts, std::string> gather_facts(const std::string& socket, const D
   if (!status) return tl::unexpected(status.error());
   facts.status = std::move(*status);
   const std::chrono::milliseconds watched(static_cast<int64_t>(options.seconds * 1000));
-  const auto until = Clock::now() + watched;
+  const auto until = Clock::now() + watched, deadline = until + watched + kLongestToBegin;
   // Within less no client asks again, nor is what it asks first much to go by.
   auto openings = std::async(watched < kClientPatience ? std::launch::deferred : std::launch::async, [&] {
-    return watched < kClientPatience ? Openings() : watch_clients<OpeningWatch>(socket, watched);
+    return watched < kClientPatience ? Openings() : watch_clients<OpeningWatch>(socket, watched, deadline);
   });
   facts.direct = ask_backends(facts);
   facts.generic_xdp = generic_devices(facts.status);
@@ -316,7 +316,7 @@ tl::expected<Facts, std::string> gather_facts(const std::string& socket, const D
     return status.at("outcomes").value("too_big_reply", uint64_t{0});
   };
   if (watched >= kClientPatience && told(facts.later) > told(facts.status))
-    facts.too_big = watch_clients<TooBigWatch>(socket, watched);
+    facts.too_big = watch_clients<TooBigWatch>(socket, watched, deadline);
   return facts;
 }
 

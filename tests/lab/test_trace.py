@@ -82,6 +82,7 @@ class Trace:
             self.assertIn(says, json.dumps(said["steps"]))
 
     def test_a_lost_way_is_named(self) -> None:
+        self.tcp(4242)  # what traces is loaded: health follows the way soon, and then there is no backend
         self.lab.node.box.run(["ip", "route", "add", "blackhole", "10.0.1.0/24"])
         try:
             said = wait_until(lambda: (one := self.tcp(4242))["outcome"] == "no_route" and one, "the way is gone", 5)
