@@ -16,6 +16,7 @@
 #include "dataplane/forward/traced.h"
 #include "maglev/counters.h"
 #include "maglev/snapshot.h"
+#include "maglev/unique_fd.h"
 
 namespace linimo {
 
@@ -81,6 +82,9 @@ class EngineBase {
 
   /// Interfaces, as they are configured, and their MAC addresses, by port.
   virtual std::vector<std::pair<std::string, Mac>> interfaces() const = 0;
+
+  /// What of it can only be passed on by descriptor to a process that takes over, in an order that it knows.
+  virtual std::vector<UniqueFd> devices() const { return {}; }
 
   /// What it counts, and the descriptor by which others map it.
   virtual CountersBlock& counters() = 0;

@@ -9,10 +9,8 @@
 #include <cstring>
 #include <filesystem>
 #include <string>
-#include <thread>
 
 #include <CLI/CLI.hpp>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <net/if.h>
@@ -22,6 +20,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "dataplane/detach.h"
 #include "dataplane/dpdk/engine.h"
 #include "dataplane/dpdk/kept_memory.h"
 #include "dataplane/dpdk/start_watch.h"
@@ -33,11 +32,9 @@
 #include "dataplane/link/orphan_watch.h"
 #include "dataplane/link/server.h"
 #include "dataplane/nexthop/resolver.h"
-#include "dataplane/probe/probe_device.h"
 #include "dataplane/probe/probe_path.h"
 #include "dataplane/service_reports.h"
 #include "dataplane/xdp/engine.h"
-#include "maglev/config/announce.h"
 #include "maglev/config/node.h"
 #include "maglev/harden.h"
 #include "maglev/log_format.h"
@@ -50,9 +47,6 @@ namespace linimo {
 namespace {
 
 constexpr int kStartAnew = -1;  // no exit code
-const ProcessKind kDataPlane{.file = "dataplane.lock", .what = "data plane", .group = {}};
-constexpr std::chrono::seconds kEndLimit{10};
-constexpr std::chrono::seconds kWithdrawalHeard{1};
 constexpr std::chrono::milliseconds kServicePeriod{500};
 
 /// Forwards by what was live when the last data plane ended. True if there was something, and it was sound.
@@ -175,7 +169,49 @@ tl::expected<handover::Taken, std::string> take(const NodeConfig& config, const 
   }
   auto lock = lock_runtime_dir(config.runtime_dir, kDataPlane);
   if (!lock) return tl::unexpected(lock.error());
-  return handover::Taken{std::move(*lock), {}};
+  handover::Taken alone;
+  alone.lock = std::move(*lock);
+  return alone;
+}
+
+/// The guardian of the process before if that hands over; else one of this process's own.
+void have_guardian(const NodeConfig& config, handover::Taken& taken,
+                   std::optional<dpdk::Guardian>& guardian) {
+  const auto journal = dpdk::journal_in(config.runtime_dir);
+  if (taken.guardian) {
+    guardian.emplace(journal, std::move(taken.guardian), std::move(taken.guardian_end));
+  } else {
+    guardian.emplace(journal);
+  }
+}
+
+tl::expected<std::unique_ptr<EngineBase>, std::string> start_dpdk(const NodeConfig& config,
+                                                                  std::optional<dpdk::Eal> eal,
+                                                                  dpdk::Guardian& guardian,
+                                                                  std::vector<UniqueFd> taps, EventLoop& loop,
+                                                                  ConditionBoard& board) {
+  const dpdk::StartWatch start_watch(fmt::format("{}", fmt::join(config.interfaces, ", ")));
+  if (!eal) {
+    auto made = dpdk::start_eal(config, false);
+    if (!made) return tl::unexpected(made.error());
+    eal = std::move(*made);
+  }
+  return dpdk::DpdkEngine::start(config, std::move(*eal), guardian, std::move(taps), loop, board);
+}
+
+/// What can only be had again from here. False: the new process has ended unasked.
+bool give(handover::Giver& giver, const UniqueFd& lock, const std::vector<UniqueFd>& devices,
+          std::optional<dpdk::Guardian>& guardian) {
+  using enum handover::PartKind;
+  giver.give(kLock, lock.get());
+  for (const UniqueFd& tap : devices) giver.give(kTap, tap.get());
+  if (guardian) {
+    giver.give(kGuardian, guardian->alive_fd());
+    giver.give(kGuardianEnd, guardian->ended_fd());
+  }
+  const bool forwards = giver.new_one_forwards();
+  if (forwards && guardian) guardian->leave();
+  return forwards;
 }
 
 int run(const std::string& config_file, char** argv) {
@@ -192,6 +228,13 @@ int run(const std::string& config_file, char** argv) {
   const EngineChoice choice = choose_engine(*config);
   const bool xdp = choice.engine == Engine::kXdp;
   const handover::Prepared own = identity(*config, choice.engine);
+  std::optional<dpdk::Eal> eal;
+  if (taker && !xdp) {  // DPDK takes a moment to start, in which the process before forwards
+    const dpdk::StartWatch start_watch("DPDK");
+    auto made = dpdk::start_eal(*config, true);
+    if (!made) return fail(made.error());
+    eal = std::move(*made);
+  }
   auto taken = take(*config, own, taker);
   if (!taken) return fail(taken.error());
   spdlog::info("node {}: engine {} ({})", config->name, xdp ? "xdp" : "dpdk", choice.reason);
@@ -204,11 +247,12 @@ int run(const std::string& config_file, char** argv) {
 
   if (xdp) dpdk::forget_kept_memory(config->runtime_dir);
 
-  // Of a predecessor that was killed together with its guardian.
-  const auto journal = dpdk::journal_in(config->runtime_dir);
-  for (const std::string& line : dpdk::give_back_orphaned(journal)) spdlog::warn("{}", line);
+  if (!taken->guardian) {  // of a predecessor that was killed together with its guardian
+    for (const std::string& line : dpdk::give_back_orphaned(dpdk::journal_in(config->runtime_dir)))
+      spdlog::warn("{}", line);
+  }
   std::optional<dpdk::Guardian> guardian;
-  if (!xdp) guardian.emplace(journal);  // before DPDK and its threads: it forks
+  if (!xdp) have_guardian(*config, *taken, guardian);  // before DPDK and its threads: it may fork
   EventLoop loop;
   ServiceManager manager;
   bool asked_to_end = false;
@@ -224,29 +268,25 @@ int run(const std::string& config_file, char** argv) {
   if (xdp) {
     started = xdp::XdpEngine::start(*config, loop, board);
   } else {
-    const dpdk::StartWatch start_watch(fmt::format("{}", fmt::join(config->interfaces, ", ")));
-    started = dpdk::DpdkEngine::start(*config, *guardian, loop, board);
+    started = start_dpdk(*config, std::move(eal), *guardian, std::move(taken->taps), loop, board);
   }
   if (!started) return fail(started.error());
   EngineBase& engine = **started;
   if (guardian) watch_guardian(loop, *guardian, board);
 
-  handover::Giver giver(
-      loop, manager,
-      {.program = program,
-       .arguments = argv,
-       .is = own,
-       .no_reason =
-           xdp ? ""
-               : "engine dpdk cannot hand over: restart the data plane instead; tracked flows are kept, "
-                 "and nothing is forwarded until it has started"});
+  handover::Giver giver(loop, manager, {.program = program, .arguments = argv, .is = own});
   serve(*config, loop, engine, board, manager, choice, giver, taker, std::move(taken->probe_device));
   const std::string outdated = engine.outdated();
+  std::vector<UniqueFd> devices;
+  if (giver.gives()) devices = engine.devices();
   started->reset();
   if (giver.gives() && !asked_to_end && handover::pending_end_signal() == 0) {
-    giver.give(handover::PartKind::kLock, taken->lock.get());
-    return giver.new_one_forwards() ? 0 : kStartAnew;
+    if (give(giver, taken->lock, devices, guardian)) return 0;
+    devices.clear();  // the guardian waits for the TAPs to go
+    if (guardian) guardian->release();
+    return kStartAnew;
   }
+  devices.clear();
   if (guardian) {
     loop.remove(guardian->ended_fd());
     guardian->release();
@@ -265,56 +305,6 @@ int start_anew(char** argv) {
   execv("/proc/self/exe", argv);
   spdlog::error("cannot start anew: {}", std::strerror(errno));
   return kFailed;
-}
-
-/// Withdraws what is announced, once nobody is left who would announce it anew, and gives routers the time to
-/// send their packets elsewhere while what the xdp engine left to the kernel still forwards.
-void withdraw(const std::string& config_file) {
-  const auto announce = load_announce_config(config_file);
-  if (!announce || !*announce) return;
-  const size_t routes = remove_announcements((*announce)->table);
-  if (routes == 0) return;
-  spdlog::info("{} announced VIPs withdrawn; forwarding goes on for {} s, until routers have heard of it",
-               routes, kWithdrawalHeard.count());
-  std::this_thread::sleep_for(kWithdrawalHeard);
-}
-
-/// Ends the data plane of a runtime folder if one runs, then what the xdp engine left to the kernel.
-int detach(const std::string& config_file) {
-  const auto config = load_node_config(config_file);
-  if (!config) {
-    spdlog::error("{}", config.error());
-    return kFailed;
-  }
-  const UniqueFd lock(open((config->runtime_dir / kDataPlane.file).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-  if (lock) {
-    const pid_t pid = try_lock(lock.get()) ? 0 : lock_holder(lock.get());
-    if (pid > 0) {
-      spdlog::info("ending the data plane (pid {})", pid);
-      kill(pid, SIGTERM);
-      const auto limit = std::chrono::steady_clock::now() + kEndLimit;
-      while (!try_lock(lock.get())) {
-        if (std::chrono::steady_clock::now() > limit) {
-          spdlog::error("pid {} has not ended within {} s; nothing was detached", pid, kEndLimit.count());
-          return kFailed;
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-      }
-    }
-  }
-  withdraw(config_file);
-  remove_orphaned_probe_rules();
-  const auto given_back = dpdk::give_back_orphaned(dpdk::journal_in(config->runtime_dir));
-  auto done = xdp::detach_all(config->runtime_dir);
-  if (!done) {
-    spdlog::error("{}", done.error());
-    return kFailed;
-  }
-  done->insert(done->begin(), given_back.begin(), given_back.end());
-  if (dpdk::forget_kept_memory(config->runtime_dir)) done->push_back("connection tables: removed");
-  for (const std::string& line : *done) spdlog::info("{}", line);
-  if (done->empty()) spdlog::info("nothing was attached");
-  return 0;
 }
 
 }  // namespace

@@ -14,7 +14,9 @@
 #include <sched.h>
 #include <spdlog/spdlog.h>
 
+#include "dataplane/dpdk/af_xdp.h"
 #include "dataplane/dpdk/pci.h"
+#include "dataplane/dpdk/port.h"
 #include "dataplane/netdev.h"
 
 namespace linimo::dpdk {
@@ -42,15 +44,9 @@ std::vector<unsigned> worker_cpus(const NodeConfig& config, const std::vector<un
           allowed.end()};
 }
 
-struct PortPlan {
-  std::string device;  // what DPDK will call it
-  uint16_t queues;
-};
-
 struct Plan {
-  std::vector<std::string> arguments;
   bool any_pci = false;
-  std::vector<std::vector<PortPlan>> ports;  // of each interface
+  std::vector<Interface> interfaces;
 };
 
 std::string af_xdp_device(const std::string& netdev, uint32_t queue) {
@@ -63,7 +59,7 @@ std::string af_xdp_options(const std::string& netdev, uint32_t queue) {
 
 /// A netdev is taken through AF_XDP, one DPDK port per receive queue: the driver counts only "combined"
 /// channels, which virtual NICs do not have. Here the first queue's alone: see take_other_queues.
-tl::expected<void, std::string> plan_netdev(const std::string& name, uint32_t workers, Plan& plan) {
+tl::expected<PortPlan, std::string> plan_netdev(const std::string& name, uint32_t workers) {
   const auto facts = netdev_facts(name);
   if (!facts) return tl::unexpected(facts.error());
   if (facts->queues < workers) {
@@ -72,29 +68,45 @@ tl::expected<void, std::string> plan_netdev(const std::string& name, uint32_t wo
                     "or give it more queues (ethtool -L {} combined {})",
                     name, facts->queues, workers, facts->queues, name, workers));
   }
-  plan.arguments.push_back("--vdev");
-  plan.arguments.push_back(fmt::format("{},{}", af_xdp_device(name, 0), af_xdp_options(name, 0)));
-  plan.ports.push_back({{af_xdp_device(name, 0), 1}});
-  return {};
+  return PortPlan{"vdev", af_xdp_device(name, 0), af_xdp_options(name, 0), 1};
 }
 
 tl::expected<Plan, std::string> plan_ports(const NodeConfig& config) {
   Plan plan;
   for (const std::string& name : config.interfaces) {
+    Interface interface {
+      .name = name, .netdev = {}, .plan = {}, .lanes = {}
+    };
     const auto queues = static_cast<uint16_t>(config.workers);
     if (const auto pci = pci_name(name)) {
       plan.any_pci = true;
-      plan.arguments.insert(plan.arguments.end(), {"-a", *pci});
-      plan.ports.push_back({{*pci, queues}});
+      interface.plan = {"pci", *pci, "", queues};
     } else if (is_virtual_device(name)) {
-      plan.arguments.insert(plan.arguments.end(), {"--vdev", name});
-      plan.ports.push_back({{name.substr(0, name.find(',')), queues}});
-    } else if (auto planned = plan_netdev(name, config.workers, plan); !planned) {
-      return tl::unexpected(planned.error());
+      const size_t comma = std::min(name.find(','), name.size());
+      interface.plan = {"vdev", name.substr(0, comma), name.substr(std::min(comma + 1, name.size())), queues};
+    } else {
+      auto planned = plan_netdev(name, config.workers);
+      if (!planned) return tl::unexpected(planned.error());
+      interface.netdev = name;
+      interface.plan = std::move(*planned);
     }
+    plan.interfaces.push_back(std::move(interface));
   }
-  if (!plan.any_pci) plan.arguments.push_back("--no-pci");
   return plan;
+}
+
+/// About what the ports' buffers and all else will take.
+uint64_t megabytes_for(const Plan& plan, const NodeConfig& config) {
+  constexpr uint64_t kAllElse = 32;
+  uint64_t bytes = 0;
+  for (const Interface& interface : plan.interfaces) {
+    const auto facts =
+        interface.netdev.empty() ? NetdevFacts{} : netdev_facts(interface.netdev).value_or(NetdevFacts{});
+    const bool af_xdp = !interface.netdev.empty();
+    const uint32_t queues = af_xdp ? facts.queues : interface.plan.queues;
+    bytes += queues * bytes_of_pool(af_xdp ? facts.mtu : config.mtu, af_xdp);
+  }
+  return (bytes >> 20) + kAllElse;
 }
 
 }  // namespace
@@ -109,7 +121,7 @@ std::vector<unsigned> allowed_cpus() {
   return cpus;
 }
 
-tl::expected<Eal, std::string> start_eal(const NodeConfig& config) {
+tl::expected<Eal, std::string> start_eal(const NodeConfig& config, bool reserves) {
   const auto allowed = allowed_cpus();
   const auto cpus = worker_cpus(config, allowed);
   if (cpus.size() < config.workers) {
@@ -130,13 +142,18 @@ tl::expected<Eal, std::string> start_eal(const NodeConfig& config) {
   if (!plan->any_pci || !eal.hugepages) arguments.push_back("--iova-mode=va");
   if (eal.hugepages) {
     arguments.push_back("--in-memory");
+    if (reserves) arguments.insert(arguments.end(), {"-m", fmt::format("{}", megabytes_for(*plan, config))});
   } else {
     spdlog::warn(
         "no hugepages: forwarding works at less than half the speed; reserve some with "
         "`sysctl vm.nr_hugepages=512` and start again");
     arguments.insert(arguments.end(), {"--no-huge", "--no-shconf", "-m", "512"});
   }
-  arguments.insert(arguments.end(), plan->arguments.begin(), plan->arguments.end());
+  // No NIC has this address: those that the configuration names are added once they are wanted.
+  if (plan->any_pci)
+    arguments.insert(arguments.end(), {"-a", "ffff:ff:1f.7"});
+  else
+    arguments.emplace_back("--no-pci");
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
@@ -144,25 +161,32 @@ tl::expected<Eal, std::string> start_eal(const NodeConfig& config) {
         fmt::format("DPDK did not start ({}); its own words are above", rte_strerror(rte_errno)));
   }
 
-  for (size_t i = 0; i < config.interfaces.size(); ++i) {
-    Interface interface {
-      .name = config.interfaces[i], .netdev = {}, .lanes = {}
-    };
-    const auto pci = pci_name(interface.name);
-    if (!pci && !is_virtual_device(interface.name)) interface.netdev = interface.name;
-    for (const PortPlan& port : plan->ports[i]) {
-      Lane lane;
-      if (rte_eth_dev_get_port_by_name(port.device.c_str(), &lane.port_id) != 0) {
-        return tl::unexpected(
-            pci ? pci_problem(*pci)
-                : fmt::format("DPDK made no port {}; its own words are above", port.device));
-      }
-      for (lane.queue = 0; lane.queue < port.queues; ++lane.queue) interface.lanes.push_back(lane);
-    }
-    eal.interfaces.push_back(std::move(interface));
-  }
+  eal.interfaces = std::move(plan->interfaces);
   for (uint32_t i = 0; i < config.workers; ++i) eal.worker_lcores.push_back(i + 1);
   return eal;
+}
+
+tl::expected<void, std::string> add_ports(Eal& eal) {
+  for (Interface& interface : eal.interfaces) {
+    const auto& [bus, device, options, queues] = interface.plan;
+    Lane lane;
+    if (rte_eal_hotplug_add(bus.c_str(), device.c_str(), options.c_str()) != 0 ||
+        rte_eth_dev_get_port_by_name(device.c_str(), &lane.port_id) != 0) {
+      return tl::unexpected(bus == "pci"
+                                ? pci_problem(device)
+                                : fmt::format("DPDK made no port {}; its own words are above", device));
+    }
+    for (lane.queue = 0; lane.queue < queues; ++lane.queue) interface.lanes.push_back(lane);
+  }
+  return {};
+}
+
+void remove_ports(const std::vector<Interface>& interfaces) {
+  for (const Interface& interface : interfaces) {
+    // A virtual device is free when it is closed; a PCI device's file in /dev stays open until this.
+    if (interface.plan.bus == "pci") rte_eal_hotplug_remove("pci", interface.plan.device.c_str());
+  }
+  close_af_xdp_sockets();
 }
 
 tl::expected<void, std::string> take_other_queues(Interface& interface) {

@@ -17,10 +17,17 @@ struct Lane {
   uint16_t queue = 0;
 };
 
+/// A device of DPDK's before it is there.
+struct PortPlan {
+  std::string bus, device, options;
+  uint16_t queues;
+};
+
 /// One of `[node] interfaces`, as DPDK sees it.
 struct Interface {
-  std::string name;         // as configured
-  std::string netdev;       // the kernel's device, or empty where DPDK has the hardware to itself
+  std::string name;    // as configured
+  std::string netdev;  // the kernel's device, or empty where DPDK has the hardware to itself
+  PortPlan plan;
   std::vector<Lane> lanes;  // a multiple of them per worker
 };
 
@@ -30,8 +37,16 @@ struct Eal {
   bool hugepages = false;
 };
 
-/// Starts DPDK. Once per process. The error says what to do.
-tl::expected<Eal, std::string> start_eal(const NodeConfig& config);
+/// Starts DPDK, without any port: so a process that is to take over can do it while the one before has the
+/// ports. `reserves`: with the memory that its ports will take, which may be slow to get. Once per process.
+/// The error says what to do.
+tl::expected<Eal, std::string> start_eal(const NodeConfig& config, bool reserves);
+
+/// Takes the configured ports, and knows their lanes from then on. The error says what to do.
+tl::expected<void, std::string> add_ports(Eal& eal);
+
+/// Gives the ports back to whoever wants them next. They were closed before.
+void remove_ports(const std::vector<Interface>& interfaces);
 
 /// The CPUs on which this process may run.
 std::vector<unsigned> allowed_cpus();

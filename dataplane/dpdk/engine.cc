@@ -13,8 +13,8 @@
 #include <spdlog/spdlog.h>
 #include <xxhash.h>
 
+#include "dataplane/dpdk/af_xdp.h"
 #include "dataplane/dpdk/dpdk_capture.h"
-#include "dataplane/dpdk/port.h"
 #include "dataplane/forward/trace.h"
 #include "dataplane/netdev.h"
 
@@ -38,6 +38,8 @@ bool polls_busily(const NodeConfig& config) {
   return allowed_cpus().size() > config.workers + 1;
 }
 
+constexpr std::chrono::milliseconds kLinkAgain{3000};  // within handover::kGivingLimit
+constexpr std::chrono::milliseconds kQueueFree{1000};
 constexpr auto kSettlePeriod = std::chrono::seconds(1);
 
 /// Linimo forwards by the NIC itself: what the kernel has put on it would fall silent.
@@ -66,24 +68,31 @@ DpdkEngine::DpdkEngine(const NodeConfig& config, Eal eal, ConditionBoard& board)
   stalls_.follow(config.workers, "kernel path");
 }
 
-tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const NodeConfig& config,
-                                                                         Guardian& guardian, EventLoop& loop,
+tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const NodeConfig& config, Eal eal,
+                                                                         Guardian& guardian,
+                                                                         std::vector<UniqueFd> taps,
+                                                                         EventLoop& loop,
                                                                          ConditionBoard& board) {
   if (config.interfaces.size() > kMaxPorts) {
     return tl::unexpected(
         fmt::format("{} interfaces; at most {} can be served", config.interfaces.size(), kMaxPorts));
   }
-  auto eal = start_eal(config);
-  if (!eal) return tl::unexpected(eal.error());
-  std::unique_ptr<DpdkEngine> engine(new DpdkEngine(config, std::move(*eal), board));
+  const bool takes_over = !taps.empty();
+  if (auto added = add_ports(eal); !added) return tl::unexpected(added.error());
+  std::unique_ptr<DpdkEngine> engine(new DpdkEngine(config, std::move(eal), board));
   engine->shared_.lanes = lane_path(config.lanes);
   if (engine->shared_.lanes == nullptr && config.lanes != "auto" && config.lanes != "off") {
     return tl::unexpected(
         fmt::format("[node] lanes = \"{}\": this CPU has no such instructions; take \"auto\"", config.lanes));
   }
-  if (auto taken = engine->take_interfaces(config.mtu, guardian); !taken)
+  if (auto taken = engine->take_interfaces(config.mtu, guardian, std::move(taps)); !taken)
     return tl::unexpected(taken.error());
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
+  // In a hand-over the kernel is not to lose what hangs on linimo0's carrier for a moment without.
+  if (takes_over) {
+    for (const Interface& interface : engine->eal_.interfaces)
+      wait_for_link(interface.lanes.front().port_id, kLinkAgain);
+  }
   engine->watch_ = std::make_unique<PortWatch>(loop, board, engine->counters(), engine->eal_.interfaces,
                                                engine->netdevs_, engine->shared_.macs, *engine->exception_);
   loop.every(kSettlePeriod, [engine = engine.get()] {
@@ -95,11 +104,32 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
   return engine;
 }
 
-tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, Guardian& guardian) {
+tl::expected<PortFacts, std::string> DpdkEngine::take_ports(Interface& interface, uint16_t mtu) {
+  PortFacts port;
+  const bool one_port = interface.lanes.front().port_id == interface.lanes.back().port_id;
+  const auto queues = static_cast<uint16_t>(one_port ? interface.lanes.size() : 1);
+  for (size_t lane = 0; lane < interface.lanes.size(); ++lane) {
+    const auto [port_id, queue] = interface.lanes[lane];
+    if (queue != 0) continue;  // each port once
+    const auto configured = configure_port(port_id, queues, mtu);
+    if (!configured) return tl::unexpected(configured.error());
+    port = *configured;
+    if (lane != 0 || interface.netdev.empty()) continue;
+    if (auto taken = take_other_queues(interface); !taken) return tl::unexpected(taken.error());
+  }
+  return port;
+}
+
+tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, Guardian& guardian,
+                                                            std::vector<UniqueFd> taps) {
   Netlink netlink;
   for (const Interface& interface : eal_.interfaces) {
     if (auto alone = stands_alone(netlink, interface); !alone) return alone;
   }
+  const bool takes_over = !taps.empty();
+  if (takes_over && taps.size() != eal_.interfaces.size())
+    return tl::unexpected(
+        fmt::format("{} TAPs were handed over, not {}", taps.size(), eal_.interfaces.size()));
   exception_ = std::make_unique<KernelPath>(counters_.row(static_cast<uint32_t>(eal_.worker_lcores.size())));
   std::vector<DeviceState> devices;
   std::vector<int> taps_of_devices;
@@ -120,25 +150,21 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, G
                      interface.netdev, everything.error());
       }
     }
-    PortFacts port;
-    const bool one_port = interface.lanes.front().port_id == interface.lanes.back().port_id;
-    const auto queues = static_cast<uint16_t>(one_port ? interface.lanes.size() : 1);
-    for (size_t lane = 0; lane < interface.lanes.size(); ++lane) {
-      const auto [port_id, queue] = interface.lanes[lane];
-      if (queue != 0) continue;  // each port once
-      const auto configured = configure_port(port_id, queues, mtu);
-      if (!configured) return tl::unexpected(configured.error());
-      port = *configured;
-      if (lane != 0 || interface.netdev.empty()) continue;
-      if (auto taken = take_other_queues(interface); !taken) return taken;
+    if (takes_over && !interface.netdev.empty()) {
+      for (uint32_t queue = 0; queue < netdev.queues; ++queue)
+        wait_for_free_queue(netdev.index, queue, kQueueFree);  // else it is said when it is taken
     }
-    shared_.macs.store(static_cast<uint32_t>(i), port.mac);
+    const auto port = take_ports(interface, mtu);
+    if (!port) return tl::unexpected(port.error());
+    shared_.macs.store(static_cast<uint32_t>(i), port->mac);
     netdevs_.push_back(netdev);
 
-    auto tap = create_tap(fmt::format("linimo{}", i), port.mac, port.mtu, !interface.netdev.empty());
+    const std::string name = fmt::format("linimo{}", i);
+    auto tap = takes_over ? adopt_tap(name, std::move(taps[i]))
+                          : create_tap(name, port->mac, port->mtu, !interface.netdev.empty());
     if (!tap) return tl::unexpected(tap.error());
     board_.announce_by(interface.name, tap->name);
-    if (!interface.netdev.empty()) {
+    if (!interface.netdev.empty() && !takes_over) {
       devices.push_back(read_device(netlink, interface.netdev, netdev.index));
       devices.back().tap = tap->name;
       taps_of_devices.push_back(tap->index);
@@ -147,7 +173,7 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, G
       return added;
   }
 
-  guardian.protect(devices);
+  if (!takes_over) guardian.protect(devices);
   for (const Interface& interface : eal_.interfaces) {
     for (const Lane& lane : interface.lanes) {
       if (lane.queue != 0) continue;
@@ -158,8 +184,8 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, G
     for (const std::string& failure : move_to(netlink, devices[i], taps_of_devices[i])) {
       spdlog::error("{} does not take over {}", devices[i].tap, failure);
     }
-    spdlog::info("{} stands for {} now: {} addresses and {} routes moved", devices[i].tap,
-                 eal_.interfaces[i].netdev, devices[i].addresses.size(), devices[i].routes.size());
+    spdlog::info("{} stands for {} now: {} addresses and {} routes moved", devices[i].tap, devices[i].name,
+                 devices[i].addresses.size(), devices[i].routes.size());
   }
   return {};
 }
@@ -210,6 +236,7 @@ DpdkEngine::~DpdkEngine() {
       if (lane.queue == 0) close_port(lane.port_id);
     }
   }
+  remove_ports(eal_.interfaces);
   workers_.clear();
   publication_.reset();
   if (tables_) tables_->note(now_s(), board_);

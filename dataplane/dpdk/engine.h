@@ -9,6 +9,7 @@
 #include "dataplane/dpdk/eal.h"
 #include "dataplane/dpdk/guardian.h"
 #include "dataplane/dpdk/kernel_path.h"
+#include "dataplane/dpdk/port.h"
 #include "dataplane/dpdk/port_watch.h"
 #include "dataplane/dpdk/stall_watch.h"
 #include "dataplane/dpdk/table_memory.h"
@@ -22,10 +23,12 @@ namespace linimo::dpdk {
 class DpdkEngine final : public EngineBase {
  public:
   /// Takes the configured interfaces. `guardian` must have been made before any thread, and outlives the
-  /// engine. The error says what to do; whatever was begun is undone.
-  static tl::expected<std::unique_ptr<DpdkEngine>, std::string> start(const NodeConfig& config,
-                                                                      Guardian& guardian, EventLoop& loop,
-                                                                      ConditionBoard& board);
+  /// engine. `taps`: the devices() of the process before, if this one takes over; they stand for the netdevs
+  /// already. The error says what to do; whatever was begun is undone.
+  static tl::expected<std::unique_ptr<DpdkEngine>, std::string> start(const NodeConfig& config, Eal eal,
+                                                                      Guardian& guardian,
+                                                                      std::vector<UniqueFd> taps,
+                                                                      EventLoop& loop, ConditionBoard& board);
 
   /// Workers stop between two bursts, the TAPs go, the ports close.
   ~DpdkEngine() override;
@@ -45,12 +48,15 @@ class DpdkEngine final : public EngineBase {
   std::vector<linimo_flow_word> words_to_tell(size_t most) override;
   void hear(std::span<const linimo_flow_word> words) override;
   std::vector<std::pair<std::string, Mac>> interfaces() const override;
+  std::vector<UniqueFd> devices() const override { return exception_->taps(); }
   CountersBlock& counters() override { return counters_.block(); }
   int counters_fd() const override { return counters_.fd(); }
 
  private:
   DpdkEngine(const NodeConfig& config, Eal eal, ConditionBoard& board);
-  tl::expected<void, std::string> take_interfaces(uint16_t port_mtu, Guardian& guardian);
+  tl::expected<void, std::string> take_interfaces(uint16_t port_mtu, Guardian& guardian,
+                                                  std::vector<UniqueFd> taps);
+  tl::expected<PortFacts, std::string> take_ports(Interface& interface, uint16_t mtu);
   tl::expected<void, std::string> make_workers(const NodeConfig& config);
   uint64_t spread() const;
 

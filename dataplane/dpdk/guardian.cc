@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <linux/if_link.h>
 #include <net/if.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -123,9 +124,18 @@ void Guardian::protect(const std::vector<DeviceState>& states) {
 
 void Guardian::release() {
   alive_.reset();
-  if (child_ <= 0) return;
-  waitpid(std::exchange(child_, -1), nullptr, 0);
+  if (!ended_) return;
+  pollfd end{.fd = ended_.get(), .events = POLLIN, .revents = 0};
+  while (poll(&end, 1, -1) < 0 && errno == EINTR) continue;
+  if (child_ > 0) waitpid(std::exchange(child_, -1), nullptr, 0);
+  ended_.reset();
   for (const std::string& line : give_back_orphaned(journal_)) spdlog::warn("{}", line);  // it was killed
+}
+
+void Guardian::leave() {
+  alive_.reset();
+  ended_.reset();
+  child_ = -1;
 }
 
 }  // namespace linimo::dpdk

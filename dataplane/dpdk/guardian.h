@@ -25,20 +25,28 @@ class Guardian {
  public:
   /// `journal`: a file in a folder that outlives the process and not the machine.
   explicit Guardian(std::filesystem::path journal);
+  /// The guardian of the process before, by its alive_fd() and ended_fd(): what stands in its journal is this
+  /// process's now.
+  Guardian(std::filesystem::path journal, UniqueFd alive, UniqueFd ended)
+      : journal_(std::move(journal)), alive_(std::move(alive)), ended_(std::move(ended)) {}
   ~Guardian() { release(); }
   Guardian(const Guardian&) = delete;
 
   void protect(const std::vector<DeviceState>& states);
   void release();
+  /// It is another process's, which has both descriptors.
+  void leave();
 
+  /// Closed by everybody who has it, it tells the guardian to give back.
+  int alive_fd() const { return alive_.get(); }
   /// Readable once the guardian has ended, which it does by itself only after this process.
   int ended_fd() const { return ended_.get(); }
 
  private:
   std::filesystem::path journal_;
-  UniqueFd alive_;  // its end of file tells the guardian that this process is gone
-  UniqueFd ended_;  // a pidfd
-  pid_t child_ = -1;
+  UniqueFd alive_;
+  UniqueFd ended_;    // a pidfd
+  pid_t child_ = -1;  // of this process, if it is
 };
 
 /// In the runtime folder.

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstring>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -67,6 +68,12 @@ tl::expected<void, std::string> KernelPath::add(Tap tap, rte_mempool* pool) {
   link.tap = std::move(tap);
   links_.push_back(std::move(link));
   return {};
+}
+
+std::vector<UniqueFd> KernelPath::taps() const {
+  std::vector<UniqueFd> copies;
+  for (const Link& link : links_) copies.emplace_back(fcntl(link.tap.fd.get(), F_DUPFD_CLOEXEC, 0));
+  return copies;
 }
 
 void KernelPath::set_carrier(uint32_t interface, bool carrier) {

@@ -41,6 +41,8 @@ class KernelPath {
 
   int tap_index(uint32_t interface) const { return links_[interface].tap.index; }
   const std::string& tap_name(uint32_t interface) const { return links_[interface].tap.name; }
+  /// Descriptors of their own, by which the TAPs stay when this path has stopped.
+  std::vector<UniqueFd> taps() const;
 
   /// What the kernel takes for the state of the wire. Control thread.
   void set_carrier(uint32_t interface, bool carrier);

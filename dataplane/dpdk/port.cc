@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <string_view>
+#include <thread>
 
 #include <fmt/format.h>
 #include <rte_errno.h>
@@ -41,14 +43,22 @@ uint32_t bytes_for_frame(uint16_t mtu, bool af_xdp) {
   return std::max<uint32_t>(RTE_MBUF_DEFAULT_DATAROOM, frame);
 }
 
-rte_mempool* make_pool(uint16_t port_id, uint16_t queue, uint32_t data) {
+uint16_t bytes_of_buffer(uint16_t mtu, bool af_xdp) {
+  return static_cast<uint16_t>(RTE_PKTMBUF_HEADROOM + bytes_for_frame(mtu, af_xdp));
+}
+
+rte_mempool* make_pool(uint16_t port_id, uint16_t queue, uint16_t bytes) {
   const int socket = rte_eth_dev_socket_id(port_id);
-  return rte_pktmbuf_pool_create(pool_name(port_id, queue).c_str(), kMbufsPerQueue, kMbufCache, 0,
-                                 static_cast<uint16_t>(RTE_PKTMBUF_HEADROOM + data),
+  return rte_pktmbuf_pool_create(pool_name(port_id, queue).c_str(), kMbufsPerQueue, kMbufCache, 0, bytes,
                                  socket < 0 ? SOCKET_ID_ANY : socket);
 }
 
 }  // namespace
+
+uint64_t bytes_of_pool(uint16_t mtu, bool af_xdp) {
+  constexpr uint32_t kHeaders = sizeof(rte_mbuf) + 2 * RTE_CACHE_LINE_SIZE;  // and what keeps them apart
+  return uint64_t{kMbufsPerQueue} * (bytes_of_buffer(mtu, af_xdp) + kHeaders);
+}
 
 tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t queues, uint16_t mtu) {
   char name[RTE_ETH_NAME_MAX_LEN] = "?";
@@ -101,7 +111,7 @@ tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t q
     return failed("size its rings", error);
   const auto socket = static_cast<unsigned>(rte_eth_dev_socket_id(port_id));
   for (uint16_t queue = 0; queue < queues; ++queue) {
-    rte_mempool* pool = make_pool(port_id, queue, bytes_for_frame(facts.mtu, af_xdp));
+    rte_mempool* pool = make_pool(port_id, queue, bytes_of_buffer(facts.mtu, af_xdp));
     if (pool == nullptr) {
       return tl::unexpected(fmt::format("port {}: no memory for its packets ({}); reserve more hugepages",
                                         name, rte_strerror(rte_errno)));
@@ -157,6 +167,16 @@ uint64_t rss_digest(uint16_t port_id) {
 void close_port(uint16_t port_id) {
   rte_eth_dev_stop(port_id);
   rte_eth_dev_close(port_id);
+}
+
+bool wait_for_link(uint16_t port_id, std::chrono::milliseconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (true) {
+    rte_eth_link link{};
+    if (rte_eth_link_get_nowait(port_id, &link) != 0 || link.link_status == RTE_ETH_LINK_UP) return true;
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 rte_mempool* pool_of(uint16_t port_id) {

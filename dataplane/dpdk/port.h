@@ -1,6 +1,7 @@
 // A DPDK port, configured and started.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -33,8 +34,14 @@ uint64_t rss_digest(uint16_t port_id);
 /// Stops and closes; the packets still in its queues are lost.
 void close_port(uint16_t port_id);
 
+/// A NIC may take seconds until it has a link again. False: it has none after that time.
+bool wait_for_link(uint16_t port_id, std::chrono::milliseconds limit);
+
 /// The pool of a port's first queue.
 rte_mempool* pool_of(uint16_t port_id);
+
+/// What the buffers of a queue take. `mtu`: 0 is the usual one.
+uint64_t bytes_of_pool(uint16_t mtu, bool af_xdp);
 
 /// Of one of its buffers, bytes.
 uint32_t room_for_frames(uint16_t port_id);

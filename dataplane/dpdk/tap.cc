@@ -47,6 +47,15 @@ tl::expected<Tap, std::string> create_tap(const std::string& name, const Mac& ma
   return tap;
 }
 
+tl::expected<Tap, std::string> adopt_tap(const std::string& name, UniqueFd fd) {
+  ifreq request{};
+  if (ioctl(fd.get(), TUNGETIFF, &request) != 0 || name != request.ifr_name)
+    return tl::unexpected(fmt::format("TAP {}: what was handed over is another device", name));
+  const auto index = static_cast<int>(if_nametoindex(name.c_str()));
+  if (index == 0) return tl::unexpected(fmt::format("TAP {}: {}", name, std::strerror(errno)));
+  return Tap{.name = name, .index = index, .fd = std::move(fd)};
+}
+
 void set_carrier(const Tap& tap, bool carrier) {
   const int on = carrier ? 1 : 0;
   ioctl(tap.fd.get(), TUNSETCARRIER, &on);

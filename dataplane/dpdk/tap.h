@@ -23,6 +23,9 @@ struct Tap {
 tl::expected<Tap, std::string> create_tap(const std::string& name, const Mac& mac, uint16_t mtu,
                                           bool addresses_move_here);
 
+/// The device of that name, by the descriptor that the process before had: with all that is on it.
+tl::expected<Tap, std::string> adopt_tap(const std::string& name, UniqueFd fd);
+
 /// What the kernel takes for the state of the wire. Routes by a TAP that has lost its carrier are dead at
 /// once (before Linux 6.8: within a second). Any thread.
 void set_carrier(const Tap& tap, bool carrier);

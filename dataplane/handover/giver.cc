@@ -76,10 +76,9 @@ Giver::~Giver() {
 
 void Giver::ask(UniqueFd asker) {
   const Step next = step(phase_, Event::kAsked);
-  const bool refused = next.action == Action::kRefuse;
-  if (refused || !own_.no_reason.empty()) {
+  if (next.action == Action::kRefuse) {
     protocol::Upgraded no;
-    protocol::set_text(no.error, refused ? "another hand-over is under way" : own_.no_reason);
+    protocol::set_text(no.error, "another hand-over is under way");
     (void)send_message(asker.get(), protocol::encode(no));
     return;
   }

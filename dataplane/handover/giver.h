@@ -38,10 +38,9 @@ int pending_end_signal();
 class Giver {
  public:
   struct Own {
-    std::string program;    // see own_program()
-    char** arguments;       // as main() has them
-    Prepared is;            // what the new process must be as well
-    std::string no_reason;  // why this process cannot hand over at all; empty: it can
+    std::string program;  // see own_program()
+    char** arguments;     // as main() has them
+    Prepared is;          // what the new process must be as well
   };
 
   Giver(EventLoop& loop, ServiceManager& manager, Own own)

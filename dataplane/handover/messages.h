@@ -19,7 +19,7 @@
 namespace linimo::handover {
 
 /// Raised with each change of these messages, and of what a part means.
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 
 /// No number of these is one of the control plane's.
 inline constexpr auto kFirstType = static_cast<uint32_t>(0x4c480000);
@@ -41,6 +41,9 @@ struct Prepared {
 enum class PartKind : uint32_t {
   kLock = 1,     // of the runtime folder
   kProbeDevice,  // the end of linimo-hc
+  kGuardian,     // dpdk: the pipe whose end of file tells the guardian that nobody is left
+  kGuardianEnd,  // dpdk: a pidfd of the guardian
+  kTap,          // dpdk: of an interface; as many as there are, in their order
 };
 
 struct Part {

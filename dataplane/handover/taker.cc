@@ -8,6 +8,29 @@
 #include "maglev/os/seqpacket.h"
 
 namespace linimo::handover {
+namespace {
+
+void keep(Taken& taken, PartKind kind, UniqueFd fd) {
+  switch (kind) {
+    case PartKind::kLock:
+      taken.lock = std::move(fd);
+      break;
+    case PartKind::kProbeDevice:
+      taken.probe_device = std::move(fd);
+      break;
+    case PartKind::kGuardian:
+      taken.guardian = std::move(fd);
+      break;
+    case PartKind::kGuardianEnd:
+      taken.guardian_end = std::move(fd);
+      break;
+    case PartKind::kTap:
+      taken.taps.push_back(std::move(fd));
+      break;
+  }
+}
+
+}  // namespace
 
 std::optional<Taker> Taker::from_environment() {
   if (std::getenv(kVariable) == nullptr) return std::nullopt;
@@ -30,11 +53,7 @@ tl::expected<Taken, std::string> Taker::take(const Prepared& prepared) {
     const auto part = protocol::decode<Part>((*message)->bytes);
     if (!part || (*message)->fds.size() != 1)
       return tl::unexpected<std::string>("the data plane that was to hand over speaks another language");
-    UniqueFd& fd = (*message)->fds.front();
-    if (part->kind == PartKind::kLock)
-      taken.lock = std::move(fd);
-    else if (part->kind == PartKind::kProbeDevice)
-      taken.probe_device = std::move(fd);
+    keep(taken, part->kind, std::move((*message)->fds.front()));
   }
   if (!taken.lock) return tl::unexpected<std::string>("the runtime folder's lock was not handed over");
   return taken;

@@ -10,6 +10,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <tl/expected.hpp>
 
@@ -25,6 +26,8 @@ inline constexpr const char* kVariable = "LINIMO_TAKE_OVER";
 struct Taken {
   UniqueFd lock;
   UniqueFd probe_device;  // may be none
+  UniqueFd guardian, guardian_end;
+  std::vector<UniqueFd> taps;
 };
 
 class Taker {

@@ -71,6 +71,10 @@ class Stream:
         for sock in (*self._clients, *self._servers):
             sock.close()
 
+    @property
+    def came(self) -> int:
+        return len(self._came)
+
     def lost(self) -> list[int]:
         return [number for number in range(self.sent) if number not in self._came]
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+import time
 import unittest
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from bench import BACKENDS, PEER, PORTS, Bench
@@ -14,6 +19,15 @@ from lab.wait import wait_until
 
 TRANSFER_BYTES = 100_000
 ON_VLAN = ("198.51.100.1", "198.51.100.2")
+
+
+@dataclass
+class Watched:
+    came: list[float] = field(default_factory=list)  # when
+    announced: list[set[str]] = field(default_factory=list)  # at each look
+
+    def longest_silence(self) -> float:
+        return max((later - earlier for earlier, later in pairwise(self.came)), default=0.0)
 
 
 class BenchCase(unittest.TestCase):
@@ -170,6 +184,39 @@ class BenchCase(unittest.TestCase):
             self.lab.plug_in()
         wait_until(lambda: "carrier" not in self.failing() and self.announced() == set(VIP.values()),
                    "the VIPs are announced again", 20)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[Watched]:
+        """A packet each millisecond meanwhile, and when each came out; and what was announced."""
+        seen, ending = Watched(), threading.Event()
+        with self.lab.wiretap() as wire:
+
+            def send() -> None:
+                while not ending.wait(0.001):
+                    with contextlib.suppress(TimeoutError):  # QEMU holds back what its device does not take
+                        wire.send(udp(PEER[4], VIP[4], 20000, PORTS["ipip", 4], b"again"))
+
+            def receive() -> None:
+                while not ending.is_set():
+                    if wire.tunnels(1, 0.2):
+                        seen.came.append(time.monotonic())
+
+            def look() -> None:
+                while not ending.wait(0.02):
+                    seen.announced.append(self.announced())
+
+            threads = [threading.Thread(target=run, daemon=True) for run in (send, receive, look)]
+            for thread in threads:
+                thread.start()
+            try:
+                wait_until(lambda: len(seen.came) > 100 and seen.announced, "packets come")
+                yield seen
+                enough = len(seen.came) + 100
+                wait_until(lambda: len(seen.came) > enough, "packets come again", 20)
+            finally:
+                ending.set()
+                for thread in threads:
+                    thread.join()
 
     # Starts that must fail
 

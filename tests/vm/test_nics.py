@@ -5,19 +5,24 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import sys
 import time
+from typing import ClassVar
 
 from bench import BUILD, FOLDER
 from bench_case import BenchCase
 from lab.node import Node
-from lab.topology import NODE
+from lab.topology import NODE, VIP
 from lab.wait import wait_until
 
 LONGER, JUMBO = 1600, 9000  # MTUs
+ANNOUNCED_S = 4.5  # of a hand-over; in one that takes longer VIPs are withdrawn
 
 
 class Driver:
     class Case(BenchCase):
+        longest_silence_s: ClassVar[float] = 3.0  # with room for a guest that is emulated
+
         @classmethod
         def prepare(cls) -> None:
             cls.lab.take_pci()
@@ -71,6 +76,24 @@ class Driver:
                 self.assertEqual(2, self.lab.ping(NODE[family], count=2, size=JUMBO - headers))
             self.assert_forwards(sizes=(1, 2000, 4000, JUMBO - 100))
 
+        def test_8_hands_over(self) -> None:
+            """A new process takes the NIC from the one that runs, and its flows: announced all the time, silent for a moment."""
+            bench, before = self.lab, self.lab.node.dataplane.pid
+            begun = len(bench.log())
+            with self.watched() as seen:
+                done = bench.node.upgrade()
+                bench.node.wait_settled(timeout=20)
+            self.assertEqual(0, done.returncode, done.stderr)
+            print(f"    {type(self).__name__}: {done.stderr.strip()}; the longest silence {seen.longest_silence():.3f} s", file=sys.stderr)
+            self.assertNotEqual(before, bench.node.dataplane.pid)
+            self.assertRegex(bench.log()[begun:], r"\d tracked flows taken over")
+            if seen.longest_silence() < ANNOUNCED_S:
+                self.assertEqual(set(VIP.values()), set.intersection(*seen.announced))
+            self.assertLess(seen.longest_silence(), self.longest_silence_s)
+            bench.wait_ways()
+            self.assert_forwards(sizes=(200,))
+            self.assert_host_is_reached()
+
         def _set_mtu(self, mtu: int) -> None:
             self.lab.box.run(["ip", "link", "set", "linimo0", "mtu", str(mtu)])
 
@@ -78,7 +101,7 @@ class Driver:
 class E1000e(Driver.Case):
     wire = 1
 
-    def test_8_taken_already(self) -> None:
+    def test_9_taken_already(self) -> None:
         """A second data plane on the same device is told who is in its way."""
         bench = self.lab
         second = Node(bench.box, FOLDER / "second", BUILD)
@@ -92,6 +115,7 @@ class E1000e(Driver.Case):
 
 class E1000(Driver.Case):
     wire = 2
+    longest_silence_s = 6.0  # DPDK's driver waits for it, and then it negotiates
 
 
 class Vmxnet3(Driver.Case):
