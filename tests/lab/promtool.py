@@ -1,5 +1,5 @@
-"""Prometheus's own checker of metrics pages, out of Debian's package, which is unpacked and not installed: it would start
-a server."""
+"""Prometheus and its own checker of metrics pages, out of Debian's package, which is unpacked and not installed: it would
+start a server."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from lab.lab import BUILD
 
 
 def promtool() -> Path:
-    """The program, fetched once into the build folder."""
-    program = BUILD / "promtool"
+    return _program("promtool")
+
+
+def prometheus() -> Path:
+    return _program("prometheus")
+
+
+def _program(name: str) -> Path:
+    """Fetched once into the build folder."""
+    program = BUILD / name
     if program.exists():
         return program
     with tempfile.TemporaryDirectory(dir=BUILD) as work:
@@ -22,7 +30,7 @@ def promtool() -> Path:
                 raise RuntimeError("cannot fetch the package prometheus")
         [package] = Path(work).glob("*.deb")
         subprocess.run(["dpkg", "-x", str(package), work], check=True)
-        Path(work, "usr/bin/promtool").rename(program)
+        Path(work, "usr/bin", name).rename(program)
     return program
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Any, ClassVar
 
+import dashboard
 from case import LabCase
 from lab.backend import Backend
 from lab.client import Load
@@ -91,6 +92,13 @@ class FleetConfiguration(FleetCase):
         for node in self.nodes:
             self.assertRegex(listed, rf"{node.config.name} .*{VIP[4]}")
         self.assertIn("all agree", self.nodes[2].cli("fleet", "status").stdout)
+
+    def test_dashboard_and_alerts_know_what_a_fleet_tells(self) -> None:
+        """Of what a node of a fleet exports about it none is left out, and they ask for nothing else."""
+        page = self.lab.topology.node.run(["curl", "-sS", "--unix-socket", str(self.lab.node.config.runtime_dir / "control.sock"),
+                                           "http://linimo/metrics"]).stdout
+        of_fleets = {name for name in dashboard.families(page) if name.startswith(dashboard.OF_FLEETS)}
+        self.assertEqual(of_fleets, {name for name in dashboard.names_used() if name.startswith(dashboard.OF_FLEETS)})
 
     def test_a_revision_that_one_node_refuses_comes_into_force_nowhere(self) -> None:
         """lb2 alone has no IPv6 address to tunnel from; the operator's words are file, line and column. Nor is anything

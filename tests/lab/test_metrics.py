@@ -13,11 +13,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import Any
 
+import dashboard
 from case import LabCase
 from jsonschema import Draft202012Validator
 from lab.client import Load
@@ -25,8 +25,10 @@ from lab.topology import VIP, VIP2, backend_address
 from lab.wait import wait_until
 from promtool import check_metrics, promtool
 
-PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 LEFT_OUT = {"linimo_digest"}  # that of each pool says more
+MAY_BE_EMPTY = {"Store, leader, alarms", "The fleet's state", "Flows told",  # of a fleet, and this node is in none
+                "Sessions up",  # it has no BIRD
+                "Failed checks", "Drops and answers, by outcome", "Slow starts, and held back"}  # above nothing, while all is well
 LISTEN = ("127.0.0.1", 9310)
 FLOWS = 100
 PACKETS_PER_FLOW = 20
@@ -75,21 +77,30 @@ class Metrics(LabCase):
 
     def test_the_dashboard_asks_for_what_is_there(self) -> None:
         """Each query is PromQL and of families that the page has; and of these none is left out but by intent."""
-        panels = [panel for panel in json.loads((PACKAGING / "grafana/linimo.json").read_text())["panels"] if panel["type"] != "row"]
-        for panel in panels:
+        for panel in dashboard.panels():
             self.assertTrue(panel["title"] and panel["description"] and panel["fieldConfig"]["defaults"]["unit"], panel)
-        queries = [target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel["targets"]]
+        queries = dashboard.queries()
         with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:  # JSON is YAML
             json.dump({"groups": [{"name": "queries", "rules": [{"record": f"query:{i}", "expr": query}
                                                                 for i, query in enumerate(queries)]}]}, file)
             file.flush()
             done = subprocess.run([str(promtool()), "check", "rules", file.name], capture_output=True, text=True)
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
-        alerts = (PACKAGING / "prometheus/alerts.yml").read_text()
-        families = {line.split()[2] for line in self.page().splitlines() if line.startswith("# TYPE")}
-        used = {name.removesuffix("_bucket") for text in (*queries, alerts) for name in re.findall(r"\blinimo_\w+", text)}
+        families = dashboard.families(self.page())
+        used = {name for name in dashboard.names_used() if not name.startswith(dashboard.OF_FLEETS)}
         self.assertEqual(set(), used - families, "not exported")
         self.assertEqual(LEFT_OUT, families - used, "neither on the dashboard nor in an alert")
+
+    def test_a_real_prometheus_shows_it(self) -> None:
+        """It scrapes the node under load, loads the alert rules, and answers each of the dashboard's queries; those of a node
+        that forwards have something to show, and no alert fires that would wake somebody."""
+        with dashboard.Prometheus(self.lab.topology.node, LISTEN) as server, Load(self.lab.client, VIP[4]).in_background():
+            wait_until(lambda: server.value('rate(linimo_packets_total{outcome="forwarded"}[10s])') > 0, "two scrapes under load", 30)
+            shown = {panel["title"]: sum(len(server.query(query)) for query in dashboard.queries([panel])) for panel in dashboard.panels()}
+            firing = {alert["labels"]["alertname"] for alert in server.ask("alerts")["alerts"] if alert["labels"]["severity"] == "page"}
+        empty = {title for title, series in shown.items() if series == 0}
+        self.assertEqual(set(), empty - MAY_BE_EMPTY, "panels without a series")
+        self.assertEqual(set(), firing)
 
     def test_answers_are_as_described(self) -> None:
         """Every answer of the API has what its description says, and nothing else. (That every path is there is a unit test.)"""
