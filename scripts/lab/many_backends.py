@@ -80,9 +80,11 @@ class ManyBackends:
                                                       f"{self.folder}/error.log", "-g", "daemon off;"]))
         wait_until(lambda: self.box.run(["curl", "-sS", "http://10.64.0.1/"], check=False).stdout == "ok", "nginx answers")
 
-    def start(self, kind: str, count: int, health: str, through: tuple[str, ...] = ()) -> None:
-        """A control plane that checks so many, in pools of at most 2,000; started by the command `through`, if any."""
-        config = (f'[node]\nname = "many"\ninterfaces = ["eth0"]\nencap_source = ["10.0.0.11"]\n'
+    def start(self, kind: str, count: int, health: str, through: tuple[str, ...] = (), services: int = 0,
+              interface: str = "eth0") -> None:
+        """A control plane that checks so many, in pools of at most 2,000; started by the command `through`, if any.
+        `services`: so many more than one of each pool."""
+        config = (f'[node]\nname = "many"\nengine = "dpdk"\ninterfaces = ["{interface}"]\nencap_source = ["10.0.0.11"]\n'
                   f'hash_seed_file = "{self.folder}/seed"\nruntime_dir = "{self.folder}/run"\n')
         (self.folder / "seed").write_text("0123456789abcdef")
         (self.folder / "seed").chmod(0o600)
@@ -93,10 +95,19 @@ class ManyBackends:
                        f'health = {{ type = "{kind}", port = {PORTS[kind]}, {health} }}\nbackends = [{backends}]\n'
                        f'[[service]]\nname = "service{first // 2000}"\nvips = ["203.0.113.{first // 2000 + 1}"]\n'
                        f'protocol = "tcp"\nports = [80]\npool = "pool{first // 2000}"\n')
+        pools = (count + 1999) // 2000
+        for number in range(services):
+            config += (f'[[service]]\nname = "more{number}"\nvips = ["203.0.113.{number % pools + 1}"]\n'
+                       f'protocol = "udp"\nports = [{1000 + number}]\npool = "pool{number % pools}"\n')
         (self.folder / "linimo.toml").write_text(config)
         with open(self.log, "wb") as log:
             self.controlplane = self.box.spawn(
                 self._pinned(0, [*through, str(self.program), "--config", f"{self.folder}/linimo.toml"]), log)
+
+    def start_dataplane(self) -> None:
+        """Beside the control plane. It ends with the block."""
+        with open(self.folder / "dataplane.log", "wb") as log:
+            self.box.spawn([str(self.build / "dataplane/linimo-dataplane"), "--config", f"{self.folder}/linimo.toml"], log)
 
     @property
     def log(self) -> Path:

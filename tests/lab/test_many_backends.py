@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import unittest
+from collections import Counter
 from pathlib import Path
 
 from case import LAB_NAME
@@ -68,6 +70,35 @@ class TwentyThousand(ManyBackendsCase):
         self.await_checks(8000)
         self.assertEqual(0, many.changes_to("down"))
         self.assertLess(many.stop(), 2.0)
+
+
+class Scrape(ManyBackendsCase):
+    alone = True  # it judges times
+
+    def test_is_quick(self) -> None:
+        """1,000 services and 20,000 checked backends, with a data plane: a scrape takes less than half a second, has a row of
+        each of them, and delays no check."""
+        many = self.many
+        many.start("tcp", COUNT, 'interval = "10s", timeout = "2s"', services=990,
+                   interface=f"net_memif0,role=server,socket-abstract=no,socket={many.folder}/nobody.sock")
+        many.start_dataplane()
+        many.await_health_known(20)
+        wait_until(lambda: (many.status() or {}).get("dataplane", {}).get("generation", 0) > 0, "the data plane has tables", 30,
+                   alive=many.check_alive)
+        times, page = [], ""
+        for _ in range(9):
+            began = time.monotonic()
+            page = many.box.run(["curl", "-sS", "--unix-socket", f"{many.folder}/run/control.sock", "http://linimo/metrics"]).stdout
+            times.append(time.monotonic() - began)
+            time.sleep(1)  # as far apart as no scraper's interval is shorter
+        rows = Counter(re.match(r"\w+", line)[0] for line in page.splitlines() if line and line[0] != "#")  # type: ignore[index]
+        print(f"    {sum(rows.values())} rows, {len(page) >> 20} MiB: {min(times):.2f} to {max(times):.2f} s, median {sorted(times)[4]:.2f}",
+              file=sys.stderr)
+        self.assertEqual(COUNT, rows["linimo_backend_up"])
+        self.assertEqual(1000, rows["linimo_service_packets_total"])
+        self.assertLess(sorted(times)[4], 0.5, times)
+        self.assertEqual("holds", many.condition("checks-on-time").get("state"))
+        self.assertEqual(0, many.changes_to("down"))
 
 
 class TheCheckerItself(ManyBackendsCase):
