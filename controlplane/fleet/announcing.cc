@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "controlplane/fleet/last_announcer.h"
+#include "controlplane/fleet/stand_in.h"
 
 namespace linimo::fleet {
 
@@ -15,10 +16,15 @@ void announce(State& s, Actions& out) {
   wanted.draining = s.view.drained_nodes.contains(s.settings.node);
   if (forwards) {
     const auto* excused = s.view.state ? &s.view.state->excused : nullptr;
-    const bool may_go = excused != nullptr && s.trusts && in_reach(s) &&
-                        std::binary_search(excused->begin(), excused->end(), s.settings.node);
+    const bool is_excused = excused != nullptr && s.trusts && in_reach(s) &&
+                            std::binary_search(excused->begin(), excused->end(), s.settings.node);
+    const bool is_astray = !in_reach(s) && !s.own.observations->complaint.empty();
+    const auto others_do = [&](const std::string& vip) {
+      if (is_excused) return others_announce(s.view, *excused, s.settings.node, vip);
+      return is_astray && is_stood_in_for(s, vip);
+    };
     for (const std::string& vip : s.own.live_summary->vips) {
-      if (!may_go || !others_announce(s.view, *excused, s.settings.node, vip)) wanted.vips.push_back(vip);
+      if (!others_do(vip)) wanted.vips.push_back(vip);
     }
   }
   if (s.own.announced == wanted) return;

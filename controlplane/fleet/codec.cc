@@ -364,14 +364,19 @@ std::string encode(const Heartbeat& heartbeat) {
                   {"instance", heartbeat.instance},
                   {"sequence", heartbeat.sequence},
                   {"table", to_json(heartbeat.table)},
-                  {"digest", digest_text(heartbeat.digest)}});
+                  {"digest", digest_text(heartbeat.digest)},
+                  {"stands_in", heartbeat.stands_in}});
 }
 
 tl::expected<Heartbeat, std::string> decode_heartbeat(std::string_view bytes) {
   return attempted<Heartbeat>([&] {
     const json object = parsed(bytes, kMostValueBytes);
-    return Heartbeat{text_of(object, "node", kLongestName), number(object, "instance"),
-                     number(object, "sequence"), table_of(object, "table"), digest_of(object, "digest")};
+    return Heartbeat{text_of(object, "node", kLongestName),
+                     number(object, "instance"),
+                     number(object, "sequence"),
+                     table_of(object, "table"),
+                     digest_of(object, "digest"),
+                     object.value("stands_in", false)};
   });
 }
 

@@ -114,6 +114,7 @@ struct Heartbeat {
   uint64_t sequence = 0;
   TableId table;
   uint64_t digest = 0;
+  bool stands_in = false;  // it has word from the store and is well: what it announces others may leave to it
 };
 
 using Event = std::variant<Tick, ReadDone, Changed, WatchEnded, TransactDone, LeaseAnswer, Validated,

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "controlplane/fleet/stand_in.h"
+
 namespace linimo::fleet {
 namespace {
 
@@ -22,11 +24,13 @@ void take_heartbeat(State& s, const Heartbeat& heartbeat, Actions& out) {
   if (heartbeat.node == s.settings.node || !s.view.nodes.contains(heartbeat.node)) return;
   auto found = s.peers.find(heartbeat.node);
   if (found == s.peers.end())
-    found = s.peers.emplace(heartbeat.node, Peer{0, 0, detector(s.settings.heartbeat), {}, false}).first;
+    found = s.peers.emplace(heartbeat.node, Peer{.phi = detector(s.settings.heartbeat)}).first;
   Peer& peer = found->second;
   if (std::pair(heartbeat.instance, heartbeat.sequence) <= std::pair(peer.instance, peer.sequence)) return;
   peer.instance = heartbeat.instance;
   peer.sequence = heartbeat.sequence;
+  peer.heard = s.now;
+  peer.stands_in = heartbeat.stands_in;
   if (std::exchange(peer.silent, false)) {
     peer.phi.forget_last();
     out.push_back(Say{fmt::format("node {} is heard again", heartbeat.node)});
@@ -49,16 +53,18 @@ void beat(State& s, Actions& out) {
   const bool due = s.now >= s.heartbeat_due;
   if (due) s.heartbeat_due = s.now + s.settings.heartbeat;
   wake_at(s, s.heartbeat_due);
-  if (!due && s.told == s.own.live) return;
+  const bool stands = stands_in(s);
+  if (!due && s.told == s.own.live && s.told_stands_in == stands) return;
   s.told = s.own.live;
+  s.told_stands_in = stands;
   std::erase_if(s.peers, [&](const auto& peer) { return !s.view.nodes.contains(peer.first); });
   for (auto& [name, peer] : s.peers) {
     if (peer.silent || peer.phi.phi(s.now) < kImprobable) continue;
     peer.silent = true;
     out.push_back(Say{fmt::format("no heartbeat from node {}: it is dead or cut off from this one", name)});
   }
-  out.push_back(
-      SendHeartbeat{{s.settings.node, s.settings.instance, ++s.heartbeats, s.own.live, s.own.live_digest}});
+  out.push_back(SendHeartbeat{
+      {s.settings.node, s.settings.instance, ++s.heartbeats, s.own.live, s.own.live_digest, stands}});
 }
 
 }  // namespace linimo::fleet

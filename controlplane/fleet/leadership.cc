@@ -67,7 +67,9 @@ std::shared_ptr<StateRecord> next_state(const State& s, bool activates) {
 
   auto next = std::make_shared<StateRecord>();
   next->fence = {s.memory.floors.epoch, s.view.leader.created};
-  next->number = same ? before.number : before.number + 1;  // the same tables, and what was before is older
+  // The same: the same tables, and what was before is older. Never one that it has given to another: a store
+  // that is restored while the view lags may hold what was there before that.
+  next->number = same ? before.number : std::max(before.number, s.leading.sent) + 1;
   next->backends = other_table ? std::make_shared<const BackendStates>(std::move(backends)) : before.backends;
   next->excused = std::move(excused);
   // Steps of slow starts would drive what else was before out of it.
@@ -103,8 +105,10 @@ void write(State& s, Actions& out) {
   transaction.compares.push_back({Key{KeyKind::kState}, Compare::What::kChanged, s.view.state.changed});
   transaction.compares.push_back({Key{KeyKind::kActive}, Compare::What::kChanged, s.view.active.changed});
   const Fence fence{s.memory.floors.epoch, s.view.leader.created};
-  if (next)
+  if (next) {
+    s.leading.sent = std::max(s.leading.sent, next->number);
     transaction.puts.push_back({Key{KeyKind::kState}, std::make_shared<const Value>(std::move(*next)), 0});
+  }
   if (activates || old_epoch) {
     const ActiveRecord active{fence, activates ? s.view.newest->number : s.view.active->number,
                               activates ? s.view.newest->digest : s.view.active->digest};

@@ -56,8 +56,9 @@ bool contradicts(const State& s) {
 /// Doubt must last before it counts, and so must its end.
 bool is_lost(State& s) {
   const bool was_lost = !s.own.observations->complaint.empty();
-  // Cut off from the store, it does not know what the others see.
-  const bool doubts = in_reach(s) && s.trusts && contradicts(s);
+  // Cut off from the store, it does not know what the others see by now: whether that matters, stand_in.h
+  // says.
+  const bool doubts = s.trusts && contradicts(s);
   std::optional<Time>& since = was_lost ? s.own.agrees_since : s.own.doubts_since;
   (was_lost ? s.own.doubts_since : s.own.agrees_since).reset();
   if (doubts == was_lost) {

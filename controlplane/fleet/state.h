@@ -144,6 +144,8 @@ struct Peer {
   PhiDetector phi;
   Time counted{};  // the heartbeat that the detector had last
   bool silent = false;
+  Time heard{};  // the last one of all, and what it said
+  bool stands_in = false;
 };
 
 struct Leading {
@@ -153,6 +155,7 @@ struct Leading {
   std::optional<Time> unfit_since;  // holds the leader key and cannot lead
   Time state_seen{};                // when the view's state came
   int64_t state_changed = 0;
+  uint64_t sent = 0;  // the highest number of a state that it wrote, or wanted to
 };
 
 struct State {
@@ -175,6 +178,7 @@ struct State {
   uint64_t heartbeats = 0;
   Time heartbeat_due{};
   TableId told;  // what the last heartbeat said
+  bool told_stands_in = false;
   std::array<bool, kAlarmKinds> alarms{};
 };
 

@@ -68,7 +68,7 @@ void Simulation::fault() {
     case kCutFromStore:
       say(node, "is cut off from the store");
       node.cut.fill(true);
-      return for_a_while(seconds(25), [this, &node] {
+      return for_a_while(seconds(50), [this, &node] {
         say(node, "is not cut off any more");
         node.cut.fill(false);
       });

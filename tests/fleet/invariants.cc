@@ -12,6 +12,8 @@ namespace {
 /// By which time a fleet of which something has gone must have made up for it: a lease that runs out, a
 /// member of the store that is left, tables that are made.
 constexpr seconds kGrace{20};
+/// By which time a node has heard of another that it is well, though heartbeats are lost.
+constexpr seconds kTold{20};
 
 HealthState health_in(const BackendStates& states, const std::string& name) {
   for (const BackendState& state : states) {
@@ -134,9 +136,34 @@ bool Simulation::able(const Node& node, const std::string& vip) const {
              node.live_summary->vips.end();
 }
 
+/// A node that has no word from the store, and sees its backends otherwise than it last heard, leaves its
+/// VIPs to one that has word, is well, and can tell it so.
+void Simulation::check_lost() {
+  for (auto& node : nodes_) {
+    const State& s = node->state;
+    const bool lost = node->operates() && node->forwards && !in_reach(s) &&
+                      s.alarms[static_cast<size_t>(AlarmKind::kContradiction)];
+    const bool is_told =
+        !heartbeats_lost_ && std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& other) {
+          return other != node && other->operates() && s.view.nodes.contains(other->name) &&
+                 in_reach(other->state) && other->state.own.observations->complaint.empty() &&
+                 !other->routes.draining && other->routes.vips == vips_ && other->able_since &&
+                 queue_.now() - *other->able_since > kGrace;
+        });
+    if (!lost || !is_told) {
+      node->lost_since.reset();
+    } else if (!node->lost_since) {
+      node->lost_since = queue_.now();
+    } else if (queue_.now() - *node->lost_since > kTold && !node->routes.vips.empty()) {
+      violated(node->name + " has lost its way and the store, and does not leave its VIPs to others");
+    }
+  }
+}
+
 /// Every second: leases end, and a VIP that a node has long been able to serve is announced by somebody.
 void Simulation::audit() {
   if (quorum_ && store_.expire(queue_.now())) committed();
+  check_lost();
   for (auto& node : nodes_) {
     if (!able(*node, vips_.front())) {
       node->able_since.reset();

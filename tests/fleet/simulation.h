@@ -92,6 +92,7 @@ class Simulation {
     HandleFragments handlers;           // what the data plane is told
     std::set<std::string> unreachable;  // backends
     std::optional<Virtual> able_since;  // it could serve
+    std::optional<Virtual> lost_since;  // check_lost()
 
     bool operates() const { return runs && !frozen; }
   };
@@ -155,6 +156,7 @@ class Simulation {
   void check_state(const Node& node, const StateRecord& next);
   void check_commit(const Transact& transaction, const std::map<Key, uint64_t>& before);
   void check_table(const Node& node);
+  void check_lost();
   void audit();
   void check_agreement();
   void check_quiet();

@@ -213,3 +213,30 @@ class FleetFaults(FleetCase):
                 node.box.run(["ip", "route", "del", "blackhole", f"{address}/32"])
         self.fleet.routed.wait_announced(timeout=30)
         self.fleet.wait_agreed()
+
+    def test_a_node_is_cut_off_from_the_store_and_from_most_backends(self) -> None:
+        """It hears from the others that they have the store, and leaves its VIPs to them. Where nobody has, all stay."""
+        with self.cut_off([self.nodes[1]]):
+            self.wait_alarm("contradiction", 20, [self.nodes[1]])
+            self.fleet.routed.wait_announced({"lb1", "lb3"}, 20)
+        self.fleet.routed.wait_announced(timeout=30)
+        self.fleet.wait_agreed(30)
+        with self.cut_off(self.nodes):
+            self.wait_alarm("contradiction", 20)
+            time.sleep(3 * LEASE_S)  # whatever follows from that
+            self.assertEqual({"lb1", "lb2", "lb3"}, self.fleet.routed.reach())
+        self.fleet.wait_agreed(30)
+
+    @contextlib.contextmanager
+    def cut_off(self, nodes: list[Node]) -> Iterator[None]:
+        """From the store, and from two of three backends."""
+        gone = ["10.0.1.254", *(self.lab.backends[number].address() for number in (1, 2))]
+        try:
+            for node in nodes:
+                for address in gone:
+                    node.box.run(["ip", "route", "add", "blackhole", f"{address}/32"])
+            yield
+        finally:
+            for node in nodes:
+                for address in gone:
+                    node.box.run(["ip", "route", "del", "blackhole", f"{address}/32"], check=False)
