@@ -13,11 +13,13 @@ from typing import Any, Callable, ClassVar, Iterator
 
 from case import LabCase
 from lab.backend import Backend
+from lab.netns import Namespace
 from lab.node import Node
 from lab.topology import CLIENT, VIP
 from lab.wait import wait_until
 
 BOUND_S = 10.0
+COMMANDS = {"ip", "sysctl", "ethtool", "nft", "birdc", "linimo-decap"}  # with which a mend begins
 SHORT = ("--watch-seconds", "0.1")  # where nothing is to be seen growing
 
 # A few new connections every tenth of a second, which nobody ends before they are old.
@@ -122,11 +124,11 @@ class Doctor:
     def name(self, number: int) -> str:
         return f"web/{self.backend(number).address()}"
 
-    def script_at(self, number: int) -> str:
+    def script_at(self, number: int, code: int = 1) -> str:
         """What the script for backends finds there."""
         script = self.lab.node.cli("doctor", "--backend-script").stdout
         told = self.backend(number).box.run(["sh", "-c", script], check=False)
-        self.assertEqual(1, told.returncode, told.stdout + told.stderr)
+        self.assertEqual(code, told.returncode, told.stdout + told.stderr)
         return told.stdout
 
     def test_a_healthy_node_gives_no_finding(self) -> None:
@@ -152,7 +154,15 @@ class Doctor:
             mend = found.get("tunnel-lost-at-backend", {"mend": f"ip addr replace {VIP[4]}/32 dev lo"})["mend"]
             box.run(["sh", "-c", mend.removeprefix("there: ").split("; which")[0]], check=False)
 
-        with self.broken_for_now(self.backend(1).start_nginx, self.backend(2).begin_tunnel, give_vip):
+        def give_tunnel() -> None:
+            """The lab's kernel has no such module."""
+            if "tunnel-accepted" in found:
+                self.run_mend(found["tunnel-accepted"], self.backend(2).box, ", or: ", DEV="eth0",
+                              **{"linimo-decap": str(self.backend(2).decap_program)})
+            else:
+                self.backend(2).begin_tunnel()
+
+        with self.broken_for_now(self.backend(1).start_nginx, give_tunnel, give_vip):
             self.backend(1).kill_nginx()
             self.backend(2).end_tunnel()
             box.run(["ip", "addr", "del", f"{VIP[4]}/32", "dev", "lo"])
@@ -179,8 +189,9 @@ class Doctor:
         first, second, third = (self.backend(number).address() for number in (1, 2, 3))
         device = "linimo0" if self.engine == "dpdk" else "eth0"
         self.node("ip link add eth8 type veth peer name eth9")
-        with self.broken_for_now(lambda: self.node("ip link del eth8"), lambda: self.node(f"ip route del unreachable {first}/32"),
-                         lambda: self.node(f"ip route del {second}/32")):
+        with self.broken_for_now(lambda: self.node("ip link del eth8"),
+                                 lambda: [self.lab.node.box.run(["ip", "route", "del", f"{way}/32"], check=False)
+                                          for way in (first, second, third)]):
             self.node(f"ip route add unreachable {first}/32")
             self.node(f"ip route add {second}/32 via 10.0.0.77 dev {device}")
             self.node("ip link set eth8 up")
@@ -192,6 +203,10 @@ class Doctor:
             self.assertIn(first, found["no-route"]["evidence"])
             self.assertEqual("certain", found["next-hop-unresolved"]["certainty"])
             self.assertIn("[node] interfaces", found["wrong-egress"]["mend"])
+            for each in found.values():
+                self.run_mend(each, self.lab.node.box, "", GATEWAY="10.0.0.1",
+                              DEV=device)
+            self.assert_healthy()
 
     def test_a_service_that_does_not_listen_on_the_vip(self) -> None:
         """It is bound to its own address, which answers; the VIP's packets are reset."""
@@ -209,16 +224,32 @@ class Doctor:
             self.assertIn("listen on every address", found["mend"])
 
     def test_all_tunnels_lost(self) -> None:
-        """Of all backends at once: the network between is likelier than each of them."""
-        for number in (1, 2, 3):
-            self.backend(number).box.run(["ip", "addr", "del", f"{VIP[4]}/32", "dev", "lo"])
-
-        def mend() -> None:
+        """On their way, where the router drops them: a backend's script finds nothing. Or at the backends, which all lack the VIP:
+        the script says so, and the command mends it. From the node both look the same, and both are named."""
+        with self.broken(lambda: self.router("nft delete table inet fabric")):
+            self.router("nft add table inet fabric")
+            self.router("nft add chain inet fabric forward { type filter hook forward priority 0 ; }")
+            self.router("nft add rule inet fabric forward meta l4proto { 4, 41 } drop")
+            found = self.wait_for("tunnels-lost", None, *SHORT)
+            self.assertIn("the network between drops tunnels (ip proto 4 or ip proto 41)", found["evidence"])
+            self.assertIn("nothing found", self.script_at(1, 0))
+        with self.broken(lambda: [self.run_mend(found, self.backend(number).box) for number in (1, 2, 3)]):
             for number in (1, 2, 3):
-                self.backend(number).box.run(["ip", "addr", "replace", f"{VIP[4]}/32", "dev", "lo"])
+                self.backend(number).box.run(["ip", "addr", "del", f"{VIP[4]}/32", "dev", "lo"])
+            found = self.wait_for("tunnels-lost", None, *SHORT)
+            self.assertIn("all of these backends lack the VIP", found["evidence"])
+            self.assertIn(f"{VIP[4]} is not an address of this machine", self.script_at(1))
 
-        with self.broken(mend):
-            self.assertIn("all 3 backends", self.wait_for("tunnels-filtered", None, *SHORT)["evidence"])
+    def run_mend(self, found: dict[str, Any], box: Namespace, where: str = "there: ", **placeholders: str) -> None:
+        """The finding's own commands, with what only a person knows filled in: what stands behind `where`, without the prose
+        behind them."""
+        self.assertIn(where, found["mend"])
+        for command in re.split(r"; |, ", found["mend"].partition(where)[2] if where else found["mend"]):
+            if command.split()[0] not in COMMANDS:
+                break
+            for name, value in placeholders.items():
+                command = re.sub(rf"\b{name}\b", value, command)
+            box.run(["sh", "-ec", command])
 
     def test_a_configuration_that_is_refused(self) -> None:
         """The command that it names says what is wrong with the file."""
@@ -246,10 +277,24 @@ class Doctor:
             ping = self.lab.client.spawn(["sh", "-c", f"while :; do curl -s -o /dev/null --max-time 1 -d @/proc/kallsyms http://{VIP[4]}/; "
                                                       "sleep 0.1; done"])
             try:
-                self.wait_for("tunnel-does-not-fit", None)
+                with self.smaller_segments(self.wait_for("tunnel-does-not-fit", None), 1000):
+                    self.assert_healthy("--watch-seconds", "1")
             finally:
                 ping.kill()
                 ping.wait()
+
+    @contextlib.contextmanager
+    def smaller_segments(self, found: dict[str, Any], mtu: int) -> Iterator[None]:
+        """As the finding says, at each backend, for a way that takes so much."""
+        boxes = [self.backend(number).box for number in (1, 2, 3)]
+        ways = [json.loads(box.run(["ip", "-j", "route", "show", "default"]).stdout)[0]["gateway"] for box in boxes]
+        for box, way in zip(boxes, ways):
+            self.run_mend(found, box, GATEWAY=way, N=str(mtu - 60))
+        try:
+            yield
+        finally:
+            for box, way in zip(boxes, ways):
+                box.run(["ip", "route", "change", "default", "via", way])
 
     def test_clients_that_do_not_hear_that_packets_are_too_big(self) -> None:
         """The router drops ICMP on its way to the client, whose kernel sends the same segment again and again."""
@@ -264,7 +309,8 @@ class Doctor:
                 # A busy machine's looks are few, and see few segments that come again.
                 found = self.wait_for("too-big-unheard", None, seconds=90)
                 self.assertEqual("likely", found["certainty"])
-                self.assertIn("advmss", found["mend"])
+                with self.smaller_segments(found, 1400):
+                    self.assert_healthy("--watch-seconds", "1")
             with self.uploads():
                 self.wait_for("tunnel-does-not-fit", None)
                 self.assertNotIn("too-big-unheard", [one["cause"] for one in self.findings()])
@@ -297,7 +343,8 @@ class Doctor:
 
     def test_checksums_that_are_unfinished(self) -> None:
         """Of clients on the same machine, or behind a virtual NIC: the backend's kernel drops what they send, and its script says so."""
-        with self.broken(lambda: self.router("ethtool -K lb1 tx off gso off tso off")), self.connections():
+        found = {"mend": ""}
+        with self.broken(lambda: self.run_mend(found, self.lab.topology.router, "at the other end of eth0: ", DEV="lb1")), self.connections():
             for number in (1, 2, 3):  # whose answers go by there too
                 self.backend(number).box.run(["ethtool", "-K", "eth0", "tx", "off"])
             self.router("ethtool -K lb1 tx on")
@@ -308,7 +355,8 @@ class Doctor:
             self.assertIn("with a wrong checksum within 2 s", self.script_at(1))
 
     def test_all_traffic_on_one_queue(self) -> None:
-        with self.broken(lambda: self.router("ethtool -L lb1 tx 2")), self.connections():
+        found = {"mend": ""}
+        with self.broken(lambda: self.run_mend(found, self.lab.topology.router, "at the other end: ", DEV="lb1", N="2")), self.connections():
             self.router("ethtool -L lb1 tx 1")
             found = self.wait_for("one-queue", None)
             self.assertEqual("likely", found["certainty"])
@@ -401,7 +449,12 @@ class DoctorXdp(Doctor, LabCase):
         node.config.seed_file.write_bytes(os.urandom(32))
         node.config.seed_file.chmod(0o600)
         node.reload()
-        self.assertIn("hash seed", self.wait_for("nodes-disagree", "lb2", *SHORT, *peer)["evidence"])
+        found = self.wait_for("nodes-disagree", "lb2", *SHORT, *peer)
+        self.assertIn("hash seed", found["evidence"])
+        self.assertEqual("copy hash_seed_file from one node to all, then linimo reload", found["mend"])
+        node.config.seed_file.write_bytes(seed.read_bytes())
+        node.cli("reload")
+        self.assert_healthy(*SHORT, *peer)
         node.config.seed_file = seed
         node.config.backends = {1: 100, 2: 100, 3: 50}
         node.reload()
