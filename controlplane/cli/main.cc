@@ -269,6 +269,10 @@ int doctor(const Options& options, const DoctorOptions& asked) {
   std::cout << (options.output == "json"
                     ? findings_json(findings).dump(2, ' ', false, json::error_handler_t::replace) + "\n"
                     : render_findings(findings));
+  if (facts->vips_not_asked != 0) {
+    std::cerr << fmt::format("linimo: who else holds a VIP on the node's LANs was not asked of {} VIPs\n",
+                             facts->vips_not_asked);
+  }
   return findings.empty() ? 0 : kFailed;
 }
 
