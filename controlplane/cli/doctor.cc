@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <future>
 #include <set>
@@ -121,8 +122,11 @@ uint16_t tcp_port(const Facts& facts, const std::string& pool) {
       return one.at("health").at("port").get<uint16_t>();
   }
   for (const json& service : facts.services) {
-    if (service.at("pool") == pool && service.at("protocol") == "tcp" && !service.at("ports").empty())
-      return service.at("ports").at(0).at(0).get<uint16_t>();
+    if (service.at("pool") != pool || service.at("protocol") != "tcp" || service.at("ports").empty())
+      continue;
+    const json& first = service.at("ports").at(0);  // 80, or "8000-8100"
+    return first.is_number() ? first.get<uint16_t>()
+                             : static_cast<uint16_t>(std::atoi(first.get<std::string>().c_str()));
   }
   return 0;
 }

@@ -412,6 +412,25 @@ class Doctor:
             self.assertIn("peer-silent", {one["cause"] for one in found})
             self.assertIn("not asked of 37 VIPs", self.lab.node.cli("doctor", *SHORT, check=False).stderr)  # 101 less 64
 
+    def test_checks_without_a_port(self) -> None:
+        """Then a backend that is dead is asked at its service's first port."""
+        config = self.lab.node.config
+        before = config.more
+
+        def mend() -> None:
+            config.more = before
+            self.lab.node.reload()
+
+        with self.broken(mend):
+            config.more = "".join(f'[[pool]]\nname = "{name}"\nhealth = {{ type = "icmp", interval = "300ms", timeout = "300ms" }}\n'
+                                  f'backends = [{{ address = "{backend_address(200 + i, 4)}" }}]\n'
+                                  f'[[service]]\nname = "{name}"\nvips = ["{VIP[4]}"]\nprotocol = "tcp"\nports = [{ports}]\npool = "{name}"\n'
+                                  for i, (name, ports) in enumerate((("one", "81"), ("many", '"8000-8100"'))))
+            self.lab.node.write_config()
+            self.lab.node.signal_reload()
+            self.wait_for("backend-down", f"one/{backend_address(200, 4)}", *SHORT)
+            self.assertIn(f"many/{backend_address(201, 4)}", {one["subject"] for one in self.findings(*SHORT)})
+
     def test_a_node_that_does_not_answer(self) -> None:
         done = self.lab.node.box.run([str(self.lab.node.cli_program), "--socket", "/nonexistent", "doctor"], check=False)
         self.assertEqual(1, done.returncode)
