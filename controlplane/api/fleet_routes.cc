@@ -134,6 +134,10 @@ std::vector<std::pair<std::string, std::string>> FleetRoutes::paths() {
   return paths;
 }
 
+bool FleetRoutes::is_for_all(std::string_view path) {
+  return path == kRoutes[0].path;
+}
+
 bool FleetRoutes::answer(const HttpRequest& request, const HttpServer::Respond& respond) {
   const auto route = std::find_if(std::begin(kRoutes), std::end(kRoutes),
                                   [&](const Route& of) { return request.path == of.path; });

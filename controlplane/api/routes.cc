@@ -6,6 +6,7 @@
 
 #include <boost/asio/post.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 #include <sys/socket.h>
 
@@ -33,6 +34,7 @@ constexpr const char* kPageHeaders =
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
     "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-cache\r\n";
 constexpr const char* kDescription = "/v1/openapi.json";  // an asset
+constexpr const char* kPaths = "/v1/paths";
 constexpr const char* kPlainText = "text/plain; charset=utf-8";
 
 HttpResponse reply(unsigned status, const json& content) {
@@ -224,9 +226,19 @@ std::span<const Api::Route> Api::routes() {
 }
 
 std::vector<std::pair<std::string, std::string>> Api::paths() {
-  std::vector<std::pair<std::string, std::string>> paths = {{kDescription, "GET"}};
+  std::vector<std::pair<std::string, std::string>> paths = {{kDescription, "GET"}, {kPaths, "GET"}};
   for (const Route& route : routes()) paths.emplace_back(route.path, route.method);
   for (auto& of_fleet : FleetRoutes::paths()) paths.push_back(std::move(of_fleet));
+  return paths;
+}
+
+std::set<std::string> Api::offered(Asker asker) const {
+  std::set<std::string> paths = {kDescription, kPaths};
+  for (const Route& route : routes())
+    if (route.for_all || asker == Asker::kOperator) paths.insert(route.path);
+  if (fleet_)
+    for (const auto& [path, _] : FleetRoutes::paths())
+      if (asker == Asker::kOperator || FleetRoutes::is_for_all(path)) paths.insert(path);
   return paths;
 }
 
@@ -242,22 +254,20 @@ Api::Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Co
 }
 
 void Api::answer(const HttpRequest& request, const Respond& respond) {
-  if (fleet_ && fleet_->answer(request, respond)) return;
-  if (request.path.starts_with("/v1/fleet"))
+  if (!fleet_ && request.path.starts_with("/v1/fleet"))
     return respond(
         reply(404, {{"error", "this node is in no fleet: its configuration has no [fleet] section"}}));
-  answer_if(request, respond, [](const Route&) { return true; });
+  answer_to(Asker::kOperator, request, respond);
 }
 
 void Api::answer_reads(const HttpRequest& request, const Respond& respond) {
-  answer_if(request, respond, [](const Route& route) { return route.for_all; });
+  answer_to(Asker::kReader, request, respond);
 }
 
 void Api::answer_reader(const HttpRequest& request, const Respond& respond) {
-  const auto of_fleet = FleetRoutes::paths();
-  if (std::ranges::any_of(routes(),
-                          [&](const Route& one) { return !one.for_all && one.path == request.path; }) ||
-      std::ranges::any_of(of_fleet, [&](const auto& one) { return one.first == request.path; })) {
+  const auto all = paths();
+  const bool known = std::ranges::any_of(all, [&](const auto& one) { return one.first == request.path; });
+  if (known && !FleetRoutes::is_for_all(request.path) && !offered(Asker::kReader).contains(request.path)) {
     return respond(
         reply(403, {{"error", fmt::format("the certificate {} may only read: [api] operators does not "
                                           "name it",
@@ -266,7 +276,7 @@ void Api::answer_reader(const HttpRequest& request, const Respond& respond) {
   answer_reads(request, respond);
 }
 
-void Api::answer_if(const HttpRequest& request, const Respond& respond, bool (*wanted)(const Route&)) {
+void Api::answer_to(Asker asker, const HttpRequest& request, const Respond& respond) {
   for (const Asset& asset : assets()) {
     if (request.path != asset.path) continue;
     if (request.method != "GET") return respond(reply(405, {{"error", "use GET"}}));
@@ -274,15 +284,16 @@ void Api::answer_if(const HttpRequest& request, const Respond& respond, bool (*w
     response.more_headers = kPageHeaders;
     return respond(response);
   }
-  std::string there_are = kDescription;
-  for (const Route& route : routes()) {
-    if (!wanted(route)) continue;
-    there_are += std::string(", ") + route.path;
-    if (request.path != route.path) continue;
-    if (request.method == route.method) return route.answer(*this, request, respond);
-    return respond(reply(405, {{"error", std::string("use ") + route.method}}));
-  }
-  respond(reply(404, {{"error", "no such path; there are " + there_are}}));
+  const std::set<std::string> there_are = offered(asker);
+  if (!there_are.contains(request.path))
+    return respond(
+        reply(404, {{"error", fmt::format("no such path; there are {}", fmt::join(there_are, ", "))}}));
+  if (fleet_ && fleet_->answer(request, respond)) return;
+  if (request.path == kPaths && request.method == "GET") return respond(reply(200, {{"paths", there_are}}));
+  const auto route = std::ranges::find(routes(), request.path, &Route::path);
+  const std::string_view method = route == routes().end() ? "GET" : route->method;
+  if (request.method != method) return respond(reply(405, {{"error", fmt::format("use {}", method)}}));
+  route->answer(*this, request, respond);
 }
 
 void Api::answer_metrics(const HttpRequest& request, const Respond& respond) {

@@ -18,6 +18,7 @@
 //   POST /v1/dry-run                               what a change would do to flows (dry_run.h)
 //   POST /v1/node/drain, /v1/node/undrain
 //   GET /v1/openapi.json                           describes them (openapi.json)
+//   GET /v1/paths                                  those that whoever asks may use here
 //   GET /metrics                                   all that the metrics listener has, unless it is to have
 //   more
 //
@@ -30,6 +31,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -71,7 +73,9 @@ class Api {
   using Change = HttpResponse (*)(const HttpRequest&, Controller&);
 
   static std::span<const Route> routes();
-  void answer_if(const HttpRequest& request, const Respond& respond, bool (*wanted)(const Route&));
+  enum class Asker { kOperator, kReader };
+  std::set<std::string> offered(Asker asker) const;
+  void answer_to(Asker asker, const HttpRequest& request, const Respond& respond);
   void view(View make, const Respond& respond);
   void view_backends(View make, const Respond& respond);
   void events(const HttpRequest& request, const Respond& respond);

@@ -4,6 +4,7 @@
 #include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace linimo {
 namespace {
@@ -25,6 +26,11 @@ const char* tunnel_device(const std::string& encapsulation, const std::string& a
   if (encapsulation == "gre") return v4 ? "gre0" : "ip6gre0";
   return v4 ? "tunl0" : "ip6tnl0";
 }
+
+constexpr const char* kSmallerSegments =
+    "there: ip route change default via GATEWAY advmss N, N being what the way takes less the tunnel's and "
+    "40 bytes "
+    "(ipip over IPv4: less 60)";
 
 class Diagnosis {
  public:
@@ -103,9 +109,10 @@ class Diagnosis {
                "{} of {} segments whose senders were told that they do not fit into the tunnel came again as "
                "long as they were, such as {}: the ICMP messages do not reach these clients",
                seen.again, seen.told, seen.packet),
-           "let ICMP \"fragmentation needed\" and \"packet too big\" from the VIP pass on its way to "
-           "clients, or on the "
-           "backends: ip route change default via GATEWAY advmss 1400",
+           fmt::format(
+               "let ICMP \"fragmentation needed\" and \"packet too big\" from the VIP pass on its way to "
+               "clients, or {}",
+               kSmallerSegments),
            false});
     } else if (const auto told = grown("too_big_reply"), lost = grown("too_big"); told + lost != 0) {
       const auto lowered = facts_.later.value("path_mtus_lowered", uint64_t{0});
@@ -115,8 +122,7 @@ class Diagnosis {
                        "packets were dropped for it{}",
                        told, lost,
                        lowered != 0 ? "; a router has said that a way to a backend takes less" : ""),
-           "raise the MTU on the way to the backends, or there: ip route change default via GATEWAY advmss "
-           "1400",
+           fmt::format("raise the MTU on the way to the backends, or {}", kSmallerSegments),
            lost != 0 || lowered != 0});
     }
     constexpr std::pair<const char*, const char*> kDrops[] = {
@@ -164,17 +170,21 @@ class Diagnosis {
   void way(const Lost& backend, const std::string& problem) {
     const bool wrong = problem.find("interface") != std::string::npos,
                unresolved = problem.find("resolved") != std::string::npos;
+    const int bits = is_v4(backend.address) ? 32 : 128;
     add({wrong        ? "wrong-egress"
          : unresolved ? "next-hop-unresolved"
                       : "no-route",
          backend.name, fmt::format("{} (ip route get {})", problem, backend.address),
-         wrong
-             ? fmt::format(
-                   "change the route that `ip route get {}` shows, or add its interface to [node] interfaces",
-                   backend.address)
+         wrong ? fmt::format(
+                     "ip route replace {}/{} via GATEWAY dev DEV, of [node] interfaces, or add the one that "
+                     "`ip route get {}` shows to them",
+                     backend.address, bits, backend.address)
          : unresolved
-             ? fmt::format("see that the next hop answers: ip neigh show; ip route get {}", backend.address)
-             : fmt::format("ip route add {} via GATEWAY", backend.address)});
+             ? fmt::format(
+                   "ip route replace {}/{} via GATEWAY, one that answers, or see why this does not: ip neigh "
+                   "show",
+                   backend.address, bits)
+             : fmt::format("ip route replace {}/{} via GATEWAY", backend.address, bits)});
   }
 
   bool is_checked_through_tunnel(const std::string& pool) const {
@@ -183,16 +193,32 @@ class Diagnosis {
     return found->second->at("health").value("through_tunnel", false);
   }
 
+  /// From here a network that drops tunnels looks as backends do that all lack the VIP: both are said.
   void all_lost(const std::vector<Lost>& lost) {
-    add({"tunnels-filtered", "",
+    std::set<std::string> tunnels;
+    for (const Lost& one : lost) tunnels.insert(on_the_wire(one));
+    const std::string seen_by = fmt::format("{}", fmt::join(tunnels, " or "));
+    const std::string vip = facts_.vip.empty() ? "VIP" : facts_.vip;
+    add({"tunnels-lost", "",
          fmt::format("all {} backends that are checked through the tunnel are down and answer at their own "
-                     "addresses; "
-                     "nothing comes back ({})",
-                     lost.size(), lost.front().detail),
-         "let the network pass tunnels from encap_source, or take the node's own address as [node] "
-         "encap_source; if only "
-         "new backends are affected: linimo doctor --backend-script",
+                     "addresses; nothing comes back ({}). Either the network between drops tunnels ({}) or "
+                     "their source, or all of these backends lack the VIP, or filter what comes for it",
+                     lost.size(), lost.front().detail, seen_by),
+         fmt::format(
+             "there: ip addr replace {}/{} dev lo, if linimo doctor --backend-script says on one of them "
+             "that it lacks the VIP; if it finds nothing: let the network pass {} from encap_source, or "
+             "take the node's own address as [node] encap_source",
+             vip, is_v4(vip) ? 32 : 128, seen_by),
          false});
+  }
+
+  /// As filters of tcpdump have it.
+  std::string on_the_wire(const Lost& backend) const {
+    const std::string encapsulation = text_of(*pools_.at(backend.pool), "encapsulation");
+    if (encapsulation == "gue") return "udp port 6080";
+    const bool v4 = is_v4(backend.address);
+    if (encapsulation == "gre") return v4 ? "ip proto 47" : "ip6 proto 47";
+    return v4 ? "ip proto 4 or ip proto 41" : "ip6 proto 4 or ip6 proto 41";
   }
 
   void lost_at(const Lost& backend) {
@@ -271,10 +297,11 @@ class Diagnosis {
          fmt::format("{} flows began meanwhile, and all {} packets that were forwarded came by receive queue "
                      "{} of {}",
                      flows, most, busiest, facts_.queues),
-         "let the NIC spread flows over its queues: linimo-setup-nic check says how (RSS: ethtool -X DEV "
-         "equal "
-         "N; ethtool -N DEV rx-flow-hash tcp4 sdfn); on a veth or TAP the other end does (ethtool -L DEV tx "
-         "N)",
+         fmt::format(
+             "let the NIC spread flows over its queues: linimo-setup-nic check says how (RSS: ethtool -X DEV "
+             "equal {0}; ethtool -N DEV rx-flow-hash tcp4 sdfn); of a veth or TAP at the other end: ethtool "
+             "-L DEV tx {0}",
+             facts_.queues),
          false});
   }
 
@@ -358,8 +385,10 @@ std::string backend_script(const std::string& vip, const std::string& encapsulat
 # Run as root on a backend: what keeps it from serving {0} through an {1} tunnel. Changes nothing.
 bad() {{ echo "$1"; echo "  mend: $2"; wrong=1; }}
 wrong=0
+# linimo-decap takes tunnels off without a device.
+decap() {{ ip link show 2>/dev/null | grep -q prog/xdp; }}
 {3}
-ip link show dev {2} 2>/dev/null | grep -q UP || bad "{2} is not there, or not up" "{4}; ip link set {2} up"
+ip link show dev {2} 2>/dev/null | grep -q UP || decap || bad "{2} is not there, or not up" "{4}; ip link set {2} up"
 ip {5} route get {0} | grep -q '^local' || bad "{0} is not an address of this machine" "ip addr add {0}/{6} dev lo"
 for name in all {2}; do
   value=$(sysctl -n net.ipv4.conf.$name.rp_filter 2>/dev/null || echo 0)
@@ -397,9 +426,10 @@ fi
 exit $wrong
 )sh",
                      vip, encapsulation, device,
-                     encapsulation == "gue" ? "ip fou show 2>/dev/null | grep -q 'gue' || bad \"no GUE port "
-                                              "is open\" \"modprobe fou; ip fou add port 6080 gue\""
-                                            : "# no port to open for this kind of tunnel",
+                     encapsulation == "gue"
+                         ? "ip fou show 2>/dev/null | grep -q 'gue' || decap || bad \"no GUE port "
+                           "is open\" \"modprobe fou; ip fou add port 6080 gue\""
+                         : "# no port to open for this kind of tunnel",
                      encapsulation == "gre" ? "modprobe ip_gre" : "modprobe ipip", v4 ? "-4" : "-6",
                      v4 ? 32 : 128, v4 ? "198.51.100.1" : "2001:db8::1",
                      encapsulation == "gue"   ? "dport [{ ]*6080[ ,]"

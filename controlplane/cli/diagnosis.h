@@ -36,10 +36,11 @@ struct Facts {
   std::vector<std::string> not_in_bird;  // VIPs that are announced, and that BIRD has no route of
   size_t queues = 0;                     // that packets may come by; 0: not known
   std::vector<VipHolder> vip_holders;
-  Openings openings;        // of connections meanwhile
-  TooBig too_big;           // of segments after it, where some were
-  std::vector<Peer> peers;  // that the operator named
-  std::string vip;          // one of the node's; empty: it has none
+  size_t vips_not_asked = 0;  // on the node's LANs, for they are many
+  Openings openings;          // of connections meanwhile
+  TooBig too_big;             // of segments after it, where some were
+  std::vector<Peer> peers;    // that the operator named
+  std::string vip;            // one of the node's; empty: it has none
 };
 
 struct Finding {

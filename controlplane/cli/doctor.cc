@@ -1,12 +1,10 @@
 #include "controlplane/cli/doctor.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <future>
-#include <memory>
 #include <set>
 #include <thread>
 #include <utility>
@@ -24,6 +22,7 @@
 
 #include "controlplane/cli/capture.h"
 #include "controlplane/cli/client.h"
+#include "controlplane/cli/program_output.h"
 #include "controlplane/cli/vip_answers.h"
 #include "maglev/address.h"
 #include "maglev/config/announce.h"
@@ -36,27 +35,27 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kConnectLimit{1500}, kClientPatience{1000}, kLongestToBegin{4000};
+constexpr std::chrono::milliseconds kProgramLimit{2000};  // of all programs that are run together
 constexpr size_t kMostConnections = 500;
 
-/// What a program writes, whatever it ends with. `command` has no word that came from elsewhere but
-/// addresses.
-std::string output_of(const std::string& command) {
-  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen((command + " 2>/dev/null").c_str(), "r"), pclose);
-  std::string output;
-  std::array<char, 4096> buffer;
-  for (size_t read = 0; pipe && (read = fread(buffer.data(), 1, buffer.size(), pipe.get())) > 0;)
-    output.append(buffer.data(), read);
-  return output;
-}
-
-json parsed_output_of(const std::string& command) {
-  return json::parse(output_of(command), nullptr, false);
+json parsed_output_of(const std::string& command, Clock::time_point deadline) {
+  return json::parse(output_of(command, deadline), nullptr, false);
 }
 
 /// The same of a program that prints a list; an empty one, if it did not.
-json list_from(const std::string& command) {
-  json list = parsed_output_of(command);
+json list_from(const std::string& command, Clock::time_point deadline) {
+  json list = parsed_output_of(command, deadline);
   return list.is_array() ? std::move(list) : json::array();
+}
+
+/// All at once, for each may take all the time there is.
+void ask_peers(std::vector<Peer>& peers, json Peer::*place) {
+  const auto deadline = Clock::now() + kProgramLimit;
+  std::vector<std::future<void>> asked;
+  for (Peer& peer : peers)
+    asked.push_back(std::async(std::launch::async, [&peer, place, deadline] {
+      peer.*place = parsed_output_of(peer.command, deadline);
+    }));
 }
 
 struct Connecting {
@@ -123,8 +122,11 @@ uint16_t tcp_port(const Facts& facts, const std::string& pool) {
       return one.at("health").at("port").get<uint16_t>();
   }
   for (const json& service : facts.services) {
-    if (service.at("pool") == pool && service.at("protocol") == "tcp" && !service.at("ports").empty())
-      return service.at("ports").at(0).at(0).get<uint16_t>();
+    if (service.at("pool") != pool || service.at("protocol") != "tcp" || service.at("ports").empty())
+      continue;
+    const json& first = service.at("ports").at(0);  // 80, or "8000-8100"
+    return first.is_number() ? first.get<uint16_t>()
+                             : static_cast<uint16_t>(std::atoi(first.get<std::string>().c_str()));
   }
   return 0;
 }
@@ -143,7 +145,7 @@ std::map<std::string, Direct> ask_backends(const Facts& facts) {
 }
 
 /// Interfaces of the node whose program runs in generic mode.
-std::vector<std::string> generic_devices(const json& status) {
+std::vector<std::string> generic_devices(const json& status, Clock::time_point deadline) {
   std::vector<std::string> found;
   if (status.at("engine") != "xdp") return found;
   std::set<std::string> ours;
@@ -152,7 +154,7 @@ std::vector<std::string> generic_devices(const json& status) {
       ours.insert(condition.at("subject").get<std::string>());
   }
   constexpr int kGeneric = 2;  // XDP_ATTACHED_SKB
-  for (const json& link : list_from("ip -j -d link show")) {
+  for (const json& link : list_from("ip -j -d link show", deadline)) {
     const std::string name = link.value("ifname", "");
     if (ours.contains(name) && link.contains("xdp") && link["xdp"].value("mode", 0) == kGeneric)
       found.push_back(name);
@@ -160,7 +162,7 @@ std::vector<std::string> generic_devices(const json& status) {
   return found;
 }
 
-std::vector<std::string> vips_not_in_bird(const json& status) {
+std::vector<std::string> vips_not_in_bird(const json& status, Clock::time_point deadline) {
   std::vector<std::string> missing;
   const json& announce = status.at("announce");
   if (!announce.is_object() || !announce.at("bird").at("error").is_null()) return missing;
@@ -168,7 +170,7 @@ std::vector<std::string> vips_not_in_bird(const json& status) {
   if (!config || !*config) return missing;
   const std::string socket = (*config)->bird_socket.string();
   if (socket.empty() || socket.find('\'') != std::string::npos) return missing;
-  const std::string told = output_of(fmt::format("birdc -r -s '{}' show route table all", socket));
+  const std::string told = output_of(fmt::format("birdc -r -s '{}' show route table all", socket), deadline);
   if (told.find("ready") == std::string::npos) return missing;
   for (const json& vip : announce.at("vips")) {
     std::string prefix = vip.at("vip").get<std::string>();
@@ -230,22 +232,24 @@ size_t receive_queues(const json& status) {
 }
 
 /// Who holds VIPs on the node's LANs, beside gateways, which may answer for everything.
-std::vector<VipHolder> vip_holders(const json& services, const json& status) {
+std::vector<VipHolder> vip_holders(Facts& facts, Clock::time_point deadline) {
+  const json& status = facts.status;
   std::vector<std::string> vips, devices = interfaces_of(status);
-  for (const json& service : services) {
+  for (const json& service : facts.services) {
     for (const json& vip : service.at("vips")) vips.push_back(vip.get<std::string>());
   }
   // Of engine dpdk the kernel has a TAP in each interface's place.
   for (size_t i = 0; status.at("engine") == "dpdk" && i < devices.size(); ++i)
     devices[i] = fmt::format("linimo{}", i);
+  facts.vips_not_asked = vips_left_out(vips);
   const auto answers = ask_for_vips(vips, devices);
   if (answers.empty()) return {};
   std::map<std::string, std::string> addresses;  // by MAC address
   std::set<std::string> gateways;
   for (const char* family : {"-6", "-4"}) {
-    for (const json& neighbour : list_from(fmt::format("ip -j {} neigh", family)))
+    for (const json& neighbour : list_from(fmt::format("ip -j {} neigh", family), deadline))
       addresses[neighbour.value("lladdr", "")] = neighbour.value("dst", "");
-    for (const json& route : list_from(fmt::format("ip -j {} route", family)))
+    for (const json& route : list_from(fmt::format("ip -j {} route", family), deadline))
       gateways.insert(route.value("gateway", ""));
   }
   std::vector<VipHolder> holders;
@@ -291,7 +295,8 @@ tl::expected<Facts, std::string> gather_facts(const std::string& socket, const D
   }
   facts.vip = facts.vip.substr(0, facts.vip.find('/'));
   for (const std::string& command : options.peers)
-    facts.peers.push_back({.command = command, .status = parsed_output_of(command), .later = {}});
+    facts.peers.push_back({.command = command, .status = {}, .later = {}});
+  ask_peers(facts.peers, &Peer::status);
   auto status = fetch("/v1/status");
   if (!status) return tl::unexpected(status.error());
   facts.status = std::move(*status);
@@ -302,16 +307,17 @@ tl::expected<Facts, std::string> gather_facts(const std::string& socket, const D
     return watched < kClientPatience ? Openings() : watch_clients<OpeningWatch>(socket, watched, deadline);
   });
   facts.direct = ask_backends(facts);
-  facts.generic_xdp = generic_devices(facts.status);
-  facts.not_in_bird = vips_not_in_bird(facts.status);
+  const auto programs_end = Clock::now() + kProgramLimit;
+  facts.generic_xdp = generic_devices(facts.status, programs_end);
+  facts.not_in_bird = vips_not_in_bird(facts.status, programs_end);
   facts.queues = receive_queues(facts.status);
-  facts.vip_holders = vip_holders(facts.services, facts.status);
+  facts.vip_holders = vip_holders(facts, programs_end);
   facts.openings = openings.get();
   std::this_thread::sleep_until(until);
   auto later = fetch("/v1/status");
   if (!later) return tl::unexpected(later.error());
   facts.later = std::move(*later);
-  for (Peer& peer : facts.peers) peer.later = parsed_output_of(peer.command);
+  ask_peers(facts.peers, &Peer::later);
   const auto told = [](const json& status) {
     return status.at("outcomes").value("too_big_reply", uint64_t{0});
   };

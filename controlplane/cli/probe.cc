@@ -191,6 +191,25 @@ std::string backend_named_by(const std::string& answer, const std::string& heade
   return at == std::string::npos ? "" : name_in(std::string_view(answer).substr(at + wanted.size()));
 }
 
+std::map<std::string, double> shares_between(const nlohmann::json& before, const nlohmann::json& after) {
+  std::map<std::string, uint64_t> was;
+  const auto name_of = [](const nlohmann::json& backend) {
+    return fmt::format("{}/{}", backend.at("pool").get<std::string>(),
+                       backend.at("address").get<std::string>());
+  };
+  for (const auto& backend : before) was[name_of(backend)] = backend.at("packets").get<uint64_t>();
+  std::map<std::string, double> shares;
+  double all = 0;
+  for (const auto& backend : after) {
+    const auto found = was.find(name_of(backend));
+    const auto packets = backend.at("packets").get<uint64_t>();
+    if (found == was.end() || packets <= found->second) continue;
+    all += shares[found->first] = static_cast<double>(packets - found->second);
+  }
+  for (auto& [name, share] : shares) share /= all;
+  return shares;
+}
+
 tl::expected<ProbeReport, std::string> probe(const ProbeOptions& options) {
   const auto target = target_in(options.target);
   if (!target)
@@ -224,6 +243,8 @@ std::string render_probe(const ProbeReport& report) {
                ms(0.99), ms(1)});
   }
   std::string text = answers == 0 ? "" : table.render();
+  for (const auto& [name, share] : report.estimated_shares)
+    text += fmt::format("about {:.0f} % of the packets went to {} meanwhile\n", 100 * share, name);
   for (const auto& [reason, count] : report.failures) text += fmt::format("{} failed: {}\n", count, reason);
   return text;
 }
@@ -238,8 +259,10 @@ nlohmann::json probe_json(const ProbeReport& report) {
                         {"p99_ms", at_quantile(times, 0.99)},
                         {"max_ms", at_quantile(times, 1)}});
   }
-  return {
+  nlohmann::json all = {
       {"answers", answers_of(report)}, {"answered_by", std::move(answered)}, {"failures", report.failures}};
+  if (!report.estimated_shares.empty()) all["estimated_shares"] = report.estimated_shares;
+  return all;
 }
 
 }  // namespace linimo

@@ -30,7 +30,15 @@ struct ProbeOptions {
 struct ProbeReport {
   std::map<std::string, std::vector<double>> answered_ms;  // by backend; "": who answers does not say
   std::map<std::string, uint32_t> failures;                // by reason
+  std::map<std::string, double> estimated_shares;          // by backend, where no answer says who gave it
+
+  bool names_nobody() const {
+    return answered_ms.empty() || (answered_ms.size() == 1 && answered_ms.begin()->first.empty());
+  }
 };
+
+/// Backends' shares of the packets that grew between two answers of /v1/backends. Other clients' are in it.
+std::map<std::string, double> shares_between(const nlohmann::json& before, const nlohmann::json& after);
 
 /// What a client could not even try is the error.
 tl::expected<ProbeReport, std::string> probe(const ProbeOptions& options);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 #include <linux/if_packet.h>
@@ -172,6 +173,13 @@ class Asker {
 };
 
 }  // namespace
+
+size_t vips_left_out(const std::vector<std::string>& vips) {
+  std::set<Address> all;
+  for (const std::string& vip : vips)
+    if (const auto address = Address::parse(vip)) all.insert(*address);
+  return all.size() - std::min(all.size(), kMostVips);
+}
 
 std::vector<VipAnswer> ask_for_vips(const std::vector<std::string>& vips,
                                     const std::vector<std::string>& devices) {

@@ -19,4 +19,7 @@ struct VipAnswer {
 std::vector<VipAnswer> ask_for_vips(const std::vector<std::string>& vips,
                                     const std::vector<std::string>& devices);
 
+/// Of these so many are not asked about.
+size_t vips_left_out(const std::vector<std::string>& vips);
+
 }  // namespace linimo

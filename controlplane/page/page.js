@@ -2,81 +2,13 @@
 'use strict';
 
 const POLL_MS = 1000;         // the node's state
-const LISTS_MS = 2000;        // services, pools and backends; at once when an event tells of a change
-const PATIENCE_MS = 5000;     // for an answer
+const LISTS_MS = 2000;        // services, pools, backends and the fleet; at once when an event tells of a change
 const SAMPLES = 120;          // of each plot
 const EVENTS_SHOWN = 200;
 const SEGMENTS = 200;         // of a bar; a pool with more backends has them by state
 const OPEN_POOLS = 4;         // so few, with so few backends each, are unfolded from the start
 const OPEN_BACKENDS = 12;
 const PAGE = 4096;            // backends asked for at a time
-
-const $ = id => document.getElementById(id);
-
-// ---- Showing ---------------------------------------------------------------------------------------------------
-
-/// An element with attributes and children; a text is always text.
-function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children.filter(child => child !== null && child !== undefined));
-  return made;
-}
-
-/// Only what is different is touched: a selection and a scroll position stay, and a thousand rows cost little.
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
-function setAttribute(node, name, value) {
-  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
-}
-
-const UNITS = ['', ' k', ' M', ' G', ' T'];
-function short(number) {
-  let unit = 0;
-  for (; number >= 1000 && unit < UNITS.length - 1; ++unit) number /= 1000;
-  return number.toFixed(number >= 100 || (unit === 0 && Number.isInteger(number)) ? 0 : 1) + UNITS[unit];
-}
-const unit = (number, of) => short(number).replace(/^([\d.]+) ?(\w?)$/, `$1 $2${of}`);
-const whole = number => number.toLocaleString('en-US');
-const percent = part => (part * 100).toFixed(part < 0.0995 ? 2 : 1) + ' %';
-function duration(ms) {
-  const seconds = ms / 1000;
-  if (seconds < 120) return seconds.toFixed(seconds < 10 ? 1 : 0) + ' s';
-  if (seconds < 7200) return (seconds / 60).toFixed(0) + ' min';
-  return seconds < 172800 ? (seconds / 3600).toFixed(0) + ' h' : (seconds / 86400).toFixed(0) + ' days';
-}
-
-/// Rows of a table by a key: made once, kept in order, removed when their thing has gone.
-class Rows {
-  constructor(body, make) {
-    this.body = body;
-    this.make = make;
-    this.rows = new Map();
-  }
-  show(items, key, update) {
-    const gone = new Set(this.rows.keys());
-    let place = this.body.firstElementChild;
-    for (const item of items) {
-      const name = key(item);
-      gone.delete(name);
-      let row = this.rows.get(name);
-      if (!row) this.rows.set(name, row = this.make(item));
-      if (row.element === place) place = place.nextElementSibling;
-      else this.body.insertBefore(row.element, place);
-      update(row, item);
-    }
-    for (const name of gone) {
-      this.rows.get(name).element.remove();
-      this.rows.delete(name);
-    }
-  }
-}
-
-function tableRow(labels, numbers) {
-  const cells = labels.map((label, i) => el('td', {...(numbers.has(i) ? {class: 'n'} : {}), ...(label ? {'data-label': label} : {})}));
-  return {element: el('tr', {}, ...cells), cells};
-}
 
 // ---- Rates -----------------------------------------------------------------------------------------------------
 
@@ -175,10 +107,6 @@ function alarmsOf(status) {
 function showAlarms(alarms) {
   $('alarms').hidden = alarms.length === 0;
   $('alarms').replaceChildren(...alarms.map(([text, mend]) => el('p', {}, text, mend ? ' ' : null, mend ? el('code', {}, mend) : null)));
-}
-
-function badge(text, kind) {
-  return el('span', {class: 'badge ' + kind}, text);
 }
 
 let factsShown = '';
@@ -367,13 +295,7 @@ function followEvents() {
   };
 }
 
-// ---- Asking ----------------------------------------------------------------------------------------------------
-
-async function get(path) {
-  const answer = await fetch(path, {signal: AbortSignal.timeout(PATIENCE_MS), cache: 'no-store'});
-  if (!answer.ok) throw new Error(`${path}: status ${answer.status}`);
-  return answer.json();
-}
+// ---- Again and again -------------------------------------------------------------------------------------------
 
 async function allBackends() {
   const all = [];
@@ -383,43 +305,6 @@ async function allBackends() {
     if (page.length < PAGE) return all;
     after = `&after=${encodeURI(`${page.at(-1).pool}/${page.at(-1).address}`)}`;
   }
-}
-
-/// Does something again and again: after a while, or soon when there is news. What takes long comes less often,
-/// and a page that nobody looks at asks nothing.
-class Repeated {
-  constructor(period, work) {
-    this.period = period;
-    this.work = work;
-    this.busy = this.again = false;
-    this.run();
-  }
-  soon() {
-    if (this.busy) this.again = true;
-    else this.wait(50);
-  }
-  wait(ms) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.run(), ms);
-  }
-  async run() {
-    if (document.hidden) return this.wait(this.period);
-    const begun = performance.now();
-    this.busy = true;
-    this.again = false;
-    try {
-      await this.work();
-    } catch (error) {
-      lose(error);
-    }
-    this.busy = false;
-    this.wait(this.again ? 100 : Math.max(this.period, 3 * (performance.now() - begun)));
-  }
-}
-
-function lose(error) {
-  setText($('link'), `no answer (${error.message}); what is shown is old`);
-  $('link').className = 'lost';
 }
 
 const state = new Repeated(POLL_MS, async () => {
@@ -432,6 +317,9 @@ const lists = new Repeated(LISTS_MS, async () => {
   takeServices(await get('v1/services'));
   const pools = await get('v1/pools');
   takePools(pools, await allBackends());
+  const offered = new Set((await get('v1/paths')).paths);
+  offerTrace(offered.has('/v1/trace'));
+  showFleet(offered.has('/v1/fleet') ? await get('v1/fleet') : null);
 });
 $('services-filter').addEventListener('input', showServices);
 document.addEventListener('visibilitychange', () => {

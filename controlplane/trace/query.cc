@@ -3,6 +3,24 @@
 #include <algorithm>
 
 namespace linimo {
+namespace {
+
+/// Browsers and libraries send ":" as "%3A". What is no such thing stays, and is refused by whoever reads it.
+std::string unescaped(std::string_view text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto digits = text.substr(i + 1, 2);
+    uint8_t byte = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), byte, 16);
+    const bool escape =
+        text[i] == '%' && digits.size() == 2 && error == std::errc() && end == digits.data() + 2;
+    plain += escape ? static_cast<char>(byte) : text[i];
+    if (escape) i += 2;
+  }
+  return plain;
+}
+
+}  // namespace
 
 std::optional<Endpoint> endpoint_in(std::string_view text, bool has_port) {
   std::string_view port;
@@ -26,7 +44,7 @@ QueryParameters query_parameters(std::string_view query) {
     const std::string_view part = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(part.size() + 1, query.size()));
     const size_t equals = std::min(part.find('='), part.size());
-    found[std::string(part.substr(0, equals))] = part.substr(std::min(equals + 1, part.size()));
+    found[unescaped(part.substr(0, equals))] = unescaped(part.substr(std::min(equals + 1, part.size())));
   }
   return found;
 }

@@ -13,7 +13,7 @@
 
 namespace linimo {
 
-/// By name; of several of one name the last.
+/// By name; of several of one name the last. Percent signs with two digits are undone.
 using QueryParameters = std::map<std::string, std::string, std::less<>>;
 
 QueryParameters query_parameters(std::string_view query);

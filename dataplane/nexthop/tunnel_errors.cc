@@ -76,8 +76,9 @@ Words words_of(const TunnelErrorMessage& message) {
                                                   : "sit0";
   switch (message.error) {
     case TunnelError::kNoProtocol:
-      return {"has no tunnel module: protocol unreachable",
-              fmt::format("there: modprobe {}; ip link set {} up", module, device)};
+      return {
+          "has no tunnel module: protocol unreachable",
+          fmt::format("there: modprobe {}; ip link set {} up, or: linimo-decap attach DEV", module, device)};
     case TunnelError::kNoPort:
       if (protocol == IPPROTO_UDP)
         return {fmt::format("has nothing on GUE's port {}: port unreachable", message.tunnel.port),

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 
-from . import configuration, headers, includes, names, style, tidy
+from . import api_page, configuration, headers, includes, names, style, tidy
 from .tree import ROOT
 
 CHECKS: dict[str, Callable[[], list[str]]] = {
@@ -21,6 +21,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "includes": includes.check,
     "names": names.check,
     "configuration": configuration.check,
+    "api": api_page.check,
     "headers": headers.check,
 }
 HOOK = '#!/bin/sh\nexec "$(git rev-parse --show-toplevel)/scripts/check"\n'

@@ -42,6 +42,7 @@ http {{
         listen 80 backlog=4096;
         listen [::]:80 ipv6only=on backlog=4096;
         location = / {{ return 200 "$own_address\\n"; }}
+        location = /named {{ add_header X-Backend $own_address; return 200 "welcome\\n"; }}
         location = /healthz {{
             access_log {folder}/checks.log checks;
             if (-f {folder}/leaving) {{ add_header X-Drain 1 always; return 503; }}

@@ -2,6 +2,7 @@
 
     with Browser() as browser:
         browser.open("http://127.0.0.1:9310/", width=360)
+        browser.click("#trace-ask")
         browser.evaluate("document.title")
 """
 
@@ -72,6 +73,41 @@ class Browser:
         if "exceptionDetails" in answer:
             raise AssertionError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
+
+    def click(self, selector: str) -> None:
+        """As a mouse does: scrolled to, at its middle, and on whatever is there, which must be the thing itself."""
+        at = self.evaluate(f"""(() => {{
+            const part = document.querySelector({json.dumps(selector)});
+            part.scrollIntoView({{block: 'center', behavior: 'instant'}});
+            const box = part.getBoundingClientRect(), x = box.x + box.width / 2, y = box.y + box.height / 2;
+            const hit = document.elementFromPoint(x, y);
+            return {{x, y, hit: part.contains(hit), instead: hit && hit.outerHTML.slice(0, 100)}}; }})()""")
+        if not at["hit"]:
+            raise AssertionError(f"{selector} cannot be clicked: there is {at['instead']}")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=at["x"], y=at["y"], button="left", clickCount=1)
+
+    def press(self, key: str, code: int, times: int = 1, text: str = "") -> None:
+        """`code`: as Windows numbers keys, which is how browsers know what a key does."""
+        for _ in range(times):
+            for kind in ("keyDown", "keyUp"):
+                more = {"text": text} if text and kind == "keyDown" else {}
+                self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more)
+
+    def type(self, selector: str, text: str) -> None:
+        """Into a field, instead of what it has."""
+        self.click(selector)
+        length = self.evaluate(f"document.querySelector({json.dumps(selector)}).value.length")
+        self.press("End", 35)
+        self.press("Backspace", 8, length)
+        if text:
+            self.call("Input.insertText", text=text)
+
+    def choose(self, selector: str, text: str) -> None:
+        """Of a list, by the keyboard: its letters lead to it."""
+        self.evaluate(f"document.querySelector({json.dumps(selector)}).focus()")
+        for letter in text:
+            self.press(letter, ord(letter.upper()), text=letter)
 
     def screenshot(self, file: Path) -> None:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

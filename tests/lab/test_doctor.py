@@ -8,127 +8,16 @@ import contextlib
 import json
 import os
 import re
-import time
-from typing import Any, Callable, ClassVar, Iterator
+from typing import Any, Iterator
 
 from case import LabCase
-from lab.backend import Backend
+from doctor import SHORT, DoctorCase
 from lab.node import Node
-from lab.topology import CLIENT, VIP
+from lab.topology import CLIENT, VIP, backend_address
 from lab.wait import wait_until
 
-BOUND_S = 10.0
-SHORT = ("--watch-seconds", "0.1")  # where nothing is to be seen growing
 
-# A few new connections every tenth of a second, which nobody ends before they are old.
-BEGINNER = f"""
-import contextlib, socket, time
-begun = []
-while True:
-    for _ in range(4):
-        one = socket.socket()
-        one.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            one.connect(("{VIP[4]}", 80))
-        begun.append(one)
-    for one in begun[:-200]:
-        one.close()
-    del begun[:-200]
-    time.sleep(0.1)
-"""
-
-
-class Doctor:
-    engine: ClassVar[str]
-    workers = 2
-    lab: Any
-
-    @classmethod
-    def configure(cls) -> None:
-        config = cls.lab.node.config
-        config.engine = cls.engine
-        config.health.interval_ms = config.health.timeout_ms = 300
-        config.health.more += ', through_tunnel = true'
-
-    def findings(self, *options: str) -> list[dict[str, Any]]:
-        begun = time.monotonic()
-        done = self.lab.node.cli("doctor", "-o", "json", *options, check=False)
-        self.assertLess(time.monotonic() - begun, BOUND_S)
-        self.assertIn(done.returncode, (0, 1), done.stderr)
-        found = json.loads(done.stdout)
-        self.assertEqual(1 if found else 0, done.returncode, done.stderr)
-        return found
-
-    def wait_for_all(self, wanted: dict[str, str | None], *options: str, seconds: float = 20) -> dict[str, dict[str, Any]]:
-        """By cause, the findings of these causes and subjects, found by one look."""
-        def look() -> dict[str, dict[str, Any]] | None:
-            found = {one["cause"]: one for one in self.findings(*options) if one["subject"] == wanted.get(one["cause"], "")}
-            return found if found.keys() == wanted.keys() else None
-        try:
-            return wait_until(look, f"{wanted} is named", seconds)
-        except TimeoutError as error:
-            raise AssertionError(f"{error}: {self.findings(*options)}") from None
-
-    def wait_for(self, cause: str, subject: str | None, *options: str, seconds: float = 20) -> dict[str, Any]:
-        return self.wait_for_all({cause: subject}, *options, seconds=seconds)[cause]
-
-    def assert_healthy(self, *options: str) -> None:
-        options = options or SHORT
-        with contextlib.suppress(TimeoutError):
-            wait_until(lambda: not self.findings(*options), "nothing is wrong", 30)
-            return
-        self.assertEqual([], self.findings(*options))
-
-    @contextlib.contextmanager
-    def broken_for_now(self, *mends: Callable[[], object]) -> Iterator[None]:
-        """Whatever happens, it is mended."""
-        try:
-            yield
-        finally:
-            for mend in mends:
-                mend()
-
-    @contextlib.contextmanager
-    def broken(self, *mends: Callable[[], object]) -> Iterator[None]:
-        """And then nothing is wrong any more."""
-        with self.broken_for_now(*mends):
-            yield
-        self.assert_healthy()
-
-    @contextlib.contextmanager
-    def connections(self) -> Iterator[None]:
-        """Clients begin some meanwhile."""
-        beginner = self.lab.client.spawn(["/usr/bin/python3", "-c", BEGINNER])
-        try:
-            yield
-        finally:
-            beginner.kill()
-            beginner.wait()
-
-    def metric(self, name: str, labels: str) -> int:
-        page = self.lab.node.box.run(["curl", "-sS", "--unix-socket", str(self.lab.node.config.runtime_dir / "control.sock"),
-                                      "http://linimo/metrics"]).stdout
-        return int(re.search(rf"^{name}\{{{labels}\}} (\d+)$", page, re.MULTILINE)[1])
-
-    def node(self, command: str) -> None:
-        self.lab.node.box.run(command.split())
-
-    def router(self, command: str) -> None:
-        self.lab.topology.router.run(command.split())
-
-    def backend(self, number: int) -> Backend:
-        return self.lab.backends[number]
-
-    def name(self, number: int) -> str:
-        return f"web/{self.backend(number).address()}"
-
-    def script_at(self, number: int) -> str:
-        """What the script for backends finds there."""
-        script = self.lab.node.cli("doctor", "--backend-script").stdout
-        told = self.backend(number).box.run(["sh", "-c", script], check=False)
-        self.assertEqual(1, told.returncode, told.stdout + told.stderr)
-        return told.stdout
-
+class Doctor(DoctorCase):
     def test_a_healthy_node_gives_no_finding(self) -> None:
         """While clients come, too."""
         self.assert_healthy()
@@ -152,7 +41,15 @@ class Doctor:
             mend = found.get("tunnel-lost-at-backend", {"mend": f"ip addr replace {VIP[4]}/32 dev lo"})["mend"]
             box.run(["sh", "-c", mend.removeprefix("there: ").split("; which")[0]], check=False)
 
-        with self.broken_for_now(self.backend(1).start_nginx, self.backend(2).begin_tunnel, give_vip):
+        def give_tunnel() -> None:
+            """The lab's kernel has no such module."""
+            if "tunnel-accepted" in found:
+                self.run_mend(found["tunnel-accepted"], self.backend(2).box, ", or: ", DEV="eth0",
+                              **{"linimo-decap": str(self.backend(2).decap_program)})
+            else:
+                self.backend(2).begin_tunnel()
+
+        with self.broken_for_now(self.backend(1).start_nginx, give_tunnel, give_vip):
             self.backend(1).kill_nginx()
             self.backend(2).end_tunnel()
             box.run(["ip", "addr", "del", f"{VIP[4]}/32", "dev", "lo"])
@@ -179,8 +76,9 @@ class Doctor:
         first, second, third = (self.backend(number).address() for number in (1, 2, 3))
         device = "linimo0" if self.engine == "dpdk" else "eth0"
         self.node("ip link add eth8 type veth peer name eth9")
-        with self.broken_for_now(lambda: self.node("ip link del eth8"), lambda: self.node(f"ip route del unreachable {first}/32"),
-                         lambda: self.node(f"ip route del {second}/32")):
+        with self.broken_for_now(lambda: self.node("ip link del eth8"),
+                                 lambda: [self.lab.node.box.run(["ip", "route", "del", f"{way}/32"], check=False)
+                                          for way in (first, second, third)]):
             self.node(f"ip route add unreachable {first}/32")
             self.node(f"ip route add {second}/32 via 10.0.0.77 dev {device}")
             self.node("ip link set eth8 up")
@@ -192,6 +90,10 @@ class Doctor:
             self.assertIn(first, found["no-route"]["evidence"])
             self.assertEqual("certain", found["next-hop-unresolved"]["certainty"])
             self.assertIn("[node] interfaces", found["wrong-egress"]["mend"])
+            for each in found.values():
+                self.run_mend(each, self.lab.node.box, "", GATEWAY="10.0.0.1",
+                              DEV=device)
+            self.assert_healthy()
 
     def test_a_service_that_does_not_listen_on_the_vip(self) -> None:
         """It is bound to its own address, which answers; the VIP's packets are reset."""
@@ -209,16 +111,21 @@ class Doctor:
             self.assertIn("listen on every address", found["mend"])
 
     def test_all_tunnels_lost(self) -> None:
-        """Of all backends at once: the network between is likelier than each of them."""
-        for number in (1, 2, 3):
-            self.backend(number).box.run(["ip", "addr", "del", f"{VIP[4]}/32", "dev", "lo"])
-
-        def mend() -> None:
+        """On their way, where the router drops them: a backend's script finds nothing. Or at the backends, which all lack the VIP:
+        the script says so, and the command mends it. From the node both look the same, and both are named."""
+        with self.broken(lambda: self.router("nft delete table inet fabric")):
+            self.router("nft add table inet fabric")
+            self.router("nft add chain inet fabric forward { type filter hook forward priority 0 ; }")
+            self.router("nft add rule inet fabric forward meta l4proto { 4, 41 } drop")
+            found = self.wait_for("tunnels-lost", None, *SHORT)
+            self.assertIn("the network between drops tunnels (ip proto 4 or ip proto 41)", found["evidence"])
+            self.assertIn("nothing found", self.script_at(1, 0))
+        with self.broken(lambda: [self.run_mend(found, self.backend(number).box) for number in (1, 2, 3)]):
             for number in (1, 2, 3):
-                self.backend(number).box.run(["ip", "addr", "replace", f"{VIP[4]}/32", "dev", "lo"])
-
-        with self.broken(mend):
-            self.assertIn("all 3 backends", self.wait_for("tunnels-filtered", None, *SHORT)["evidence"])
+                self.backend(number).box.run(["ip", "addr", "del", f"{VIP[4]}/32", "dev", "lo"])
+            found = self.wait_for("tunnels-lost", None, *SHORT)
+            self.assertIn("all of these backends lack the VIP", found["evidence"])
+            self.assertIn(f"{VIP[4]} is not an address of this machine", self.script_at(1))
 
     def test_a_configuration_that_is_refused(self) -> None:
         """The command that it names says what is wrong with the file."""
@@ -246,10 +153,24 @@ class Doctor:
             ping = self.lab.client.spawn(["sh", "-c", f"while :; do curl -s -o /dev/null --max-time 1 -d @/proc/kallsyms http://{VIP[4]}/; "
                                                       "sleep 0.1; done"])
             try:
-                self.wait_for("tunnel-does-not-fit", None)
+                with self.smaller_segments(self.wait_for("tunnel-does-not-fit", None), 1000):
+                    self.assert_healthy("--watch-seconds", "1")
             finally:
                 ping.kill()
                 ping.wait()
+
+    @contextlib.contextmanager
+    def smaller_segments(self, found: dict[str, Any], mtu: int) -> Iterator[None]:
+        """As the finding says, at each backend, for a way that takes so much."""
+        boxes = [self.backend(number).box for number in (1, 2, 3)]
+        ways = [json.loads(box.run(["ip", "-j", "route", "show", "default"]).stdout)[0]["gateway"] for box in boxes]
+        for box, way in zip(boxes, ways):
+            self.run_mend(found, box, GATEWAY=way, N=str(mtu - 60))
+        try:
+            yield
+        finally:
+            for box, way in zip(boxes, ways):
+                box.run(["ip", "route", "change", "default", "via", way])
 
     def test_clients_that_do_not_hear_that_packets_are_too_big(self) -> None:
         """The router drops ICMP on its way to the client, whose kernel sends the same segment again and again."""
@@ -264,7 +185,8 @@ class Doctor:
                 # A busy machine's looks are few, and see few segments that come again.
                 found = self.wait_for("too-big-unheard", None, seconds=90)
                 self.assertEqual("likely", found["certainty"])
-                self.assertIn("advmss", found["mend"])
+                with self.smaller_segments(found, 1400):
+                    self.assert_healthy("--watch-seconds", "1")
             with self.uploads():
                 self.wait_for("tunnel-does-not-fit", None)
                 self.assertNotIn("too-big-unheard", [one["cause"] for one in self.findings()])
@@ -297,7 +219,8 @@ class Doctor:
 
     def test_checksums_that_are_unfinished(self) -> None:
         """Of clients on the same machine, or behind a virtual NIC: the backend's kernel drops what they send, and its script says so."""
-        with self.broken(lambda: self.router("ethtool -K lb1 tx off gso off tso off")), self.connections():
+        found = {"mend": ""}
+        with self.broken(lambda: self.run_mend(found, self.lab.topology.router, "at the other end of eth0: ", DEV="lb1")), self.connections():
             for number in (1, 2, 3):  # whose answers go by there too
                 self.backend(number).box.run(["ethtool", "-K", "eth0", "tx", "off"])
             self.router("ethtool -K lb1 tx on")
@@ -308,7 +231,8 @@ class Doctor:
             self.assertIn("with a wrong checksum within 2 s", self.script_at(1))
 
     def test_all_traffic_on_one_queue(self) -> None:
-        with self.broken(lambda: self.router("ethtool -L lb1 tx 2")), self.connections():
+        found = {"mend": ""}
+        with self.broken(lambda: self.run_mend(found, self.lab.topology.router, "at the other end: ", DEV="lb1", N="2")), self.connections():
             self.router("ethtool -L lb1 tx 1")
             found = self.wait_for("one-queue", None)
             self.assertEqual("likely", found["certainty"])
@@ -336,6 +260,52 @@ class Doctor:
         finally:
             box.run(["ip", "link", "del", "lan"])
             box.run(["sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=0", "net.ipv4.conf.all.arp_announce=0"])
+
+    def test_a_hundred_backends_of_which_half_are_dead(self) -> None:
+        """Each that is dead is named, in no longer than a few backends take, also where a peer's command hangs. Of more VIPs than
+        are asked for on the LAN it is said how many are left out."""
+        config, box = self.lab.node.config, self.backend(1).box
+        before = dict(config.backends), config.more
+        alive, dead = range(101, 151), range(151, 201)
+
+        def mend() -> None:
+            config.backends, config.more = before
+            box.run(["sh", "-ec", "".join(f"ip addr del {backend_address(n, 4)}/24 dev eth0;" for n in alive)])
+            self.lab.node.reload()
+
+        with self.broken(mend):
+            box.run(["sh", "-ec", "".join(f"ip addr add {backend_address(n, 4)}/24 dev eth0;" for n in alive)])
+            config.backends = {number: 100 for number in (*alive, *dead)}
+            config.more = "".join(f'[[service]]\nname = "more-{i}"\nvips = ["203.0.113.{64 + i}"]\nprotocol = "udp"\nports = [53]\n'
+                                  'pool = "web"\n' for i in range(99))
+            self.lab.node.write_config()
+            self.lab.node.signal_reload()
+            states = {backend_address(n, 4): "up" if n in alive else "down" for n in (*alive, *dead)}
+            wait_until(lambda: self.lab.node.backend_states() == states, "half of them are down", 60)
+            found = self.findings("--peer", "sleep 60")
+            named = {one["subject"].removeprefix("web/") for one in found if one["cause"] in ("backend-down", "tunnel-accepted")}
+            self.assertEqual({backend_address(n, 4) for n in dead}, named)  # of some the router says that they are not there
+            self.assertIn("peer-silent", {one["cause"] for one in found})
+            self.assertIn("not asked of 37 VIPs", self.lab.node.cli("doctor", *SHORT, check=False).stderr)  # 101 less 64
+
+    def test_checks_without_a_port(self) -> None:
+        """Then a backend that is dead is asked at its service's first port."""
+        config = self.lab.node.config
+        before = config.more
+
+        def mend() -> None:
+            config.more = before
+            self.lab.node.reload()
+
+        with self.broken(mend):
+            config.more = "".join(f'[[pool]]\nname = "{name}"\nhealth = {{ type = "icmp", interval = "300ms", timeout = "300ms" }}\n'
+                                  f'backends = [{{ address = "{backend_address(200 + i, 4)}" }}]\n'
+                                  f'[[service]]\nname = "{name}"\nvips = ["{VIP[4]}"]\nprotocol = "tcp"\nports = [{ports}]\npool = "{name}"\n'
+                                  for i, (name, ports) in enumerate((("one", "81"), ("many", '"8000-8100"'))))
+            self.lab.node.write_config()
+            self.lab.node.signal_reload()
+            self.wait_for("backend-down", f"one/{backend_address(200, 4)}", *SHORT)
+            self.assertIn(f"many/{backend_address(201, 4)}", {one["subject"] for one in self.findings(*SHORT)})
 
     def test_a_node_that_does_not_answer(self) -> None:
         done = self.lab.node.box.run([str(self.lab.node.cli_program), "--socket", "/nonexistent", "doctor"], check=False)
@@ -401,7 +371,12 @@ class DoctorXdp(Doctor, LabCase):
         node.config.seed_file.write_bytes(os.urandom(32))
         node.config.seed_file.chmod(0o600)
         node.reload()
-        self.assertIn("hash seed", self.wait_for("nodes-disagree", "lb2", *SHORT, *peer)["evidence"])
+        found = self.wait_for("nodes-disagree", "lb2", *SHORT, *peer)
+        self.assertIn("hash seed", found["evidence"])
+        self.assertEqual("copy hash_seed_file from one node to all, then linimo reload", found["mend"])
+        node.config.seed_file.write_bytes(seed.read_bytes())
+        node.cli("reload")
+        self.assert_healthy(*SHORT, *peer)
         node.config.seed_file = seed
         node.config.backends = {1: 100, 2: 100, 3: 50}
         node.reload()

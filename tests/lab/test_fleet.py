@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import dashboard
 from case import LabCase
+from described import Described
 from lab.backend import Backend
 from lab.client import Load
 from lab.fleet import NODES, Fleet, told
@@ -99,6 +100,30 @@ class FleetConfiguration(FleetCase):
                                            "http://linimo/metrics"]).stdout
         of_fleets = {name for name in dashboard.families(page) if name.startswith(dashboard.OF_FLEETS)}
         self.assertEqual(of_fleets, {name for name in dashboard.names_used() if name.startswith(dashboard.OF_FLEETS)})
+
+    def test_answers_are_as_described(self) -> None:
+        """Each path of the fleet's, done and refused: has what the API's description says, and nothing else."""
+        node = self.nodes[0]
+        described = Described(node.ask("/v1/openapi.json"))
+        shared = self.lab.node.config.shared()
+        newest = told(node)["active"]
+        asked = [("get", "/v1/fleet", "", None, 200), ("get", "/v1/fleet/history", "", None, 200),
+                 ("get", "/v1/fleet/revision", "", None, 200), ("get", "/v1/fleet/revision", f"?number={newest}", None, 200),
+                 ("get", "/v1/fleet/revision", "?number=x", None, 400), ("get", "/v1/fleet/revision", "?number=999", None, 422),
+                 ("post", "/v1/fleet/apply", "", {"text": shared, "file": "same.toml"}, 200),
+                 ("post", "/v1/fleet/apply", "", {"text": "nonsense", "file": "bad.toml"}, 422),
+                 ("post", "/v1/fleet/apply", "", {}, 400), ("post", "/v1/fleet/rollback", "", {"number": newest}, 200),
+                 ("post", "/v1/fleet/rollback", "", {"number": 999}, 422), ("post", "/v1/fleet/accept", "", None, 422)]
+        for method, path, query, body, status in asked:
+            with self.subTest(f"{method} {path}{query}"):
+                text, _, code = self.lab.topology.node.run(
+                    ["curl", "-sS", "-X", method.upper(), "-d", json.dumps(body) if body is not None else "", "-w", "\\n%{http_code}",
+                     "--unix-socket", str(node.config.runtime_dir / "control.sock"), f"http://linimo{path}{query}"]).stdout.rpartition("\n")
+                self.assertEqual(status, int(code), text)
+                self.assertEqual([], described.complaints(path, method, status, json.loads(text)))
+        self.assertNotEqual([], described.complaints("/v1/fleet", "get", 200, told(node) | {"more": 1}))
+        self.assertEqual({path for path in described.paths if path.startswith("/v1/fleet")}, {path for _, path, *_ in asked})
+        self.fleet.wait_agreed()
 
     def test_a_revision_that_one_node_refuses_comes_into_force_nowhere(self) -> None:
         """lb2 alone has no IPv6 address to tunnel from; the operator's words are file, line and column. Nor is anything

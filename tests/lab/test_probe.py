@@ -30,13 +30,27 @@ class Probe(LabCase):
                                                                    "--netns", self.lab.client.name)))
 
     def test_by_a_header(self) -> None:
+        """Which all backends send alike, whose bodies are the same; without it, or by another one, nobody is named."""
+        ask = (f"{VIP[4]}:80", "--http", "/named", "--count", str(COUNT), "--netns", self.lab.client.name)
+        said = self.probe(*ask, "--header", "x-backend")
+        self.assertEqual({backend_address(number, 4) for number in (1, 2, 3)}, {one["backend"] for one in said["answered_by"]})
+        self.assertEqual(["welcome"], [one["backend"] for one in self.probe(*ask)["answered_by"]])
+        self.assertEqual([None], [one["backend"] for one in self.probe(*ask, "--header", "X-Back")["answered_by"]])
         said = self.probe(f"{VIP[4]}:80", "--http", "/files/none", "--header", "X-Backend", "--count", "1",
                           "--netns", self.lab.client.name, code=1)
         self.assertEqual({"HTTP status 404": 1}, said["failures"])
 
-    def test_connections_alone(self) -> None:
-        said = self.probe(f"{VIP[4]}:80", "--count", "5", "--netns", self.lab.client.name)
+    def test_by_their_share(self) -> None:
+        """Where no answer says who gave it, the node's counters tell an estimate: its backends' shares of what came meanwhile."""
+        ask = (f"{VIP[4]}:80", "--count", str(COUNT), "--netns", self.lab.client.name)
+        said = self.probe(*ask)
         self.assertEqual([None], [one["backend"] for one in said["answered_by"]])
+        shares = said["estimated_shares"]
+        self.assertEqual({f"web/{backend_address(number, 4)}" for number in (1, 2, 3)}, shares.keys())
+        self.assertAlmostEqual(1, sum(shares.values()))
+        self.assertTrue(all(0.05 < share < 0.7 for share in shares.values()), shares)
+        self.assertRegex(self.lab.node.cli("probe", *ask).stdout, rf"about \d+ % of the packets went to web/{backend_address(1, 4)}")
+        self.assertNotIn("estimated_shares", self.probe(*ask, "--http", "/"), "who answers says so")
 
     def test_what_fails(self) -> None:
         """Nothing listens there: the reason, counted; the exit code is 1."""

@@ -88,9 +88,18 @@ TEST_F(DiagnosisTest, ABackendThatServesAndNotThroughTheTunnel) {
       << found.mend;
 }
 
-TEST_F(DiagnosisTest, AllOfThemPointAtTheNetwork) {
+/// Not at the network alone: the same is seen where none of them has the VIP.
+TEST_F(DiagnosisTest, AllOfThemPointAtTheNetworkOrAtAllOfThem) {
   for (size_t i = 0; i < 3; ++i) lose(i, "timeout", Direct::kOpen);
-  EXPECT_EQ(finding().cause, "tunnels-filtered");
+  const Finding found = finding();
+  EXPECT_EQ(found.cause, "tunnels-lost");
+  EXPECT_FALSE(found.certain);
+  for (const char* part : {"all 3 backends", "the network between drops tunnels (ip proto 4 or ip proto 41)",
+                           "all of these backends lack the VIP"})
+    EXPECT_NE(found.evidence.find(part), std::string::npos) << part << ": " << found.evidence;
+  for (const char* part : {"let the network pass ip proto 4 or ip proto 41", "encap_source",
+                           "ip addr replace 203.0.113.10/32 dev lo", "--backend-script"})
+    EXPECT_NE(found.mend.find(part), std::string::npos) << part << ": " << found.mend;
 }
 
 TEST_F(DiagnosisTest, AServiceThatIsNotOnTheVip) {

@@ -209,7 +209,8 @@ TEST_F(HttpServerTest, ServesThePageAsItIs) {
   EXPECT_TRUE(page.starts_with("HTTP/1.1 200 ")) << page;
   for (const char* part : {"text/html", "<!doctype html>", "frame-ancestors 'none'", "</html>\n"})
     EXPECT_NE(page.find(part), std::string::npos) << part;
-  for (const char* path : {"/page.js", "/page.css", "/outcomes.json"})
+  for (const char* path :
+       {"/page.js", "/show.js", "/ask.js", "/trace.js", "/fleet.js", "/page.css", "/outcomes.json"})
     EXPECT_TRUE(get(path).starts_with("HTTP/1.1 200 ")) << path;
   const std::string outcomes = get("/outcomes.json");
   const auto told = nlohmann::json::parse(outcomes.substr(outcomes.find("\r\n\r\n")));
@@ -245,6 +246,28 @@ TEST_F(HttpServerTest, ReadersChangeNothing) {
     EXPECT_TRUE(reply.starts_with(reads ? "HTTP/1.1 200 " : "HTTP/1.1 404 ")) << path << reply;
   }
   EXPECT_TRUE(get("/").starts_with("HTTP/1.1 200 "));
+}
+
+/// So a page need not try: operators may trace, readers may not; and of a fleet nobody is told where there is
+/// none.
+TEST_F(HttpServerTest, TellsWhichPathsThereAreForWhomever) {
+  const auto paths = [&] {
+    const std::string reply = get("/v1/paths");
+    return nlohmann::json::parse(reply.substr(reply.find("\r\n\r\n")))
+        .at("paths")
+        .get<std::set<std::string>>();
+  };
+  std::set<std::string> all;
+  for (const auto& [path, _] : Api::paths())
+    if (!path.starts_with("/v1/fleet")) all.insert(path);
+  EXPECT_EQ(paths(), all);
+  server_.emplace(io_, socket_, [this](const HttpRequest& request, const auto& respond) {
+    api_->answer_reads(request, respond);
+  });
+  EXPECT_EQ(paths(), (std::set<std::string>{"/v1/status", "/v1/services", "/v1/pools", "/v1/backends",
+                                            "/v1/events", "/v1/openapi.json", "/v1/paths", "/metrics"}));
+  EXPECT_TRUE(exchange("POST /v1/paths HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                  .starts_with("HTTP/1.1 405 "));
 }
 
 TEST_F(HttpServerTest, TellsWhatHappens) {

@@ -33,6 +33,17 @@ TEST(TrialPacket, IsATcpPacketThatBeginsAConnection) {
   EXPECT_EQ(packet->text, "tcp 198.51.100.7:4242 -> 203.0.113.10:443, 40 bytes, flags S");
 }
 
+/// As browsers and libraries send it; what is no such escape is refused, not read past.
+TEST(TrialPacket, IsTheSameWithPercentSigns) {
+  const auto packet =
+      trial_packet("protocol=tcp&from=%5B2001:db8::7%5d%3A4242&to=[2001:db8:f::10]%3A443&fl%61gs=A");
+  ASSERT_TRUE(packet) << packet.error();
+  EXPECT_EQ(packet->text, "tcp [2001:db8::7]:4242 -> [2001:db8:f::10]:443, 60 bytes, flags A");
+  for (const char* odd : {"%", "%3", "%3x", "%%33", "3%"})
+    EXPECT_FALSE(trial_packet(std::string("protocol=tcp&from=198.51.100.7:4242&to=203.0.113.10:44") + odd))
+        << odd;
+}
+
 TEST(TrialPacket, HasTheChecksumsOfEveryKind) {
   for (const char* query : {"protocol=tcp&from=[2001:db8::7]:1&to=[2001:db8:f::10]:443&flags=PA&size=1001",
                             "protocol=udp&from=[2001:db8::7]:1&to=[2001:db8:f::10]:443&quic_id=0102",
