@@ -50,7 +50,7 @@ namespace linimo {
 namespace {
 
 constexpr int kStartAnew = -1;  // no exit code
-const ProcessKind kDataPlane{.file = "dataplane.lock", .what = "data plane", .group = {}};
+const ProcessKind kDataPlane{.file = "dataplane.lock", .what = "data plane"};
 constexpr std::chrono::seconds kEndLimit{10};
 constexpr std::chrono::seconds kWithdrawalHeard{1};
 constexpr std::chrono::milliseconds kServicePeriod{500};

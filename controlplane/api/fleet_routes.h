@@ -14,6 +14,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -34,6 +35,8 @@ class FleetRoutes {
 
   /// All that `answer` knows: path and method.
   static std::vector<std::pair<std::string, std::string>> paths();
+  /// Whether those may ask who may only read. A revision is a whole configuration, with what checks send.
+  static bool is_for_all(std::string_view path);
 
  private:
   using Ask = std::function<void(FleetDesk&, const FleetDesk::Answer&)>;

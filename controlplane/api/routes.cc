@@ -161,7 +161,8 @@ Inquiry::Done responding(const HttpServer::Respond& respond, unsigned status_if_
 
 }  // namespace
 
-/// What may be asked. Reading is for everybody whom the operator lets in; a trace is work for the data plane.
+/// What may be asked. Reading is for everybody on the machine, and for whom the operator lets in besides; not
+/// so a trace, which is work for the data plane, and what tells of clients.
 struct Api::Route {
   const char* method;
   const char* path;
@@ -242,6 +243,8 @@ Api::Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Co
 }
 
 void Api::answer(const HttpRequest& request, const Respond& respond) {
+  if (!request.may_only_read.empty() && !is_for_all(request.path))
+    return respond(reply(403, {{"error", request.may_only_read}}));
   if (fleet_ && fleet_->answer(request, respond)) return;
   if (request.path.starts_with("/v1/fleet"))
     return respond(
@@ -253,17 +256,11 @@ void Api::answer_reads(const HttpRequest& request, const Respond& respond) {
   answer_if(request, respond, [](const Route& route) { return route.for_all; });
 }
 
-void Api::answer_reader(const HttpRequest& request, const Respond& respond) {
-  const auto of_fleet = FleetRoutes::paths();
-  if (std::ranges::any_of(routes(),
-                          [&](const Route& one) { return !one.for_all && one.path == request.path; }) ||
-      std::ranges::any_of(of_fleet, [&](const auto& one) { return one.first == request.path; })) {
-    return respond(
-        reply(403, {{"error", fmt::format("the certificate {} may only read: [api] operators does not "
-                                          "name it",
-                                          request.client)}}));
-  }
-  answer_reads(request, respond);
+/// What there is not, nobody need be kept from.
+bool Api::is_for_all(const std::string& path) {
+  return FleetRoutes::is_for_all(path) && std::ranges::none_of(routes(), [&](const Route& route) {
+           return route.path == path && !route.for_all;
+         });
 }
 
 void Api::answer_if(const HttpRequest& request, const Respond& respond, bool (*wanted)(const Route&)) {

@@ -55,11 +55,10 @@ class Api {
   Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Controller& controller,
       FleetMember* member = nullptr);
 
+  /// Who may only read (HttpRequest::may_only_read) is told so of all other paths.
   void answer(const HttpRequest& request, const Respond& respond);
   /// What changes nothing and asks nothing of the data plane.
   void answer_reads(const HttpRequest& request, const Respond& respond);
-  /// The same, and of the rest that the client may not.
-  void answer_reader(const HttpRequest& request, const Respond& respond);
   void answer_metrics(const HttpRequest& request, const Respond& respond);
 
   /// All that `answer` knows, but the files of the status page: path and method.
@@ -71,6 +70,7 @@ class Api {
   using Change = HttpResponse (*)(const HttpRequest&, Controller&);
 
   static std::span<const Route> routes();
+  static bool is_for_all(const std::string& path);
   void answer_if(const HttpRequest& request, const Respond& respond, bool (*wanted)(const Route&));
   void view(View make, const Respond& respond);
   void view_backends(View make, const Respond& respond);
