@@ -6,7 +6,9 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "controlplane/cli/arguments.h"
 #include "controlplane/cli/text_table.h"
+#include "controlplane/trace/flow_query.h"
 
 namespace linimo {
 namespace {
@@ -19,7 +21,7 @@ constexpr const char* kPath = "/v1/flows";
 
 void add_filters(CLI::App& command, FlowOptions& options) {
   command.add_option("--service", options.service, "of this service");
-  command.add_option("--backend", options.backend, "of this backend, POOL/ADDRESS");
+  command.add_option("--backend", options.backend, "of this backend, POOL/ADDRESS")->check(backend_mistake);
   command.add_option("--client", options.client, "of this client, or of a prefix of few: ADDRESS[/LENGTH]");
 }
 
@@ -60,6 +62,15 @@ CLI::App* FlowOptions::add_to(CLI::App& app) {
   add_filters(*clear, *this);
   clear->add_flag("--all", all, "every flow");
   clear->footer("Without a prompt. Example: linimo flow clear --backend web/10.0.1.1");
+  // Which names there are, the control plane knows.
+  const FlowIds any = {.service = [](const auto&) { return 1; }, .backend = [](auto) { return 1; }};
+  for (CLI::App* command : {list, show})
+    command->callback([this, any] { require(flow_query(query(), any, false)); });
+  clear->callback([this, any] {
+    if (all == !(service + backend + client).empty())
+      throw CLI::ValidationError("say which flows to clear: --service, --backend or --client; or --all");
+    require(flow_query(query(), any, true));
+  });
   return flow;
 }
 

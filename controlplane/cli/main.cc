@@ -20,6 +20,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "controlplane/cli/arguments.h"
 #include "controlplane/cli/capture.h"
 #include "controlplane/cli/client.h"
 #include "controlplane/cli/doctor.h"
@@ -156,10 +157,6 @@ int wait_until_drained(const Options& options, const std::string& pool, const st
 
 int drain(const Options& options, bool wanted) {
   const size_t slash = options.backend.find('/');
-  if (slash == std::string::npos) {
-    fail(fmt::format("\"{}\" names no backend; expected POOL/ADDRESS, as in web/10.0.1.1", options.backend));
-    return kUsage;
-  }
   const json backend = {{"pool", options.backend.substr(0, slash)},
                         {"backend", options.backend.substr(slash + 1)},
                         {"drain", wanted}};
@@ -207,13 +204,7 @@ int flow(const Options& options, const FlowOptions& asked) {
   const auto by = [&](const char* method) {
     return [&options, method](const std::string& path) { return fetch(options, method, path.c_str()); };
   };
-  if (*asked.clear) {
-    if (asked.all == !(asked.service + asked.backend + asked.client).empty()) {
-      fail("say which flows to clear: --service, --backend or --client; or --all");
-      return kUsage;
-    }
-    return show(options, clear_flows(asked, by("POST")), render_cleared);
-  }
+  if (*asked.clear) return show(options, clear_flows(asked, by("POST")), render_cleared);
   const auto found = list_flows(asked, by("GET"));
   if (*asked.list) return show(options, found, render_flows);
   const int shown = show(options, found, render_flow);
@@ -306,7 +297,9 @@ int run(int argc, char** argv) {
       backend->add_subcommand("drain", "a backend keeps tracked flows and gets no new ones");
   auto* backend_undrain = backend->add_subcommand("undrain", "cancel a drain");
   for (auto* command : {backend_drain, backend_undrain}) {
-    command->add_option("POOL/ADDRESS", options.backend, "the backend, such as web/10.0.1.1")->required();
+    command->add_option("POOL/ADDRESS", options.backend, "the backend, such as web/10.0.1.1")
+        ->required()
+        ->check(backend_mistake);
     command->add_flag("--dry-run", options.dry_run, kDryRunHelp);
   }
   backend_drain->add_flag("--wait", options.wait, "show how many flows are left; return when there are none");

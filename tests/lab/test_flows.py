@@ -133,11 +133,11 @@ class Flows:
         for arguments, code, says in ((("clear",), 2, "say which flows"),
                                       (("clear", "--all", "--service", "web"), 2, "say which flows"),
                                       (("list", "--service", "nosuch"), 1, "no service named nosuch"),
-                                      (("list", "--backend", "10.0.1.1"), 1, "POOL/ADDRESS"),
-                                      (("list", "--client", "192.0.2.1/24"), 1, "without host bits"),
+                                      (("list", "--backend", "10.0.1.1"), 2, "POOL/ADDRESS"),
+                                      (("list", "--client", "192.0.2.1/24"), 2, "without host bits"),
                                       (("list", "--client", "0.0.0.0/0"), 1, "too many clients"),
                                       (("list", "--limit", "0"), 2, "limit"),
-                                      (("show", "tcp", "192.0.2.2", "203.0.113.10:80"), 1, "ADDRESS:PORT"),
+                                      (("show", "tcp", "192.0.2.2", "203.0.113.10:80"), 2, "ADDRESS:PORT"),
                                       (("show", "tcp", f"{CLIENT[4]}:1", f"{VIP[4]}:81"), 1, "no service has that"),
                                       ((), 2, "")):
             done = self.lab.node.cli("flow", *arguments, check=False)

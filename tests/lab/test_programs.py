@@ -94,6 +94,23 @@ class Programs(unittest.TestCase):
                     self.assertEqual((USAGE, ""), (done.returncode, done.stdout))
                     self.assertIn("--help", done.stderr, "says where more is to be read")
 
+    def test_wrong_arguments_are_wrong_usage(self) -> None:
+        """Found out before anybody is asked: there is no control plane here, which would be a failure."""
+        linimo = program("controlplane/linimo")
+        to = "203.0.113.10:80"
+        for words, says in ((("trace", "tcp", "192.0.2.2", to), "ADDRESS:PORT"), (("trace", "icmp", "192.0.2.2:1", "203.0.113.10"), "addresses"),
+                            (("trace", "tcp", "192.0.2.2:1", "[2001:db8::1]:80"), "one family"),
+                            (("trace", "tcp", "192.0.2.2:1", to, "--flags", "X"), "flags"), (("trace", "udp", "192.0.2.2:1", to, "--quic-id", "0"), "quic_id"),
+                            (("trace", "udp", "192.0.2.2:1", to, "--size", "9"), "size"), (("probe", "x"), "ADDRESS:PORT"), (("probe", "203.0.113.10"), "ADDRESS:PORT"),
+                            (("probe", to, "--http", "x"), "path"), (("probe", to, "--netns", "../x"), "name"), (("flow", "list", "--backend", "x"), "POOL/ADDRESS"),
+                            (("flow", "clear", "--backend", "web/x"), "POOL/ADDRESS"), (("flow", "list", "--client", "192.0.2.1/24"), "host bits"),
+                            (("flow", "show", "tcp", "192.0.2.2", to), "ADDRESS:PORT"), (("backend", "drain", "web/x"), "POOL/ADDRESS"), (("backend", "undrain", "x"), "POOL/ADDRESS"),
+                            (("capture", "nonsense and", "-w", "/dev/null"), "filter")):
+            with self.subTest(words=words):
+                done = run(linimo, "--socket", "/nothing", *words)
+                self.assertEqual((USAGE, ""), (done.returncode, done.stdout), done.stderr)
+                self.assertIn(says, done.stderr)
+
     def test_failure(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             nothing = f"{folder}/nothing"
