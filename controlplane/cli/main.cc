@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "controlplane/cli/arguments.h"
+#include "controlplane/cli/backend_script.h"
 #include "controlplane/cli/capture.h"
 #include "controlplane/cli/client.h"
 #include "controlplane/cli/doctor.h"
@@ -231,29 +232,17 @@ int top(const Options& options, const TopOptions& asked) {
   return shown ? 0 : fail(shown.error());
 }
 
-int print_backend_script(const json& services, const json& pools) {
-  for (const json& service : services) {
-    for (const json& pool : pools) {
-      if (service.at("pool") != pool.at("name") || service.at("vips").empty()) continue;
-      const auto vip = service.at("vips").at(0).get<std::string>();
-      // Which family tunnels have is the backend's address'; a script for each says the same of both.
-      std::cout << backend_script(vip.substr(0, vip.find('/')), pool.at("encapsulation").get<std::string>(),
-                                  "0.0.0.0");
-      return 0;
-    }
-  }
-  return fail("no service is configured");
-}
-
 int doctor(const Options& options, const DoctorOptions& asked) {
   const FetchPath get = [&](const std::string& path) { return fetch(options, "GET", path.c_str()); };
-  if (asked.script) {
-    const auto services = get("/v1/services"), pools = get("/v1/pools");
-    return services && pools ? print_backend_script(*services, *pools)
-                             : fail(services ? pools.error() : services.error());
-  }
   const auto backends = fetch_backends(options);
   if (!backends) return fail(backends.error());
+  if (asked.script) {
+    const auto services = get("/v1/services"), pools = get("/v1/pools");
+    if (!services || !pools) return fail(services ? pools.error() : services.error());
+    const std::string script = script_for_backends(*services, *pools, *backends);
+    std::cout << script;
+    return script.empty() ? fail("no service with a backend is configured") : 0;
+  }
   const auto facts = gather_facts(options.socket, asked, get, *backends);
   if (!facts) return fail(facts.error());
   const auto findings = diagnose(*facts);
