@@ -205,6 +205,8 @@ int flow(const Options& options, const FlowOptions& asked) {
   const auto by = [&](const char* method) {
     return [&options, method](const std::string& path) { return fetch(options, method, path.c_str()); };
   };
+  if (*asked.clear && asked.dry_run)
+    return show(options, foresee_clearing(asked, by("GET")), render_clearing);
   if (*asked.clear) return show(options, clear_flows(asked, by("POST")), render_cleared);
   const auto found = list_flows(asked, by("GET"));
   if (*asked.list) return show(options, found, render_flows);

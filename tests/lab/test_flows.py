@@ -117,6 +117,10 @@ class Flows:
             opened = self.open(stack, 32_000, 24)
             backend = opened[0].backend
             its, others = ([one for one in opened if (one.backend == backend) == wanted] for wanted in (True, False))
+            for words, number in ((("--backend", backend), len(its)), (("--all",), len(opened))):
+                foretold = self.lab.node.cli("flow", "clear", *words, "--dry-run").stdout
+                self.assertIn(f"{number} flow{'s' if number != 1 else ''} would be cleared", foretold)
+            self.assertEqual(len(opened), self.list()["matched"], "nothing has been")
             said = self.lab.node.cli("flow", "clear", "--backend", backend).stdout
             self.assertEqual(f"{len(its)} flow{'s' if len(its) != 1 else ''} cleared", said.strip())
             self.assertEqual(Counter(one.backend for one in others), Counter(flow["backend"] for flow in self.list()["flows"]))
