@@ -318,6 +318,7 @@ int run(int argc, char** argv) {
   auto* drain_node_command =
       node->add_subcommand("drain", "make routers send traffic elsewhere, then announce nothing");
   drain_node_command->add_flag("--wait", options.wait, "return when nothing is announced");
+  drain_node_command->add_flag("--dry-run", options.dry_run, kDryRunHelp);
   auto* undrain_node_command = node->add_subcommand("undrain", "announce again");
   fleet_commands.add(app, *config, *node);
   DoctorOptions examined;
@@ -365,6 +366,8 @@ int run(int argc, char** argv) {
   if (*flow_command) return flow(options, flows);
   if (*capture_command) return capture(options.socket, captured);
   if (*trace_command) return show_trace(options, traced);
+  if (*drain_node_command && options.dry_run)
+    return foresee_node_drain(options.socket, options.output == "json");
   if (*drain_node_command) return drain_node(options.socket, true, options.wait, options.output == "json");
   if (*undrain_node_command) return drain_node(options.socket, false, false, options.output == "json");
   if (*upgrade_node_command) return upgrade_node(options.socket, options.file, options.output == "json");
