@@ -21,6 +21,7 @@
 #include "controlplane/trace/flow_view.h"
 #include "controlplane/trace/query.h"
 #include "controlplane/trace/trial_packet.h"
+#include "maglev/names.h"
 
 namespace linimo {
 namespace {
@@ -108,12 +109,16 @@ TraceNames names_of(const Controller& controller) {
     }
     return std::nullopt;
   };
-  TraceNames names;
-  names.service = [&controller](uint32_t id) {
+  const auto find_service = [&controller](uint32_t id) -> const ServiceConfig* {
     for (const ServiceConfig& service : controller.config().services) {
-      if (controller.ids().find_service(service.name) == id) return service.name;
+      if (controller.ids().find_service(service.name) == id) return &service;
     }
-    return "service " + std::to_string(id);
+    return nullptr;
+  };
+  TraceNames names;
+  names.service = [find_service](uint32_t id) {
+    const ServiceConfig* service = find_service(id);
+    return service != nullptr ? service->name : "service " + std::to_string(id);
   };
   names.backend = [find_backend](uint32_t id) {
     const auto key = find_backend(id);
@@ -129,6 +134,10 @@ TraceNames names_of(const Controller& controller) {
     const Standing standing = controller.standing(*key);
     const std::string health = health_name(standing.health);
     return standing.drains || controller.drained_by_operator(*key) ? health + " and drains" : health;
+  };
+  names.scheduler = [find_service](uint32_t id) {
+    const ServiceConfig* service = find_service(id);
+    return std::string(service != nullptr ? kSchedulerNames[service->scheduler] : "not configured any more");
   };
   names.memory = memory_name(controller);
   return names;
