@@ -263,9 +263,11 @@ void Controller::watch_drains() {
     if (!error) watch_drains();
   });
   note_serving();
-  // Not while the data plane may still forward by other tables than those that were planned last.
   const auto& counters = publisher_.counters();
-  if (!connected() || !counters || !tables_.is(TablesPhase::kCurrent)) return;
+  if (!connected() || !counters) return;
+  note_drops(drop_watch_, *counters, events_, Clock::now());
+  // Not while the data plane may still forward by other tables than those that were planned last.
+  if (!tables_.is(TablesPhase::kCurrent)) return;
   const auto look = [&](const BackendKey& key) {
     const auto id = ids_.find_backend(key);
     return id ? DrainWatch::Seen{counters->flows_of_backend(*id), counters->backend(*id).packets}

@@ -26,6 +26,7 @@
 #include "controlplane/conditions/watch.h"
 #include "controlplane/config/config.h"
 #include "controlplane/config_trial.h"
+#include "controlplane/drop_watch.h"
 #include "controlplane/event_log.h"
 #include "controlplane/health/monitor.h"
 #include "controlplane/member/flow_names.h"
@@ -199,6 +200,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   Publisher publisher_;
   Drains drains_;
   DrainWatch drain_watch_;
+  DropWatch drop_watch_;
   boost::asio::steady_timer evaluation_;
   boost::asio::steady_timer drain_look_;
   ConfigTrial trial_;

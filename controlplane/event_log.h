@@ -26,10 +26,11 @@ enum class EventKind : uint8_t {
   kDrain,          // of a backend or of the node
   kCondition,      // fails, or holds again
   kConfiguration,  // another one, or one that was refused
-  kDataplane       // it came, went, or refused tables
+  kDataplane,      // it came, went, or refused tables
+  kDrops           // of packets, for one reason, begin or end
 };
 inline constexpr const char* kEventKindNames[] = {"health",    "generation",    "announcement", "drain",
-                                                  "condition", "configuration", "dataplane"};
+                                                  "condition", "configuration", "dataplane",    "drops"};
 
 struct Event {
   uint64_t number;  // counted from 1; those who follow may miss some, and see it by this

@@ -27,7 +27,6 @@
 #include "controlplane/state_folder.h"
 #include "maglev/harden.h"
 #include "maglev/log_format.h"
-#include "maglev/os/peer.h"
 #include "maglev/os/process_lock.h"
 #include "maglev/program.h"
 
@@ -72,8 +71,7 @@ int serve(const std::filesystem::path& file) {
     return kFailed;
   }
   const auto lock =
-      lock_runtime_dir(config->node.runtime_dir,
-                       {.file = "controlplane.lock", .what = "control plane", .group = operators_group()});
+      lock_runtime_dir(config->node.runtime_dir, {.file = "controlplane.lock", .what = "control plane"});
   if (!lock) {
     log_error("cannot start", {{"why", lock.error()}});
     return kFailed;
@@ -121,7 +119,6 @@ int serve(const std::filesystem::path& file) {
   metrics.follow(controller.config().metrics);
   ApiListener remote(
       serving, [&](const HttpRequest& request, const auto& respond) { api.answer(request, respond); },
-      [&](const HttpRequest& request, const auto& respond) { api.answer_reader(request, respond); },
       kApiBodyBytes, telling("API"));
   remote.follow(controller.config().api);
   controller.on_loaded([&](const Config& loaded) {

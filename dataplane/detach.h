@@ -8,7 +8,7 @@
 namespace linimo {
 
 /// Of a runtime folder.
-inline const ProcessKind kDataPlane{.file = "dataplane.lock", .what = "data plane", .group = {}};
+inline const ProcessKind kDataPlane{.file = "dataplane.lock", .what = "data plane"};
 
 /// Ends the data plane of a runtime folder if one runs, then what the xdp engine left to the kernel. Returns
 /// the exit code.

@@ -35,12 +35,12 @@ void sync_folder(const std::filesystem::path& file) {
 
 }  // namespace
 
-tl::expected<void, std::string> make_own_folder(const std::filesystem::path& folder,
-                                                std::optional<gid_t> group) {
+tl::expected<void, std::string> make_own_folder(const std::filesystem::path& folder, mode_t mode) {
   std::error_code error;
   if (folder.has_parent_path()) std::filesystem::create_directories(folder.parent_path(), error);
   if (error) return failure(folder.parent_path(), error.value());
-  if (mkdir(folder.c_str(), 0750) != 0 && errno != EEXIST) return failure(folder, errno);
+  const bool made = mkdir(folder.c_str(), 0700) == 0;
+  if (!made && errno != EEXIST) return failure(folder, errno);
   const UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   // With O_DIRECTORY a link is "not a directory".
   if (!fd) return failure(folder, std::filesystem::is_symlink(folder, error) ? ELOOP : errno);
@@ -54,12 +54,10 @@ tl::expected<void, std::string> make_own_folder(const std::filesystem::path& fol
   }
   if ((status.st_mode & 022) != 0) {
     return tl::unexpected(
-        fmt::format("{} may be written to by others (mode {:04o}): chmod 0750 it, or name another folder",
-                    folder.string(), status.st_mode & 07777));
+        fmt::format("{} may be written to by others (mode {:04o}): chmod {:04o} it, or name another folder",
+                    folder.string(), status.st_mode & 07777, mode));
   }
-  if (group && geteuid() == 0 && status.st_gid != *group &&
-      (fchown(fd.get(), static_cast<uid_t>(-1), *group) != 0 || fchmod(fd.get(), 0750) != 0))
-    return failure(folder, errno);
+  if (made && fchmod(fd.get(), mode) != 0) return failure(folder, errno);  // whatever the umask
   return {};
 }
 

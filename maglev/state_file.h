@@ -22,11 +22,10 @@
 
 namespace linimo {
 
-/// Makes it (0750) and its parents unless it is there, and gives it to the group if one is named. Refused
-/// when it is a symbolic link, belongs neither to root nor to this process's user, or others may write to it:
-/// who can put files there can lead a daemon to any other file.
-tl::expected<void, std::string> make_own_folder(const std::filesystem::path& folder,
-                                                std::optional<gid_t> group = std::nullopt);
+/// Makes it, with that mode, and its parents unless it is there. Refused when it is a symbolic link, belongs
+/// neither to root nor to this process's user, or others may write to it: who can put files there can lead a
+/// daemon to any other file.
+tl::expected<void, std::string> make_own_folder(const std::filesystem::path& folder, mode_t mode = 0750);
 
 /// For reading and writing, made (0600) unless it is there; a symbolic link is refused.
 tl::expected<UniqueFd, std::string> open_own_file(const std::filesystem::path& file);

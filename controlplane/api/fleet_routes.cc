@@ -91,18 +91,19 @@ std::optional<Ask> drain(const HttpRequest& request, const json& body) {
 struct Route {
   const char* path;
   const char* method;
+  bool for_all;
   std::optional<Ask> (*make)(const HttpRequest& request, const json& body);
   const char* expected;
 };
 constexpr Route kRoutes[] = {
-    {"/v1/fleet", "GET", status, ""},
-    {"/v1/fleet/history", "GET", history, ""},
-    {"/v1/fleet/revision", "GET", revision, "number=N"},
-    {"/v1/fleet/apply", "POST", apply, R"({"text": "...", "file": "...", "base": N})"},
-    {"/v1/fleet/rollback", "POST", rollback, R"({"number": N})"},
-    {"/v1/fleet/accept", "POST", accept, ""},
-    {"/v1/drain", "POST", drain, R"({"pool": "NAME", "backend": "ADDRESS"})"},
-    {"/v1/undrain", "POST", drain, R"({"pool": "NAME", "backend": "ADDRESS"})"}};
+    {"/v1/fleet", "GET", true, status, ""},
+    {"/v1/fleet/history", "GET", true, history, ""},
+    {"/v1/fleet/revision", "GET", false, revision, "number=N"},
+    {"/v1/fleet/apply", "POST", false, apply, R"({"text": "...", "file": "...", "base": N})"},
+    {"/v1/fleet/rollback", "POST", false, rollback, R"({"number": N})"},
+    {"/v1/fleet/accept", "POST", false, accept, ""},
+    {"/v1/drain", "POST", false, drain, R"({"pool": "NAME", "backend": "ADDRESS"})"},
+    {"/v1/undrain", "POST", false, drain, R"({"pool": "NAME", "backend": "ADDRESS"})"}};
 
 }  // namespace
 
@@ -135,7 +136,7 @@ std::vector<std::pair<std::string, std::string>> FleetRoutes::paths() {
 }
 
 bool FleetRoutes::is_for_all(std::string_view path) {
-  return path == kRoutes[0].path;
+  return std::ranges::none_of(kRoutes, [&](const Route& of) { return path == of.path && !of.for_all; });
 }
 
 bool FleetRoutes::answer(const HttpRequest& request, const HttpServer::Respond& respond) {

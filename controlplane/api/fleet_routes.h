@@ -35,7 +35,7 @@ class FleetRoutes {
 
   /// All that `answer` knows: path and method.
   static std::vector<std::pair<std::string, std::string>> paths();
-  /// How the fleet is may everybody read who may read how the node is.
+  /// Whether those may ask who may only read. A revision is a whole configuration, with what checks send.
   static bool is_for_all(std::string_view path);
 
  private:

@@ -22,6 +22,7 @@
 #include "controlplane/trace/flow_view.h"
 #include "controlplane/trace/query.h"
 #include "controlplane/trace/trial_packet.h"
+#include "maglev/names.h"
 
 namespace linimo {
 namespace {
@@ -110,12 +111,16 @@ TraceNames names_of(const Controller& controller) {
     }
     return std::nullopt;
   };
-  TraceNames names;
-  names.service = [&controller](uint32_t id) {
+  const auto find_service = [&controller](uint32_t id) -> const ServiceConfig* {
     for (const ServiceConfig& service : controller.config().services) {
-      if (controller.ids().find_service(service.name) == id) return service.name;
+      if (controller.ids().find_service(service.name) == id) return &service;
     }
-    return "service " + std::to_string(id);
+    return nullptr;
+  };
+  TraceNames names;
+  names.service = [find_service](uint32_t id) {
+    const ServiceConfig* service = find_service(id);
+    return service != nullptr ? service->name : "service " + std::to_string(id);
   };
   names.backend = [find_backend](uint32_t id) {
     const auto key = find_backend(id);
@@ -131,6 +136,10 @@ TraceNames names_of(const Controller& controller) {
     const Standing standing = controller.standing(*key);
     const std::string health = health_name(standing.health);
     return standing.drains || controller.drained_by_operator(*key) ? health + " and drains" : health;
+  };
+  names.scheduler = [find_service](uint32_t id) {
+    const ServiceConfig* service = find_service(id);
+    return std::string(service != nullptr ? kSchedulerNames[service->scheduler] : "not configured any more");
   };
   names.memory = memory_name(controller);
   return names;
@@ -163,7 +172,8 @@ Inquiry::Done responding(const HttpServer::Respond& respond, unsigned status_if_
 
 }  // namespace
 
-/// What may be asked. Reading is for everybody whom the operator lets in; a trace is work for the data plane.
+/// What may be asked. Reading is for everybody on the machine, and for whom the operator lets in besides; not
+/// so a trace, which is work for the data plane, and what tells of clients.
 struct Api::Route {
   const char* method;
   const char* path;
@@ -254,26 +264,23 @@ Api::Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Co
 }
 
 void Api::answer(const HttpRequest& request, const Respond& respond) {
+  const bool only_reads = !request.may_only_read.empty();
+  if (only_reads && !is_for_all(request.path)) return respond(reply(403, {{"error", request.may_only_read}}));
   if (!fleet_ && request.path.starts_with("/v1/fleet"))
     return respond(
         reply(404, {{"error", "this node is in no fleet: its configuration has no [fleet] section"}}));
-  answer_to(Asker::kOperator, request, respond);
+  answer_to(only_reads ? Asker::kReader : Asker::kOperator, request, respond);
 }
 
 void Api::answer_reads(const HttpRequest& request, const Respond& respond) {
   answer_to(Asker::kReader, request, respond);
 }
 
-void Api::answer_reader(const HttpRequest& request, const Respond& respond) {
-  const auto all = paths();
-  const bool known = std::ranges::any_of(all, [&](const auto& one) { return one.first == request.path; });
-  if (known && !FleetRoutes::is_for_all(request.path) && !offered(Asker::kReader).contains(request.path)) {
-    return respond(
-        reply(403, {{"error", fmt::format("the certificate {} may only read: [api] operators does not "
-                                          "name it",
-                                          request.client)}}));
-  }
-  answer_reads(request, respond);
+/// What there is not, nobody need be kept from.
+bool Api::is_for_all(const std::string& path) {
+  return FleetRoutes::is_for_all(path) && std::ranges::none_of(routes(), [&](const Route& route) {
+           return route.path == path && !route.for_all;
+         });
 }
 
 void Api::answer_to(Asker asker, const HttpRequest& request, const Respond& respond) {

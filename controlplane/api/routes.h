@@ -57,11 +57,10 @@ class Api {
   Api(boost::asio::io_context& serving, boost::asio::io_context& deciding, Controller& controller,
       FleetMember* member = nullptr);
 
+  /// Who may only read (HttpRequest::may_only_read) is told so of all other paths.
   void answer(const HttpRequest& request, const Respond& respond);
   /// What changes nothing and asks nothing of the data plane.
   void answer_reads(const HttpRequest& request, const Respond& respond);
-  /// The same, and of the rest that the client may not.
-  void answer_reader(const HttpRequest& request, const Respond& respond);
   void answer_metrics(const HttpRequest& request, const Respond& respond);
 
   /// All that `answer` knows, but the files of the status page: path and method.
@@ -76,6 +75,7 @@ class Api {
   enum class Asker { kOperator, kReader };
   std::set<std::string> offered(Asker asker) const;
   void answer_to(Asker asker, const HttpRequest& request, const Respond& respond);
+  static bool is_for_all(const std::string& path);
   void view(View make, const Respond& respond);
   void view_backends(View make, const Respond& respond);
   void events(const HttpRequest& request, const Respond& respond);

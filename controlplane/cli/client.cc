@@ -29,8 +29,9 @@ std::string connect_failure(const std::string& socket, long error) {
           socket);
     case EACCES:
     case EPERM:
-      return fmt::format("no permission to open {}; try again as root, or as a member of group linimo",
-                         socket);
+      return fmt::format(
+          "no permission to open {}: its folder is shut off; try again as root, or as a member of its group",
+          socket);
     default:
       return fmt::format("cannot connect to {}: {}", socket,
                          error != 0 ? std::strerror(static_cast<int>(error)) : "unknown error");

@@ -390,10 +390,13 @@ decap() {{ ip link show 2>/dev/null | grep -q prog/xdp; }}
 {3}
 ip link show dev {2} 2>/dev/null | grep -q UP || decap || bad "{2} is not there, or not up" "{4}; ip link set {2} up"
 ip {5} route get {0} | grep -q '^local' || bad "{0} is not an address of this machine" "ip addr add {0}/{6} dev lo"
+# The larger of the two counts: 0 is off, 1 strict, 2 loose.
+strictest=0
 for name in all {2}; do
   value=$(sysctl -n net.ipv4.conf.$name.rp_filter 2>/dev/null || echo 0)
-  [ "$value" = 1 ] && bad "the reverse-path filter of $name is strict" "sysctl -w net.ipv4.conf.$name.rp_filter=0"
+  [ "$value" -gt $strictest ] && strictest=$value
 done
+[ $strictest = 1 ] && bad "the reverse-path filter of {2} is strict" "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{2}.rp_filter=0"
 for name in all; do
   [ "$(sysctl -n net.ipv4.conf.$name.arp_ignore)" -ge 1 ] 2>/dev/null ||
     echo "note: on a LAN shared with clients set net.ipv4.conf.all.arp_ignore=1 and arp_announce=2"

@@ -6,7 +6,10 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "controlplane/cli/arguments.h"
+#include "controlplane/cli/dry_run.h"
 #include "controlplane/cli/text_table.h"
+#include "controlplane/trace/flow_query.h"
 
 namespace linimo {
 namespace {
@@ -19,7 +22,7 @@ constexpr const char* kPath = "/v1/flows";
 
 void add_filters(CLI::App& command, FlowOptions& options) {
   command.add_option("--service", options.service, "of this service");
-  command.add_option("--backend", options.backend, "of this backend, POOL/ADDRESS");
+  command.add_option("--backend", options.backend, "of this backend, POOL/ADDRESS")->check(backend_mistake);
   command.add_option("--client", options.client, "of this client, or of a prefix of few: ADDRESS[/LENGTH]");
 }
 
@@ -59,7 +62,17 @@ CLI::App* FlowOptions::add_to(CLI::App& app) {
   clear = flow->add_subcommand("clear", "forget flows: each next packet goes where a new flow's would");
   add_filters(*clear, *this);
   clear->add_flag("--all", all, "every flow");
+  clear->add_flag("--dry-run", dry_run, kDryRunHelp);
   clear->footer("Without a prompt. Example: linimo flow clear --backend web/10.0.1.1");
+  // Which names there are, the control plane knows.
+  const FlowIds any = {.service = [](const auto&) { return 1; }, .backend = [](auto) { return 1; }};
+  for (CLI::App* command : {list, show})
+    command->callback([this, any] { require(flow_query(query(), any, false)); });
+  clear->callback([this, any] {
+    if (all == !(service + backend + client).empty())
+      throw CLI::ValidationError("say which flows to clear: --service, --backend or --client; or --all");
+    require(flow_query(query(), any, true));
+  });
   return flow;
 }
 
@@ -99,6 +112,15 @@ tl::expected<json, std::string> list_flows(const FlowOptions& options, const Fet
   all["left_off"] = matched - all["flows"].size();
   all["mistaken"] = mistaken;
   return all;
+}
+
+tl::expected<json, std::string> foresee_clearing(const FlowOptions& options, const FetchPath& fetch) {
+  FlowOptions counted = options;
+  counted.all = false;  // a list has all unless it is narrowed
+  counted.limit = 0;
+  const auto found = list_flows(counted, fetch);
+  if (!found) return found;
+  return json{{"would_clear", found->at("matched")}, {"mistaken", found->at("mistaken")}};
 }
 
 tl::expected<json, std::string> clear_flows(const FlowOptions& options, const FetchPath& post) {
@@ -152,6 +174,15 @@ std::string render_flow(const json& answer) {
                         flow.at("row").get<uint64_t>(), text_of(flow.at("service")),
                         text_of(flow.at("backend")), life_of(flow));
   return text;
+}
+
+std::string render_clearing(const json& answer) {
+  const auto flows = answer.at("would_clear").get<uint64_t>();
+  return fmt::format(
+             "{} flow{} would be cleared; those whose backend is no longer that of their slot, or which the "
+             "scheduler placed, may then break\n",
+             grouped(flows), flows == 1 ? "" : "s") +
+         doubt(answer);
 }
 
 std::string render_cleared(const json& answer) {

@@ -20,6 +20,8 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "controlplane/cli/arguments.h"
+#include "controlplane/cli/backend_script.h"
 #include "controlplane/cli/capture.h"
 #include "controlplane/cli/client.h"
 #include "controlplane/cli/doctor.h"
@@ -156,10 +158,6 @@ int wait_until_drained(const Options& options, const std::string& pool, const st
 
 int drain(const Options& options, bool wanted) {
   const size_t slash = options.backend.find('/');
-  if (slash == std::string::npos) {
-    fail(fmt::format("\"{}\" names no backend; expected POOL/ADDRESS, as in web/10.0.1.1", options.backend));
-    return kUsage;
-  }
   const json backend = {{"pool", options.backend.substr(0, slash)},
                         {"backend", options.backend.substr(slash + 1)},
                         {"drain", wanted}};
@@ -207,13 +205,9 @@ int flow(const Options& options, const FlowOptions& asked) {
   const auto by = [&](const char* method) {
     return [&options, method](const std::string& path) { return fetch(options, method, path.c_str()); };
   };
-  if (*asked.clear) {
-    if (asked.all == !(asked.service + asked.backend + asked.client).empty()) {
-      fail("say which flows to clear: --service, --backend or --client; or --all");
-      return kUsage;
-    }
-    return show(options, clear_flows(asked, by("POST")), render_cleared);
-  }
+  if (*asked.clear && asked.dry_run)
+    return show(options, foresee_clearing(asked, by("GET")), render_clearing);
+  if (*asked.clear) return show(options, clear_flows(asked, by("POST")), render_cleared);
   const auto found = list_flows(asked, by("GET"));
   if (*asked.list) return show(options, found, render_flows);
   const int shown = show(options, found, render_flow);
@@ -240,29 +234,17 @@ int top(const Options& options, const TopOptions& asked) {
   return shown ? 0 : fail(shown.error());
 }
 
-int print_backend_script(const json& services, const json& pools) {
-  for (const json& service : services) {
-    for (const json& pool : pools) {
-      if (service.at("pool") != pool.at("name") || service.at("vips").empty()) continue;
-      const auto vip = service.at("vips").at(0).get<std::string>();
-      // Which family tunnels have is the backend's address'; a script for each says the same of both.
-      std::cout << backend_script(vip.substr(0, vip.find('/')), pool.at("encapsulation").get<std::string>(),
-                                  "0.0.0.0");
-      return 0;
-    }
-  }
-  return fail("no service is configured");
-}
-
 int doctor(const Options& options, const DoctorOptions& asked) {
   const FetchPath get = [&](const std::string& path) { return fetch(options, "GET", path.c_str()); };
-  if (asked.script) {
-    const auto services = get("/v1/services"), pools = get("/v1/pools");
-    return services && pools ? print_backend_script(*services, *pools)
-                             : fail(services ? pools.error() : services.error());
-  }
   const auto backends = fetch_backends(options);
   if (!backends) return fail(backends.error());
+  if (asked.script) {
+    const auto services = get("/v1/services"), pools = get("/v1/pools");
+    if (!services || !pools) return fail(services ? pools.error() : services.error());
+    const std::string script = script_for_backends(*services, *pools, *backends);
+    std::cout << script;
+    return script.empty() ? fail("no service with a backend is configured") : 0;
+  }
   const auto facts = gather_facts(options.socket, asked, get, *backends);
   if (!facts) return fail(facts.error());
   const auto findings = diagnose(*facts);
@@ -320,7 +302,9 @@ int run(int argc, char** argv) {
       backend->add_subcommand("drain", "a backend keeps tracked flows and gets no new ones");
   auto* backend_undrain = backend->add_subcommand("undrain", "cancel a drain");
   for (auto* command : {backend_drain, backend_undrain}) {
-    command->add_option("POOL/ADDRESS", options.backend, "the backend, such as web/10.0.1.1")->required();
+    command->add_option("POOL/ADDRESS", options.backend, "the backend, such as web/10.0.1.1")
+        ->required()
+        ->check(backend_mistake);
     command->add_flag("--dry-run", options.dry_run, kDryRunHelp);
   }
   backend_drain->add_flag("--wait", options.wait, "show how many flows are left; return when there are none");
@@ -348,6 +332,7 @@ int run(int argc, char** argv) {
   auto* drain_node_command =
       node->add_subcommand("drain", "make routers send traffic elsewhere, then announce nothing");
   drain_node_command->add_flag("--wait", options.wait, "return when nothing is announced");
+  drain_node_command->add_flag("--dry-run", options.dry_run, kDryRunHelp);
   auto* undrain_node_command = node->add_subcommand("undrain", "announce again");
   fleet_commands.add(app, *config, *node);
   DoctorOptions examined;
@@ -395,6 +380,8 @@ int run(int argc, char** argv) {
   if (*flow_command) return flow(options, flows);
   if (*capture_command) return capture(options.socket, captured);
   if (*trace_command) return show_trace(options, traced);
+  if (*drain_node_command && options.dry_run)
+    return foresee_node_drain(options.socket, options.output == "json");
   if (*drain_node_command) return drain_node(options.socket, true, options.wait, options.output == "json");
   if (*undrain_node_command) return drain_node(options.socket, false, false, options.output == "json");
   if (*upgrade_node_command) return upgrade_node(options.socket, options.file, options.output == "json");

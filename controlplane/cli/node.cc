@@ -64,6 +64,30 @@ int drain_node(const std::string& socket, bool wish, bool wait, bool as_json) {
   return 0;
 }
 
+int foresee_node_drain(const std::string& socket, bool as_json) {
+  const auto status = ask_json(socket, "GET", "/v1/status");
+  if (!status) return fail(status.error());
+  const json& announce = status->at("announce");
+  if (announce.is_null()) return fail("nothing is announced: there is no [announce] section");
+  json withdrawn = json::array();
+  std::string named;
+  for (const json& vip : announce.at("vips")) {
+    if (!vip.at("announced").get<bool>()) continue;
+    withdrawn.push_back(vip.at("vip"));
+    named += (named.empty() ? ": " : ", ") + vip.at("vip").get<std::string>();
+  }
+  const auto flows = status->at("flows").at("tracked").get<uint64_t>();
+  if (as_json) {
+    std::cout << json{{"withdrawn", withdrawn}, {"flows", flows}}.dump(2) << '\n';
+    return 0;
+  }
+  std::cout << fmt::format(
+      "{} VIPs would be withdrawn{}\n"
+      "{} flows that this node tracks would go by others that announce them, or end\n",
+      withdrawn.size(), named, flows);
+  return 0;
+}
+
 int run_dataplane(const std::string& config, const char* order) {
   std::error_code error;
   const auto beside =

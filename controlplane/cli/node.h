@@ -13,6 +13,9 @@ int await_in_force(const std::string& socket);
 /// to turn elsewhere, and nothing is announced any more.
 int drain_node(const std::string& socket, bool wish, bool wait, bool as_json);
 
+/// What a drain would withdraw, and how many flows would go elsewhere, as the node knows it; changes nothing.
+int foresee_node_drain(const std::string& socket, bool as_json);
+
 /// The data plane's own program knows what it left, and how to hand over: the one beside this, else the one
 /// in PATH. Does not return, unless there is none.
 int run_dataplane(const std::string& config, const char* order);

@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <sys/socket.h>
 
+#include "controlplane/cli/arguments.h"
 #include "controlplane/cli/text_table.h"
 #include "maglev/address.h"
 #include "maglev/unique_fd.h"
@@ -47,10 +48,19 @@ std::optional<Target> target_in(std::string text) {
   return Target{*found, port};
 }
 
+tl::expected<void, std::string> mistake_in(const ProbeOptions& options) {
+  if (!target_in(options.target))
+    return tl::unexpected(fmt::format("\"{}\" is no ADDRESS:PORT, as in 203.0.113.10:80", options.target));
+  if (!options.path.empty() &&
+      (options.path.front() != '/' || options.path.find_first_of("\r\n ") != std::string::npos))
+    return tl::unexpected(std::string("--http takes a path, as in /"));
+  if (options.netns.find('/') != std::string::npos)
+    return tl::unexpected(std::string("--netns takes a name of `ip netns`"));
+  return {};
+}
+
 tl::expected<void, std::string> enter(const std::string& netns) {
   if (netns.empty()) return {};
-  if (netns.find('/') != std::string::npos)
-    return tl::unexpected(std::string("--netns takes a name of `ip netns`"));
   const UniqueFd fd(open(("/run/netns/" + netns).c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd || setns(fd.get(), CLONE_NEWNET) != 0)
     return tl::unexpected(fmt::format("network namespace {}: {}", netns, std::strerror(errno)));
@@ -174,6 +184,7 @@ CLI::App* ProbeOptions::add_to(CLI::App& app) {
   command->add_option("--timeout", timeout_s, "of one connection, in seconds")
       ->check(CLI::Range(0.01, 60.0))
       ->capture_default_str();
+  command->callback([this] { require(mistake_in(*this)); });
   return command;
 }
 
@@ -211,12 +222,8 @@ std::map<std::string, double> shares_between(const nlohmann::json& before, const
 }
 
 tl::expected<ProbeReport, std::string> probe(const ProbeOptions& options) {
+  if (auto mistake = mistake_in(options); !mistake) return tl::unexpected(mistake.error());
   const auto target = target_in(options.target);
-  if (!target)
-    return tl::unexpected(fmt::format("\"{}\" is no ADDRESS:PORT, as in 203.0.113.10:80", options.target));
-  if (!options.path.empty() &&
-      (options.path.front() != '/' || options.path.find_first_of("\r\n ") != std::string::npos))
-    return tl::unexpected(std::string("--http takes a path, as in /"));
   if (auto entered = enter(options.netns); !entered) return tl::unexpected(entered.error());
   ProbeReport report;
   for (uint32_t i = 0; i < options.count; ++i) {

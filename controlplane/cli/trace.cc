@@ -7,6 +7,9 @@
 #include <fmt/format.h>
 #include <pcap/pcap.h>
 
+#include "controlplane/cli/arguments.h"
+#include "controlplane/trace/trial_packet.h"
+
 namespace linimo {
 namespace {
 
@@ -65,7 +68,18 @@ CLI::App* TraceOptions::add_to(CLI::App& app) {
                       "instead, what becomes of real packets, a line each: which, as for tcpdump");
   command->add_option("--count", count, "end after so many")->check(CLI::Range(1, 1'000'000'000));
   command->footer("Example: linimo trace tcp 198.51.100.7:4242 203.0.113.10:443");
+  command->callback([this] {
+    if (!live && pcap.empty() && !to.empty()) require(trial_packet(query()));
+  });
   return command;
+}
+
+std::string TraceOptions::query() const {
+  std::string query = fmt::format("protocol={}&from={}&to={}", protocol, escaped(from), escaped(to));
+  if (!flags.empty()) query += "&flags=" + escaped(flags);
+  if (size != 0) query += fmt::format("&size={}", size);
+  if (!quic_id.empty()) query += "&quic_id=" + escaped(quic_id);
+  return query;
 }
 
 tl::expected<std::vector<json>, std::string> trace(const TraceOptions& options, const FetchPath& fetch) {
@@ -76,12 +90,7 @@ tl::expected<std::vector<json>, std::string> trace(const TraceOptions& options, 
     if (!frames) return tl::unexpected(frames.error());
     for (const std::string& frame : *frames) questions.push_back(fmt::format("frame={}{}", frame, by));
   } else {
-    std::string question = fmt::format("protocol={}&from={}&to={}", options.protocol, escaped(options.from),
-                                       escaped(options.to));
-    if (!options.flags.empty()) question += "&flags=" + escaped(options.flags);
-    if (options.size != 0) question += fmt::format("&size={}", options.size);
-    if (!options.quic_id.empty()) question += "&quic_id=" + escaped(options.quic_id);
-    questions.push_back(question + by);
+    questions.push_back(options.query() + by);
   }
   std::vector<json> answers;
   for (const std::string& question : questions) {

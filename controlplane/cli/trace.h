@@ -22,6 +22,8 @@ struct TraceOptions {
   uint64_t count = 0;  // of live packets; 0: until Ctrl-C
 
   CLI::App* add_to(CLI::App& app);
+  /// Of the packet that it names, for the API.
+  std::string query() const;
 };
 
 /// Asks the control plane: the path, with its query, to the answer.

@@ -24,11 +24,10 @@ bool ends_soon(const TlsIdentity::Validity& validity) {
 
 }  // namespace
 
-ApiListener::ApiListener(boost::asio::io_context& io, HttpServer::Handler operate, HttpServer::Handler read,
-                         uint64_t body_bytes, TcpServer::Tell tell)
+ApiListener::ApiListener(boost::asio::io_context& io, HttpServer::Handler answer, uint64_t body_bytes,
+                         TcpServer::Tell tell)
     : io_(io),
-      operate_(std::move(operate)),
-      read_(std::move(read)),
+      answer_(std::move(answer)),
       limits_{.body_bytes = body_bytes, .connections = 64, .streams = 16, .connections_of_peer = 16},
       tell_(std::move(tell)),
       server_(io, "API",
@@ -75,15 +74,17 @@ std::unique_ptr<HttpServer> ApiListener::make() {
   load_identity();
   return std::make_unique<HttpServer>(
       io_, config_->listen,
-      [this](const HttpRequest& request, const HttpServer::Respond& respond) {
-        (may_change(request.client) ? operate_ : read_)(request, respond);
+      [this](HttpRequest request, const HttpServer::Respond& respond) {
+        request.may_only_read = why_only_reads(request.client);
+        answer_(request, respond);
       },
       limits_, [this](HttpSocket socket) { return identity_->wire(std::move(socket)); });
 }
 
-bool ApiListener::may_change(const std::string& client) const {
+std::string ApiListener::why_only_reads(const std::string& client) const {
   const auto& operators = config_->operators;
-  return std::find(operators.begin(), operators.end(), client) != operators.end();
+  if (std::find(operators.begin(), operators.end(), client) != operators.end()) return {};
+  return fmt::format("the certificate {} may only read: [api] operators does not name it", client);
 }
 
 }  // namespace linimo

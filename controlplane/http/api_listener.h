@@ -1,6 +1,6 @@
 // Serves the API over TLS, on the address that [api] listen names, to clients with a certificate of
-// client_ca_file: those whose name is among `operators` may do what the control socket's users may, all
-// others may read what the metrics listener has with `page = true`.
+// client_ca_file: those whose name is among `operators` may do what root may on the control socket, all
+// others may read what everybody may there.
 //
 // Lives on the serving thread.
 #pragma once
@@ -17,10 +17,9 @@ namespace linimo {
 
 class ApiListener {
  public:
-  /// `operate` answers those who may change, `read` all others. `tell` also of certificates that will not do,
-  /// or not for much longer.
-  ApiListener(boost::asio::io_context& io, HttpServer::Handler operate, HttpServer::Handler read,
-              uint64_t body_bytes, TcpServer::Tell tell);
+  /// `tell` also of certificates that will not do, or not for much longer.
+  ApiListener(boost::asio::io_context& io, HttpServer::Handler answer, uint64_t body_bytes,
+              TcpServer::Tell tell);
 
   /// To be called again after each reload. Of the same, the certificates are read again; those that will not
   /// do are logged, and the earlier ones stay. Of another, all connections end, since rights may have been
@@ -31,10 +30,10 @@ class ApiListener {
   void load_identity();
   void look();
   std::unique_ptr<HttpServer> make();
-  bool may_change(const std::string& client) const;
+  std::string why_only_reads(const std::string& client) const;
 
   boost::asio::io_context& io_;
-  HttpServer::Handler operate_, read_;
+  HttpServer::Handler answer_;
   HttpLimits limits_;
   TcpServer::Tell tell_;
   std::optional<ApiConfig> config_;

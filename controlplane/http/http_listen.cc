@@ -9,32 +9,21 @@
 #include "maglev/os/peer.h"
 
 namespace linimo {
-namespace {
 
 namespace asio = boost::asio;
 using boost::system::error_code;
-
-std::system_error failed(const std::string& what) {
-  return {errno, std::generic_category(), what};
-}
-
-}  // namespace
 
 HttpAcceptor listen_on(asio::io_context& io, const std::filesystem::path& socket) {
   std::error_code ignored;
   std::filesystem::remove(socket, ignored);
   HttpAcceptor acceptor(io);
   acceptor.open(asio::local::stream_protocol());
-  // The mode counts from the first moment, so it is set before anybody can connect.
-  const mode_t mask = umask(0177);
+  // Everybody may connect: what each may do is the server's to say, who knows by the kernel who it is.
+  const mode_t mask = umask(0111);
   error_code error;
   acceptor.bind(asio::local::stream_protocol::endpoint(socket.string()), error);
   umask(mask);
   if (error) throw std::system_error(error, socket.string());
-  if (const auto group = operators_group(); group && geteuid() == 0) {
-    if (lchown(socket.c_str(), 0, *group) != 0 || chmod(socket.c_str(), 0660) != 0)
-      throw failed(socket.string());
-  }
   acceptor.listen();
   return acceptor;
 }

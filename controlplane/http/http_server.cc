@@ -30,6 +30,7 @@ constexpr uint32_t kMaxHeaderBytes = 8 << 10;
 constexpr size_t kMaxDiscardedBytes = 1 << 20;
 constexpr std::chrono::seconds kTimeLimit{10};
 constexpr std::chrono::milliseconds kAcceptAgain{100};
+constexpr const char* kOthers = "others";  // share what one origin may have, whoever they are
 
 std::string header_of(const HttpResponse& response, bool keep_alive) {
   // RFC 9112, 6.3: a body without a length ends with the connection.
@@ -68,14 +69,14 @@ class HttpServer::Listener : public std::enable_shared_from_this<Listener> {
   void accept();
   void close();
   void handle(const HttpRequest& request, const Respond& respond) const;
-  tl::expected<void, std::string> admits(const std::optional<Peer>& peer) const;
+  std::string why_only_reads(const std::optional<Peer>& peer) const;
   const HttpLimits& limits() const { return limits_; }
   std::unique_ptr<Wire> wire(HttpSocket socket) const { return make_wire_(std::move(socket)); }
   void on_closed(Session& session) { std::erase(sessions_, &session); }
   bool may_stream() const;
 
  private:
-  void make_room(const std::string& origin);
+  void make_room(const Session& session);
   Session* longest_silent(const std::string* origin) const;
 
   Handler handler_;
@@ -96,12 +97,14 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
   Session(HttpSocket socket, std::shared_ptr<Listener> owner)
       : limit_(socket.get_executor()),
         owner_(std::move(owner)),
-        origin_(origin_of(socket)),
         peer_(peer_of(socket.native_handle())),
+        may_only_read_(owner_->why_only_reads(peer_)),
+        origin_(may_only_read_.empty() ? origin_of(socket) : kOthers),
         wire_(owner_->wire(std::move(socket))) {}
   ~Session() { owner_->on_closed(*this); }
 
   const std::string& origin() const { return origin_; }
+  bool of_others() const { return !may_only_read_.empty(); }
   bool silent() const { return silent_; }
   bool streams() const { return stream_ != nullptr; }
   Clock::time_point since() const { return since_; }
@@ -177,8 +180,6 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
     const auto& message = parser_->get();
     const bool keep_alive = message.keep_alive();
     silent_ = false;
-    if (const auto admitted = owner_->admits(peer_); !admitted)
-      return respond(refusal(403, admitted.error()), keep_alive);
     if (message.method() != http::verb::get && message.find(http::field::origin) != message.end())
       return respond(refusal(403, "a web page changes nothing here; use the program linimo"), keep_alive);
     limit_.cancel();  // how long an answer takes is not up to the client
@@ -191,7 +192,8 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
                               message.body(),
                               std::string(last_event.data(), last_event.size()),
                               asker(),
-                              client_};
+                              client_,
+                              may_only_read_};
     owner_->handle(request, [self = shared_from_this(), keep_alive](const HttpResponse& response) {
       self->respond(response, keep_alive);
     });
@@ -271,8 +273,9 @@ class HttpServer::Session : public std::enable_shared_from_this<Session> {
 
   asio::steady_timer limit_;
   std::shared_ptr<Listener> owner_;
-  std::string origin_;
   std::optional<Peer> peer_;  // of a Unix socket
+  std::string may_only_read_;
+  std::string origin_;
   std::unique_ptr<Wire> wire_;
   std::string client_;  // by its certificate
   bool silent_ = true;  // it owes a request
@@ -302,10 +305,11 @@ void HttpServer::Listener::handle(const HttpRequest& request, const Respond& res
   }
 }
 
-tl::expected<void, std::string> HttpServer::Listener::admits(const std::optional<Peer>& peer) const {
+std::string HttpServer::Listener::why_only_reads(const std::optional<Peer>& peer) const {
   if (path_.empty()) return {};
-  if (!peer) return tl::unexpected(std::string("the kernel does not say who asks"));
-  return may_operate(*peer, geteuid(), operators_);
+  if (!peer) return "the kernel does not say who asks";
+  const auto may = may_operate(*peer, geteuid(), operators_);
+  return may ? std::string() : may.error();
 }
 
 /// Of one origin, or of all: who owes a request comes first, then who does not take an answer.
@@ -325,10 +329,12 @@ bool HttpServer::Listener::may_stream() const {
   return static_cast<size_t>(open) < limits_.streams;
 }
 
-void HttpServer::Listener::make_room(const std::string& origin) {
+void HttpServer::Listener::make_room(const Session& session) {
+  const std::string& origin = session.origin();
+  const size_t most = session.of_others() ? limits_.connections_of_others : limits_.connections_of_peer;
   const auto of_origin = std::count_if(sessions_.begin(), sessions_.end(),
-                                       [&](const Session* session) { return session->origin() == origin; });
-  if (static_cast<size_t>(of_origin) >= limits_.connections_of_peer)
+                                       [&](const Session* open) { return open->origin() == origin; });
+  if (static_cast<size_t>(of_origin) >= most)
     longest_silent(&origin)->close();
   else if (sessions_.size() >= limits_.connections)
     longest_silent(nullptr)->close();
@@ -341,7 +347,7 @@ void HttpServer::Listener::accept() {
     if (!error) {
       try {
         const auto session = std::make_shared<Session>(std::move(socket), self);
-        self->make_room(session->origin());
+        self->make_room(*session);
         self->sessions_.push_back(session.get());
         session->begin();
       } catch (const std::exception& failed) {  // no memory: for this connection, or for its TLS

@@ -1,4 +1,5 @@
-// HTTP/1.1 over a Unix socket, for root and the group `linimo` of the same machine, or over TCP or TLS.
+// HTTP/1.1 over a Unix socket or over TCP or TLS. On the Unix socket root, this process's user and the group
+// `linimo` may do all, everybody else on the machine may read (`may_only_read` of a request).
 //
 //   HttpServer server(io, "/run/linimo/control.sock", [](const HttpRequest& request, Respond respond) {
 //     respond({200, "{}"});
@@ -52,7 +53,8 @@ struct HttpRequest {
   std::string last_event_id;  // of a reader of events who comes again
   std::string by;  // who asks, for a log: the process at the other end of a Unix socket, or the name in the
                    // certificate; empty over TCP
-  std::string client;  // that name
+  std::string client;         // that name
+  std::string may_only_read;  // why the asker is to change nothing and see no secrets; empty: no limit
 };
 
 struct HttpResponse {
@@ -71,8 +73,9 @@ struct HttpResponse {
 struct HttpLimits {
   uint64_t body_bytes = 64 << 10;
   size_t connections = 64;
-  size_t streams = 16;              // of those connections
-  size_t connections_of_peer = 64;  // of one address (IPv6: of its /64); of one user over a Unix socket
+  size_t streams = 16;               // of those connections
+  size_t connections_of_peer = 64;   // of one address (IPv6: of its /64); of one user over a Unix socket
+  size_t connections_of_others = 8;  // of all there who may only read: fewer than there are streams
 };
 
 class HttpServer {
@@ -82,8 +85,8 @@ class HttpServer {
   using Handler = std::function<void(const HttpRequest&, Respond)>;
   using MakeWire = std::function<std::unique_ptr<Wire>(HttpSocket)>;
 
-  /// Takes the place of a socket that an earlier process left; its mode is 0660 where there is a group
-  /// `linimo`, else 0600. Throws std::system_error when it cannot listen.
+  /// Takes the place of a socket that an earlier process left. Throws std::system_error when it cannot
+  /// listen.
   HttpServer(boost::asio::io_context& io, const std::filesystem::path& socket, Handler handler,
              const HttpLimits& limits = {});
 

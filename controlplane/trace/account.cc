@@ -208,16 +208,18 @@ class Account {
     if (told_.decider == LINIMO_TRACE_BY_HANDLER)
       return say("node", fmt::format("{} handles fragments from its source to its destination",
                                      names_.backend_address(told_.backend)));
-    constexpr const char* kBy[] = {"",
-                                   "named by the QUIC connection id",
-                                   "by the flow's entry",
-                                   "where the slot's flows went before its change",
-                                   "by the pool's table",
-                                   "by the service's scheduler",
-                                   "with its datagram's first fragment",
-                                   "where a node of the fleet has said that the flow goes"};
+    const std::string scheduler =
+        fmt::format("by the service's scheduler ({})", names_.scheduler(told_.service));
+    const char* const by[] = {"",
+                              "named by the QUIC connection id",
+                              "by the flow's entry",
+                              "where the slot's flows went before its change",
+                              "by the pool's table",
+                              scheduler.c_str(),
+                              "with its datagram's first fragment",
+                              "where a node of the fleet has said that the flow goes"};
     say("backend", fmt::format("{}, {}; it is {}{}", names_.backend(told_.backend),
-                               kBy[std::min<size_t>(told_.decider, std::size(kBy) - 1)],
+                               by[std::min<size_t>(told_.decider, std::size(by) - 1)],
                                names_.backend_state(told_.backend),
                                told_.keeps_only != 0 ? ", and gets no new flows" : ""));
   }

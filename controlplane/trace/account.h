@@ -19,7 +19,8 @@ struct TraceNames {
   std::function<std::string(uint32_t id)> backend;        // POOL/ADDRESS
   std::function<std::string(uint32_t id)> backend_state;  // up, down, draining...
   std::function<std::string(uint32_t id)> backend_address;
-  std::string memory;  // what a row is: worker or queue
+  std::string memory;                                 // what a row is: worker or queue
+  std::function<std::string(uint32_t id)> scheduler;  // of a service
 };
 
 /// A linimo_outcome by its name, and what that means for the packet, to be read behind "the packet";

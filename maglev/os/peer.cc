@@ -32,9 +32,9 @@ tl::expected<void, std::string> may_operate(const Peer& peer, uid_t own, std::op
   if (operators && std::find(peer.groups.begin(), peer.groups.end(), *operators) != peer.groups.end())
     return {};
   return tl::unexpected(
-      operators ? fmt::format("user {} may not use this node: try again as root, or as a member of group {}",
+      operators ? fmt::format("user {} may only read here: try again as root, or as a member of group {}",
                               peer.uid, kOperatorsGroup)
-                : fmt::format("user {} may not use this node: try again as root; or make a group {}, restart "
+                : fmt::format("user {} may only read here: try again as root; or make a group {}, restart "
                               "linimo-controlplane and be a member of it",
                               peer.uid, kOperatorsGroup));
 }

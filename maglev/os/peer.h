@@ -1,6 +1,5 @@
 // Who is at the other end of a Unix socket, as the kernel knew it when it connected, and what it may do
-// there. Credentials are asked of the kernel, so that a socket whose mode was opened by mistake is still
-// shut.
+// there.
 #pragma once
 
 #include <optional>
@@ -12,7 +11,7 @@
 
 namespace linimo {
 
-/// Its members may look at and steer a node without being root.
+/// Its members may steer a node without being root.
 inline constexpr const char* kOperatorsGroup = "linimo";
 
 struct Peer {

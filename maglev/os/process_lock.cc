@@ -44,7 +44,7 @@ pid_t lock_holder(int fd) {
 
 tl::expected<UniqueFd, std::string> lock_runtime_dir(const std::filesystem::path& folder,
                                                      const ProcessKind& kind) {
-  if (auto made = make_own_folder(folder, kind.group); !made) {
+  if (auto made = make_own_folder(folder, 0755); !made) {
     return tl::unexpected(
         fmt::format("{} (runtime_dir in [node] names the folder for sockets)", made.error()));
   }

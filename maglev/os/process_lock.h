@@ -6,7 +6,6 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
 #include <string>
 
 #include <sys/types.h>
@@ -17,15 +16,14 @@
 namespace linimo {
 
 struct ProcessKind {
-  const char* file;            // in the runtime folder
-  const char* what;            // for the error
-  std::optional<gid_t> group;  // which the folder is given to
+  const char* file;  // in the runtime folder
+  const char* what;  // for the error
 };
 
-/// Makes the folder (0750) if there is none, locks the file in it until the descriptor is closed or the
-/// process ends, however it ends, and writes the process's id there. A lock may outlive its process in a
-/// child that cleans up: that is waited for, up to 5 s, so that whoever restarts may do so at once. The error
-/// says which process has it.
+/// Makes the folder (0755: others reach the control socket) if there is none, locks the file in it until the
+/// descriptor is closed or the process ends, however it ends, and writes the process's id there. A lock may
+/// outlive its process in a child that cleans up: that is waited for, up to 5 s, so that whoever restarts may
+/// do so at once. The error says which process has it.
 tl::expected<UniqueFd, std::string> lock_runtime_dir(const std::filesystem::path& folder,
                                                      const ProcessKind& kind);
 

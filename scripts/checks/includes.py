@@ -20,7 +20,8 @@ MAY_INCLUDE = {
     "dataplane/forward": ["dataplane/forward", "dataplane/egress", "dataplane/flow", "dataplane/packet", "maglev"],
     "dataplane": ["dataplane", "bpf", "maglev"],
     "controlplane/config": ["controlplane/config", "maglev"],  # what the CLI has of it, too
-    "controlplane/cli": ["controlplane/cli", "controlplane/config", "maglev"],
+    "controlplane/cli": ["controlplane/cli", "controlplane/config", "controlplane/trace/flow_query.h", "controlplane/trace/trial_packet.h",
+                         "maglev"],  # those read arguments as the control plane does
     "controlplane/health": ["controlplane/health", "controlplane/config", "maglev"],
     "controlplane/http": ["controlplane/http", "controlplane/config", "controlplane/log.h", "maglev"],
     "controlplane/metrics": ["controlplane/metrics", "controlplane/node_state.h", "maglev"],

@@ -51,7 +51,7 @@ class Node:
 
     def prepare(self) -> None:
         self.config.runtime_dir.mkdir(parents=True, exist_ok=True)
-        self.config.runtime_dir.chmod(0o750)
+        self.config.runtime_dir.chmod(0o755)
         if not self.config.seed_file.exists():
             self.config.seed_file.touch(0o600)
             self.config.seed_file.write_text(secrets.token_hex(16) + "\n")

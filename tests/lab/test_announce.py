@@ -261,6 +261,18 @@ class Announce(NodeUpgrade):
         self.routed.wait_announced()
         self.assertNotIn("(65535,0)", router.ask(f"show route for {VIP[4]} all"))
 
+    def test_a_dry_run_tells_what_a_drain_withdraws(self) -> None:
+        """The VIPs that are announced, and the flows that the node tracks; nothing is withdrawn."""
+        node = self.lab.node
+        told = json.loads(node.cli("node", "drain", "--dry-run", "-o", "json").stdout)
+        self.assertEqual(set(VIP.values()), set(told["withdrawn"]))
+        self.assertEqual(node.status()["flows"]["tracked"], told["flows"])
+        said = node.cli("node", "drain", "--dry-run").stdout
+        self.assertIn("2 VIPs would be withdrawn: ", said)
+        self.assertIn(VIP[6], said)
+        self.assertEqual("serving", self.announced["state"])
+        self.routed.wait_announced()
+
     def test_drain_can_be_waited_for(self) -> None:
         self.assertIn("drained", self.lab.node.cli("node", "drain", "--wait").stdout)
         self.assertEqual({vip: set() for vip in VIP.values()}, self.in_table())

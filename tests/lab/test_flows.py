@@ -117,6 +117,10 @@ class Flows:
             opened = self.open(stack, 32_000, 24)
             backend = opened[0].backend
             its, others = ([one for one in opened if (one.backend == backend) == wanted] for wanted in (True, False))
+            for words, number in ((("--backend", backend), len(its)), (("--all",), len(opened))):
+                foretold = self.lab.node.cli("flow", "clear", *words, "--dry-run").stdout
+                self.assertIn(f"{number} flow{'s' if number != 1 else ''} would be cleared", foretold)
+            self.assertEqual(len(opened), self.list()["matched"], "nothing has been")
             said = self.lab.node.cli("flow", "clear", "--backend", backend).stdout
             self.assertEqual(f"{len(its)} flow{'s' if len(its) != 1 else ''} cleared", said.strip())
             self.assertEqual(Counter(one.backend for one in others), Counter(flow["backend"] for flow in self.list()["flows"]))
@@ -133,11 +137,11 @@ class Flows:
         for arguments, code, says in ((("clear",), 2, "say which flows"),
                                       (("clear", "--all", "--service", "web"), 2, "say which flows"),
                                       (("list", "--service", "nosuch"), 1, "no service named nosuch"),
-                                      (("list", "--backend", "10.0.1.1"), 1, "POOL/ADDRESS"),
-                                      (("list", "--client", "192.0.2.1/24"), 1, "without host bits"),
+                                      (("list", "--backend", "10.0.1.1"), 2, "POOL/ADDRESS"),
+                                      (("list", "--client", "192.0.2.1/24"), 2, "without host bits"),
                                       (("list", "--client", "0.0.0.0/0"), 1, "too many clients"),
                                       (("list", "--limit", "0"), 2, "limit"),
-                                      (("show", "tcp", "192.0.2.2", "203.0.113.10:80"), 1, "ADDRESS:PORT"),
+                                      (("show", "tcp", "192.0.2.2", "203.0.113.10:80"), 2, "ADDRESS:PORT"),
                                       (("show", "tcp", f"{CLIENT[4]}:1", f"{VIP[4]}:81"), 1, "no service has that"),
                                       ((), 2, "")):
             done = self.lab.node.cli("flow", *arguments, check=False)

@@ -277,6 +277,36 @@ class Metrics(LabCase):
         self.assertRegex(self.lab.node.cli("watch", "--past", "1000", "--events", "1").stdout,
                          r"^\d{4}-\d\d-\d\dT[\d:.]{12}Z \w+ +[\w' ]+  \w+=")
 
+    def test_drops_that_begin_and_end_are_told(self) -> None:
+        """With their reason and rate: clients that ask a pool without a backend, and then one that has some again."""
+        node, backends = self.lab.node, [self.lab.backends[number] for number in (1, 2, 3)]
+        with self.watched() as lines:
+            try:
+                for backend in backends:
+                    backend.kill_nginx()
+                wait_until(lambda: set(node.backend_states().values()) == {"down"}, "all are down", 10)
+                before = node.outcomes()["no_backend"]
+                load = Load(self.lab.client, VIP[4], threads=4, timeout=0.3)
+                load.run(12)
+                self.assertEqual(12, len(load.failures))
+                begun = self.told_drops(lines)
+                self.assertEqual("packets are dropped", begun["what"])
+                self.assertGreaterEqual(float(begun["details"]["per_second"]), 1)
+            finally:
+                for backend in backends:
+                    backend.start_nginx()
+                    backend.wait_ready()
+                node.wait_settled()
+            ended = self.told_drops(lines)
+        self.assertEqual("packets are dropped no more", ended["what"])
+        self.assertAlmostEqual(node.outcomes()["no_backend"] - before, int(ended["details"]["packets"]), delta=4)
+
+    def told_drops(self, lines: Queue[dict[str, Any]]) -> dict[str, Any]:
+        """The next event of the reason `no_backend`: an end is told after 10 s without."""
+        while (event := self.told(lines, "drops", seconds=20))["details"]["reason"] != "no_backend":
+            pass
+        return event
+
     @contextmanager
     def watched(self) -> Iterator[Queue[dict[str, Any]]]:
         """What `linimo watch` tells meanwhile, from its first keep-alive on."""
@@ -301,10 +331,10 @@ class Metrics(LabCase):
             if watch.stdout:
                 watch.stdout.close()
 
-    def told(self, lines: Queue[dict[str, Any]], kind: str, address: str | None = None) -> dict[str, Any]:
+    def told(self, lines: Queue[dict[str, Any]], kind: str, address: str | None = None, seconds: float = 5) -> dict[str, Any]:
         """The next event of a kind (and of a backend)."""
         while True:
-            event = lines.get(timeout=5)
+            event = lines.get(timeout=seconds)
             if event["kind"] == kind and address in (None, event["details"].get("backend")):
                 return event
 

@@ -58,8 +58,8 @@ class Probe(LabCase):
         self.assertEqual((0, {"connect: Connection timed out": 2}), (said["answers"], said["failures"]))
         text = self.lab.node.cli("probe", f"{VIP[4]}:81", "--count", "1", "--timeout", "0.3", check=False)
         self.assertEqual(1, text.returncode)
-        for wrong, says in ((("203.0.113.10",), "ADDRESS:PORT"), ((f"{VIP[4]}:80", "--netns", "no-such"), "no-such"),
-                            ((f"{VIP[4]}:80", "--http", "x"), "path")):
+        for wrong, code, says in ((("203.0.113.10",), 2, "ADDRESS:PORT"), ((f"{VIP[4]}:80", "--netns", "no-such"), 1, "no-such"),
+                                  ((f"{VIP[4]}:80", "--http", "x"), 2, "path")):
             done = self.lab.node.cli("probe", *wrong, check=False)
-            self.assertEqual(1, done.returncode)
+            self.assertEqual(code, done.returncode)
             self.assertIn(says, done.stderr)

@@ -50,6 +50,28 @@ def options(name: str, *words: str) -> dict[str, str]:
     return {option: " ".join(said.split()) for option, said in found.items()}
 
 
+# What completion asks, with answers in the program's own form.
+FAKE = """#!/usr/bin/python3
+import json, sys
+backends = [{"address": "10.0.1.1", "pool": "web", "share": 0.5}, {"address": "2001:db8::2", "pool": "new", "share": 0.5}]
+services = [{"name": "web", "pool": "web"}, {"name": "mail", "pool": "new"}]
+print(json.dumps({"backend": backends, "service": services}[sys.argv[1]], indent=2))
+"""
+# Instead of bash-completion's own, which need not be there.
+COMPLETE = """
+_init_completion() { cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD; }
+_filedir() { :; }
+. "$1"; shift; COMP_WORDS=(linimo "$@"); COMP_CWORD=$#; _linimo; printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def complete(*words: str, path: str = "/nothing") -> list[str]:
+    """What bash offers for the last word."""
+    said = subprocess.run(["bash", "-c", COMPLETE, "bash", ROOT / "packaging/bash-completion/linimo", *words], capture_output=True, text=True,
+                          timeout=60, env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}"}, check=True)
+    return said.stdout.split()
+
+
 class Programs(unittest.TestCase):
     def test_help(self) -> None:
         for name in PROGRAMS:
@@ -86,6 +108,36 @@ class Programs(unittest.TestCase):
             self.assertEqual(USAGE, refused.returncode)
             self.assertIn("--log-level", refused.stderr)
 
+    def test_the_manual_and_completion_know_every_command_and_option(self) -> None:
+        """Of linimo, as its help tells of them; and completion offers nothing else."""
+        manual = (ROOT / "packaging/man/linimo.1.scd").read_text().split("\n\n")
+        of_all = {"--help", "--version", "--output", "--socket"}
+        leaves = commands("controlplane/linimo")
+        for words in leaves:
+            with self.subTest(words=words):
+                command, below = words[1:], {one[len(words)] for one in leaves if one[:len(words)] == words and len(one) == len(words) + 1}
+                its = set(options(*words)) - of_all
+                offered = {one for typed in ("", "-") for one in complete(*command, typed)}
+                self.assertLessEqual(below | its, offered)
+                self.assertLessEqual({one for one in offered if one.startswith("-")}, its | of_all)
+                if command and not below:
+                    said = "\n".join(text for text in manual if f"*{' '.join(command)}*" in text)
+                    self.assertTrue(said, "it is in the manual")
+                    self.assertEqual(set(), {option for option in its if option not in said}, said)
+
+    def test_names_are_completed(self) -> None:
+        """Backends and services, as the running node has them, where one is to be named."""
+        with tempfile.TemporaryDirectory() as folder:
+            fake = Path(folder) / "linimo"
+            fake.write_text(FAKE)
+            fake.chmod(0o755)
+            backends, services = ["new/2001:db8::2", "web/10.0.1.1"], ["mail", "web"]
+            for words, names in ((("backend", "drain", ""), backends), (("backend", "undrain", "w"), backends[1:]), (("backend", "drain", "new/"), backends[:1]),
+                                 (("flow", "list", "--backend", ""), backends), (("flow", "clear", "--service", "m"), services[:1]),
+                                 (("flow", "list", "--service", ""), services)):
+                with self.subTest(words=words):
+                    self.assertEqual(names, sorted(one for one in complete(*words, path=folder) if not one.startswith("-")))
+
     def test_wrong_usage(self) -> None:
         for name in PROGRAMS:
             for words in commands(name):
@@ -93,6 +145,23 @@ class Programs(unittest.TestCase):
                     done = run(program(name), *words[1:], "--no-such-option")
                     self.assertEqual((USAGE, ""), (done.returncode, done.stdout))
                     self.assertIn("--help", done.stderr, "says where more is to be read")
+
+    def test_wrong_arguments_are_wrong_usage(self) -> None:
+        """Found out before anybody is asked: there is no control plane here, which would be a failure."""
+        linimo = program("controlplane/linimo")
+        to = "203.0.113.10:80"
+        for words, says in ((("trace", "tcp", "192.0.2.2", to), "ADDRESS:PORT"), (("trace", "icmp", "192.0.2.2:1", "203.0.113.10"), "addresses"),
+                            (("trace", "tcp", "192.0.2.2:1", "[2001:db8::1]:80"), "one family"),
+                            (("trace", "tcp", "192.0.2.2:1", to, "--flags", "X"), "flags"), (("trace", "udp", "192.0.2.2:1", to, "--quic-id", "0"), "quic_id"),
+                            (("trace", "udp", "192.0.2.2:1", to, "--size", "9"), "size"), (("probe", "x"), "ADDRESS:PORT"), (("probe", "203.0.113.10"), "ADDRESS:PORT"),
+                            (("probe", to, "--http", "x"), "path"), (("probe", to, "--netns", "../x"), "name"), (("flow", "list", "--backend", "x"), "POOL/ADDRESS"),
+                            (("flow", "clear", "--backend", "web/x"), "POOL/ADDRESS"), (("flow", "list", "--client", "192.0.2.1/24"), "host bits"),
+                            (("flow", "show", "tcp", "192.0.2.2", to), "ADDRESS:PORT"), (("backend", "drain", "web/x"), "POOL/ADDRESS"), (("backend", "undrain", "x"), "POOL/ADDRESS"),
+                            (("capture", "nonsense and", "-w", "/dev/null"), "filter")):
+            with self.subTest(words=words):
+                done = run(linimo, "--socket", "/nothing", *words)
+                self.assertEqual((USAGE, ""), (done.returncode, done.stdout), done.stderr)
+                self.assertIn(says, done.stderr)
 
     def test_failure(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,5 @@
-"""The API over TLS: who has no certificate of ours gets nothing, who has one reads, and operators change."""
+"""The API over TLS: who has no certificate of ours gets nothing, who has one reads, and operators change. The same on the
+control socket, where users of the machine read, and root and the group of operators change."""
 
 from __future__ import annotations
 
@@ -12,11 +13,32 @@ from typing import Any
 
 from case import LabCase
 from lab.certificate import make_aged_certificate, make_certificate
-from lab.topology import backend_address
+from lab.topology import VIP, backend_address
 from lab.wait import wait_until
 
 LISTEN = ("127.0.0.1", 9320)
 DRAIN = json.dumps({"pool": "web", "backend": backend_address(1, 4)})
+
+
+class LocalApi(LabCase):
+    def test_a_user_of_the_machine_reads_and_changes_nothing(self) -> None:
+        """Status, lists and metrics are there for everybody; a change fails with who may, and nothing is changed. Clients'
+        addresses are no stranger's matter."""
+        node = self.lab.node
+        self.assertIn('"lb1"', self.as_nobody("status", "-o", "json").stdout)
+        self.assertEqual(node.cli("backend", "list").stdout, self.as_nobody("backend", "list").stdout)
+        for words in (("backend", "drain", f"web/{backend_address(1, 4)}"), ("node", "drain"), ("reload",), ("flow", "list"),
+                      ("flow", "clear", "--all"), ("trace", "tcp", "192.0.2.2:4242", f"{VIP[4]}:80"), ("trace", "--live", "tcp", "--count", "1")):
+            with self.subTest(words=words):
+                refused = self.as_nobody(*words, check=False)
+                self.assertEqual(1, refused.returncode, refused.stderr)
+                self.assertIn("may only read here: try again as root", refused.stderr)
+        self.assertEqual(node.config.healthy_states(), node.backend_states())
+
+    def as_nobody(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        node = self.lab.node
+        return node.box.run(["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", str(node.cli_program),
+                             "--socket", str(node.config.runtime_dir / "control.sock"), *words], check)
 
 
 class RemoteApi(LabCase):

@@ -44,6 +44,8 @@ class Turns(SchedulerCase):
         """Whatever the weights. Each worker takes turns of its own, and is at most one flow from even."""
         self.use("round-robin", WEIGHTS)
         self._assert_shares(dict.fromkeys(WEIGHTS, 1), off_by=1)
+        said = self.lab.node.cli("trace", "tcp", f"{CLIENT[4]}:4242", f"{VIP[4]}:80").stdout
+        self.assertIn("by the service's scheduler (round-robin)", said)
 
     def test_round_robin_leaves_out_who_drains(self) -> None:
         self.use("round-robin", WEIGHTS | {2: 0})

@@ -116,7 +116,7 @@ class Trace:
             self.assertIn(word, text)
 
     def test_wrong_questions(self) -> None:
-        for arguments, code, says in ((("tcp", "192.0.2.2", "203.0.113.10:80"), 1, "ADDRESS:PORT"),
+        for arguments, code, says in ((("tcp", "192.0.2.2", "203.0.113.10:80"), 2, "ADDRESS:PORT"),
                                       (("sctp", "1.2.3.4:1", "1.2.3.4:2"), 2, ""),
                                       ((), 2, "trace what?"),
                                       (("tcp", "192.0.2.2:1", "203.0.113.10:80", "--interface", "eth7"), 1, "no interface eth7"),

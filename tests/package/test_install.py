@@ -85,9 +85,9 @@ class Install(InstallCase):
     def test_what_is_installed(self) -> None:
         """User, folders, programs, units, manual, examples, completion."""
         self.install(package("linimo"), package("linimo-decap"))
-        for folder in ("run/linimo", "var/lib/linimo"):
+        for folder, mode in (("run/linimo", 755), ("var/lib/linimo", 750)):
             self.run_in("systemd-tmpfiles", "--create", "linimo.conf")
-            self.assertEqual("linimo linimo 750\n", self.run_in("stat", "-c", "%U %G %a", f"/{folder}"))
+            self.assertEqual(f"linimo linimo {mode}\n", self.run_in("stat", "-c", "%U %G %a", f"/{folder}"))
         for program in ("linimo", "linimo-controlplane", "linimo-dataplane", "linimo-decap"):
             self.assertEqual("0.1.0", self.run_in(program, "--version").strip(), program)
         self.assertIn("no PCI device 0000:7f:00.0", self.run_in("linimo-setup-nic", "check", "7f:00.0", check=False))

@@ -2,7 +2,14 @@
 
 #include "controlplane/cli/diagnosis.h"
 
+#include <cstdio>
+#include <cstdlib>
+
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include "controlplane/cli/backend_script.h"
+#include "tests/unit/temporary_folder.h"
 
 namespace linimo {
 namespace {
@@ -317,6 +324,96 @@ TEST_F(DiagnosisTest, NobodyHearsThatPacketsAreTooBig) {
   facts_.too_big.again = 2;
   EXPECT_EQ(finding().cause, "too-big-unheard");
   EXPECT_NE(finding().evidence.find("2 of 9"), std::string::npos);
+}
+
+/// A machine on which scripts are run: what `ip` and `sysctl` say there.
+class Machine {
+ public:
+  explicit Machine(const std::string& addresses, int all = 0, int tunnel = 0) {
+    // By its name, so that what has no such device finds none.
+    program("ip", "case \"$*\" in\n'-o addr show') for a in " + addresses +
+                      "; do echo \"1: lo inet $a/32\"; done ;;\n"
+                      "'link show dev '*) echo \"$4: $FLAGS\" ;;\n*route*) echo local ;;\n'fou show') echo "
+                      "gue ;;\nesac");
+    program("sysctl", "case $2 in *.all.rp_filter) echo " + std::to_string(all) + " ;; *.rp_filter) echo " +
+                          std::to_string(tunnel) + " ;; *) echo 1 ;; esac");
+    for (const char* nothing : {"sleep", "nft", "conntrack"}) program(nothing, "exit 0");
+  }
+
+  struct Said {
+    int code;
+    std::string text;
+  };
+  Said run(const std::string& script, const char* flags = "UP") const {
+    const auto file = folder_.write("script", script);
+    const std::string command = std::string("FLAGS=") + flags + " PATH='" + folder_.path().string() +
+                                "':/usr/bin:/bin sh " + file.string() + " 2>&1";
+    FILE* pipe = popen(command.c_str(), "r");
+    Said said{-1, {}};
+    for (int c; (c = fgetc(pipe)) != EOF;) said.text += static_cast<char>(c);
+    said.code = WEXITSTATUS(pclose(pipe));
+    return said;
+  }
+
+ private:
+  void program(const char* name, const std::string& does) {
+    std::filesystem::permissions(folder_.write(name, "#!/bin/sh\n" + does + "\n"),
+                                 std::filesystem::perms::owner_all);
+  }
+
+  TemporaryFolder folder_;
+};
+
+/// The kernel takes the larger of the two: 2 is loose, 1 strict, and 0 none (ip-sysctl).
+TEST(BackendScript, TheLargerReversePathFilterCounts) {
+  const std::string script = backend_script("203.0.113.10", "ipip", "10.0.1.1");
+  for (const auto& [all, tunnel, strict] : {std::tuple(0, 0, false),
+                                            {1, 0, true},
+                                            {0, 1, true},
+                                            {1, 1, true},
+                                            {1, 2, false},
+                                            {2, 1, false},
+                                            {2, 0, false}}) {
+    const auto said = Machine("10.0.1.1", all, tunnel).run(script);
+    EXPECT_EQ(said.text.find("strict") != std::string::npos, strict) << all << tunnel << said.text;
+    EXPECT_EQ(said.code, strict ? 1 : 0) << said.text;
+  }
+}
+
+/// Each backend hears of the tunnels of its own pools, of the family that its address has, and of no other.
+TEST(BackendScript, IsForTheTunnelsOfTheBackendsOwnPools) {
+  const json services = {{{"pool", "old"}, {"vips", {"203.0.113.10"}}},
+                         {{"pool", "new"}, {"vips", {"203.0.113.11", "2001:db8:f::11/128"}}},
+                         {{"pool", "mixed"}, {"vips", {"203.0.113.12"}}}};
+  const json pools = {{{"name", "old"}, {"encapsulation", "ipip"}},
+                      {{"name", "new"}, {"encapsulation", "gue"}},
+                      {{"name", "mixed"}, {"encapsulation", "gre"}}};
+  const auto of = [](const char* pool, const char* address) {
+    return json{{"pool", pool}, {"address", address}};
+  };
+  const json backends = {of("old", "10.0.1.1"), of("old", "10.0.1.2"), of("new", "2001:db8::3"),
+                         of("mixed", "10.0.1.4"), of("mixed", "2001:db8::4")};
+  const std::string script = script_for_backends(services, pools, backends);
+  const auto devices = [&](const std::string& addresses) {
+    const auto said = Machine(addresses).run(script, "DOWN");
+    EXPECT_EQ(said.code, 1);
+    std::string found;
+    for (const char* device : {"tunl0", "ip6tnl0", "gre0", "ip6gre0"})
+      if (said.text.find(std::string(device) + " is not there") == 0 ||
+          said.text.find("\n" + std::string(device) + " is not there") != std::string::npos)
+        found += std::string(device) + " ";
+    return found;
+  };
+  EXPECT_EQ(devices("10.0.1.2"), "tunl0 ");
+  EXPECT_EQ(devices("2001:db8::3"), "ip6tnl0 ");
+  EXPECT_EQ(devices("10.0.1.4 2001:db8::4"), "gre0 ip6gre0 ");
+  EXPECT_EQ(devices("10.0.1.1 2001:db8::4"), "tunl0 ip6gre0 ");
+  const auto well = Machine("10.0.1.1").run(script);
+  EXPECT_EQ(well.code, 0) << well.text;
+  EXPECT_EQ(well.text, "nothing found\n");
+  const auto stranger = Machine("10.0.1.10").run(script);
+  EXPECT_EQ(stranger.code, 1);
+  EXPECT_EQ(stranger.text, "this machine has the address of no backend\n");
 }
 
 TEST(BackendScript, IsAShellScriptForEachTunnel) {

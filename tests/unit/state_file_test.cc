@@ -124,12 +124,18 @@ TEST(OwnFolder, IsNobodyElses) {
   ASSERT_FALSE(too_long);
   EXPECT_EQ(too_long.error(), long_name.string() + ": File name too long");
 
+  const mode_t mask = umask(0077);  // as systemd's units have it
+  const auto open = folder.path() / "open";
+  EXPECT_TRUE(make_own_folder(open, 0755));
+  umask(mask);
+  ASSERT_EQ(stat(open.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0755u) << "others reach a socket there";
+  chmod(open.c_str(), 0750);
+  EXPECT_TRUE(make_own_folder(open, 0755));
+  ASSERT_EQ(stat(open.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0750u) << "whoever shuts it off wishes so";
+
   if (geteuid() != 0) return;
-  ASSERT_TRUE(make_own_folder(own, 1234));
-  ASSERT_EQ(stat(own.c_str(), &status), 0);
-  EXPECT_EQ(status.st_gid, 1234u) << "whose members may look into it";
-  EXPECT_EQ(status.st_mode & 0777, 0750u);
-  EXPECT_TRUE(make_own_folder(own, 1234)) << "again";
   ASSERT_EQ(chown(own.c_str(), 1000, 0), 0);
   const auto others = make_own_folder(own);
   ASSERT_FALSE(others);

@@ -98,8 +98,12 @@ TEST(TrialPacket, RefusesWhatIsNoPacket) {
 }
 
 TEST(TraceAccount, HasWordsForWhateverADataPlaneSays) {
-  const TraceNames names{[](uint32_t) { return "web"; }, [](uint32_t) { return "web/10.0.1.1"; },
-                         [](uint32_t) { return "up"; }, [](uint32_t) { return "10.0.1.1"; }, "worker"};
+  const TraceNames names{[](uint32_t) { return "web"; },
+                         [](uint32_t) { return "web/10.0.1.1"; },
+                         [](uint32_t) { return "up"; },
+                         [](uint32_t) { return "10.0.1.1"; },
+                         "worker",
+                         [](uint32_t) { return ""; }};
   uint64_t random = 1;
   for (int i = 0; i < 1000; ++i) {
     protocol::Traced traced;
@@ -113,6 +117,78 @@ TEST(TraceAccount, HasWordsForWhateverADataPlaneSays) {
     const auto account = trace_account({{}, true, "", "a packet"}, traced, names);
     EXPECT_EQ(account["steps"].back()["step"], "outcome");
     EXPECT_FALSE(account["outcome"].get<std::string>().empty());
+  }
+}
+
+/// What each step says, and on what ground: a table of what an engine tells and of the words that must stand
+/// there.
+TEST(TraceAccount, SaysWhyInWords) {
+  const TraceNames names{[](uint32_t) { return "web"; },
+                         [](uint32_t) { return "web/10.0.1.1"; },
+                         [](uint32_t) { return "draining"; },
+                         [](uint32_t) { return "10.0.1.1"; },
+                         "worker",
+                         [](uint32_t) { return "weighted-turn"; }};
+  const linimo_trace chosen = [] {
+    linimo_trace told{};
+    told.generation = 7;
+    told.reached = LINIMO_TRACE_CHOSEN;
+    told.vip_bits = 128;
+    told.table_size = 251;
+    told.slot = 17;
+    told.decider = LINIMO_TRACE_BY_SLOT;
+    return told;
+  }();
+  struct Case {
+    const char* step;
+    const char* words;
+    void (*tell)(linimo_trace& told);
+  };
+  const Case cases[] = {
+      {"flow", "slot 17 of 251, settled", [](auto&) {}},
+      {"flow", "whose backend changed lately (unsettled)", [](auto& told) { told.unsettled = 1; }},
+      {"backend", "web/10.0.1.1, by the pool's table; it is draining", [](auto&) {}},
+      {"backend", "where the slot's flows went before its change",
+       [](auto& told) { told.decider = LINIMO_TRACE_BY_BASE; }},
+      {"backend", "by the service's scheduler (weighted-turn)",
+       [](auto& told) { told.decider = LINIMO_TRACE_BY_SCHEDULER; }},
+      {"backend", "named by the QUIC connection id", [](auto& told) { told.decider = LINIMO_TRACE_BY_NAME; }},
+      {"backend", "where a node of the fleet has said that the flow goes",
+       [](auto& told) { told.decider = LINIMO_TRACE_BY_WORD; }},
+      {"backend", "and gets no new flows", [](auto& told) { told.keeps_only = 1; }},
+      {"tracking", "this flow needs none", [](auto&) {}},
+      {"tracking", "no entry; a real packet would make one",
+       [](auto& told) {
+         told.tracked = 1;
+         told.memory = LINIMO_TRACE_KEEPS_NEW;
+       }},
+      {"tracking", "last packet 2.5 s ago; followed",
+       [](auto& told) {
+         told.tracked = told.entry = told.entry_use = 1;
+         told.entry_age = 2500;
+       }},
+      {"source", "not in the service's allow_sources",
+       [](auto& told) {
+         told.reached = LINIMO_TRACE_SERVICE;
+         told.table_size = 0;
+         told.outcome = LINIMO_OUTCOME_not_allowed;
+       }},
+      {"outcome", "not_allowed: the packet is dropped: the service's allow_sources does not hold its source",
+       [](auto& told) {
+         told.reached = LINIMO_TRACE_SERVICE;
+         told.outcome = LINIMO_OUTCOME_not_allowed;
+       }},
+  };
+  for (const Case& one : cases) {
+    protocol::Traced traced{};
+    traced.told = chosen;
+    one.tell(traced.told);
+    const auto account = trace_account({{}, true, "", "a packet"}, traced, names);
+    std::string said;
+    for (const auto& step : account["steps"]) {
+      if (step["step"] == one.step) said += step["says"].get<std::string>() + '\n';
+    }
+    EXPECT_NE(said.find(one.words), std::string::npos) << one.step << ": " << said;
   }
 }
 
