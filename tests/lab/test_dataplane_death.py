@@ -73,16 +73,6 @@ class DataPlaneDies(LabCase):
             self.assertEqual(generation, welcome.generation)
             self.assertEqual((node.config.runtime_dir / "snapshot").read_bytes(), welcome.snapshot)
 
-    def test_hand_over_is_refused(self) -> None:
-        """Engine dpdk has none: what runs forwards on, and the command says what to do instead."""
-        node = self.lab.node
-        assert node.dataplane
-        before = node.dataplane.pid
-        refused = node.upgrade()
-        self.assertEqual(1, refused.returncode)
-        self.assertIn("restart the data plane instead", refused.stderr)
-        self.assertEqual((before, None), (node.dataplane.pid, node.dataplane.poll()))
-
     def test_restored_is_said_until_something_is_published(self) -> None:
         """By the CLI; and a control plane that finds its own tables live publishes nothing."""
         node = self.lab.node

@@ -120,7 +120,7 @@ class Drain(LabCase):
 
     def test_what_cannot_be_drained_is_refused(self) -> None:
         for name, code, words in (("10.0.1.1", 2, "names no backend"), ("web/10.0.1.99", 1, "no backend 10.0.1.99"),
-                                  ("app/10.0.1.1", 1, "in a pool named app"), ("web/x", 1, "say which")):
+                                  ("app/10.0.1.1", 1, "in a pool named app"), ("web/x", 2, "names no backend")):
             refused = self.lab.node.cli("backend", "drain", name, check=False)
             self.assertEqual((code, True), (refused.returncode, words in refused.stderr), refused.stderr)
 

@@ -106,9 +106,10 @@ class KernelBackends(BenchCase):
 
     @staticmethod
     def mend_in(script: str, finding: str) -> str:
+        """Of a backend of several pools it is said for each."""
         lines = script.splitlines()
-        [at] = [number for number, line in enumerate(lines) if finding in line]
-        return lines[at + 1].strip().removeprefix("mend: ")
+        [mend] = {lines[number + 1].strip().removeprefix("mend: ") for number, line in enumerate(lines) if finding in line}
+        return mend
 
     def wait_healthy(self) -> None:
         try:

@@ -16,12 +16,12 @@ from lab.topology import NODE, VIP
 from lab.wait import wait_until
 
 LONGER, JUMBO = 1600, 9000  # MTUs
-ANNOUNCED_S = 4.5  # of a hand-over; in one that takes longer VIPs are withdrawn
+HAND_OVER_S = 5.0  # in one that takes longer VIPs are withdrawn
 
 
 class Driver:
     class Case(BenchCase):
-        longest_silence_s: ClassVar[float] = 3.0  # with room for a guest that is emulated
+        slow: ClassVar[bool] = False  # may take longer than a hand-over may
 
         @classmethod
         def prepare(cls) -> None:
@@ -82,14 +82,19 @@ class Driver:
             begun = len(bench.log())
             with self.watched() as seen:
                 done = bench.node.upgrade()
+                if self.slow and done.returncode != 0:
+                    bench.start()  # as after any start anew
                 bench.node.wait_settled(timeout=20)
+            if self.slow and done.returncode != 0:
+                self.assertIn("did not forward within 5 s; the data plane before starts anew", done.stderr)
+                return self.assert_forwards(sizes=(200,))
             self.assertEqual(0, done.returncode, done.stderr)
             print(f"    {type(self).__name__}: {done.stderr.strip()}; the longest silence {seen.longest_silence():.3f} s", file=sys.stderr)
             self.assertNotEqual(before, bench.node.dataplane.pid)
             self.assertRegex(bench.log()[begun:], r"\d tracked flows taken over")
-            if seen.longest_silence() < ANNOUNCED_S:
+            if not self.slow:
                 self.assertEqual(set(VIP.values()), set.intersection(*seen.announced))
-            self.assertLess(seen.longest_silence(), self.longest_silence_s)
+                self.assertLess(seen.longest_silence(), HAND_OVER_S)
             bench.wait_ways()
             self.assert_forwards(sizes=(200,))
             self.assert_host_is_reached()
@@ -115,7 +120,7 @@ class E1000e(Driver.Case):
 
 class E1000(Driver.Case):
     wire = 2
-    longest_silence_s = 6.0  # DPDK's driver waits for it, and then it negotiates
+    slow = True  # DPDK's driver waits for it, and then it negotiates
 
 
 class Vmxnet3(Driver.Case):
