@@ -129,7 +129,8 @@ class Node:
         """`linimo dataplane upgrade`, or `linimo node upgrade`. The process that then forwards is the data plane."""
         upgrade = self.spawn_upgrade(what)
         out, err = upgrade.communicate(timeout=60)
-        self.follow_dataplane()
+        if upgrade.returncode == 0 or self.dataplane is None or self.dataplane.poll() is not None:
+            self.follow_dataplane()  # else it goes on by itself, or starts anew in its place
         return subprocess.CompletedProcess(upgrade.args, upgrade.returncode, out, err)
 
     def spawn_upgrade(self, what: str = "dataplane") -> subprocess.Popen[str]:

@@ -83,7 +83,8 @@ class Driver:
             with self.watched() as seen:
                 done = bench.node.upgrade()
                 if self.slow and done.returncode != 0:
-                    bench.start()  # as after any start anew
+                    wait_until(lambda: "linimo0" in bench.box.run(["ip", "link"]).stdout, "the old one starts anew", 20)
+                    bench.start()
                 bench.node.wait_settled(timeout=20)
             if self.slow and done.returncode != 0:
                 self.assertIn("did not forward within 5 s; the data plane before starts anew", done.stderr)
