@@ -49,7 +49,8 @@ void LossWatch::judge_transmit(uint64_t lost, uint64_t sent) {
   } else {
     board_.set("transmit-works", interface_, ConditionState::kFails,
                "at least half of what is sent is lost by the kernel or the driver",
-               fmt::format("where it is a veth, at its other end: ethtool -K DEV gro on; see `ethtool -S {}`", interface_));
+               fmt::format("where it is a veth, at its other end: ethtool -K DEV gro on; see `ethtool -S {}`",
+                           interface_));
   }
 }
 
