@@ -16,6 +16,7 @@
 #include "controlplane/api/routes.h"
 #include "controlplane/log.h"
 #include "tests/unit/fake_prober.h"
+#include "tests/unit/small_config.h"
 #include "tests/unit/temporary_folder.h"
 
 using namespace linimo;
@@ -70,24 +71,6 @@ constexpr std::array<std::string_view, 12> kBody = {
   fprintf(stderr, "%.*s: %s %s?%s\n", static_cast<int>(why.size()), why.data(), request.method.c_str(),
           request.path.c_str(), request.query.c_str());
   abort();
-}
-
-Config configuration(const std::filesystem::path& folder) {
-  Config config;
-  config.file = folder / "linimo.toml";
-  config.node.name = "lb1";
-  config.node.runtime_dir = folder;
-  config.node.state_dir = folder;
-  PoolConfig pool;
-  pool.name = "web";
-  pool.backends = {{*Address::parse("10.0.1.1"), 100}, {*Address::parse("10.0.1.2"), 0}};
-  config.pools = {pool};
-  ServiceConfig service;
-  service.name = "s";
-  service.vips = {*Prefix::parse("203.0.113.1")};
-  service.ports = {{80, 80}, {8000, 8100}};
-  config.services = {service};
-  return config;
 }
 
 class World {
@@ -151,7 +134,7 @@ class World {
   TemporaryFolder folder_;
   boost::asio::io_context io_;
   FakeProber prober_{io_};
-  Controller controller_{io_, configuration(folder_.path()), prober_};
+  Controller controller_{io_, small_config(folder_.path()), prober_};
   Api api_{io_, io_, controller_};
   size_t inputs_ = 0, warm_ = 0;
 };

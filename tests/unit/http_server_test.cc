@@ -18,6 +18,7 @@
 #include "maglev/os/peer.h"
 #include "tests/unit/fake_dataplane.h"
 #include "tests/unit/fake_prober.h"
+#include "tests/unit/small_config.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace linimo {
@@ -29,21 +30,7 @@ class HttpServerTest : public testing::Test {
  protected:
   HttpServerTest() {
     set_log_level("error");
-    Config config;
-    config.file = folder_.path() / "linimo.toml";
-    config.node.name = "lb1";
-    config.node.runtime_dir = folder_.path();
-    config.node.state_dir = folder_.path();
-    PoolConfig pool;
-    pool.name = "web";
-    pool.backends = {{*Address::parse("10.0.1.1"), 100}, {*Address::parse("10.0.1.2"), 0}};
-    config.pools = {pool};
-    ServiceConfig service;
-    service.name = "s";
-    service.vips = {*Prefix::parse("203.0.113.1")};
-    service.ports = {{80, 80}, {8000, 8100}};
-    config.services = {service};
-    controller_.emplace(io_, config, prober_);
+    controller_.emplace(io_, small_config(folder_.path()), prober_);
     api_.emplace(io_, io_, *controller_);
     serve();
   }
