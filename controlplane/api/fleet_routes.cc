@@ -59,6 +59,11 @@ std::optional<Ask> revision(const HttpRequest& request, const json&) {
   if (!number) return std::nullopt;
   return [number](FleetDesk& desk, const Answer& answer) { desk.revision(*number, answer); };
 }
+std::optional<Ask> await(const HttpRequest& request, const json&) {
+  const auto number = number_in(request.query);
+  if (!number) return std::nullopt;
+  return [number](FleetDesk& desk, const Answer& answer) { desk.await_in_force(*number, answer); };
+}
 std::optional<Ask> apply(const HttpRequest& request, const json& body) {
   auto text = text_in(body, "text");
   auto file = text_in(body, "file");
@@ -99,6 +104,7 @@ constexpr Route kRoutes[] = {
     {"/v1/fleet", "GET", true, status, ""},
     {"/v1/fleet/history", "GET", true, history, ""},
     {"/v1/fleet/revision", "GET", false, revision, "number=N"},
+    {"/v1/fleet/await", "GET", true, await, "number=N"},
     {"/v1/fleet/apply", "POST", false, apply, R"({"text": "...", "file": "...", "base": N})"},
     {"/v1/fleet/rollback", "POST", false, rollback, R"({"number": N})"},
     {"/v1/fleet/accept", "POST", false, accept, ""},

@@ -3,6 +3,7 @@
 //   GET  /v1/fleet                         what this node knows of its fleet
 //   GET  /v1/fleet/history                 revisions, the latest first
 //   GET  /v1/fleet/revision?number=7       one of them; without a number the one in force
+//   GET  /v1/fleet/await?number=7          whether it is in force, once that is decided
 //   POST /v1/fleet/apply                   {"text", "file", "base": 7}
 //   POST /v1/fleet/rollback                {"number": 7}
 //   POST /v1/fleet/accept                  what the store holds counts, though it went back

@@ -6,7 +6,6 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
-#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -26,7 +25,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::milliseconds kLook{20};
 constexpr std::chrono::seconds kPatience{20};
 constexpr std::string_view kHeader = "# revision ";  // what `config export` begins with
 
@@ -103,27 +101,12 @@ std::optional<int> FleetCommands::run(const std::string& socket, bool as_json) {
 /// Until all nodes that are heard forward by it, or it is refused.
 int FleetCommands::await_in_force(uint64_t revision) {
   const auto until = std::chrono::steady_clock::now() + kPatience;
-  for (;; std::this_thread::sleep_for(kLook)) {
-    const auto status = ask_json(socket_, "GET", "/v1/fleet");
-    if (!status) return fail(status.error());
-    const uint64_t active = status->at("active");
-    const json& alarms = status->at("alarms");
-    // The refusal of an earlier one may still be what this node knows.
-    if (active < revision && status->at("waiting") == revision && alarms.contains("revision-refused"))
-      return fail(text_of(alarms["revision-refused"]) + "; the one in force stays");
-    std::string behind;
-    for (const json& node : status->at("nodes"))
-      if (!node["table"].is_null() && node["table"]["revision"].get<uint64_t>() < revision)
-        behind += (behind.empty() ? "" : ", ") + text_of(node["name"]);
-    if (active >= revision && behind.empty()) return 0;
-    if (std::chrono::steady_clock::now() < until) continue;
-    const json& undecided = status->at("undecided");
-    if (active >= revision)
-      return fail(fmt::format("revision {} is in force, and not yet forwarded by on {}", revision, behind));
-    return fail(fmt::format("revision {} is written, and not yet in force: {}", revision,
-                            !undecided.empty() ? "nothing was heard of it from " + list_of(undecided)
-                            : status->at("leader").is_null() ? std::string("no node leads")
-                                                             : "the health of its backends is not known"));
+  for (;;) {
+    const auto fate = ask_json(socket_, "GET", fmt::format("/v1/fleet/await?number={}", revision));
+    if (!fate) return fail(fate.error());
+    if (fate->at("in_force").get<bool>()) return 0;
+    if (fate->at("refusal") != "") return fail(text_of(fate->at("refusal")) + "; the one in force stays");
+    if (std::chrono::steady_clock::now() >= until) return fail(text_of(fate->at("waits_for")));
   }
 }
 

@@ -102,6 +102,20 @@ const Validation* vote_of(const State& s) {
   return vote != nullptr && vote->known ? vote : nullptr;
 }
 
+std::vector<std::string> undecided(const View& view) {
+  std::vector<std::string> names;
+  const uint64_t candidate = view.candidate();
+  if (candidate == 0) return names;
+  for (const auto& [name, node] : view.nodes) {
+    const auto vote = view.ready.find({candidate, name});
+    const bool voted = vote != view.ready.end() && vote->second &&
+                       vote->second->digest == view.newest->digest && node &&
+                       vote->second->instance == node->instance;
+    if (!voted) names.push_back(name);
+  }
+  return names;
+}
+
 bool may_activate(State& s) {
   Leading& leading = s.leading;
   const uint64_t candidate = s.view.candidate();

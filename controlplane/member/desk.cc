@@ -29,8 +29,9 @@ std::optional<std::pair<uint64_t, uint64_t>> number_and_digest(std::string_view 
   return std::pair(number, digest);
 }
 
-constexpr std::chrono::milliseconds kLook{10};
 constexpr std::chrono::seconds kPatience{3};  // that an operator has with a change
+
+constexpr size_t kOfARevision = 4;  // operations of a transaction: compares and puts of its own
 
 constexpr const char* kLost = "it is not known whether the store has taken it: see `linimo config history`";
 
@@ -132,49 +133,51 @@ void FleetDesk::propose(const std::shared_ptr<Written>& written, const Answer& a
     written->about["when"] = now_text();
     written->about["changes"] = changes(before ? *before : Documents(), written->documents);
     written->next = written->documents.cbegin();
-    write_documents(written, answer);
+    write(written, answer);
   });
 }
 
-void FleetDesk::write_documents(const std::shared_ptr<Written>& written, const Answer& answer) {
-  if (written->next == written->documents.cend()) return write_revision(written, answer);
+/// As few transactions as it fits into: the revision is in the last one, with what is left of its documents.
+void FleetDesk::write(const std::shared_ptr<Written>& written, const Answer& answer) {
   StoreTransaction transaction;
-  size_t bytes = 0;
+  const std::string about = written->about.dump(-1, ' ', false, json::error_handler_t::replace);
+  size_t bytes = about.size();
   for (; written->next != written->documents.cend(); ++written->next) {
     bytes += written->next->first.size() + written->next->second.size();
-    const bool full =
-        transaction.puts.size() == StoreTransaction::kMostOperations || bytes > StoreTransaction::kMostBytes;
+    const bool full = transaction.puts.size() + kOfARevision == StoreTransaction::kMostOperations ||
+                      bytes > StoreTransaction::kMostBytes;
     if (full && !transaction.puts.empty()) break;
     transaction.puts.push_back(
         {written->prefix(member_.keys()) + written->next->first, written->next->second, 0});
   }
-  member_.store().transact(
-      transaction, [this, written, answer](const tl::expected<StoreOutcome, std::string>& outcome) {
-        if (!outcome) return answer(tl::unexpected(fmt::format("{}; nothing was changed", outcome.error())));
-        write_documents(written, answer);
-      });
-}
-
-void FleetDesk::write_revision(const std::shared_ptr<Written>& written, const Answer& answer) {
+  if (written->next != written->documents.cend()) {
+    return member_.store().transact(
+        transaction, [this, written, answer](const tl::expected<StoreOutcome, std::string>& outcome) {
+          if (!outcome)
+            return answer(tl::unexpected(fmt::format("{}; nothing was changed", outcome.error())));
+          write(written, answer);
+        });
+  }
   const RecordsInStore& keys = member_.keys();
-  StoreTransaction transaction;
   transaction.compares = {
       {keys.key({fleet::KeyKind::kRevision}), StoreCompare::What::kChanged, written->newest_changed},
       {keys.key({fleet::KeyKind::kEpoch}), StoreCompare::What::kChanged, written->epoch_changed}};
-  transaction.puts = {
+  transaction.puts.push_back(
       {keys.key({fleet::KeyKind::kRevision}),
-       fleet::encode(fleet::RevisionRecord{written->number, written->digest, written->by}), 0},
-      {keys.prefix() + history_key(written->number, written->digest),
-       written->about.dump(-1, ' ', false, json::error_handler_t::replace), 0}};
+       fleet::encode(fleet::RevisionRecord{written->number, written->digest, written->by}), 0});
+  transaction.puts.push_back({keys.prefix() + history_key(written->number, written->digest), about, 0});
   member_.store().transact(
-      transaction, [this, written, answer](const tl::expected<StoreOutcome, std::string>& outcome) {
-        if (!outcome) return answer(tl::unexpected(fmt::format("{}; {}", outcome.error(), kLost)));
-        if (!outcome->done) return refuse_late(written, answer);
-        log_info("revision written", {{"revision", written->number},
-                                      {"by", written->by},
-                                      {"changes", written->about["changes"].get<std::string>()}});
-        answer(json{{"revision", written->number}, {"changes", written->about["changes"]}});
-      });
+      transaction, [this, written, answer](const auto& outcome) { this->written(written, outcome, answer); });
+}
+
+void FleetDesk::written(const std::shared_ptr<Written>& written,
+                        const tl::expected<StoreOutcome, std::string>& outcome, const Answer& answer) {
+  if (!outcome) return answer(tl::unexpected(fmt::format("{}; {}", outcome.error(), kLost)));
+  if (!outcome->done) return refuse_late(written, answer);
+  log_info("revision written", {{"revision", written->number},
+                                {"by", written->by},
+                                {"changes", written->about["changes"].get<std::string>()}});
+  answer(json{{"revision", written->number}, {"changes", written->about["changes"]}});
 }
 
 /// Somebody else was faster. Who wrote the same has written the same documents: they are his, too.
@@ -264,17 +267,6 @@ void FleetDesk::revision(uint64_t number, const Answer& answer) {
   });
 }
 
-void FleetDesk::await(std::function<bool()> holds, std::chrono::steady_clock::time_point until,
-                      std::function<void(bool)> then) {
-  if (holds()) return then(true);
-  if (std::chrono::steady_clock::now() >= until) return then(false);
-  auto timer = std::make_shared<boost::asio::steady_timer>(io_, kLook);
-  timer->async_wait([=, this, holds = std::move(holds), then = std::move(then)](const auto& error) {
-    (void)timer;
-    if (!error) await(holds, until, then);
-  });
-}
-
 void FleetDesk::drain(const std::string& pool, const std::string& address, bool wanted, const std::string& by,
                       const Answer& answer) {
   if (std::string why = reason_not_to_write(); !why.empty()) return answer(tl::unexpected(why));
@@ -303,7 +295,7 @@ void FleetDesk::drain(const std::string& pool, const std::string& address, bool 
       return member_.leads_tables() && member_.drained_by_operator(backend) == wanted &&
              state.own.live == state.memory.table.id();
     };
-    await(holds, std::chrono::steady_clock::now() + kPatience, [answer, done](bool held) {
+    await(holds, kPatience, [answer, done](bool held) {
       if (held) return answer(done);
       answer(tl::unexpected(
           std::string("accepted, not yet in force: is there a leader? See `linimo fleet status`")));

@@ -5,9 +5,15 @@
 // seen: the second of two is told what changed under him.
 #pragma once
 
+#include <chrono>
 #include <functional>
+#include <list>
+#include <memory>
+#include <optional>
 #include <string>
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <nlohmann/json_fwd.hpp>
 #include <tl/expected.hpp>
 
@@ -19,7 +25,10 @@ class FleetDesk {
  public:
   using Answer = std::function<void(tl::expected<nlohmann::json, std::string>)>;
 
-  FleetDesk(boost::asio::io_context& io, FleetMember& member) : io_(io), member_(member) {}
+  FleetDesk(boost::asio::io_context& io, FleetMember& member);
+  ~FleetDesk();
+  FleetDesk(const FleetDesk&) = delete;
+  FleetDesk& operator=(const FleetDesk&) = delete;
 
   /// What this node knows of its fleet; at once.
   nlohmann::json status() const;
@@ -32,6 +41,9 @@ class FleetDesk {
   };
   /// {"revision": N, "changes": "..."}; N comes into force once every node that lives is ready for it.
   void apply(const Wish& wish, const Answer& answer);
+  /// What has become of a revision: {"revision": N, "in_force": bool, "refusal": "...", "waits_for": "..."}.
+  /// Answers once every node that is heard forwards by it, or one refuses it; else with what it waits for.
+  void await_in_force(uint64_t number, const Answer& answer);
   /// The documents of N once more, as a new revision.
   void rollback(uint64_t number, const std::string& by, const Answer& answer);
   /// [{"number", "digest", "by", "when", "file", "changes"}], the latest first.
@@ -46,22 +58,27 @@ class FleetDesk {
 
  private:
   struct Written;
+  struct Waiting;
   using Found = std::function<void(tl::expected<Documents, std::string>)>;
 
   std::string reason_not_to_write() const;
   std::string author(const std::string& by) const;
   void propose(const std::shared_ptr<Written>& written, const Answer& answer);
-  void write_documents(const std::shared_ptr<Written>& written, const Answer& answer);
-  void write_revision(const std::shared_ptr<Written>& written, const Answer& answer);
+  void write(const std::shared_ptr<Written>& written, const Answer& answer);
+  void written(const std::shared_ptr<Written>& written,
+               const tl::expected<StoreOutcome, std::string>& outcome, const Answer& answer);
   void refuse_late(const std::shared_ptr<Written>& written, const Answer& answer);
   void documents(uint64_t number, const Found& found);
   std::string changes(const Documents& before, const Documents& after) const;
 
-  void await(std::function<bool()> holds, std::chrono::steady_clock::time_point until,
-             std::function<void(bool)> then);
+  /// `then` is called once: when it holds, or after this long, with whether it does.
+  void await(std::function<bool()> holds, std::chrono::milliseconds patience, std::function<void(bool)> then);
+  void look();
+  nlohmann::json fate(uint64_t number) const;
 
   boost::asio::io_context& io_;
   FleetMember& member_;
+  std::list<std::shared_ptr<Waiting>> waiting_;
 };
 
 }  // namespace linimo

@@ -194,6 +194,7 @@ void FleetMember::feed(fleet::Event event) {
   }
   await_tick();  // whatever becomes of the rest
   save();
+  if (look_) look_();
 }
 
 /// One that fails does not take the others with it.

@@ -119,6 +119,9 @@ class FleetMember {
 
   // For operators (desk.h).
 
+  /// Called whenever the member has taken something in; must not feed it.
+  void when_fed(std::function<void()> look) { look_ = std::move(look); }
+
   const fleet::State& state() const { return state_; }
   const FleetConfig& settings() const { return fleet_; }
   const RecordsInStore& keys() const { return keys_; }
@@ -172,6 +175,7 @@ class FleetMember {
   fleet::State state_;
   std::deque<fleet::Event> events_;
   bool feeding_ = false;
+  std::function<void()> look_;
 
   fleet::Remembered remembered_;
   bool unsaved_ = false;       // the memory

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "controlplane/fleet/activation.h"
 #include "controlplane/member/desk.h"
 
 namespace linimo {
@@ -72,21 +73,6 @@ std::vector<std::string> differences(const json& nodes, const fleet::TableId& li
   return found;
 }
 
-/// Nodes that have not said yet whether they can live with the revision that waits.
-std::vector<std::string> undecided(const fleet::View& view) {
-  std::vector<std::string> names;
-  const uint64_t candidate = view.candidate();
-  if (candidate == 0) return names;
-  for (const auto& [name, node] : view.nodes) {
-    const auto vote = view.ready.find({candidate, name});
-    const bool voted = vote != view.ready.end() && vote->second &&
-                       vote->second->digest == view.newest->digest && node &&
-                       vote->second->instance == node->instance;
-    if (!voted) names.push_back(name);
-  }
-  return names;
-}
-
 }  // namespace
 
 json FleetDesk::status() const {
@@ -114,7 +100,7 @@ json FleetDesk::status() const {
                          : json(nullptr)},
           {"active", state.view.active_number()},
           {"waiting", candidate},
-          {"undecided", undecided(state.view)},
+          {"undecided", fleet::undecided(state.view)},
           {"state", state.view.state ? state.view.state->number : 0},
           {"table", table_view(state.own.live, state.own.live_digest)},
           {"nodes", std::move(nodes)},

@@ -110,6 +110,7 @@ class FleetConfiguration(FleetCase):
         asked = [("get", "/v1/fleet", "", None, 200), ("get", "/v1/fleet/history", "", None, 200),
                  ("get", "/v1/fleet/revision", "", None, 200), ("get", "/v1/fleet/revision", f"?number={newest}", None, 200),
                  ("get", "/v1/fleet/revision", "?number=x", None, 400), ("get", "/v1/fleet/revision", "?number=999", None, 422),
+                 ("get", "/v1/fleet/await", f"?number={newest}", None, 200), ("get", "/v1/fleet/await", "", None, 400),
                  ("post", "/v1/fleet/apply", "", {"text": shared, "file": "same.toml"}, 200),
                  ("post", "/v1/fleet/apply", "", {"text": "nonsense", "file": "bad.toml"}, 422),
                  ("post", "/v1/fleet/apply", "", {}, 400), ("post", "/v1/fleet/rollback", "", {"number": newest}, 200),

@@ -206,6 +206,41 @@ TEST_F(FleetMemberTest, HistoryExportAndRollback) {
   EXPECT_FALSE(asked([&](auto answer) { desk_->rollback(9, "uid 0", answer); }));
 }
 
+/// More documents than one transaction of the store may hold.
+TEST_F(FleetMemberTest, ARevisionOfManyDocumentsIsWhole) {
+  std::string text = pool(kTwo);
+  for (int i = 0; i < 300; ++i)
+    text += "[[service]]\nname = \"s" + std::to_string(i) +
+            "\"\nvips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [" + std::to_string(1 + i) +
+            "]\npool = \"web\"\n";
+  start_dataplane();
+  start();
+  ASSERT_TRUE(apply(text));
+  ASSERT_TRUE(settles());
+  EXPECT_EQ(published().services().size(), 300u);
+  const auto exported = asked([&](auto answer) { desk_->revision(1, answer); });
+  ASSERT_TRUE(exported) << exported.error();
+  EXPECT_EQ(exported->at("text"), text);
+}
+
+/// Who waits for a revision is answered when it is forwarded by, not by and by; else with what it waits for.
+TEST_F(FleetMemberTest, WhoWaitsForARevisionIsAnsweredWhenItIsForwardedBy) {
+  start();
+  std::optional<tl::expected<json, std::string>> fate;
+  ASSERT_TRUE(apply(pool(kTwo) + kService));
+  desk_->await_in_force(1, [&](auto answer) { fate = std::move(answer); });
+  ASSERT_TRUE(wait([&] { return member_->state().view.active_number() == 1; }));
+  EXPECT_FALSE(fate) << "there is no data plane yet";
+  start_dataplane();
+  ASSERT_TRUE(settles());
+  ASSERT_TRUE(fate);
+  EXPECT_EQ((*fate)->at("in_force"), true);
+  const auto later = asked([&](auto answer) { desk_->await_in_force(2, answer); });
+  ASSERT_TRUE(later) << later.error();
+  EXPECT_EQ(later->at("in_force"), false);
+  EXPECT_THAT(later->at("waits_for").get<std::string>(), HasSubstr("revision 2"));
+}
+
 TEST_F(FleetMemberTest, ADrainIsAnsweredWhenItIsForwardedBy) {
   start_dataplane();
   start();
