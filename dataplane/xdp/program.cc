@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -290,16 +291,38 @@ tl::expected<void, std::string> Program::set_port(uint32_t port, int ifindex, co
   return {};
 }
 
+bool Program::stands_in(uint32_t slot, const Generation& generation) const {
+  uint32_t there = 0;  // for processes a map in a map is its id
+  bpf_map_info info{};
+  uint32_t length = sizeof info;
+  return generation.fd && bpf_map_lookup_elem(bpf_map__fd(maps_->maps.images), &slot, &there) == 0 &&
+         bpf_obj_get_info_by_fd(generation.fd.get(), &info, &length) == 0 && info.id == there;
+}
+
+/// Zeroed. A map that takes the place of another costs what the kernel waits for, so the one before the live
+/// one is used again, unless it is too small, or so large that memory would be wasted.
+Program::Generation Program::room(uint64_t cells) {
+  constexpr uint64_t kMostWaste = 4;
+  const uint64_t size = cells * sizeof(linimo_cell);
+  const uint32_t slot = 1 - (generations_.as<linimo_xdp_generations>()->active & 1);
+  Generation next = std::move(spare_);
+  if (next.memory.size() >= size && next.memory.size() <= kMostWaste * size && stands_in(slot, next)) {
+    std::memset(next.memory.as<std::byte>(), 0, size);
+    return next;
+  }
+  next = {create_array("image", cells, BPF_F_INNER_MAP), {}, {}};
+  if (next.fd) next.memory = Mapping::of(next.fd.get(), size);
+  return next;
+}
+
 tl::expected<Program::Generation, std::string> Program::compile(std::span<const std::byte> snapshot,
                                                                 std::span<const Address> host_addresses,
                                                                 linimo_xdp_head& head) {
   for (uint32_t growth = 0; growth <= kMaxGrowth; ++growth) {
     const auto plan = plan_image(snapshot, host_addresses.size(), growth);
     if (!plan) return tl::unexpected(plan.error());
-    Generation next{create_array("image", plan->cells, BPF_F_INNER_MAP), {}, {}};
-    if (!next.fd) return failed(fmt::format("no memory for a generation of {} cells", plan->cells));
-    next.memory = Mapping::of(next.fd.get(), plan->cells * sizeof(linimo_cell));
-    if (!next.memory) return failed("a generation's memory");
+    Generation next = room(plan->cells);
+    if (!next.memory) return failed(fmt::format("no memory for a generation of {} cells", plan->cells));
     const auto image =
         compile_image(snapshot, host_addresses, *plan, {next.memory.as<linimo_cell>(), plan->cells});
     if (!image) return tl::unexpected(image.error());
@@ -327,28 +350,35 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
   const uint32_t old = generations.active & 1;
   const uint32_t slot = 1 - old;
   const int fd = next->fd.get(), blocks_fd = next->unsettled.fd();
-  if (!pin_map(next->fd, pin_of_inner(pins_, "images", slot)) ||
+  const bool stands = stands_in(slot, *next);
+  if ((!stands && !pin_map(next->fd, pin_of_inner(pins_, "images", slot))) ||
       !next->unsettled.pin(pin_of_inner(pins_, "unsettled", slot)))
     return failed("a pin for the new generation");
-  // The slot is not active, so nobody reads it; after an update of an array of maps the kernel has waited for
-  // every program that was running.
+  // The slot is not active, so nobody reads it. With each of these updates the kernel waits for every program
+  // that runs, some 8 ms, so they are as few as can be.
   if ((blocks_fd >= 0 && bpf_map_update_elem(blocks, &slot, &blocks_fd, BPF_ANY) != 0) ||
-      bpf_map_update_elem(images, &slot, &fd, BPF_ANY) != 0)
+      (!stands && bpf_map_update_elem(images, &slot, &fd, BPF_ANY) != 0))
     return failed("the new generation");
   generations.heads[slot] = head;
   std::atomic_ref(generations.active).store(slot, std::memory_order_release);
   bpf_map_update_elem(images, &slot, &fd, BPF_ANY);  // only to wait: now no packet is in the old one
-  bpf_map_delete_elem(images, &old);
-  bpf_map_delete_elem(blocks, &old);
-  for (const char* outer : {"images", "unsettled"}) {
-    std::error_code ignored;
-    if (!pins_.empty()) std::filesystem::remove(pin_of_inner(pins_, outer, old), ignored);
-  }
 
   next->unsettled.take_stamps(generation_.unsettled);
+  old_blocks_ = generation_.unsettled.fd() >= 0;
+  spare_ = std::move(generation_);
+  spare_.unsettled = {};
   generation_ = std::move(*next);
   follow(view);
   return {};
+}
+
+/// What nobody reads any more, and what the kernel's waiting was not worth while somebody waited.
+void Program::drop_old_blocks() {
+  if (!std::exchange(old_blocks_, false)) return;
+  const uint32_t old = 1 - (generations_.as<linimo_xdp_generations>()->active & 1);
+  bpf_map_delete_elem(bpf_map__fd(maps_->maps.unsettled), &old);
+  std::error_code ignored;
+  if (!pins_.empty()) std::filesystem::remove(pin_of_inner(pins_, "unsettled", old), ignored);
 }
 
 }  // namespace linimo::xdp

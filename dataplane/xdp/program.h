@@ -160,6 +160,9 @@ class Program {
   tl::expected<Generation, std::string> compile(std::span<const std::byte> snapshot,
                                                 std::span<const Address> host_addresses,
                                                 linimo_xdp_head& head);
+  Generation room(uint64_t cells);
+  bool stands_in(uint32_t slot, const Generation& generation) const;
+  void drop_old_blocks();
 
   Shape shape_;
   std::filesystem::path pins_;
@@ -171,6 +174,8 @@ class Program {
   std::vector<Row> rows_;
   NextHopTable next_hops_;
   Generation generation_;
+  Generation spare_;         // the one before, whose memory the next one gets: no packet is in it
+  bool old_blocks_ = false;  // those of the one before are still in their place
   std::optional<SnapshotView> live_;
   std::vector<SweptService> swept_services_;    // by id; timeouts in ticks
   std::vector<const linimo_service*> sharing_;  // services of the live snapshot that do, by id

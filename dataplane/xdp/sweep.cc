@@ -86,6 +86,7 @@ void Program::sweep(uint64_t buckets) {
 
 void Program::settle_slots() {
   generation_.unsettled.settle(ticks_now());
+  drop_old_blocks();
 }
 
 void Program::grow_older(uint32_t ticks) {

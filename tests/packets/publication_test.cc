@@ -1,0 +1,87 @@
+// How the XDP engine makes a snapshot the live one: in memory that is there already, where there is some.
+
+#include <algorithm>
+
+#include <bpf/bpf.h>
+#include <gtest/gtest.h>
+
+#include "dataplane/xdp/program.h"
+#include "maglev/unique_fd.h"
+#include "tests/packets/case_file.h"
+
+namespace linimo::tests {
+namespace {
+
+/// The maps that generations stand in, by the kernel's ids.
+std::vector<uint32_t> images(const xdp::Program& program) {
+  std::vector<uint32_t> ids;
+  for (uint32_t slot = 0; slot < 2; ++slot) {
+    uint32_t id = 0;
+    if (bpf_map_lookup_elem(program.map_fd("images"), &slot, &id) == 0) ids.push_back(id);
+  }
+  return ids;
+}
+
+class Publication : public testing::Test {
+ protected:
+  void publish(SnapshotSpec spec) {
+    spec.generation = ++generation_;
+    const auto done = program_->publish(build_snapshot(spec), {});
+    ASSERT_TRUE(done) << done.error();
+    ASSERT_TRUE(program_->live());
+    EXPECT_EQ(program_->live()->header().generation, generation_);
+    EXPECT_EQ(program_->live()->pools().size(), spec.pools.size());
+  }
+
+  std::unique_ptr<xdp::Program> program_ = *xdp::Program::load({.rows = 1, .flows_per_row = 64}, {});
+  SnapshotSpec spec_ = case_file().configuration.snapshot;
+  uint64_t generation_ = 0;
+};
+
+/// Two maps take turns: each new one would cost the kernel's wait for all that runs.
+TEST_F(Publication, TakesTheMemoryOfTheGenerationBefore) {
+  publish(spec_);
+  publish(spec_);
+  const auto first = images(*program_);
+  ASSERT_EQ(first.size(), 2u);
+  for (int i = 0; i < 4; ++i) publish(spec_);
+  EXPECT_EQ(images(*program_), first);
+}
+
+/// Nor is memory kept that a small configuration has no use for.
+TEST_F(Publication, TakesOtherMemoryWhereItsOwnIsTooSmallOrMuchTooLarge) {
+  SnapshotSpec large = spec_;
+  for (PoolSpec& pool : std::span(large.pools).first(4)) {
+    pool.table = make_pool_table(pool.backends, 655'373);
+    pool.unsettled.clear();
+  }
+  for (int i = 0; i < 3; ++i) publish(spec_);
+  const auto small = images(*program_);
+  for (int i = 0; i < 3; ++i) publish(large);
+  for (const uint32_t id : images(*program_))
+    EXPECT_EQ(std::count(small.begin(), small.end(), id), 0) << "it was too small";
+  const auto wide = images(*program_);
+  for (int i = 0; i < 3; ++i) publish(spec_);
+  for (const uint32_t id : images(*program_))
+    EXPECT_EQ(std::count(wide.begin(), wide.end(), id), 0) << "it is too large";
+}
+
+/// Another process may have put its own map there, as in a hand-over that failed: packets would be in that
+/// one for a moment.
+TEST_F(Publication, TakesNoMemoryThatIsNotInItsPlace) {
+  for (int i = 0; i < 3; ++i) publish(spec_);
+  const uint32_t next = (1 + generation_) % 2;  // the first generation stands in place 1
+  const uint32_t before = images(*program_)[next];
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+  const UniqueFd other(bpf_map_create(BPF_MAP_TYPE_ARRAY, "other", 4, 64, 8, &options));
+  const int fd = other.get();
+  ASSERT_EQ(bpf_map_update_elem(program_->map_fd("images"), &next, &fd, BPF_ANY), 0);
+  const uint32_t others = images(*program_)[next];
+  ASSERT_NE(others, before);
+  publish(spec_);
+  EXPECT_NE(images(*program_)[next], before);
+  EXPECT_NE(images(*program_)[next], others);
+}
+
+}  // namespace
+}  // namespace linimo::tests
