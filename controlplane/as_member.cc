@@ -67,17 +67,29 @@ void Controller::adopt(Config config) {
   take_over(std::move(config), "fleet");
 }
 
-/// A node that knows of no tables begins with the fleet's: their slots are as unsettled here as elsewhere.
+/// A node that knows of no tables begins with the fleet's, as soon as it has word from the store: their slots
+/// are as unsettled here as elsewhere.
 void Controller::recall_tables() {
-  if (!fleet_leads() || !publisher_.knows_no_tables()) return;
+  if (!fleet_leads()) return;
+  began_anew_ |= publisher_.knows_no_tables();
+  if (!began_anew_) return;
+  const auto fleets = member_->former();
+  if (!fleets) return;
+  began_anew_ = false;
   Planner planner;
+  Ids ids = ids_;
   std::vector<Learning::Former> former;
-  for (const FleetMember::Former& tables : member_->former()) {
+  for (const FleetMember::Former& tables : *fleets) {
     planner.all_changed();
+    ids.hold(*tables.config, {}, publisher_.live(), std::chrono::steady_clock::now());
     const auto standing = [&](const BackendKey& key) { return tables.standing(key); };
-    former.push_back({planner.plan(config_, standing, ids_, 0), tables.since});
+    former.push_back({planner.plan(*tables.config, standing, ids, 0), tables.since});
   }
-  publisher_.recall(std::move(former));
+  if (!former.empty()) publisher_.recall(std::move(former));
+}
+
+void Controller::former_known() {
+  if (began_anew_) evaluate_after(milliseconds(0), "fleet");
 }
 
 /// Those that the data plane goes by; this process takes them over until the fleet says otherwise.
@@ -145,8 +157,12 @@ void Controller::note_forwarding() {
 
 void Controller::note_serving() {
   // One that drains announces still, for as long as routers take to turn elsewhere.
-  if (member_ != nullptr)
-    member_->on_serving(watch_.serving().serves && announcer_.phase() != DrainPhase::kDrained);
+  if (member_ == nullptr) return;
+  member_->on_serving(watch_.serving().serves && announcer_.phase() != DrainPhase::kDrained);
+  const auto& sessions = announcer_.bird().sessions;
+  const auto up = std::ranges::count_if(sessions, [](const BgpSession& session) { return session.up; });
+  member_->on_described(publisher_.peer() ? publisher_.peer()->engine : "", sessions.size(),
+                        static_cast<size_t>(up));
 }
 
 bool Controller::drained_by_operator(const BackendKey& backend) const {

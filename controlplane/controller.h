@@ -148,6 +148,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
   void checks_changed() override;
   void announcements_changed() override { announcer_.update("fleet"); }
   void handlers_changed() override;
+  void former_known() override;
   fleet::HandleFragments live_handlers();
   void drain_node(bool wanted) override;
   void hear(std::span<const fleet::SharedFlow> flows) override;
@@ -155,6 +156,7 @@ class Controller final : private Publisher::Owner, private FleetMember::Node {
 
   /// Pools and services are the fleet's, and so is the health of backends.
   void recall_tables();
+  bool began_anew_ = false;  // knowing no tables, and has not heard yet what the fleet's were lately
   bool fleet_leads() const { return member_ != nullptr && member_->leads_tables(); }
   /// Enough is known to make tables.
   bool may_plan() const;

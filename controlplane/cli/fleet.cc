@@ -217,8 +217,8 @@ int FleetCommands::list_nodes() {
     std::cout << status->at("nodes").dump(2) << '\n';
     return 0;
   }
-  TextTable table({"NODE", "ADDRESS", "ENGINE", "VERSION", ">HEARD", ">PHI", ">REVISION", ">STATE", "DIGEST",
-                   "ANNOUNCES", ""});
+  TextTable table({"NODE", "ADDRESS", "ENGINE", "VERSION", "LEASE", ">HEARD", ">PHI", ">REVISION", ">STATE",
+                   "DIGEST", "SESSIONS", "ANNOUNCES", ""});
   for (const json& node : status->at("nodes")) {
     const json& forwards = node["table"];
     const bool known = !forwards.is_null();
@@ -227,15 +227,19 @@ int FleetCommands::list_nodes() {
     if (node.contains("complaint") && node["complaint"] != "")
       note += (note.empty() ? "" : ", ") + text_of(node["complaint"]);
     table.add({text_of(node["name"]), text_of(node["address"]), text_of(node["engine"]),
-               text_of(node["version"]),
+               text_of(node["version"]), "lives",
                node["self"].get<bool>()         ? "itself"
                : node["heard_ms_ago"].is_null() ? "-"
                                                 : text_of(node["heard_ms_ago"]) + " ms",
                node["phi"].is_null() ? "-" : fmt::format("{:.1f}", node["phi"].get<double>()),
                known ? text_of(forwards["revision"]) : "-", known ? text_of(forwards["state"]) : "-",
-               known ? text_of(forwards["digest"]) : "-",
+               known ? text_of(forwards["digest"]) : "-", text_of(node["sessions"]),
                node["announces"].empty() ? "-" : list_of(node["announces"]), note});
   }
+  for (const json& node : status->at("departed"))
+    table.add({text_of(node["name"]), text_of(node["address"]), "-", "-",
+               fmt::format("ended {} s ago", node["ended_s_ago"].get<uint64_t>()), "-", "-", "-", "-", "-",
+               "-", "-", ""});
   std::cout << table.render();
   return 0;
 }

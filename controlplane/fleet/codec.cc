@@ -213,7 +213,7 @@ json to_json(const StateRecord& record) {
   for (const Past& past : record.history) {
     history.push_back({{"revision", past.revision},
                        {"changes", difference(*newer, *past.backends)},
-                       {"left_ms", past.left.count()}});
+                       {"ago_ms", past.ago.count()}});
     newer = past.backends.get();
   }
   return {{"fence", to_json(record.fence)},
@@ -254,10 +254,10 @@ StateRecord state_record_of(const json& object) {
   if (history.size() > kMostPast) refuse(fmt::format("more than {} tables of the past", kMostPast));
   std::shared_ptr<const BackendStates> newer = record.backends;
   for (const json& past : history) {
-    const uint64_t left = number(past, "left_ms");
-    if (left > static_cast<uint64_t>(kLongestWindow)) refuse("\"left_ms\" is more than a day");
+    const uint64_t ago = number(past, "ago_ms");
+    if (ago > static_cast<uint64_t>(kLongestWindow)) refuse("\"ago_ms\" is more than a day");
     newer = std::make_shared<const BackendStates>(with_changes(*newer, object_of(past, "changes")));
-    record.history.push_back({number(past, "revision"), newer, milliseconds(left)});
+    record.history.push_back({number(past, "revision"), newer, milliseconds(ago)});
   }
   return record;
 }

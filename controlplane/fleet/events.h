@@ -15,8 +15,9 @@ namespace linimo::fleet {
 
 /// What a revision says, as far as nodes must agree about it.
 struct Summary {
-  std::vector<std::string> backends;  // "pool/address", sorted
-  std::vector<std::string> vips;      // sorted
+  std::vector<std::string> backends;    // "pool/address", sorted
+  std::vector<std::string> vips;        // sorted
+  std::chrono::milliseconds window{0};  // for how long after a change slots learn, at most; 0: none does
 };
 
 /// What a table was made from.
@@ -91,6 +92,11 @@ struct TunnelMoved {
   std::string address;
 };
 
+/// What people shall read of this node from now on (NodeRecord::about).
+struct Described {
+  std::string about;
+};
+
 struct TableRefused {
   TableId id;
   std::string why;
@@ -117,7 +123,8 @@ struct Heartbeat {
   bool stands_in = false;  // it has word from the store and is well: what it announces others may leave to it
 };
 
-using Event = std::variant<Tick, ReadDone, Changed, WatchEnded, TransactDone, LeaseAnswer, Validated,
-                           TableLive, HandlersLive, TunnelMoved, TableRefused, Observed, Serving, Heartbeat>;
+using Event =
+    std::variant<Tick, ReadDone, Changed, WatchEnded, TransactDone, LeaseAnswer, Validated, TableLive,
+                 HandlersLive, TunnelMoved, Described, TableRefused, Observed, Serving, Heartbeat>;
 
 }  // namespace linimo::fleet

@@ -11,7 +11,7 @@
 namespace linimo::fleet {
 
 /// The history of the state that follows `before`, which was in force with `revision` (0: nothing was) for
-/// `elapsed` and is now replaced. What has no time left goes; of more than kMostPast the oldest.
+/// `elapsed` and is now replaced. What was before the window goes; of more than kMostPast the oldest.
 std::vector<Past> history_after(const StateRecord& before, uint64_t revision,
                                 std::chrono::milliseconds elapsed, std::chrono::milliseconds window);
 

@@ -46,8 +46,14 @@ std::chrono::milliseconds since(const State& s, Time time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(s.now - time);
 }
 
+/// Of the revision in force.
+std::chrono::milliseconds window(const State& s) {
+  const auto& summary = s.memory.table.summary;
+  return summary != nullptr ? summary->window : std::chrono::milliseconds(0);
+}
+
 Time history_due(const State& s) {
-  return s.leading.state_seen + s.settings.window / 16;
+  return s.leading.state_seen + window(s) / 16;
 }
 
 /// A node that joins cannot know how long ago a state was written.
@@ -76,7 +82,7 @@ std::shared_ptr<StateRecord> next_state(const State& s, bool activates) {
   const bool ends_table =
       activates || (other_table && !same_but_for_eighths(*next->backends, *before.backends));
   next->history = history_after(before, ends_table ? s.view.active_number() : 0,
-                                since(s, s.leading.state_seen), s.settings.window);
+                                since(s, s.leading.state_seen), window(s));
   return next;
 }
 

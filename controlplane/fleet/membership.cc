@@ -31,6 +31,13 @@ bool is_member(const State& s) {
          found->second.lease == s.session.lease && in_reach(s);
 }
 
+void describe(State& s, const Described& described) {
+  s.settings.about = described.about;
+  NodeRecord node = *s.own.node;
+  node.about = described.about;
+  s.own.node = std::make_shared<const NodeRecord>(std::move(node));
+}
+
 void write_own(State& s, Actions& out) {
   const std::string& me = s.settings.node;
   const auto registered = find(s.view.nodes, me);

@@ -13,6 +13,8 @@ namespace linimo::fleet {
 
 void write_own(State& s, Actions& out);
 
+void describe(State& s, const Described& described);
+
 /// The store knows that this process lives.
 bool is_member(const State& s);
 

@@ -77,7 +77,7 @@ inline constexpr std::chrono::milliseconds kGatherSteps{500};  // so they are wr
 struct Past {
   uint64_t revision = 0;
   std::shared_ptr<const BackendStates> backends;
-  std::chrono::milliseconds left{0};  // of the window that began when this ceased to be in force
+  std::chrono::milliseconds ago{0};  // that this ceased to be in force
 };
 
 struct StateRecord {
@@ -87,7 +87,7 @@ struct StateRecord {
   std::vector<std::string> excused;  // nodes that have asked not to announce and may do so; sorted
   std::vector<Past> history;         // newest first, at most kMostPast
 };
-inline constexpr size_t kMostPast = 16;
+inline constexpr size_t kMostPast = 64;
 
 struct NodeRecord {
   uint64_t instance = 0;               // grows with each start of that node's process

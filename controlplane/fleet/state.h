@@ -34,7 +34,6 @@ struct Settings {
       5'000};  // with a contradiction, before this node concludes that it is lost
   std::chrono::milliseconds refresh{30'000};  // at the latest, the whole store is read again
   std::chrono::milliseconds settle{10'000};   // how long an activation waits for the health of new backends
-  std::chrono::milliseconds window{900'000};  // how long flows may be silent: Past::left begins with it
   std::chrono::milliseconds heartbeat{1'000};
   std::chrono::milliseconds notice{3'000};  // by which all nodes know of a change that one knows of
   uint32_t checkers = 3;                    // nodes that check one backend

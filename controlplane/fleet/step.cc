@@ -31,6 +31,7 @@ struct Taking {
   void operator()(const Validated& event) const { take_validated(s, event); }
   void operator()(const TableLive& event) const { take_live(s, event); }
   void operator()(const TunnelMoved& event) const { move_tunnel(s, event); }
+  void operator()(const Described& event) const { describe(s, event); }
   void operator()(const HandlersLive& event) const { take_handlers(s, event); }
   void operator()(const TableRefused& event) const { take_refused(s, event, out); }
   void operator()(const Observed& event) const { take_observed(s, event); }

@@ -79,24 +79,6 @@ Standing FleetMember::Former::standing(const BackendKey& backend) const {
   return standing_in(*backends, backend);
 }
 
-std::vector<FleetMember::Former> FleetMember::former() const {
-  std::vector<Former> former;
-  if (standings_ == nullptr) return former;
-  const auto now = std::chrono::steady_clock::now();
-  for (const fleet::Past& past : standings_->history) {
-    const auto ended = now - (state_.settings.window - past.left);
-    if (!former.empty()) former.back().since = ended;  // it followed this one
-    if (past.revision != wanted_.revision) break;
-    former.push_back({past.backends, ended});
-  }
-  // And what is in force, from when it began: slots are as far in their windows as elsewhere.
-  if (!former.empty())
-    former.insert(former.begin(),
-                  {standings_->backends, now - (state_.settings.window - standings_->history.front().left)});
-  std::ranges::reverse(former);
-  return former;
-}
-
 Config FleetMember::to_check(const Config& own) const {
   Config checked = own;
   if (leads_tables()) checked.pools.clear();

@@ -17,6 +17,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <tl/expected.hpp>
 
+#include "controlplane/member/documents_in_store.h"
 #include "controlplane/member/member.h"
 
 namespace linimo {
@@ -59,7 +60,6 @@ class FleetDesk {
  private:
   struct Written;
   struct Waiting;
-  using Found = std::function<void(tl::expected<Documents, std::string>)>;
 
   std::string reason_not_to_write() const;
   std::string author(const std::string& by) const;
@@ -68,7 +68,7 @@ class FleetDesk {
   void written(const std::shared_ptr<Written>& written,
                const tl::expected<StoreOutcome, std::string>& outcome, const Answer& answer);
   void refuse_late(const std::shared_ptr<Written>& written, const Answer& answer);
-  void documents(uint64_t number, const Found& found);
+  void documents(uint64_t number, const DocumentsFound& found);
   std::string changes(const Documents& before, const Documents& after) const;
 
   /// `then` is called once: when it holds, or after this long, with whether it does.

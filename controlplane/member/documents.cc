@@ -163,6 +163,10 @@ fleet::Summary summary_of(const Config& config) {
   for (const ServiceConfig& service : config.services)
     for (const Prefix& vip : service.vips) vips.insert(vip.to_string());
   summary.vips.assign(vips.begin(), vips.end());
+  for (const ServiceConfig& service : config.services)
+    if (service.tracking == LINIMO_TRACKING_ADAPTIVE)
+      summary.window =
+          std::max<std::chrono::milliseconds>(summary.window, std::chrono::seconds(service.idle_timeout_s));
   return summary;
 }
 

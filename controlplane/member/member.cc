@@ -19,13 +19,12 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 /// For people, and for other versions.
-std::string about(const NodeConfig& node) {
-  constexpr const char* kEngines[] = {"auto", "dpdk", "xdp"};
+std::string about(const NodeConfig& node, const std::string& engine, size_t sessions, size_t sessions_up) {
   const Address& address = node.encap_source4.is_zero() ? node.encap_source6 : node.encap_source4;
-  return nlohmann::json{{"address", address.to_string()},
-                        {"engine", kEngines[static_cast<int>(node.engine)]},
-                        {"version", LINIMO_VERSION}}
-      .dump();
+  nlohmann::json about = {{"address", address.to_string()}, {"version", LINIMO_VERSION}};
+  if (!engine.empty()) about["engine"] = engine;
+  if (sessions != 0) about["sessions"] = fmt::format("{} of {}", sessions_up, sessions);
+  return about.dump();
 }
 
 /// Greater than that of any earlier process of this node: counted on, and of a node that knows nothing any
@@ -42,7 +41,7 @@ fleet::Settings settings_of(const Config& config, uint64_t instance) {
   fleet::Settings settings;
   settings.node = config.node.name;
   settings.instance = instance;
-  settings.about = about(config.node);
+  settings.about = about(config.node, {}, 0, 0);
   settings.tunnel = tunnel_text(tunnel_end(config.node));
   settings.lease = config.fleet->lease;
   settings.checkers = config.fleet->checkers;
@@ -161,6 +160,13 @@ void FleetMember::on_serving(bool serves) {
   if (serves != state_.own.serves) feed(fleet::Serving{serves});
 }
 
+void FleetMember::on_described(const std::string& engine, size_t sessions, size_t sessions_up) {
+  if (node_ == nullptr) return;
+  if (std::string text = about(node_->config().node, engine, sessions, sessions_up);
+      text != state_.settings.about)
+    feed(fleet::Described{std::move(text)});
+}
+
 void FleetMember::on_health(const BackendKey& backend) {
   feed(fleet::Observed{backend_name(backend), node_->observed(backend)});
 }
@@ -194,6 +200,8 @@ void FleetMember::feed(fleet::Event event) {
   }
   await_tick();  // whatever becomes of the rest
   save();
+  if (fleet::in_reach(state_) && state_.trusts && state_.view.state) look_back();
+  note_departures();
   if (look_) look_();
 }
 
@@ -340,6 +348,11 @@ void FleetMember::validated(const Revision& revision) {
 }
 
 void FleetMember::publish(const fleet::Publish& wanted) {
+  if (look_back_ == LookBack::kNotYet && state_.view.state) look_back();
+  if (look_back_ == LookBack::kReading) {
+    after_reading_ = wanted;
+    return;
+  }
   const Revision* revision = revisions_.find(wanted.id.revision, wanted.id.documents);
   if (revision == nullptr || revision->config == nullptr)
     return feed(fleet::TableRefused{

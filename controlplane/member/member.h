@@ -49,6 +49,8 @@ class FleetMember {
     virtual void checks_changed() = 0;
     /// What may_announce() says has changed.
     virtual void announcements_changed() = 0;
+    /// What former() says is known now.
+    virtual void former_known() = 0;
     virtual void drain_node(bool wanted) = 0;
     /// What handlers() says has changed.
     virtual void handlers_changed() = 0;
@@ -89,15 +91,16 @@ class FleetMember {
   /// It asks for no new flows, as far as its checkers agree.
   bool drains_itself(const BackendKey& backend) const;
 
-  /// What the fleet's tables are made from, and were until lately, with the pools and services that are in
-  /// force now.
+  /// What the fleet's tables are made from, and were until lately.
   struct Former {
+    std::shared_ptr<const Config> config;
     std::shared_ptr<const fleet::BackendStates> backends;
     std::chrono::steady_clock::time_point since;
     Standing standing(const BackendKey& backend) const;
   };
-  /// Oldest first. Tables of an earlier revision are not among them, nor what was before those.
-  std::vector<Former> former() const;
+  /// Oldest first, the last one in force; empty where that is in force for long. Nothing: this is not known
+  /// yet.
+  std::optional<std::vector<Former>> former() const;
   /// What this node checks: its part of what the fleet has, and, until that has a revision, all of its own.
   Config to_check(const Config& own) const;
   bool may_announce(const Prefix& vip) const;
@@ -110,6 +113,8 @@ class FleetMember {
   void on_forwarding(uint64_t generation, uint64_t digest);
   void on_refused(const std::string& why);
   void on_serving(bool serves);
+  /// Empty: no data plane has come yet. Sessions with routers: all, and those that are up.
+  void on_described(const std::string& engine, size_t sessions, size_t sessions_up);
   /// Zero: other nodes' tunnels lead nowhere.
   void on_tunnel(const Address& end);
   void on_health(const BackendKey& backend);
@@ -129,6 +134,12 @@ class FleetMember {
   const std::string& text() const { return text_; }
   const std::filesystem::path& file() const { return file_; }
   const std::map<std::string, Heard>& heard() const { return heard_; }
+  /// Nodes whose leases have ended within the last hour.
+  struct Departed {
+    std::string address;
+    std::chrono::steady_clock::time_point at;
+  };
+  const std::map<std::string, Departed>& departed() const { return departed_; }
   const std::map<fleet::AlarmKind, std::string>& alarms() const { return alarms_; }
   const std::string& last_error() const { return last_error_; }
   /// Since the process started.
@@ -153,6 +164,9 @@ class FleetMember {
   void validate(uint64_t number, uint64_t digest);
   void validated(const Revision& revision);
   void publish(const fleet::Publish& wanted);
+  void note_departures();
+  void look_back();
+  void looked_back();
   void raise(const fleet::Alarm& alarm);
   void remember();
   void save();
@@ -182,6 +196,12 @@ class FleetMember {
   bool unsaved_live_ = false;  // only what the data plane forwards by
   uint64_t saved_documents_ = 0;
 
+  enum class LookBack { kNotYet, kReading, kDone };
+  LookBack look_back_ = LookBack::kNotYet;
+  std::map<uint64_t, std::shared_ptr<const Config>> earlier_;  // revisions of the state's history
+  std::set<uint64_t> reading_;
+  std::optional<fleet::Publish> after_reading_;
+
   fleet::TableId wanted_;  // what the node was asked to forward by
   std::shared_ptr<const fleet::StateRecord> standings_;
   std::vector<std::string> to_check_;
@@ -192,6 +212,9 @@ class FleetMember {
   SharedCounts shared_;
   uint64_t last_news_ = 0;  // sequence number
   std::map<std::string, Heard> heard_;
+  std::map<std::string, std::string> members_;  // with their addresses
+  std::map<std::string, Departed> departed_;
+  uint64_t noted_ = 0;  // version of the view that these are of
   std::map<fleet::AlarmKind, std::string> alarms_;
   std::string last_error_;  // of the store
   std::shared_ptr<bool> alive_ = std::make_shared<bool>();

@@ -1,6 +1,7 @@
 // What a node knows of its fleet, as `linimo node list` and `linimo fleet status` show it.
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -22,18 +23,20 @@ json table_view(const fleet::TableId& table, uint64_t digest) {
   return {{"revision", table.revision}, {"state", table.state}, {"digest", hex(digest)}};
 }
 
+json said(const json& about, const char* what) {
+  return about.is_object() && about.contains(what) && about[what].is_string() ? about[what] : json(nullptr);
+}
+
 json node_view(const FleetMember& member, const std::string& name, const fleet::NodeRecord& record) {
   const fleet::State& state = member.state();
   const json about = json::parse(record.about, nullptr, false);
-  const auto said = [&](const char* what) {
-    return about.is_object() && about.contains(what) && about[what].is_string() ? about[what] : json(nullptr);
-  };
   json view = {{"name", name},
                {"self", name == state.settings.node},
                {"instance", record.instance},
-               {"address", said("address")},
-               {"engine", said("engine")},
-               {"version", said("version")},
+               {"address", said(about, "address")},
+               {"engine", said(about, "engine")},
+               {"version", said(about, "version")},
+               {"sessions", said(about, "sessions")},
                {"announces", record.announces},
                {"leads", state.view.leader && state.view.leader->node == name},
                {"drained", state.view.drained_nodes.contains(name)},
@@ -75,11 +78,35 @@ std::vector<std::string> differences(const json& nodes, const fleet::TableId& li
 
 }  // namespace
 
+/// Once in a change of the fleet: a node whose lease ends is not in the store any more.
+void FleetMember::note_departures() {
+  constexpr std::chrono::hours kRemembered{1};
+  const auto now = Clock::now();
+  std::erase_if(departed_, [&](const auto& one) { return now - one.second.at > kRemembered; });
+  if (std::exchange(noted_, state_.view.version) == state_.view.version) return;
+  std::map<std::string, std::string> members;
+  for (const auto& [name, node] : state_.view.nodes) {
+    if (!node) continue;
+    const json address = said(json::parse(node->about, nullptr, false), "address");
+    members.emplace(name, address.is_string() ? address.get<std::string>() : "");
+    departed_.erase(name);
+  }
+  for (const auto& [name, address] : members_)
+    if (!members.contains(name)) departed_[name] = {address, now};
+  members_ = std::move(members);
+}
+
 json FleetDesk::status() const {
   const fleet::State& state = member_.state();
   json nodes = json::array();
   for (const auto& [name, held] : state.view.nodes)
     if (held) nodes.push_back(node_view(member_, name, *held));
+  json departed = json::array();
+  for (const auto& [name, node] : member_.departed())
+    departed.push_back(
+        {{"name", name},
+         {"address", node.address},
+         {"ended_s_ago", std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - node.at).count()}});
   json alarms = json::object();
   for (const auto& [kind, text] : member_.alarms()) alarms[alarm_name(kind)] = text;
   const uint64_t candidate = state.view.candidate();
@@ -104,6 +131,7 @@ json FleetDesk::status() const {
           {"state", state.view.state ? state.view.state->number : 0},
           {"table", table_view(state.own.live, state.own.live_digest)},
           {"nodes", std::move(nodes)},
+          {"departed", std::move(departed)},
           {"fragments", {{"handlers", state.own.handlers.tunnels}, {"move", state.own.handlers.move}}},
           {"alarms", std::move(alarms)},
           {"differences", std::move(different)},

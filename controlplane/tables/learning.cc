@@ -94,6 +94,7 @@ void Learning::plan(SnapshotSpec& spec, Time now) {
 }
 
 void Learning::recall(std::vector<Former> former) {
+  live_.clear();
   for (Former& tables : former) {
     plan(tables.spec, tables.since);
     accepted();

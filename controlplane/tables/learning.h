@@ -14,7 +14,7 @@
 //   learning.plan(spec, now);      // completes a specification, by what is live
 //   learning.accepted();           // the last one that was planned is live now
 //   learning.resume(view, since);  // another's snapshot is live
-//   learning.recall(former);       // nothing was ever live here, but others of the fleet had these tables
+//   learning.recall(former);       // here nothing was live of what others of the fleet had lately
 //
 // Time is given from outside; any one thread.
 #pragma once
@@ -46,7 +46,7 @@ class Learning {
     Time since;
   };
   bool knows_nothing() const { return live_.empty(); }
-  /// Oldest first; only where nothing is known.
+  /// Oldest first, in place of what is known.
   void recall(std::vector<Former> former);
 
  private:

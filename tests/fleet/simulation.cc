@@ -72,6 +72,7 @@ void Simulation::propose(bool valid_everywhere) {
   const uint64_t number =
       1 + std::max(newest != nullptr ? newest->number : 0, active != nullptr ? active->number : 0);
   auto summary = std::make_shared<Summary>();
+  summary->window = seconds(30);
   for (const auto& [name, up] : backends_) {
     if (valid_everywhere || chance(70)) summary->backends.push_back(name);
   }
@@ -106,7 +107,6 @@ void Simulation::start_node(Node& node, bool forget) {
   settings.instance = node.instance;
   settings.tunnel = node.name;
   settings.heartbeat = seconds(nodes_.size() > 8 ? 10 : 2);
-  settings.window = seconds(30);
   node.state = start(std::move(settings), node.disk, clock(node));
   say(node, forget ? "starts, and knows nothing" : "starts");
   feed(node, Tick{});

@@ -38,7 +38,7 @@ bool same(const StateRecord& a, const StateRecord& b) {
       a.history.size() != b.history.size())
     return false;
   for (size_t i = 0; i < a.history.size(); ++i) {
-    if (a.history[i].revision != b.history[i].revision || a.history[i].left != b.history[i].left ||
+    if (a.history[i].revision != b.history[i].revision || a.history[i].ago != b.history[i].ago ||
         *a.history[i].backends != *b.history[i].backends)
       return false;
   }
@@ -152,13 +152,13 @@ TEST(FleetCodec, WhatMakesNoSenseIsRefusedWithAReason) {
                R"({"fence":{"epoch":1,"leader":1},"number":1,"backends":{},"excused":[],"history":[)" +
                    history + "]}");
   };
-  const std::string past = R"({"revision":1,"changes":{},"left_ms":86400000})";
+  const std::string past = R"({"revision":1,"changes":{},"ago_ms":86400000})";
   EXPECT_EQ(state_with(past), "taken");
-  EXPECT_THAT(state_with(R"({"revision":1,"changes":{},"left_ms":86400000001})"),
+  EXPECT_THAT(state_with(R"({"revision":1,"changes":{},"ago_ms":86400000001})"),
               HasSubstr("more than a day"));
   std::string many = past;
   for (size_t i = 0; i < kMostPast; ++i) many += "," + past;
-  EXPECT_THAT(state_with(many), HasSubstr("more than 16 tables"));
+  EXPECT_THAT(state_with(many), HasSubstr("more than 64 tables"));
   EXPECT_THAT(why(KeyKind::kEpoch, encode(Value(std::monostate()))), HasSubstr("no JSON object"))
       << "what could not be read is not written as anything that could";
   EXPECT_FALSE(decode_heartbeat(R"({"node":"lb1","instance":1,"sequence":1,"table":[],"digest":"1"})"));

@@ -269,30 +269,63 @@ TEST_F(FleetMemberTest, ARestartGoesByWhatIsRememberedAndPublishesNothing) {
   EXPECT_EQ(fake_->published.size(), before);
 }
 
-TEST_F(FleetMemberTest, ANodeThatKnowsNothingLearnsWhichSlotsAreUnsettled) {
-  constexpr const char* kAdaptive =
+/// A node whose slots are unsettled, and which is then another one: what it forwards by is asked again.
+class FleetHistoryTest : public FleetMemberTest {
+ protected:
+  void begin() {
+    start_dataplane();
+    start();
+    ASSERT_TRUE(apply(pool(kTwo) + kAdaptive));
+    ASSERT_TRUE(settles());
+    ASSERT_TRUE(asked([&](auto answer) { desk_->drain("web", "10.0.1.1", true, "uid 0", answer); }));
+  }
+  std::map<uint32_t, Address> unsettled() const {
+    std::map<uint32_t, Address> bases;
+    const linimo_pool& pool = published().pools()[0];
+    for (const linimo_unsettled& slot : published().unsettled(pool))
+      bases[slot.slot] = Address::from_abi(published().backends(pool)[slot.base].address);
+    return bases;
+  }
+  void begin_anew(std::initializer_list<const char*> forgets) {
+    stop();
+    fake_.reset();
+    for (const char* file : forgets) std::filesystem::remove(folder_.path() / file);
+    start_dataplane();
+    start();
+    ASSERT_TRUE(settles());
+  }
+
+  static constexpr const char* kAdaptive =
       "[[service]]\nname = \"s\"\nvips = [\"203.0.113.1\"]\nprotocol = \"tcp\"\nports = [80]\npool = "
       "\"web\"\ntracking = \"adaptive\"\n";
-  start_dataplane();
-  start();
-  ASSERT_TRUE(apply(pool(kTwo) + kAdaptive));
-  ASSERT_TRUE(settles());
-  ASSERT_TRUE(asked([&](auto answer) { desk_->drain("web", "10.0.1.1", true, "uid 0", answer); }));
-  const auto unsettled = [&] {
-    std::map<uint32_t, uint16_t> bases;
-    for (const linimo_unsettled& slot : published().unsettled(published().pools()[0]))
-      bases[slot.slot] = slot.base;
-    return bases;
-  };
+};
+
+TEST_F(FleetHistoryTest, ANodeThatKnowsNothingLearnsWhichSlotsAreUnsettled) {
+  begin();
   const auto here = unsettled();
   ASSERT_GT(here.size(), 100u) << "about half of 251 slots had the backend that drains";
-  stop();
-  fake_.reset();
-  for (const char* file : {"fleet.json", "ids.json"}) std::filesystem::remove(folder_.path() / file);
-  start_dataplane();
-  start();
-  ASSERT_TRUE(settles());
+  begin_anew({"fleet.json", "ids.json"});
   EXPECT_EQ(unsettled(), here);
+}
+
+/// Tables are made from revision and state: what the earlier revision's were is read from the store.
+TEST_F(FleetHistoryTest, ANodeThatKnowsNothingLearnsWhatWasInForceBeforeThisRevision) {
+  begin();
+  const std::string third = "{ address = \"10.0.1.3\" }";
+  ASSERT_TRUE(apply(pool(std::string(kTwo) + ", " + third) + kAdaptive));
+  ASSERT_TRUE(wait([&] { return member_->state().own.live.revision == 2; }));
+  const auto here = unsettled();
+  ASSERT_GT(here.size(), 120u) << "those of the one that drains, and those that the new one took";
+  begin_anew({"fleet.json", "ids.json"});
+  EXPECT_EQ(unsettled(), here);
+}
+
+/// A machine that was restarted remembers a revision and a state, but not for how long it was away.
+TEST_F(FleetHistoryTest, ANodeThatRemembersLearnsItFromTheStore) {
+  begin();
+  const auto here = unsettled();
+  begin_anew({});
+  EXPECT_TRUE(wait([&] { return unsettled() == here; }));
 }
 
 TEST_F(FleetMemberTest, ItsOwnFileCountsUntilThereIsARevision) {

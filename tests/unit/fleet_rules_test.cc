@@ -70,15 +70,17 @@ TEST(FleetCheckers, AllCheckWhereFewLive) {
 TEST(FleetHistory, KeepsWhatHasTimeLeftAndIsCut) {
   StateRecord state;
   state.backends = std::make_shared<const BackendStates>(BackendStates{{"p/1", HealthState::kUp, false}});
-  state.history = {{3, state.backends, milliseconds(5000)}, {2, state.backends, milliseconds(1000)}};
+  state.history = {{3, state.backends, milliseconds(4000)}, {2, state.backends, milliseconds(8000)}};
   const auto after = history_after(state, 4, milliseconds(1000), milliseconds(9000));
   ASSERT_EQ(after.size(), 2U);
   EXPECT_EQ(after[0].revision, 4U);
-  EXPECT_EQ(after[0].left, milliseconds(9000));
+  EXPECT_EQ(after[0].ago, milliseconds(0));
   EXPECT_EQ(after[1].revision, 3U);
-  EXPECT_EQ(after[1].left, milliseconds(4000));
+  EXPECT_EQ(after[1].ago, milliseconds(5000));
 
   EXPECT_EQ(history_after(state, 0, milliseconds(0), milliseconds(9000)).size(), 2U);  // no table was changed
+
+  EXPECT_TRUE(history_after(state, 4, milliseconds(0), milliseconds(0)).empty()) << "no slot learns";
 
   for (uint64_t i = 0; i < 100; ++i)
     state.history = history_after(state, i + 5, milliseconds(1), milliseconds(9000));
