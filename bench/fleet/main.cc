@@ -154,6 +154,12 @@ int main(int argc, char** argv) {
   app.add_option("--skew", settings.skew_ms, "milliseconds that nodes get a change after the first of them")
       ->check(CLI::Range(0, 60000))
       ->capture_default_str();
+  app.add_option("--telling-delay", settings.telling_ms, "milliseconds until the others hear of a flow")
+      ->check(CLI::Range(0, 60000))
+      ->capture_default_str();
+  app.add_option("--telling-lost", settings.telling_lost, "of a thousand words to one node")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
   app.add_option("--seed", settings.seed, "of everything that is left to chance")->capture_default_str();
   app.add_option("--trials", options.trials, "pools for the paper's figures")
       ->check(CLI::Range(1, 1000))

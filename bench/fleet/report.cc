@@ -175,11 +175,11 @@ void write_json(const std::string& path, const Settings& settings, const std::ve
   std::ofstream file(path);
   file << fmt::format(
       "{{\"nodes\": {}, \"backends\": {}, \"table_size\": {}, \"duration_s\": {}, \"idle_timeout_s\": {}, "
-      "\"flows_per_node\": {}, \"seed\": {}, \"modes\": [\"{}\"],\n"
+      "\"flows_per_node\": {}, \"telling_ms\": {}, \"telling_lost\": {}, \"seed\": {}, \"modes\": [\"{}\"],\n"
       "\"scenarios\": [{}],\n\"evenness\": [{}],\n\"disruption\": [{}]}}\n",
       settings.nodes, settings.backends, settings.table_size, settings.duration_s, settings.idle_timeout_s,
-      settings.flows_per_node, settings.seed, fmt::join(kModeNames, "\", \""), list(scenarios),
-      list(evenness), list(disruption));
+      settings.flows_per_node, settings.telling_ms, settings.telling_lost, settings.seed,
+      fmt::join(kModeNames, "\", \""), list(scenarios), list(evenness), list(disruption));
   file.close();
   if (!file) throw std::runtime_error("cannot write " + path);
 }

@@ -75,6 +75,11 @@ void add_unsettled(std::vector<Point>& points) {
   };
   add("adaptive, 1 % of slots unsettled", 0.01, {Target::kTimesPoint, 1.25, kAdaptive});
   add("adaptive, all slots unsettled", 1, {Target::kTimesPoint, 1.15, kBase});
+  points.push_back(apart("adaptive, nodes share flows", "unsettled", [](Point& point) {
+    point.tracking = LINIMO_TRACKING_ADAPTIVE;
+    point.shares = true;
+    point.targets = {{Target::kTimesPoint, 1.02, kAdaptive}};
+  }));
 }
 
 void add_attacks(std::vector<Point>& points, const Tracking& tracking) {

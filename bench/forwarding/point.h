@@ -56,6 +56,7 @@ struct Point {
   linimo_encapsulation encapsulation = LINIMO_ENCAP_IPIP;
   Table table = Table::kOfTheFlows;
   double unsettled = 0;    // share of the slots, as if the table had just changed there
+  bool shares = false;     // nodes tell each other of flows
   bool bystander = false;  // another service has entries in the table, and must keep them
   uint32_t workers = 1;    // each with a port of its own and its part of the flows
   uint32_t pools = 1;

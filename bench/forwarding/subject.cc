@@ -75,6 +75,7 @@ SnapshotSpec make_snapshot(const Point& point) {
     service.id = s;
     service.pool = s % point.pools;
     service.tracking = point.tracking;
+    service.shares_flows = point.shares;
     service.vips = {{v6 ? address6(0x0f, s) : Address::v4(htonl(kFirstVip + s)), 128}};
     service.ports = {{80, 80}, {443, 443}};
     spec.services.push_back(std::move(service));
@@ -98,6 +99,7 @@ Subject::Subject(const Point& point, std::span<const Station> stations)
       counters_(point.workers),
       publication_(std::make_unique<Publication>(point.workers, allocate, &shared_.next_hops)) {
   shared_.publication = publication_.get();
+  if (point.shares) shared_.sharing = std::make_unique<FlowSharing>(flows_made_for_, point.workers);
   shared_.macs.store(0, {2, 0, 0, 0, 0, 1});
   const size_t bytes = ConnectionTable::bytes_for(flows_made_for_);
   for (uint32_t i = 0; i < point.workers; ++i) {
