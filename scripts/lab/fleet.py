@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Callable
 
 from .bird import Bird, node_config, router_config
 from .etcd import Etcd
@@ -23,16 +23,17 @@ NODES = 3
 
 
 class Fleet:
-    def __init__(self, lab: Lab, members: int = 1, nodes: int = NODES) -> None:
+    def __init__(self, lab: Lab, members: int = 1, nodes: int = NODES, lease_s: int = 3,
+                 start_etcd: Callable[[Etcd], None] = Etcd.start) -> None:
         """`members`: of etcd."""
         lab.node.config.tracking = "adaptive"
         while len(lab.nodes) < nodes:
             lab.add_node()
         self.lab, self.nodes = lab, lab.nodes
         self.etcd = Etcd(lab, members)
-        self.etcd.start()
+        start_etcd(self.etcd)
         for node in self.nodes:
-            node.config.fleet = self.etcd.section([one.config.addresses[4] for one in self.nodes])
+            node.config.fleet = self.etcd.section([one.config.addresses[4] for one in self.nodes], lease_s)
             node.folder.mkdir(exist_ok=True)
         self.routed = Routed(lab, 'drain_wait = "1s"')
         lab.topology.unroute_vips()

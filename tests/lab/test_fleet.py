@@ -1,76 +1,61 @@
-"""Three nodes that have their configuration from a real etcd and act as one, behind a router with BIRD and ECMP."""
+"""Three nodes that have their configuration from a real etcd and act as one: what operators do and see."""
 
 from __future__ import annotations
 
 import json
 import signal
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import dashboard
-from case import LabCase
 from described import Described
+from documented import documented
+from fleet_case import FleetCase
 from lab.backend import Backend
 from lab.client import Load
-from lab.fleet import NODES, Fleet, told
+from lab.etcd import Etcd
+from lab.fleet import NODES, told
 from lab.node import Node
 from lab.topology import VIP
 from lab.traffic import traffic
 from lab.wait import wait_until
 
 
-class FleetCase(LabCase):
-    daemons = False
-    members: ClassVar[int] = 1  # of etcd
-    size: ClassVar[int] = NODES
-    engines: ClassVar[tuple[str, ...]] = ("xdp",) * NODES
-    fleet: ClassVar[Fleet]
-    nodes: ClassVar[list[Node]]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.lab.node.config.engine = "xdp"
-        cls.lab.node.config.health.more += ', drain_header = "X-Drain"'
-        cls.fleet = Fleet(cls.lab, cls.members, cls.size)
-        cls.nodes = cls.fleet.nodes
-        for node, engine in zip(cls.nodes, cls.engines):
-            node.config.engine = engine
-        began = time.monotonic()
-        cls.fleet.start()
-        cls.say(f"first nodes, first apply: {1000 * (time.monotonic() - began):.0f} ms")
-
-    @classmethod
-    def say(cls, text: str) -> None:
-        print(f"{cls.__name__}: {text}", flush=True)
-
-    def tearDown(self) -> None:
-        if not self._outcome_is_good():
-            print("\n".join(node.logs() for node in self.nodes))
-
-    def _outcome_is_good(self) -> bool:
-        result = getattr(self._outcome, "result", None)
-        return not result or not any(test is self for test, _ in [*result.failures, *result.errors])
-
-    def wait_state(self, address: str, state: str, timeout: float = 15.0) -> None:
-        for node in self.nodes:
-            wait_until(lambda: node.backend_states().get(address) == state and node.up_to_date(),
-                       f"{node.config.name} holds {address} {state}", timeout, alive=node.check_alive)
-
-    def rewrite(self, node: Node, text: str) -> None:
-        """A node's own file."""
-        before = node.status()["config"]["revision"]
-        node.write_config(text)
-        node.signal_reload()
-        wait_until(lambda: node.status()["config"]["revision"] != before, "the file is loaded", alive=node.check_alive)
-
-    def refused(self, node: int, *words: str) -> str:
-        done = self.nodes[node].cli(*words, check=False)
-        self.assertEqual(1, done.returncode, done.stdout)
-        return done.stderr
-
-
 class FleetConfiguration(FleetCase):
+    """Of an etcd with certificates and users, whose tokens soon expire."""
+
+    @classmethod
+    def start_etcd(cls, etcd: Etcd) -> None:
+        etcd.options = ["--quota-backend-bytes=16777216"]
+        etcd.secure(*documented("fleet.md", "Who may use the store"))
+
+    def test_a_password_that_is_not_the_right_one_any_more(self) -> None:
+        """Whoever changes something at any node is told who is not let in, and all goes on; with the right password it is
+        possible again by itself. Expired tokens, of which there are many until here, nobody notices."""
+        etcd, before = self.fleet.etcd, self.digests()
+        wait_until(lambda: "Token is expired" in (etcd.folder / "m0.log").read_text(), "a token expires")
+        with self.served_meanwhile():
+            etcd.sh("echo of-nobody | etcdctl user passwd linimo --interactive=false")
+            file = self.changed()
+            for node in range(NODES):
+                self.assertIn("user linimo is not let in", self.refused(node, "config", "apply", file))
+            self.assertEqual(before, self.digests())
+            etcd.sh("etcdctl user passwd linimo --interactive=false < etcd-password")
+            self.fleet.apply()
+        self.fleet.wait_agreed()
+
+    def test_the_store_is_full(self) -> None:
+        """Nothing can be written, and what is forwarded goes on; by the handbook's commands there is room again."""
+        etcd, before = self.fleet.etcd, self.digests()
+        [make_room] = documented("fleet.md", "A full store")
+        with self.served_meanwhile():
+            etcd.sh('dd if=/dev/zero bs=1M count=1 status=none | tr "\\0" x > junk\n'
+                    "while etcdctl put junk < junk > /dev/null 2>&1; do :; done")
+            self.assertIn("database space exceeded", self.refused(0, "config", "apply", self.changed()))
+            self.assertEqual(before, self.digests())
+            etcd.sh(make_room)
+            self.fleet.apply()
+        self.fleet.wait_agreed()
     def test_all_forward_by_what_was_applied_at_one(self) -> None:
         """From nothing: equal digests, routes to all, requests served; then a change reaches all."""
         self.assertEqual(1, len(self.fleet.wait_agreed()))
