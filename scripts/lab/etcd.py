@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from .lab import Lab
 from .wait import wait_until
@@ -147,20 +147,25 @@ class Etcd:
 
     def transactions(self, member: int) -> int:
         """That this member was asked for since it started, refused ones too."""
-        said = self.box.run(["curl", "-sS", f"{self.scheme}://{self.endpoints[member]}/metrics"]).stdout
-        return sum(int(line.split()[-1]) for line in said.splitlines()
-                   if line.startswith("grpc_server_handled_total") and 'grpc_method="Txn"' in line)
+        return self.metric(member, "grpc_server_handled_total", 'grpc_method="Txn"')
 
-    def fill(self, key: str, value: str, times: int) -> None:
+    def metric(self, member: int, name: str, label: str = "") -> int:
+        said = self.box.run(["curl", "-sS", f"{self.scheme}://{self.endpoints[member]}/metrics"]).stdout
+        return sum(int(float(line.split()[-1])) for line in said.splitlines() if line.startswith(name) and label in line)
+
+    def fill(self, key: str, value: str, enough: Callable[[], bool]) -> None:
         """Writes it again and again, each time as a change of its own, over one connection."""
         body = json.dumps({name: base64.b64encode(text.encode()).decode() for name, text in (("key", key), ("value", value))})
         with self.box.entered():
             connection = http.client.HTTPConnection(self.endpoints[0], timeout=10)
             connection.connect()
         with contextlib.closing(connection):
-            for _ in range(times):
+            for number in range(1, 10_000):
                 connection.request("POST", "/v3/kv/put", body)
                 connection.getresponse().read()
+                if number % 100 == 0 and enough():
+                    return
+        raise TimeoutError(f"{number} writes are not enough")
 
     def keys(self, prefix: str = "/linimo/v1/lab/") -> Iterator[str]:
         """Without what all of them begin with."""

@@ -41,6 +41,7 @@ class FleetConfiguration(FleetCase):
                 self.assertIn("user linimo is not let in", self.refused(node, "config", "apply", file))
             self.assertEqual(before, self.digests())
             etcd.sh("etcdctl user passwd linimo --interactive=false < etcd-password")
+            self.fleet.wait_agreed()
             self.fleet.apply()
         self.fleet.wait_agreed()
 

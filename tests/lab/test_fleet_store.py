@@ -156,10 +156,11 @@ class FleetStore(FleetCase):
         """A control plane stands still while so much is written that etcd cannot be rid of it, which compacts it away: the watch
         ends, the node reads anew and follows."""
         node, etcd = next(one for one in self.nodes if one.config.name != told(one)["leader"]), self.fleet.etcd
-        log = node.folder / "linimo-controlplane.log"
+        log, member = node.folder / "linimo-controlplane.log", etcd.endpoints.index(told(node)["store"]["endpoint"])
         with self.served_meanwhile():
             with self.frozen(node):
-                etcd.fill("/linimo/v1/lab/now/drains/backend/web/192.0.2.1", '{"by": "' + 1000 * "x" + '"}', 1400)
+                etcd.fill("/linimo/v1/lab/now/drains/backend/web/192.0.2.1", '{"by": "' + 4000 * "x" + '"}',
+                          lambda: etcd.metric(member, "etcd_debugging_mvcc_slow_watcher_total") > 0)
                 etcd.ctl("compact", str(etcd.revision()), check=True)
             wait_until(lambda: "compacted" in log.read_text(), "its watch ends", 20)
             etcd.ctl("del", "--prefix", "/linimo/v1/lab/now/drains/", check=True)
