@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import statistics
+import threading
 import time
 from typing import ClassVar, Iterator
 
 from case import LabCase
+from lab.backend import Backend
 from lab.bird import RouteWatch
 from lab.etcd import Etcd
 from lab.fleet import NODES, Fleet, told
@@ -60,14 +63,15 @@ class FleetCase(LabCase):
         return not result or not any(test is self for test, _ in [*result.failures, *result.errors])
 
     @contextlib.contextmanager
-    def served_meanwhile(self, kept: int = KEPT, stays_announced: bool = True) -> Iterator[Traffic]:
-        """Over both families requests are answered and connections that are there already go on; and no node ceases to announce
-        for a moment, unless that is what the test is about."""
+    def served_meanwhile(self, kept: int = KEPT, stays_announced: bool = True, dies: Backend | None = None) -> Iterator[Traffic]:
+        """Over both families requests are answered and connections that are there already go on, but those of a backend that
+        dies; and no node ceases to announce for a moment, unless that is what the test is about."""
         with self.announced_meanwhile() if stays_announced else contextlib.nullcontext():
             with traffic(self.lab, threads=4, kept=kept) as flowing:
                 yield flowing
         self.assertEqual([], flowing.failures[:3], f"{len(flowing.failures)} of {flowing.requests} requests failed")
-        self.assertEqual({}, flowing.kept.broken)
+        lost = flowing.kept.of({dies.address(family) for family in VIP}) if dies else set()
+        self.assertEqual({}, {index: why for index, why in flowing.kept.broken.items() if index not in lost})
         self.fleet.routed.wait_announced()
 
     @contextlib.contextmanager
@@ -166,3 +170,47 @@ class FleetCase(LabCase):
             for node in nodes:
                 for address in addresses:
                     node.box.run(["ip", "route", "del", "blackhole", f"{address}/32"], check=False)
+
+    @contextlib.contextmanager
+    def falls_ill_meanwhile(self, backend: Backend) -> Iterator[list[float]]:
+        """By its health check alone, again and again; when the fleet has noticed."""
+        over, changes = threading.Event(), []
+
+        def work() -> None:
+            ill = False
+            while not over.is_set() or ill:
+                ill = not ill
+                backend.fall_ill(ill)
+                wait_until(lambda: self.nodes[0].backend_states()[backend.address()] == ("down" if ill else "up"), "it is noticed", 15)
+                changes.append(time.monotonic())
+
+        working = threading.Thread(target=work)
+        working.start()
+        try:
+            yield changes
+        finally:
+            over.set()
+            working.join()
+
+    @contextlib.contextmanager
+    def drain_in_turn_meanwhile(self) -> Iterator[list[str]]:
+        """One backend after the other drains for a moment."""
+        over, drained = threading.Event(), []
+
+        def work() -> None:
+            for backend in itertools.cycle(self.lab.backends.values()):
+                name = f"web/{backend.address()}"
+                self.nodes[0].cli("backend", "drain", name)
+                over.wait(1)
+                self.nodes[0].cli("backend", "undrain", name)
+                drained.append(name)
+                if over.wait(1):
+                    return
+
+        working = threading.Thread(target=work)
+        working.start()
+        try:
+            yield drained
+        finally:
+            over.set()
+            working.join()
