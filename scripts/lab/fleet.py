@@ -40,6 +40,14 @@ class Fleet:
 
     def start(self) -> None:
         """Nodes that know nothing, and a fleet without a revision; then one is applied at the first."""
+        self.start_nodes()
+        self.wait_members()
+        self.apply()
+        self.wait_agreed()
+        self.routed.wait_announced()
+
+    def start_nodes(self) -> None:
+        """All that runs there, by the nodes' own files."""
         lab, routed = self.lab, self.routed
         for node in self.nodes:
             bird = Bird(node.box, node.folder)
@@ -52,11 +60,10 @@ class Fleet:
             node.start_dataplane()
             node.start_controlplane()
             bird.start(node_config(*(wire for wire in lab.topology.wires if wire.box.name == bird.box.name)))
+
+    def wait_members(self) -> None:
         for node in self.nodes:
             wait_until(lambda: len(told(node).get("nodes", [])) == len(self.nodes), "all nodes are members", 15, alive=node.check_alive)
-        self.apply()
-        self.wait_agreed()
-        routed.wait_announced()
 
     def file(self, text: str | None = None) -> str:
         """Pools and services as the lab's configuration has them now, to be applied."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import dashboard
@@ -172,6 +174,43 @@ class FleetConfiguration(FleetCase):
         self.assertEqual(second + 1, history[0]["number"])
         self.assertTrue(history[0]["active"])
         self.assertIn("uid 0", history[1]["by"])
+        self.fleet.wait_agreed()
+
+    def test_two_operators_at_the_same_moment(self) -> None:
+        """With different wishes at different nodes: one of them is told who has written what under him, and that his own was not."""
+        for number in range(20):
+            answers = self.apply_at_once([20 + number, 60 + number])
+            if late := [answer["error"] for answer in answers if "error" in answer]:
+                break
+        self.assertEqual(1, len(late), answers)
+        self.assertRegex(late[0], r"nothing was changed: uid 0 pid \d+ at lb[12] wrote revision \d+ at the same time; "
+                                  r"yours differs from it: backend web/10.0.1.\d: weight \d+>\d+")
+        self.fleet.apply()
+        self.fleet.wait_agreed()
+
+    def apply_at_once(self, weights: list[int]) -> list[dict[str, Any]]:
+        """Of the first backend, one at each of the first nodes; what they answered."""
+        asking = []
+        for node, weight in zip(self.nodes, weights):
+            body = {"text": self.lab.node.config.shared().replace("weight = 100", f"weight = {weight}", 1), "file": "mine.toml"}
+            asking.append(node.box.spawn(["curl", "-sS", "-d", json.dumps(body), "-o", str(node.folder / "answer"), "--unix-socket",
+                                          str(node.config.runtime_dir / "control.sock"), "http://linimo/v1/fleet/apply"]))
+        self.assertEqual([0, 0], [one.wait() for one in asking])
+        return [json.loads((node.folder / "answer").read_text()) for node, _ in zip(self.nodes, weights)]
+
+    def test_status_says_who_does_not_agree_and_in_what(self) -> None:
+        """A data plane stands still, so that its node forwards by the earlier revision."""
+        node, old = self.nodes[2], told(self.nodes[0])["table"]
+        assert node.dataplane
+        os.kill(node.dataplane.pid, signal.SIGSTOP)
+        try:
+            self.assertEqual(200, self.post(0, "/v1/fleet/apply", {"text": Path(self.changed()).read_text(), "file": "other.toml"}))
+            wait_until(lambda: told(self.nodes[0])["table"]["revision"] > old["revision"], "the others forward by it")
+            done = self.nodes[0].cli("fleet", "status", check=False)
+            self.assertEqual(1, done.returncode)
+            self.assertIn(f"lb3 forwards by revision {old['revision']}, state {old['state']}, digest {old['digest']}", done.stdout)
+        finally:
+            os.kill(node.dataplane.pid, signal.SIGCONT)
         self.fleet.wait_agreed()
 
     def test_a_dry_run_tells_what_a_revision_a_drain_and_a_rollback_do(self) -> None:
