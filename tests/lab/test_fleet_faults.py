@@ -1,4 +1,4 @@
-"""What befalls a fleet of three nodes and its three etcd members, under load: nothing that is forwarded or announced is
+"""What befalls nodes and leaders of a fleet of three, and what its store holds, under load: nothing that is forwarded or announced is
 harmed, and all agree again without anybody's help, except where the store itself went back."""
 
 from __future__ import annotations
