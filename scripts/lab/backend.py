@@ -46,8 +46,11 @@ http {{
         location = /healthz {{
             access_log {folder}/checks.log checks;
             if (-f {folder}/leaving) {{ add_header X-Drain 1 always; return 503; }}
-            if (-f {folder}/ill) {{ return 503; }}
             return 200 "ok\\n";
+        }}
+        location = /spare {{
+            if (-f {folder}/ill) {{ return 503; }}
+            return 200 "ok\n";
         }}
         location /files/ {{ alias {files}/; add_header X-Backend $own_address; limit_rate $rate; }}
         location /upload/ {{ alias {folder}/upload/; dav_methods PUT; create_full_put_path on; }}
@@ -124,7 +127,7 @@ class Backend:
         self._answer("leaving", wish)
 
     def fall_ill(self, ill: bool = True) -> None:
-        """By the health check's answer alone: it serves as before."""
+        """By what it answers to checks of /spare alone: it serves as before."""
         self._answer("ill", ill)
 
     def _answer(self, name: str, wanted: bool) -> None:

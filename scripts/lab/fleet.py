@@ -9,7 +9,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import socket
 from typing import Any, Callable
 
 from .bird import Bird, node_config, router_config
@@ -73,6 +76,14 @@ class Fleet:
 
     def apply(self, text: str | None = None, node: int = 0, *more: str) -> str:
         return self.nodes[node].cli("config", "apply", self.file(text), *more).stdout
+
+    def post(self, node: int, path: str, body: dict[str, Any]) -> int:
+        """The API's status. What is applied this way is written when it returns, and not yet in force."""
+        with contextlib.closing(http.client.HTTPConnection("linimo")) as connection:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(str(self.nodes[node].config.runtime_dir / "control.sock"))
+            connection.request("POST", path, json.dumps(body))
+            return connection.getresponse().status
 
     def wait_agreed(self, timeout: float = 15.0) -> set[str]:
         """All nodes say that all agree; their digests."""

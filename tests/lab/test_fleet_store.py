@@ -120,7 +120,8 @@ class FleetStore(FleetCase):
                 lagging = etcd.endpoints.index(told(node)["store"]["endpoint"])
                 etcd.freeze(lagging)
                 try:
-                    wait_until(lambda: self.nodes[1].cli("config", "apply", self.changed(), check=False).returncode == 0, "others write", 20)
+                    file = self.changed()
+                    wait_until(lambda: self.nodes[1].cli("config", "apply", file, check=False).returncode == 0, "others write", 20)
                     next_one = etcd.endpoints.index(told(node)["store"]["endpoint"])
                     self.assertNotEqual(lagging, next_one)
                     etcd.freeze(next_one)
