@@ -13,6 +13,7 @@ Time::duration third(const State& s) {
 }
 
 void read_again(State& s, Time due) {
+  if (s.session.watch != 0) s.session.watch_lost = s.now;
   s.session.watch = 0;
   s.session.read_request = 0;
   s.session.read_due = due;
@@ -67,6 +68,15 @@ void give_up(State& s, Writing& writing, Actions& out) {
     change_endpoint(s, out);
   }
   if (s.now < writing.retry_at) wake_at(s, writing.retry_at);
+}
+
+/// When an operator is told: before the lease is over, but after two members had time to keep it; and where
+/// the picture is gone and cannot be had again, as from a member that still keeps leases and has no quorum.
+Time out_of_reach_from(const State& s) {
+  const Session& session = s.session;
+  const Time lease_alone = session.lease_until - third(s) / 2;
+  if (session.watch != 0) return lease_alone;
+  return std::min(lease_alone, session.watch_lost + s.settings.lease / 2);
 }
 
 }  // namespace
@@ -144,11 +154,11 @@ void keep_session(State& s, Actions& out) {
   give_up(s, s.session.own, out);
   give_up(s, s.session.leading, out);
   keep_picture(s, out);
-  const bool late = s.now >= s.session.lease_until;
-  alarm_while(s, out, AlarmKind::kStoreOutOfReach, late, [] {
-    return "no answer from the store for as long as a lease lasts; revision and state stay";
-  });
-  if (!late) wake_at(s, s.session.lease_until);
+  const Time due = out_of_reach_from(s);
+  alarm_while(s, out, AlarmKind::kStoreOutOfReach, s.now >= due,
+              [] { return "the store gives no answer; revision and state stay"; });
+  for (const Time time : {due, s.session.lease_until})
+    if (s.now < time) wake_at(s, time);
 }
 
 bool idle(const State& s, const Writing& writing) {

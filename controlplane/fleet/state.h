@@ -94,6 +94,7 @@ struct Session {
   Time read_due{};
   Time read_done{};
   uint64_t watch = 0;  // 0: none
+  Time watch_lost{};   // when it became none
   bool once_read = false;
   uint64_t read_epoch = 0;  // the newest that was in it when all of it was read last
 

@@ -53,6 +53,7 @@ State start(Settings settings, Memory memory, Time now) {
   s.own.node = std::make_shared<const NodeRecord>(std::move(node));
   s.own.observations = std::make_shared<const ObservationsRecord>();
   s.session.lease_until = now + s.settings.lease;
+  s.session.watch_lost = now;
   s.wake = now;
   return s;
 }

@@ -10,14 +10,15 @@
 namespace linimo::fleet {
 namespace {
 
-/// Why the store's content is older than what was seen; empty: it is not.
+/// Why the store's content is older than what was seen, first of all in what operators know; empty: it is
+/// not.
 std::string regress(const View& view, const Floors& floors) {
   if (view.epoch_number() < floors.epoch)
     return fmt::format("its epoch is {}, and was {}", view.epoch_number(), floors.epoch);
-  if (view.revision < floors.store)
-    return fmt::format("it is at store revision {}, and was at {}", view.revision, floors.store);
   if (view.active_number() < floors.revision)
     return fmt::format("revision {} is active, and {} was", view.active_number(), floors.revision);
+  if (view.revision < floors.store)
+    return fmt::format("it is at store revision {}, and was at {}", view.revision, floors.store);
   if (view.active && view.active->number == floors.revision && view.active->digest != floors.documents)
     return fmt::format("revision {} has other documents than it had", floors.revision);
   if (view.leader && view.leader.created < floors.leader)

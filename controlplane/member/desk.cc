@@ -43,7 +43,7 @@ struct FleetDesk::Written {
 
 std::string FleetDesk::reason_not_to_write() const {
   const fleet::State& state = member_.state();
-  if (!fleet::in_reach(state))
+  if (!fleet::in_reach(state) || member_.alarms().contains(fleet::AlarmKind::kStoreOutOfReach))
     return fmt::format("the store is out of reach, so nothing can change{}{}",
                        member_.last_error().empty() ? "" : ": ", member_.last_error());
   if (!state.trusts) return "the store went back, so nothing is written to it: see `linimo fleet status`";

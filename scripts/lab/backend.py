@@ -48,6 +48,10 @@ http {{
             if (-f {folder}/leaving) {{ add_header X-Drain 1 always; return 503; }}
             return 200 "ok\\n";
         }}
+        location = /spare {{
+            if (-f {folder}/ill) {{ return 503; }}
+            return 200 "ok\n";
+        }}
         location /files/ {{ alias {files}/; add_header X-Backend $own_address; limit_rate $rate; }}
         location /upload/ {{ alias {folder}/upload/; dav_methods PUT; create_full_put_path on; }}
     }}
@@ -112,10 +116,23 @@ class Backend:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def stop_nginx(self) -> None:
+        """As an operator does."""
+        assert self.process
+        self.process.terminate()
+        self.process.wait()
+
     def ask_to_drain(self, wish: bool = True) -> None:
         """What it answers to the health check from now on; it serves as before."""
-        leaving = self.folder / "leaving"
-        leaving.touch() if wish else leaving.unlink()
+        self._answer("leaving", wish)
+
+    def fall_ill(self, ill: bool = True) -> None:
+        """By what it answers to checks of /spare alone: it serves as before."""
+        self._answer("ill", ill)
+
+    def _answer(self, name: str, wanted: bool) -> None:
+        file = self.folder / name
+        file.touch() if wanted else file.unlink()
 
     def unplug(self) -> None:
         """Its cable leaves the fabric: it answers nothing any more. (Were nginx alone dead, its kernel would send resets;

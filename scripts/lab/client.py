@@ -141,6 +141,12 @@ class KeepAlive:
         self._connection.request("GET", "/")
         return self._connection.getresponse().read().decode().strip()
 
+    @property
+    def ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Addresses and ports, of the client and of the VIP."""
+        assert self._connection.sock
+        return self._connection.sock.getsockname()[:2], self._connection.sock.getpeername()[:2]
+
     def close(self) -> None:
         self._connection.close()
 

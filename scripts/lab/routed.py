@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from .bird import Bird, node_config, router_config, routes
@@ -41,6 +42,12 @@ class Routed:
     def reach(self, family: int = 4) -> set[str]:
         """The router's links to the nodes that it sends the VIP's packets to."""
         return routes(self.lab.topology.router, VIP[family])
+
+    def way(self, client: tuple[str, int], vip: tuple[str, int]) -> str:
+        """The link by which the router sends a TCP connection's packets."""
+        found = self.lab.topology.router.run(["ip", "-j", "route", "get", vip[0], "from", client[0], "iif", "client", "ipproto", "tcp",
+                                              "sport", str(client[1]), "dport", str(vip[1])]).stdout
+        return json.loads(found)[0]["dev"]
 
     def wait_announced(self, links: set[str] | None = None, timeout: float = 15) -> None:
         """Until the router has routes of both families to these nodes and no others; default: to all."""

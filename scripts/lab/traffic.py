@@ -48,6 +48,15 @@ class Kept:
         """Those that one backend has, known by its addresses."""
         return {index for index, connection in enumerate(self.connections) if connection.backend in backend}
 
+    @property
+    def open(self) -> int:
+        return len(self.connections) - len(self._closed | set(self.broken))
+
+    def ends(self) -> dict[int, tuple[tuple[str, int], tuple[str, int]]]:
+        """Of those that are open: client and VIP."""
+        return {index: connection.ends for index, connection in enumerate(self.connections)
+                if index not in self._closed and index not in self.broken}
+
     def close(self, which: set[int]) -> None:
         """Their owner has what it wanted."""
         self._closed |= which

@@ -17,12 +17,12 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+from fleet_case import FleetCase
 from lab.fleet import told
 from lab.netns import Namespace
 from lab.node import Node
 from lab.topology import CLIENT, VIP2
 from lab.wait import wait_until
-from test_fleet import FleetCase
 from test_fragments import PORT, UDP_SERVICE, Receiver
 
 DATAGRAM_BYTES = 8000

@@ -14,12 +14,12 @@ from typing import ClassVar
 
 from browser import Browser
 from case import LabCase
+from fleet_case import FleetCase
 from lab.client import Load
 from lab.fleet import told
 from lab.topology import VIP, backend_address
 from lab.wait import wait_until
 from relay import Relay
-from test_fleet import FleetCase
 
 LISTEN = "127.0.0.1:9310"
 SERVICES = 1000

@@ -254,6 +254,10 @@ TEST(FleetTrust, FollowsNothingOlderThanWhatWasSeen) {
   says("its epoch is 0, and was 1", [](View& view) { view.epoch = {}; });
   says("it is at store revision 99, and was at 100", [](View& view) { view.revision = 99; });
   says("revision 4 is active, and 5 was", [](View& view) { view.active = active(20, 4, 44, 30); });
+  says("revision 4 is active, and 5 was", [](View& view) {  // which operators know, unlike what follows
+    view.active = active(20, 4, 44, 30);
+    view.revision = 99;
+  });
   says("revision 5 has other documents than it had", [](View& view) { view.active = active(20, 5, 56, 30); });
   says("its leader was elected at store revision 19, and one at 20",
        [](View& view) { view.leader = leader("a", 19); });
@@ -351,6 +355,29 @@ TEST(FleetSession, ALeaseThatIsNotGrantedIsAskedForAfterAMomentAndALostOneAtOnce
   take_lease(s, {2, 77, milliseconds(0)});
   EXPECT_EQ(s.session.lease_due, s.now);
   EXPECT_EQ(s.session.lease, 0);
+}
+
+TEST(FleetSession, AnOperatorIsToldBeforeTheLeaseIsOverAndSoonerWhereThePictureIsGone) {
+  using std::chrono::seconds;
+  const auto told_after = [](bool watches) {
+    State s = start({.node = "a", .about = {}, .tunnel = {}, .lease = seconds(6)}, {}, Time(seconds(100)));
+    s.session.lease = 77;
+    s.session.once_read = true;
+    s.session.watch = watches ? 1 : 0;
+    s.session.read_due = watches ? s.now + std::chrono::hours(1) : s.now;
+    const Time began = s.now;
+    for (;; s.now += milliseconds(100)) {
+      Actions out;
+      keep_session(s, out);
+      if (std::any_of(out.begin(), out.end(),
+                      [](const Action& one) { return std::holds_alternative<Alarm>(one); })) {
+        EXPECT_TRUE(in_reach(s));
+        return s.now - began;
+      }
+    }
+  };
+  EXPECT_EQ(told_after(true), seconds(5)) << "two members have had time to answer";
+  EXPECT_EQ(told_after(false), seconds(3)) << "a member without a quorum may keep leases all the same";
 }
 
 TEST(FleetMembership, WhoeverWasReplacedByALaterProcessStandsBack) {
