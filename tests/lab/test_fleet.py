@@ -100,7 +100,7 @@ class FleetConfiguration(FleetCase):
         self.assertEqual(1, len(self.fleet.wait_agreed()))
         listed = self.nodes[1].cli("node", "list").stdout
         for node in self.nodes:
-            self.assertRegex(listed, rf"{node.config.name} .*{VIP[4]}")
+            self.assertRegex(listed, rf"{node.config.name} .* {node.config.engine} .* lives .* ([1-9]) of \1 .*{VIP[4]}")
         self.assertIn("all agree", self.nodes[2].cli("fleet", "status").stdout)
 
     def test_dashboard_and_alerts_know_what_a_fleet_tells(self) -> None:

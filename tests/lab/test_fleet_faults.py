@@ -30,7 +30,9 @@ class FleetFaults(FleetCase):
             took = self.wait_other_leader(frozen, other)
             self.change_something(self.nodes.index(other))
             state = told(other)["state"]
+            self.assertRegex(other.cli("node", "list").stdout, rf"{frozen.config.name} .* ended \d+ s ago")
         self.fleet.wait_agreed()
+        self.assertNotIn("ended", other.cli("node", "list").stdout)
         self.assertNotEqual(frozen.config.name, told(frozen)["leader"])
         self.assertGreaterEqual(told(frozen)["state"], state)
         return took
