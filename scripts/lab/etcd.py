@@ -24,6 +24,7 @@ class Etcd:
     def __init__(self, lab: Lab, members: int = 1) -> None:
         self.box = lab.topology.router
         self.folder = lab.folder / "etcd"
+        self._rights = lab.node.rights
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * members
 
     @property
@@ -43,6 +44,8 @@ class Etcd:
         if not file.exists():
             file.touch(0o600)
             file.write_text("of this lab alone\n")
+        if self._rights:
+            self._rights.give(file)
         return file
 
     def start(self) -> None:
