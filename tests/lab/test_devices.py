@@ -46,6 +46,16 @@ class XdpDevices(DeviceCase):
     def test_1_the_queues_stay_while_they_are_served(self) -> None:
         self._assert_queues_stay()
 
+    def test_a_put_into_a_bridge(self) -> None:
+        """The bridge gets what is for the node, ARP too: nobody could send to it, so it does not count, until it is taken out."""
+        self._node("ip", "link", "add", "bridge0", "type", "bridge")
+        self._node("ip", "link", "set", "eth0", "master", "bridge0")
+        wait_until(lambda: "interface-present" in self._failing(), "it is shown", FOLLOWS_S)
+        wait_until(lambda: not self.lab.node.status()["serves"], "the node does not serve", FOLLOWS_S)
+        self._node("ip", "link", "del", "bridge0")
+        wait_until(lambda: self.lab.node.status()["serves"], "the node serves", FOLLOWS_S + 1)
+        self._wait_answered("it is over", 5)
+
     def test_2_an_interface_made_anew_is_taken_over(self) -> None:
         """Deleted and made again, as another device with other MAC address and MTU: served within two seconds."""
         topology, begun = self.lab.topology, len(self._log())
