@@ -143,6 +143,7 @@ void compare_fixed(Differences& keys, const NodeConfig& running, const NodeConfi
   keys.compare("xdp_mode", running.xdp_mode, wanted.xdp_mode);
   keys.compare("lanes", running.lanes, wanted.lanes);
   keys.compare("mtu", running.mtu, wanted.mtu);
+  keys.compare("rss_key_file", running.rss_key_file, wanted.rss_key_file);
   keys.compare("runtime_dir", running.runtime_dir, wanted.runtime_dir);
 }
 

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 #include <linux/ethtool.h>
+#include <linux/if_link.h>
 #include <linux/if_packet.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -89,6 +90,18 @@ tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name) {
     facts.bus.assign(driver.bus_info, strnlen(driver.bus_info, sizeof driver.bus_info));
   }
   return facts;
+}
+
+std::string master_of(Netlink& netlink, int index) {
+  uint32_t master = 0;
+  netlink.dump(RTM_GETLINK, AF_UNSPEC, sizeof(ifinfomsg), [&](const nlmsghdr& message) {
+    if (static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message))->ifi_index != index) return;
+    for_each_attribute(message, sizeof(ifinfomsg), [&](const nlattr* attribute) {
+      if (mnl_attr_get_type(attribute) == IFLA_MASTER) master = mnl_attr_get_u32(attribute);
+    });
+  });
+  char name[IF_NAMESIZE] = {};
+  return master != 0 && if_indextoname(master, name) != nullptr ? name : "";
 }
 
 bool keep_vlan_tags(const std::string& name) {

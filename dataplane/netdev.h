@@ -10,6 +10,7 @@
 #include <tl/expected.hpp>
 
 #include "dataplane/egress/next_hop.h"
+#include "maglev/os/netlink.h"
 #include "maglev/unique_fd.h"
 
 namespace linimo {
@@ -28,6 +29,9 @@ struct NetdevFacts {
 
 /// As it is now; the error says that there is none. Any thread.
 tl::expected<NetdevFacts, std::string> netdev_facts(const std::string& name);
+
+/// The bridge, bond or the like that the device is part of, and that gets its frames; empty: none.
+std::string master_of(Netlink& netlink, int index);
 
 /// Leaves the tags of VLANs in received frames, where the packet path looks for them: drivers like to take
 /// them out (`ethtool -K DEV rxvlan off`). False if this one does not let be. Any thread.

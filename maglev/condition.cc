@@ -24,6 +24,8 @@ constexpr ConditionKind kKinds[] = {
     {"vlan-tags", Scope::kAdvice, kAtOnce, kMoment, "the driver leaves VLAN tags in frames"},
     {"peer-offloads", Scope::kAdvice, kAtOnce, kMoment,
      "the other end of a veth, TAP or virtio NIC finishes its frames; nobody can see that from here"},
+    {"stands-alone", Scope::kAdvice, kAtOnce, kMoment,
+     "no VLAN, bridge or bond of the kernel's needs an interface that DPDK has"},
     {"addresses-moved", Scope::kAdvice, kAtOnce, kMoment, "the TAP has the addresses of the interface"},
     {"guardian-alive", Scope::kAdvice, kAtOnce, kAtOnce,
      "should the data plane end, its guardian gives the interface its addresses back"},

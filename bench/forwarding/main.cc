@@ -71,7 +71,7 @@ std::vector<std::pair<unsigned, dpdk::Lane>> start_dpdk(bool hugepages) {
     dpdk::Lane lane;
     if (rte_eth_dev_get_port_by_name(fmt::format("net_null{}", lcore).c_str(), &lane.port_id) != 0)
       throw std::runtime_error("DPDK has no net_null driver");
-    if (const auto configured = dpdk::configure_port(lane.port_id, 1, 0); !configured)
+    if (const auto configured = dpdk::configure_port(lane.port_id, 1, 0, {}); !configured)
       throw std::runtime_error(configured.error());
     if (const auto started = dpdk::start_port(lane.port_id); !started)
       throw std::runtime_error(started.error());

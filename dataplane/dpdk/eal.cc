@@ -173,7 +173,7 @@ tl::expected<void, std::string> add_ports(Eal& eal) {
     if (rte_eal_hotplug_add(bus.c_str(), device.c_str(), options.c_str()) != 0 ||
         rte_eth_dev_get_port_by_name(device.c_str(), &lane.port_id) != 0) {
       return tl::unexpected(bus == "pci"
-                                ? pci_problem(device)
+                                ? pci_problem(device, eal.hugepages)
                                 : fmt::format("DPDK made no port {}; its own words are above", device));
     }
     for (lane.queue = 0; lane.queue < queues; ++lane.queue) interface.lanes.push_back(lane);

@@ -15,6 +15,7 @@
 
 #include "dataplane/dpdk/af_xdp.h"
 #include "dataplane/dpdk/dpdk_capture.h"
+#include "dataplane/dpdk/rss_key.h"
 #include "dataplane/forward/trace.h"
 #include "dataplane/netdev.h"
 
@@ -85,7 +86,7 @@ tl::expected<std::unique_ptr<DpdkEngine>, std::string> DpdkEngine::start(const N
     return tl::unexpected(
         fmt::format("[node] lanes = \"{}\": this CPU has no such instructions; take \"auto\"", config.lanes));
   }
-  if (auto taken = engine->take_interfaces(config.mtu, guardian, std::move(taps)); !taken)
+  if (auto taken = engine->take_interfaces(config, guardian, std::move(taps)); !taken)
     return tl::unexpected(taken.error());
   if (auto made = engine->make_workers(config); !made) return tl::unexpected(made.error());
   // In a hand-over the kernel is not to lose what hangs on linimo0's carrier for a moment without.
@@ -111,7 +112,7 @@ tl::expected<PortFacts, std::string> DpdkEngine::take_ports(Interface& interface
   for (size_t lane = 0; lane < interface.lanes.size(); ++lane) {
     const auto [port_id, queue] = interface.lanes[lane];
     if (queue != 0) continue;  // each port once
-    const auto configured = configure_port(port_id, queues, mtu);
+    const auto configured = configure_port(port_id, queues, mtu, rss_key_);
     if (!configured) return tl::unexpected(configured.error());
     port = *configured;
     if (lane != 0 || interface.netdev.empty()) continue;
@@ -120,11 +121,16 @@ tl::expected<PortFacts, std::string> DpdkEngine::take_ports(Interface& interface
   return port;
 }
 
-tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, Guardian& guardian,
+tl::expected<void, std::string> DpdkEngine::take_interfaces(const NodeConfig& config, Guardian& guardian,
                                                             std::vector<UniqueFd> taps) {
   Netlink netlink;
   for (const Interface& interface : eal_.interfaces) {
     if (auto alone = stands_alone(netlink, interface); !alone) return alone;
+  }
+  if (config.workers > 1) {
+    auto key = rss_key(config);
+    if (!key) return tl::unexpected(key.error());
+    rss_key_ = std::move(*key);
   }
   const bool takes_over = !taps.empty();
   if (takes_over && taps.size() != eal_.interfaces.size())
@@ -135,7 +141,7 @@ tl::expected<void, std::string> DpdkEngine::take_interfaces(uint16_t port_mtu, G
   std::vector<int> taps_of_devices;
   for (size_t i = 0; i < eal_.interfaces.size(); ++i) {
     Interface& interface = eal_.interfaces[i];
-    uint16_t mtu = port_mtu;
+    uint16_t mtu = config.mtu;
     NetdevFacts netdev;
     if (!interface.netdev.empty()) {
       const auto facts = netdev_facts(interface.netdev);
@@ -260,7 +266,8 @@ tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> s
 /// Whose flow it is: of which interface's which queue. (A netdev's RSS is the kernel's, and the same until
 /// somebody changes it, which a process that goes on would not notice either.)
 uint64_t DpdkEngine::spread() const {
-  std::vector<uint64_t> parts;
+  std::vector<uint64_t> parts = {
+      XXH3_64bits(rss_key_.data(), rss_key_.size())};  // not every device tells its own
   for (const Interface& interface : eal_.interfaces) {
     parts.insert(parts.end(),
                  {XXH3_64bits(interface.name.data(), interface.name.size()), interface.lanes.size()});

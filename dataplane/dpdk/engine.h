@@ -54,7 +54,7 @@ class DpdkEngine final : public EngineBase {
 
  private:
   DpdkEngine(const NodeConfig& config, Eal eal, ConditionBoard& board);
-  tl::expected<void, std::string> take_interfaces(uint16_t port_mtu, Guardian& guardian,
+  tl::expected<void, std::string> take_interfaces(const NodeConfig& config, Guardian& guardian,
                                                   std::vector<UniqueFd> taps);
   tl::expected<PortFacts, std::string> take_ports(Interface& interface, uint16_t mtu);
   tl::expected<void, std::string> make_workers(const NodeConfig& config);
@@ -66,6 +66,7 @@ class DpdkEngine final : public EngineBase {
   StallWatch stalls_;
   Shared shared_;
   std::unique_ptr<KernelPath> exception_;
+  std::vector<uint8_t> rss_key_;      // of several workers
   std::vector<NetdevFacts> netdevs_;  // of interfaces, when they were taken; index 0: no netdev
   std::vector<UniqueFd> unfiltered_;  // of netdevs: see receive_everything
   std::unique_ptr<PortWatch> watch_;

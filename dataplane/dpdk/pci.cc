@@ -39,7 +39,7 @@ std::optional<std::string> pci_name(const std::string& text) {
   return name;
 }
 
-std::string pci_problem(const std::string& name, const fs::path& root) {
+std::string pci_problem(const std::string& name, bool hugepages, const fs::path& root) {
   const fs::path device = root / "sys/bus/pci/devices" / name;
   const std::string bind = fmt::format("`dpdk-devbind.py --bind=vfio-pci {}`", name);
   std::error_code error;
@@ -67,6 +67,11 @@ std::string pci_problem(const std::string& name, const fs::path& root) {
           file.string());
     if (const UniqueFd fd(open(file.c_str(), O_RDWR | O_CLOEXEC)); !fd && errno == EBUSY)
       return fmt::format("another process has {} (`fuser {}` shows which)", name, file.string());
+  } else if (!hugepages && is_one_of(driver, kUserDrivers)) {
+    return fmt::format(
+        "{} is bound to {}, without an IOMMU: so it takes physical addresses, which only hugepages have; "
+        "`sysctl vm.nr_hugepages=512`, or {} behind an IOMMU",
+        name, driver, bind);
   }
   return fmt::format(
       "DPDK does not drive {}, though {} is bound to it: is it a NIC that DPDK knows, and are its "

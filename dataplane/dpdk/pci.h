@@ -10,7 +10,8 @@ namespace linimo::dpdk {
 /// "00:03.0" and "0000:00:03.0" as DPDK calls the device: "0000:00:03.0". Nothing: it is no PCI address.
 std::optional<std::string> pci_name(const std::string& text);
 
-/// One line: the cause, and what to do. `root`: where /sys and /dev are; another for tests.
-std::string pci_problem(const std::string& name, const std::filesystem::path& root = "/");
+/// One line: the cause, and what to do. `hugepages`: has DPDK any? `root`: where /sys and /dev are; another
+/// for tests.
+std::string pci_problem(const std::string& name, bool hugepages, const std::filesystem::path& root = "/");
 
 }  // namespace linimo::dpdk

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 #include <rte_errno.h>
@@ -13,6 +14,8 @@
 #include <rte_mbuf.h>
 #include <spdlog/spdlog.h>
 #include <xxhash.h>
+
+#include "dataplane/dpdk/rss_key.h"
 
 namespace linimo::dpdk {
 namespace {
@@ -60,7 +63,8 @@ uint64_t bytes_of_pool(uint16_t mtu, bool af_xdp) {
   return uint64_t{kMbufsPerQueue} * (bytes_of_buffer(mtu, af_xdp) + kHeaders);
 }
 
-tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t queues, uint16_t mtu) {
+tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t queues, uint16_t mtu,
+                                                    std::span<const uint8_t> rss_key) {
   char name[RTE_ETH_NAME_MAX_LEN] = "?";
   rte_eth_dev_get_name_by_port(port_id, name);
   const auto failed = [&](const char* what, int error) {
@@ -96,7 +100,12 @@ tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t q
   conf.rxmode.mtu = std::max<uint32_t>(facts.mtu, info.min_mtu);
   conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
   const uint64_t rss = info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+  // A device that does not say how long its key is takes the usual one of 40 bytes.
+  std::vector<uint8_t> key;
   if (queues > 1 && rss != 0) {
+    key = of_length(rss_key, info.hash_key_size == 0 ? 40 : info.hash_key_size);
+    conf.rx_adv_conf.rss_conf.rss_key = key.data();
+    conf.rx_adv_conf.rss_conf.rss_key_len = static_cast<uint8_t>(key.size());
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     conf.rx_adv_conf.rss_conf.rss_hf = rss;
   } else if (queues > 1) {

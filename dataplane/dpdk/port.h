@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include <tl/expected.hpp>
@@ -19,8 +20,10 @@ struct PortFacts {
 };
 
 /// Configures `queues` receive and transmit queues, each receive queue with a pool of its own, and RSS over
-/// them. `mtu` 0: the device's. The buffers are made for it. Does not start it.
-tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t queues, uint16_t mtu);
+/// them by that key, which for one queue may be empty. `mtu` 0: the device's. The buffers are made for it.
+/// Does not start it.
+tl::expected<PortFacts, std::string> configure_port(uint16_t port_id, uint16_t queues, uint16_t mtu,
+                                                    std::span<const uint8_t> rss_key);
 
 tl::expected<void, std::string> start_port(uint16_t port_id);
 

@@ -1,10 +1,13 @@
 #include "dataplane/dpdk/port_watch.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <net/if.h>
+#include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <spdlog/spdlog.h>
 
@@ -41,7 +44,10 @@ PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& coun
     : loop_(loop), board_(board), macs_(macs), kernel_(kernel) {
   std::vector<std::string> names;
   for (uint32_t i = 0; i < interfaces.size(); ++i) {
-    watched_.push_back({interfaces[i], netdevs[i].index, netdevs[i].mac, netdevs[i].mtu,
+    const uint64_t word = macs.load(i);
+    Mac mac;
+    std::memcpy(mac.data(), &word, mac.size());
+    watched_.push_back({interfaces[i], netdevs[i].index, mac, netdevs[i].mtu,
                         LossWatch(board, counters, interfaces[i].name)});
     if (interfaces[i].netdev.empty()) continue;
     netdevs_.push_back(i);
@@ -57,6 +63,9 @@ PortWatch::PortWatch(EventLoop& loop, ConditionBoard& board, CountersBlock& coun
       if (watched_[i].netdev_index == 0) {
         look_at_port(watched_[i], i);
         look_at_mtu(watched_[i], i);
+        look_at_mac(watched_[i], i);
+      } else {
+        look_at_others(watched_[i]);
       }
       look_at_addresses(watched_[i], i);
       watched_[i].losses.look(counts_of(watched_[i].interface));
@@ -132,6 +141,36 @@ void PortWatch::look_at_mtu(const Watched& watched, uint32_t number) {
   } else {
     board_.set("mtu-followed", watched.interface.name, kHolds);
   }
+}
+
+/// Whoever gives the TAP another MAC address means the port: its NIC filters out what is for any other.
+void PortWatch::look_at_mac(Watched& watched, uint32_t number) {
+  const std::string& tap = kernel_.tap_name(number);
+  const auto facts = netdev_facts(tap);
+  if (!facts) return;  // shown as addresses-moved
+  if (facts->mac == watched.mac) return watched.mac_failure.clear();
+  rte_ether_addr address{};
+  std::memcpy(address.addr_bytes, facts->mac.data(), facts->mac.size());
+  const uint16_t port = watched.interface.lanes.front().port_id;
+  if (const int error = rte_eth_dev_default_mac_addr_set(port, &address); error != 0) {
+    watched.mac_failure =
+        fmt::format("{} has a MAC address that the port does not take ({})", tap, rte_strerror(-error));
+    return;
+  }
+  macs_.store(number, facts->mac);
+  watched.mac = facts->mac;
+  watched.mac_failure.clear();
+  spdlog::info("{} has another MAC address, and so has {}", tap, watched.interface.name);
+}
+
+/// At the start that is refused.
+void PortWatch::look_at_others(const Watched& watched) {
+  const auto others = devices_that_need(netlink_, watched.netdev_index);
+  board_.set(
+      "stands-alone", watched.interface.name,
+      others.empty() ? ConditionState::kHolds : ConditionState::kFails,
+      others.empty() ? "" : fmt::format("{} gets no packets while DPDK has it", fmt::join(others, ", ")),
+      others.empty() ? "" : "remove it (VLANs may be made anew on linimo0), or take engine \"xdp\"");
 }
 
 /// While DPDK has a netdev, an address on it answers nobody: some program that manages addresses (a DHCP

@@ -50,7 +50,7 @@ class PortWatch {
     uint16_t mtu;
     LossWatch losses;
     bool carrier = true;
-    std::string mac_failure{};                     // why the TAP has not the netdev's
+    std::string mac_failure{};                     // why netdev or port and the TAP have not the same
     int newcomer = 0;                              // another device of this name, and
     std::optional<Clock::time_point> up{};         // when it was first seen to be up
     std::optional<Clock::time_point> addressed{};  // and to have addresses
@@ -61,6 +61,8 @@ class PortWatch {
   bool is_alone(const Watched& watched) const;
   void look_at_port(Watched& watched, uint32_t number);
   void look_at_mtu(const Watched& watched, uint32_t number);
+  void look_at_mac(Watched& watched, uint32_t number);
+  void look_at_others(const Watched& watched);
   void look_at_addresses(const Watched& watched, uint32_t number);
   void follow_mac(Watched& watched, uint32_t number, const Mac& mac);
   void follow_mtu(Watched& watched, uint32_t number, uint16_t mtu);

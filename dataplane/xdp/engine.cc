@@ -79,9 +79,12 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
   if (!engine->waits_) engine->pins_->remove_orphans(config.interfaces);
   engine->fragments_ = std::make_unique<FragmentThread>(*engine->program_);
   engine->watch_ = std::make_unique<DeviceWatch>(
-      loop, config.interfaces, board, "", [engine = engine.get()](size_t port, const NetdevFacts* now) {
+      loop, config.interfaces, board, "take it out: ip link set DEV nomaster",
+      [engine = engine.get(), netlink = std::make_shared<Netlink>()](size_t port, const NetdevFacts* now) {
         engine->follow(static_cast<uint32_t>(port), now);
-        return std::string();
+        const std::string whole = now == nullptr ? "" : master_of(*netlink, now->index);
+        return whole.empty() ? whole
+                             : fmt::format("it is part of {}, which gets what is for this node", whole);
       });
   engine->watch_->look();
   if (engine->live()) {

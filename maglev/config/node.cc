@@ -110,7 +110,7 @@ NodeConfig read_node_section(const TomlTable& root) {
       root.require("node", "a [node] section with name and interfaces")
           .table({"name", "interfaces", "engine", "workers", "cores", "idle", "flows_per_worker",
                   "encap_source", "encap_source_prefix", "reply_rate", "xdp_mode", "lanes", "mtu",
-                  "hash_seed_file", "runtime_dir", "state_dir"});
+                  "hash_seed_file", "rss_key_file", "runtime_dir", "state_dir"});
   NodeConfig node;
   table.with_required("name", "name = \"...\" in [node]",
                       [&](const TomlValue& value) { node.name = value.name(LINIMO_NAME_SIZE - 1); });
@@ -139,6 +139,8 @@ NodeConfig read_node_section(const TomlTable& root) {
   node.mtu = static_cast<uint16_t>(table.integer_or("mtu", node.mtu, kMinMtu, kMaxMtu));
   table.with("hash_seed_file",
              [&](const TomlValue& value) { node.hash_seed_file = read_absolute_path(value, 4000); });
+  table.with("rss_key_file",
+             [&](const TomlValue& value) { node.rss_key_file = read_absolute_path(value, 4000); });
   table.with("runtime_dir", [&](const TomlValue& value) {
     node.runtime_dir = read_absolute_path(value, kMaxRuntimeDirLength);
   });

@@ -41,6 +41,7 @@ struct NodeConfig {
   std::string lanes = "auto";  // of engine dpdk, as dataplane/forward/lane_path.h names them
   uint16_t mtu = 0;  // of PCI ports as they start, and the largest they take later; 0: what the device has
   std::filesystem::path hash_seed_file = "/etc/linimo/seed";  // the control plane reads it
+  std::filesystem::path rss_key_file;  // of PCI ports, engine dpdk; empty: it makes a key of its own
   std::filesystem::path runtime_dir = "/run/linimo";
   std::filesystem::path state_dir = "/var/lib/linimo";  // what outlives a reboot; the control plane's
 

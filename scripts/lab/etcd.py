@@ -29,6 +29,7 @@ class Etcd:
     def __init__(self, lab: Lab, members: int = 1) -> None:
         self.box = lab.topology.router
         self.folder = lab.folder / "etcd"
+        self._rights = lab.node.rights
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * members
         self.address = ADDRESS
         self.options: list[str] = []  # of each member, from its next start on
@@ -57,7 +58,13 @@ class Etcd:
         if not file.exists():
             file.touch(0o600)
             file.write_text(text)
+        self._give(file)
         return file
+
+    def _give(self, file: Path) -> None:
+        """To the user that the nodes run as."""
+        if self._rights:
+            self._rights.give(file)
 
     def secure(self, certificates: str, users: str) -> None:
         """From nothing on: members let in only who has a certificate of ours and, with tokens that live for two seconds, users.
@@ -65,6 +72,7 @@ class Etcd:
         self.private("root-password", "of-the-operators\n")
         self.private("etcd-password", "of-the-nodes\n")
         self.sh(certificates, ETCD_ADDRESS=ADDRESS)
+        self._give(self.folder / "linimo.key")
         self.sh("openssl genrsa -out token.key 2048; openssl rsa -in token.key -pubout -out token.pub")
         at = self.folder
         self.scheme = "https"

@@ -37,7 +37,7 @@ class Node:
         self._controlplane_program = build / "controlplane/linimo-controlplane"
         self.cli_program = build / "controlplane/linimo"
         self.dataplane_wrapper: list[str] = []  # a command that starts the data plane
-        self.controlplane_wrapper: list[str] = []
+        self.controlplane_wrapper: list[str] = []  # one that starts the control plane and has its rights already
         self.rights: Rights | None = None  # root's
         self.dataplane: subprocess.Popen[bytes] | None = None
         self.controlplane: subprocess.Popen[bytes] | None = None
@@ -57,11 +57,11 @@ class Node:
             self.config.seed_file.write_text(secrets.token_hex(16) + "\n")
         self.write_config()
 
-    def command(self, program: Path) -> list[str]:
+    def command(self, program: Path, wrapper: list[str] | None = None) -> list[str]:
         """Starts a daemon as it is to run here."""
         self.give_rights()
         rights = self.rights.command(program.name, self.config.takes_netdev) if self.rights else []
-        return [*rights, str(program), "--config", str(self.config_file)]
+        return [*rights, *(wrapper or []), str(program), "--config", str(self.config_file)]
 
     def give_rights(self) -> None:
         """What units and packages do for a user of their own, before each start."""
@@ -93,7 +93,7 @@ class Node:
         self.dataplane = self._start(self.dataplane_program, self.dataplane_wrapper)
 
     def start_controlplane(self) -> None:
-        self.controlplane = self._start(self._controlplane_program, self.controlplane_wrapper)
+        self.controlplane = self._start(self._controlplane_program, inner=self.controlplane_wrapper)
 
     def stop_controlplane(self, sig: signal.Signals = signal.SIGTERM) -> int:
         """Returns the exit code, as subprocess has it: negative for a signal."""
@@ -252,12 +252,12 @@ class Node:
             parts.append("\n".join([f"--- {path}", *tail]))
         return "\n".join(parts)
 
-    def _start(self, program: Path, wrapper: list[str] | None = None) -> subprocess.Popen[bytes]:
+    def _start(self, program: Path, wrapper: list[str] | None = None, inner: list[str] | None = None) -> subprocess.Popen[bytes]:
         if not program.exists():
             raise FileNotFoundError(f"{program} is not built: run scripts/build")
         with open(self.folder / f"{program.name}.log", "ab") as log:
             spawn = self.box.spawn if self.config.takes_netdev else self.box.spawn_sharing_mounts
-            return spawn([*(wrapper or []), *self.command(program)], log)
+            return spawn([*(wrapper or []), *self.command(program, inner)], log)
 
     def _end(self, process: subprocess.Popen[bytes], sig: signal.Signals) -> int:
         with contextlib.suppress(ProcessLookupError):

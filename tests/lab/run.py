@@ -27,6 +27,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "scripts")]
 from case import LAB_NAME, LabCase  # noqa: E402  (needs the path)
 from result import Result  # noqa: E402
 
+os.environ.setdefault("LINIMO_LAB_RIGHTS", "least")  # as the packages' units run both daemons
 JOBS = 3
 CLEAN_UP_S = 30  # for a process that was asked to end
 

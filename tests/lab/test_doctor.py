@@ -370,6 +370,7 @@ class DoctorXdp(Doctor, LabCase):
         node.config.seed_file = node.folder / "other-seed"
         node.config.seed_file.write_bytes(os.urandom(32))
         node.config.seed_file.chmod(0o600)
+        node.give_rights()
         node.reload()
         found = self.wait_for("nodes-disagree", "lb2", *SHORT, *peer)
         self.assertIn("hash seed", found["evidence"])

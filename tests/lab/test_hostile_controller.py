@@ -50,6 +50,7 @@ class HostileController(LabCase):
     @classmethod
     def configure(cls) -> None:
         cls.lab.node.config.engine = cls.engine
+        cls.lab.node.rights = None  # root's: a machine's root may not limit another user's process
 
     def setUp(self) -> None:
         self.socket = self.lab.node.config.runtime_dir / "dataplane.sock"

@@ -102,10 +102,10 @@ pool = "pinged"
             for name in names:
                 with self.subTest(daemon=daemon, capability=name):
                     fewer = {**self.capabilities, daemon: tuple(other for other in names if other != name)}
-                    amiss = self.what_is_amiss(Rights(capabilities=fewer, af_xdp=False))
+                    amiss = self.what_is_amiss(Rights(capabilities=fewer, besides=False))
                     print(f"    {daemon} without {name}: {amiss.splitlines()[-1][:150] if amiss else 'well'}", file=sys.stderr)
                     self.assertNotEqual("", amiss)
-        self.assertEqual("", self.what_is_amiss(Rights(capabilities=self.capabilities, af_xdp=False)))
+        self.assertEqual("", self.what_is_amiss(Rights(capabilities=self.capabilities, besides=False)))
 
 
 class RightsXdp(_Rights):

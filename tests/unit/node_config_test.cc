@@ -44,6 +44,7 @@ xdp_mode = "generic"
 lanes = "avx2"
 mtu = 9000
 hash_seed_file = "/etc/linimo/other"
+rss_key_file = "/etc/linimo/key"
 runtime_dir = "/run/linimo-a"
 state_dir = "/var/lib/elsewhere"
 )");
@@ -65,6 +66,7 @@ state_dir = "/var/lib/elsewhere"
   EXPECT_EQ(node->encap_source6.to_string(), "2001:db8::11");
   EXPECT_EQ(node->state_dir, "/var/lib/elsewhere");
   EXPECT_EQ(node->hash_seed_file, "/etc/linimo/other");
+  EXPECT_EQ(node->rss_key_file, "/etc/linimo/key");
   EXPECT_EQ(node->dataplane_socket(), "/run/linimo-a/dataplane.sock");
 }
 

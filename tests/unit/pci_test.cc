@@ -40,42 +40,49 @@ class PciProblem : public testing::Test {
 };
 
 TEST_F(PciProblem, NoDevice) {
-  EXPECT_THAT(pci_problem(kName, root()), HasSubstr("there is no PCI device 0000:00:03.0"));
+  EXPECT_THAT(pci_problem(kName, true, root()), HasSubstr("there is no PCI device 0000:00:03.0"));
 }
 
 TEST_F(PciProblem, NoNic) {
   add_device("0x010802");
-  EXPECT_THAT(pci_problem(kName, root()), HasSubstr("is no NIC (PCI class 0x010802)"));
+  EXPECT_THAT(pci_problem(kName, true, root()), HasSubstr("is no NIC (PCI class 0x010802)"));
 }
 
 TEST_F(PciProblem, NoDriver) {
   add_device("0x020000");
-  EXPECT_THAT(pci_problem(kName, root()), HasSubstr("no driver is bound to 0000:00:03.0; `dpdk-devbind.py"));
+  EXPECT_THAT(pci_problem(kName, true, root()),
+              HasSubstr("no driver is bound to 0000:00:03.0; `dpdk-devbind.py"));
 }
 
 TEST_F(PciProblem, TheKernelsDriver) {
   add_device("0x020000");
   link("driver", "e1000e");
-  EXPECT_THAT(pci_problem(kName, root()), HasSubstr("the kernel's driver e1000e has"));
+  EXPECT_THAT(pci_problem(kName, true, root()), HasSubstr("the kernel's driver e1000e has"));
 }
 
 TEST_F(PciProblem, NoIommu) {
   add_device("0x020000");
   link("driver", "vfio-pci");
-  EXPECT_THAT(pci_problem(kName, root()), HasSubstr("is in no IOMMU group"));
+  EXPECT_THAT(pci_problem(kName, true, root()), HasSubstr("is in no IOMMU group"));
 }
 
 TEST_F(PciProblem, NoGroupFile) {
   add_device("0x020000");
   link("driver", "vfio-pci");
   link("iommu_group", "7");
-  EXPECT_THAT(pci_problem(kName, root()), HasSubstr("dev/vfio/7 is missing"));
+  EXPECT_THAT(pci_problem(kName, true, root()), HasSubstr("dev/vfio/7 is missing"));
+}
+
+TEST_F(PciProblem, NoHugepagesWithoutAnIommu) {
+  add_device("0x020000");
+  link("driver", "uio_pci_generic");
+  EXPECT_THAT(pci_problem(kName, false, root()), HasSubstr("takes physical addresses"));
 }
 
 TEST_F(PciProblem, WhatIsBoundRightlyIsNotKnownToDpdk) {
   add_device("0x020000");
   link("driver", "uio_pci_generic");
-  EXPECT_THAT(pci_problem(kName, root()), HasSubstr("DPDK does not drive"));
+  EXPECT_THAT(pci_problem(kName, true, root()), HasSubstr("DPDK does not drive"));
 }
 
 }  // namespace

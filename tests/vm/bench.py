@@ -27,6 +27,7 @@ PEER = {4: "10.0.0.1", 6: "2001:db8::1"}
 BUILD = Path(os.environ["LINIMO_BUILD"])
 FOLDER = Path("/run/linimo-bench")
 PCI = Path("/sys/bus/pci")
+HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
 _PREFIX = {4: 24, 6: 64}
 
 # <linux/if_ether.h>, <linux/if_packet.h>, <asm/socket.h>
@@ -138,11 +139,9 @@ class Bench:
                         "net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.default.dad_transmits": 0,
                         "net.ipv6.conf.default.accept_ra": 0})
             box.run(["ip", "link", "set", "lo", "up"])
-            link = self.link_of(address)
-            self.pci = self.pci_of(link) if box is self.box else self.pci
-            _run("ip", "link", "set", link, "down")
-            _run("ip", "link", "set", link, "netns", box.name)
-            box.run(["ip", "link", "set", link, "name", "eth0", "up"])
+            if box is self.box:
+                self.pci = self.pci_of(self.link_of(address))
+            self._move_in(box, address)
         # What is sent towards XDP must be as it is on a wire.
         self.peer.run(["ethtool", "-K", "eth0", "tx", "off", "gso", "off", "tso", "off"], check=False)
         self.address(self.peer, "eth0", PEER)
@@ -150,6 +149,12 @@ class Bench:
             self.peer.run(["ip", "route", "add", vip, "via", NODE[6 if ":" in vip else 4]])
         self.address(self.box, "eth0", NODE, PEER)
         wait_until(lambda: self._has_carrier(self.peer, "eth0"), "the wire has a carrier")
+
+    def _move_in(self, box: Namespace, mac: str) -> None:
+        link = self.link_of(mac)
+        _run("ip", "link", "set", link, "down")
+        _run("ip", "link", "set", link, "netns", box.name)
+        box.run(["ip", "link", "set", link, "name", "eth0", "up"])
 
     def close(self) -> None:
         """NICs whose namespace goes come back to the first one."""
@@ -182,6 +187,15 @@ class Bench:
         self.node.config.interface = self.pci
         self.node.config.engine = "dpdk"
 
+    def give_back(self) -> None:
+        """The kernel has the NIC as before."""
+        self.node.stop()
+        self.bind(self._driver)
+        self._driver = ""
+        wait_until(lambda: self._has(self.mac), "the NIC is back")
+        self._move_in(self.box, self.mac)
+        self.address(self.box, "eth0", NODE, PEER)
+
     def unbind(self) -> None:
         driver = PCI / "devices" / self.pci / "driver"
         if driver.exists():
@@ -206,6 +220,11 @@ class Bench:
             self.node.start_controlplane()
         self.node.wait_settled(timeout=40)
         self.wait_ways()
+
+    def favour(self, backend: str) -> None:
+        """It has nearly all slots of its pool from now on."""
+        self.node.config.pools = _every_pool().replace(f'{{ address = "{backend}" }}', f'{{ address = "{backend}", weight = 50 }}')
+        self.node.reload_if_changed()
 
     def wait_ways(self) -> None:
         wait_until(lambda: all(backend["way_problem"] is None for backend in self.node.backend_list()),
@@ -298,6 +317,17 @@ def _with_tag(data: bytes, notes: list[tuple[int, int, bytes]]) -> bytes:
             if status & _VLAN_VALID:
                 return data[:12] + struct.pack("!HH", ethertype or 0x8100, tag) + data[12:]
     return data
+
+
+@contextlib.contextmanager
+def no_hugepages() -> Iterator[None]:
+    """All are taken away meanwhile; nobody may use them."""
+    before = HUGEPAGES.read_text()
+    HUGEPAGES.write_text("0")
+    try:
+        yield
+    finally:
+        HUGEPAGES.write_text(before)
 
 
 def _links() -> list[dict[str, str]]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
+import subprocess
 import threading
 import time
 import unittest
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar
 
 from bench import BACKENDS, PEER, PORTS, Bench
-from frames import ACK, SYN, tcp, transport_is_sound, udp
+from frames import ACK, SYN, fragments, tcp, too_big, transport_is_sound, udp
 from lab.topology import NODE, VIP
 from lab.wait import wait_until
 
+PKTGEN = Path(__file__).resolve().parents[2] / "scripts/pktgen/kernel"
 TRANSFER_BYTES = 100_000
 ON_VLAN = ("198.51.100.1", "198.51.100.2")
 
@@ -24,7 +28,7 @@ ON_VLAN = ("198.51.100.1", "198.51.100.2")
 @dataclass
 class Watched:
     came: list[float] = field(default_factory=list)  # when
-    announced: list[set[str]] = field(default_factory=list)  # at each look
+    withdrawn: list[str] = field(default_factory=list)  # known when it is over
 
     def longest_silence(self) -> float:
         return max((later - earlier for earlier, later in pairwise(self.came)), default=0.0)
@@ -74,9 +78,45 @@ class BenchCase(unittest.TestCase):
                              (tunnel.kind, tunnel.mac, tunnel.source, tunnel.vlan))
             self.assertIn(tunnel.destination, BACKENDS[family])
 
+    def chosen(self, first_port: int, flags: int = SYN, flows: int = 20) -> dict[int, str]:
+        """The backend of each of so many flows, by their ports."""
+        with self.lab.wiretap() as wire:
+            for port in range(first_port, first_port + flows):
+                wire.send(tcp(PEER[4], VIP[4], port, PORTS["ipip", 4], flags))
+            seen = wire.tunnels(flows)
+        return {int.from_bytes(tunnel.inner[20:22], "big"): tunnel.destination for tunnel in seen}
+
+    def flows_elsewhere(self, first_port: int, favourite: str) -> dict[int, str]:
+        """New flows and their backends. Then that backend gets nearly all slots, so that only who knows them finds them."""
+        flows = self.chosen(first_port)
+        self.assertEqual((20, set(BACKENDS[4])), (len(flows), set(flows.values())))
+        self.lab.favour(favourite)
+        return flows
+
+    def assert_fragments_stay_together(self) -> None:
+        """Both fragments of a datagram come out as they were, at one backend."""
+        with self.lab.wiretap() as wire:
+            for family in (4, 6):
+                whole = udp(PEER[family], VIP[family], 20000, PORTS["ipip", family], bytes(2000))
+                sent = fragments(whole, 1280)
+                for fragment in sent:
+                    wire.send(fragment)
+                seen = wire.tunnels(2)
+                self.assertEqual(sorted(sent), sorted(tunnel.inner for tunnel in seen), f"IPv{family}")
+                self.assertEqual(1, len({tunnel.destination for tunnel in seen}))
+
+    def assert_says_too_big(self) -> None:
+        """What would no longer fit in a tunnel is answered with the size that does."""
+        with self.lab.wiretap() as wire:
+            for family, most in ((4, 1500 - 20), (6, 1500 - 40)):
+                wire.send(udp(PEER[family], VIP[family], 20000, PORTS["ipip", family], bytes(1500 - (28 if family == 4 else 48))))
+                said = [too_big(data) for data in wire.frames(1, 5, lambda data: too_big(data) is not None)]
+                self.assertEqual([(PEER[family], most)], said)
+
     def assert_host_is_reached(self) -> None:
-        """Pings of all sizes, and TCP that carries data both ways."""
+        """Its MAC address is asked for and told; pings of all sizes, and TCP that carries data both ways."""
         before = self.lab.node.outcomes()
+        self.lab.peer.run(["ip", "neigh", "flush", "all"])
         for family in (4, 6):
             for address, size in ((NODE[family], 56), (NODE[family], 1400), (VIP[family], 56)):
                 got = self.lab.ping(address, count=2, size=size)
@@ -160,6 +200,12 @@ class BenchCase(unittest.TestCase):
         self.assertEqual(2 * packets, len(inner))
         self.assertEqual([], [ip for ip in inner if not transport_is_sound(ip)])
 
+    def generate(self, count: int, *ports: int) -> dict[str, int]:
+        """Packets by the kernel's generator, to each port in turn; its report."""
+        said = self.lab.peer.run([str(PKTGEN), "eth0", "--mac", self.lab.mac, "--to", VIP[4], "--source", PEER[4], "--flows", "64",
+                                  "--count", str(count), *(word for port in ports for word in ("--port", str(port)))]).stdout
+        return dict(json.loads(said))
+
     # Conditions
 
     def failing(self) -> dict[str, dict[str, Any]]:
@@ -187,9 +233,9 @@ class BenchCase(unittest.TestCase):
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[Watched]:
-        """A packet each millisecond meanwhile, and when each came out; and what was announced."""
+        """A packet each millisecond meanwhile, and when each came out; and which routes went."""
         seen, ending = Watched(), threading.Event()
-        with self.lab.wiretap() as wire:
+        with self.lab.wiretap() as wire, self._routes_that_go(seen.withdrawn):
 
             def send() -> None:
                 while not ending.wait(0.001):
@@ -201,15 +247,11 @@ class BenchCase(unittest.TestCase):
                     if wire.tunnels(1, 0.2):
                         seen.came.append(time.monotonic())
 
-            def look() -> None:
-                while not ending.wait(0.02):
-                    seen.announced.append(self.announced())
-
-            threads = [threading.Thread(target=run, daemon=True) for run in (send, receive, look)]
+            threads = [threading.Thread(target=run, daemon=True) for run in (send, receive)]
             for thread in threads:
                 thread.start()
             try:
-                wait_until(lambda: len(seen.came) > 100 and seen.announced, "packets come")
+                wait_until(lambda: len(seen.came) > 100, "packets come")
                 yield seen
                 enough = len(seen.came) + 100
                 wait_until(lambda: len(seen.came) > enough, "packets come again", 20)
@@ -217,6 +259,17 @@ class BenchCase(unittest.TestCase):
                 ending.set()
                 for thread in threads:
                     thread.join()
+
+    @contextlib.contextmanager
+    def _routes_that_go(self, told: list[str]) -> Iterator[None]:
+        """As the kernel tells of them, those that announce."""
+        with self.lab.box.entered():
+            monitor = subprocess.Popen(["ip", "monitor", "route"], stdout=subprocess.PIPE, text=True)
+        try:
+            yield
+        finally:
+            monitor.terminate()
+            told += [line for line in monitor.communicate()[0].splitlines() if line.startswith("Deleted") and "table 77" in line]
 
     # Starts that must fail
 

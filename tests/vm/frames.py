@@ -54,6 +54,30 @@ def tcp(source: str, destination: str, source_port: int, port: int, flags: int, 
                   struct.pack("!HHIIBBHHH", source_port, port, 1, 1, 5 << 4, flags, 0xFFFF, 0, 0) + payload)
 
 
+def fragments(ip: bytes, first: int) -> tuple[bytes, bytes]:
+    """The packet as two: the first with so many bytes of what is behind its header, a multiple of eight. RFC 791, RFC 8200."""
+    if ip[0] >> 4 == 4:
+        def piece(data: bytes, offset: int, more: int) -> bytes:
+            header = ip[:2] + struct.pack("!HHH", 20 + len(data), 7, more << 13 | offset // 8) + ip[8:10] + b"\0\0" + ip[12:20]
+            return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + data
+        return piece(ip[20:20 + first], 0, 1), piece(ip[20 + first:], first, 0)
+
+    def piece6(data: bytes, offset: int, more: int) -> bytes:
+        return (ip[:4] + struct.pack("!HB", 8 + len(data), 44) + ip[7:40] +
+                struct.pack("!BBHI", ip[6], 0, offset | more, 7) + data)
+    return piece6(ip[40:40 + first], 0, 1), piece6(ip[40 + first:], first, 0)
+
+
+def too_big(data: bytes) -> tuple[str, int] | None:
+    """A frame that says "too big" (RFC 792, 4443): to whom, and the MTU that it names. None: it is none."""
+    ip = data[14:]
+    if data[12:14] == b"\x08\0" and ip[9:10] == b"\x01" and ip[20:22] == b"\x03\x04":
+        return socket.inet_ntop(socket.AF_INET, ip[16:20]), int.from_bytes(ip[26:28], "big")
+    if data[12:14] == b"\x86\xdd" and ip[6:7] == b"\x3a" and ip[40:42] == b"\x02\0":
+        return socket.inet_ntop(socket.AF_INET6, ip[24:40]), int.from_bytes(ip[44:48], "big")
+    return None
+
+
 def frame(destination_mac: str, source_mac: str, ip: bytes, vlan: int | None = None) -> bytes:
     tag = b"" if vlan is None else struct.pack("!HH", _VLAN, vlan)
     kind = struct.pack("!H", _IPV6 if ip[0] >> 4 == 6 else _IPV4)

@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 
 # What brings the guest to this machine's files, and so cannot come from there.
 _FIRST_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
+_WIRE_MTU = 9216  # of one that a bridge is; QEMU's own take anything
 _DISK_MODULES = ("virtio_blk", "ext4", "crc32c_generic")
 
 
@@ -146,9 +147,9 @@ def _taps(machine: Machine) -> str:
     """Commands that make what NICs with several queues are wired by."""
     lines = ["set -e", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"]
     for number in (number for number, wire in enumerate(machine.wires, 1) if wire.queues > 1):
-        lines += [f"ip link add wire{number} type bridge mcast_snooping 0", f"ip link set wire{number} up"]
+        lines += [f"ip link add wire{number} type bridge mcast_snooping 0", f"ip link set wire{number} mtu {_WIRE_MTU} up"]
         for name, many in ((f"nic{number}", "multi_queue"), (f"peer{number}", "")):
-            lines += [f"ip tuntap add {name} mode tap vnet_hdr {many}", f"ip link set {name} master wire{number} up"]
+            lines += [f"ip tuntap add {name} mode tap vnet_hdr {many}", f"ip link set {name} master wire{number} mtu {_WIRE_MTU} up"]
     return "\n".join(lines) + "\n"
 
 

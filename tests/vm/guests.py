@@ -35,9 +35,9 @@ _FOUR_QUEUES = Wire("virtio-net-pci", queues=4)
 GUESTS = {
     "nics": Guest(
         Machine(wires=(Wire("e1000e"), Wire("e1000"), Wire("vmxnet3"),
-                       Wire("virtio-net-pci,iommu_platform=on,disable-legacy=on"), Wire("virtio-net-pci")),
+                       Wire("virtio-net-pci,iommu_platform=on,disable-legacy=on,rss=on", queues=2), Wire("virtio-net-pci")),
                 processors=2, iommu=True, hugepages=256, memory_mb=2048),
-        (*_NETWORK, *_DRIVERS, "vfio-pci", "vfio_iommu_type1"),
+        (*_NETWORK, *_DRIVERS, "vfio-pci", "vfio_iommu_type1", "pktgen"),
         ((Module("test_nics"), Module("test_setup_nic")),)),
     "netdevs": Guest(
         Machine(wires=(_FOUR_QUEUES, Wire("e1000e")), processors=2, hugepages=256, memory_mb=2048),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bench import BACKENDS, PEER, PORTS
-from frames import SYN, tcp
+from bench import BACKENDS
 from lab.topology import VIP
 from lab.wait import wait_until
 from test_before_reboot import DRAINED, RebootCase
@@ -18,18 +17,9 @@ class AfterReboot(RebootCase):
         self.assertTrue(node.status()["health_known"])
         self.assertIn(node.status()["announce"]["state"], ("draining", "drained"))
         self.assertEqual(set(), self.announced())
-        self.assertEqual(set(BACKENDS[4]) - {DRAINED}, self._chosen(20000))
+        self.assertEqual(set(BACKENDS[4]) - {DRAINED}, set(self.chosen(20000, flows=100).values()))
         node.cli("backend", "undrain", f"web/{DRAINED}")
         node.cli("node", "undrain")
         wait_until(lambda: self.announced() == set(VIP.values()), "the VIPs are announced")
         wait_until(lambda: node.up_to_date() and node.backend_states()[DRAINED] == "up", "the backend is back")
-        self.assertEqual(set(BACKENDS[4]), self._chosen(21000))
-
-    def _chosen(self, first_port: int, flows: int = 100) -> set[str]:
-        """Backends of that many new flows."""
-        with self.lab.wiretap() as wire:
-            for number in range(flows):
-                wire.send(tcp(PEER[4], VIP[4], first_port + number, PORTS["ipip", 4], SYN))
-            seen = wire.tunnels(flows)
-        self.assertEqual(flows, len(seen))
-        return {tunnel.destination for tunnel in seen}
+        self.assertEqual(set(BACKENDS[4]), set(self.chosen(21000, flows=100).values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from bench import PEER, pool
+from bench import PEER, no_hugepages, pool
 from bench_case import BenchCase
 from lab.topology import NODE, VIP
 from lab.wait import wait_until
@@ -21,37 +21,28 @@ class VirtioXdp(BenchCase):
     def prepare(cls) -> None:
         cls.lab.node.config.engine = "xdp"
 
-    def setUp(self) -> None:
-        self.lab.node.stop()
-
     def test_1_as_the_driver_has_it(self) -> None:
         """A plain start: every new flow is tracked, every packet counted, every ping answered."""
         self._start_and_look()
-        self.assert_all_counted()
         self.assert_forwards()
+        self.assert_fragments_stay_together()
+        self.assert_says_too_big()
 
-    def test_2_one_queue(self) -> None:
-        """The same after `ethtool -L`."""
-        self._set_queues(1)
-        self._start_and_look()
-
-    def test_3_more_queues_than_processors(self) -> None:
-        """None is left for what XDP sends: the driver would crash the kernel. So generic mode, and the way out of it."""
-        self._set_queues(4)
-        self._start_and_look()
-        self.assertIn("`ethtool -L eth0 combined 2` first", self.lab.log())
-        self.lab.node.stop()
-        self._set_queues(2)
-
-    def test_4_carrier(self) -> None:
+    def test_2_carrier(self) -> None:
         """A cable that is pulled takes the VIPs away, until it is plugged in again."""
         self.lab.start()
         self.assert_withdrawn_without_carrier()
         self.assert_all_counted()
 
-    def test_5_mounts_of_its_own(self) -> None:
+    def test_3_checksums(self) -> None:
+        """What a virtual peer leaves to its NIC is finished in what is forwarded."""
+        self.lab.start()
+        self.assert_checksums_finished()
+
+    def test_4_mounts_of_its_own(self) -> None:
         """Started where its mounts end with it: forwarding outlives it, and is taken over."""
         node = self.lab.node
+        node.stop()
         node.dataplane_wrapper = ["unshare", "--mount", "--propagation", "private", "--"]
         try:
             self.lab.start()
@@ -63,12 +54,20 @@ class VirtioXdp(BenchCase):
         self.assertIn("taken over as it was", self.lab.log())
         self.assert_all_counted()
 
-    def test_6_checksums(self) -> None:
-        """What a virtual peer leaves to its NIC is finished in what is forwarded."""
-        self.lab.start()
-        self.assert_checksums_finished()
+    def test_5_one_queue(self) -> None:
+        """The same after `ethtool -L`."""
+        self._set_queues(1)
+        self._start_and_look()
+
+    def test_6_more_queues_than_processors(self) -> None:
+        """None is left for what XDP sends: the driver would crash the kernel. So generic mode, and the way out of it."""
+        self._set_queues(4)
+        self._start_and_look()
+        self.assertIn("`ethtool -L eth0 combined 2` first", self.lab.log())
+        self._set_queues(2)
 
     def _set_queues(self, count: int) -> None:
+        self.lab.node.stop()
         self.lab.box.run(["ethtool", "-L", "eth0", "combined", str(count)])
 
     def _start_and_look(self) -> None:
@@ -88,6 +87,8 @@ class VirtioAfXdp(BenchCase):
         for _ in range(2):
             self.assert_all_counted()
         self.assert_forwards()
+        self.assert_fragments_stay_together()
+        self.assert_says_too_big()
         self.assert_host_is_reached()
 
     def test_2_carrier(self) -> None:
@@ -146,9 +147,17 @@ class Uio(BenchCase):
     """A PCI device without an IOMMU, bound to uio_pci_generic: DPDK takes physical addresses."""
     wire = 2
 
-    def test_it_forwards(self) -> None:
+    @classmethod
+    def prepare(cls) -> None:
+        cls.lab.take_pci("uio_pci_generic")
+
+    def test_1_no_hugepages(self) -> None:
+        """Memory without them has no physical addresses that last: the start says so."""
+        with no_hugepages():
+            self.assertIn("which only hugepages have; `sysctl vm.nr_hugepages=512`", self.refused())
+
+    def test_2_forwards(self) -> None:
         """Every tunnel to the byte, and host traffic."""
-        self.lab.take_pci("uio_pci_generic")
         self.lab.start()
         self.assert_forwards()
         self.assert_host_is_reached()

@@ -7,15 +7,17 @@ import dataclasses
 import signal
 import sys
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from bench import BUILD, FOLDER
+from bench import BACKENDS, BUILD, FOLDER, PORTS, no_hugepages
 from bench_case import BenchCase
+from frames import ACK
 from lab.node import Node
 from lab.topology import NODE, VIP
 from lab.wait import wait_until
 
 LONGER, JUMBO = 1600, 9000  # MTUs
+FORWARDED, REFUSED = PORTS["ipip", 4], PORTS["ipip", 4] + 1  # a service's port, and nobody's
 HAND_OVER_S = 5.0  # in one that takes longer VIPs are withdrawn
 
 
@@ -29,9 +31,11 @@ class Driver:
             cls.lab.start()
 
         def test_1_forwards(self) -> None:
-            """To the byte, in every encapsulation and family; new flows are all tracked."""
+            """To the byte, in every encapsulation and family; new flows are all tracked. Fragments, and "too big"."""
             self.assert_forwards()
             self.assert_all_counted()
+            self.assert_fragments_stay_together()
+            self.assert_says_too_big()
 
         def test_2_host_traffic(self) -> None:
             """What is for the node itself goes by linimo0."""
@@ -44,16 +48,29 @@ class Driver:
 
         def test_4_restarts(self) -> None:
             """After SIGTERM and at once after SIGKILL: the device is taken again, and so are the flows."""
+            flows = self.flows_elsewhere(21000, BACKENDS[4][0])
             for sig, code in ((signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)):
-                begun = len(self.lab.log())
                 self.assertEqual(code, self.lab.node.stop_dataplane(sig))
                 self.lab.start()
                 self.assert_forwards(sizes=(200,))
-                self.assertRegex(self.lab.log()[begun:], r"\d tracked flows taken over")
+                self.assertEqual(flows, self.chosen(21000, ACK))
 
         def test_5_vlan(self) -> None:
             """A VLAN device on linimo0 gets its frames: the NIC does not filter them out."""
             self.assert_vlan_is_reached()
+
+        def test_5_another_mac_address(self) -> None:
+            """The port takes the one that linimo0 gets: its neighbours hear of it, and what they send to it is forwarded."""
+            own, other = self.lab.mac, "02:00:00:00:77:03"
+            for mac in (other, own):
+                begun = len(self.lab.log())
+                self.lab.box.run(["ip", "link", "set", "linimo0", "address", mac])
+                self.lab.mac = mac
+                self.lab.peer.run(["ip", "neigh", "flush", "all"])
+                wait_until(lambda: "linimo0 has another MAC address, and so has" in self.lab.log()[begun:], "the port follows")
+                wait_until(lambda: self.lab.ping(NODE[4], count=1), "the node answers", 10)
+                self.lab.wait_ways()
+                self.assert_forwards(sizes=(200,))
 
         def test_6_mtu(self) -> None:
             """The port has linimo0's MTU, as far as its buffers go. More is not followed, and said to be so."""
@@ -79,7 +96,8 @@ class Driver:
         def test_8_hands_over(self) -> None:
             """A new process takes the NIC from the one that runs, and its flows: announced all the time, silent for a moment."""
             bench, before = self.lab, self.lab.node.dataplane.pid
-            begun = len(bench.log())
+            self.lab.favour("")
+            flows = self.flows_elsewhere(22000, BACKENDS[4][1])
             with self.watched() as seen:
                 done = bench.node.upgrade()
                 if self.slow and done.returncode != 0:
@@ -92,13 +110,18 @@ class Driver:
             self.assertEqual(0, done.returncode, done.stderr)
             print(f"    {type(self).__name__}: {done.stderr.strip()}; the longest silence {seen.longest_silence():.3f} s", file=sys.stderr)
             self.assertNotEqual(before, bench.node.dataplane.pid)
-            self.assertRegex(bench.log()[begun:], r"\d tracked flows taken over")
+            self.assertEqual(flows, self.chosen(22000, ACK))
             if not self.slow:
-                self.assertEqual(set(VIP.values()), set.intersection(*seen.announced))
+                self.assertEqual(([], set(VIP.values())), (seen.withdrawn, self.announced()))
                 self.assertLess(seen.longest_silence(), HAND_OVER_S)
             bench.wait_ways()
             self.assert_forwards(sizes=(200,))
             self.assert_host_is_reached()
+
+        def test_9_back_with_the_kernel(self) -> None:
+            """Its own driver has it again, and it works."""
+            self.lab.give_back()
+            wait_until(lambda: self.lab.ping(NODE[4], count=1), "the kernel answers by eth0", 20)
 
         def _set_mtu(self, mtu: int) -> None:
             self.lab.box.run(["ip", "link", "set", "linimo0", "mtu", str(mtu)])
@@ -107,7 +130,7 @@ class Driver:
 class E1000e(Driver.Case):
     wire = 1
 
-    def test_9_taken_already(self) -> None:
+    def test_8_taken_already(self) -> None:
         """A second data plane on the same device is told who is in its way."""
         bench = self.lab
         second = Node(bench.box, FOLDER / "second", BUILD)
@@ -127,9 +150,102 @@ class E1000(Driver.Case):
 class Vmxnet3(Driver.Case):
     wire = 3
 
+    def test_8_pktgen(self) -> None:
+        """Every packet that a generator sends is counted, by what became of it; the forwarded ones come back to it."""
+        before, count = self.lab.node.status(), 6000
+        report = self.generate(count, FORWARDED, REFUSED)
+        self.assertEqual((count, count // 2), (report["sent"], report["came_back"]), report)
+        wait_until(lambda: self._became(before)["no_service"] >= count // 2, "the last is counted", 5)
+        self.assertEqual({"forwarded": count // 2, "no_service": count // 2, "receive_lost": 0, "transmit_lost": 0},
+                         {name: self._became(before)[name] for name in
+                          ("forwarded", "no_service", "receive_lost", "transmit_lost")})
+
+    def test_8_what_the_nic_loses(self) -> None:
+        """Packets for which the NIC has no buffer, since nobody takes them, are counted too, and a condition tells of them."""
+        before, count = self.lab.node.status(), 10000
+        self.lab.node.dataplane.send_signal(signal.SIGSTOP)
+        try:
+            report = self.generate(count, FORWARDED)
+        finally:
+            self.lab.node.dataplane.send_signal(signal.SIGCONT)
+        wait_until(lambda: (became := self._became(before))["forwarded"] + became["receive_lost"] == report["sent"],
+                   f"all of {report} are counted", 10)
+        self.assertEqual(count, report["sent"])
+        self.assertGreater(self._became(before)["receive_lost"], 0)
+        self.assertRegex(self.lab.node.page("/metrics"), r'linimo_lost_frames_total\{direction="receive"\} [1-9]')
+
+    def _became(self, before: dict[str, Any]) -> dict[str, int]:
+        now = self.lab.node.status()
+        lost = {name: now[name] - before[name] for name in ("receive_lost", "transmit_lost")}
+        return lost | {name: count - before["outcomes"][name] for name, count in now["outcomes"].items()}
+
 
 class Virtio(Driver.Case):
     wire = 4
+
+
+class VirtioSpreads(BenchCase):
+    """Two workers on a NIC whose hash spreads flows over two queues, by a key that no other node has."""
+    wire = 4
+
+    @classmethod
+    def prepare(cls) -> None:
+        cls.lab.take_pci()
+        cls.lab.node.config.workers = 2
+        cls.lab.start()
+
+    def test_1_forwards(self) -> None:
+        """Both have packets; no flow is in two tables."""
+        before = self.lab.node.status()
+        self.assert_all_counted()
+        after = self.lab.node.status()
+        self.assertEqual(200, after["flows"]["tracked"] - before["flows"]["tracked"])
+        shares = [now["forwarded"] - then["forwarded"] for then, now in zip(before["workers"], after["workers"])][:2]
+        self.assertGreater(min(shares), 0, shares)
+        self.assertNotIn("has no RSS", self.lab.log())
+        self.assert_forwards(sizes=(200,))
+
+    def test_2_restarts_have_the_same_key(self) -> None:
+        """Flows come to the worker that knows them. By another key they would not: then tables begin empty."""
+        node = self.lab.node
+        flows, workers = self.flows_elsewhere(21000, BACKENDS[4][0]), self._workers_of(22000)
+        node.stop_dataplane()
+        self.lab.start()
+        self.assertEqual(flows, self.chosen(21000, ACK))
+        self.assertEqual(workers, self._workers_of(22000))
+        node.stop_dataplane()
+        (node.config.runtime_dir / "rss-key").unlink()
+        begun = len(self.lab.log())
+        self.lab.start()
+        self.assertNotEqual(workers, self._workers_of(22000))
+        self.assertIn("RSS keys are others", self.lab.log()[begun:])
+
+    def _workers_of(self, first_port: int, flows: int = 16) -> list[int]:
+        """To which each flow comes."""
+        found = []
+        for port in range(first_port, first_port + flows):
+            before = self.lab.node.status()["workers"]
+            self.assertEqual(1, len(self.chosen(port, flows=1)))
+            wait_until(lambda: self._grown(before), "it is counted", 5)
+            found.append(self._grown(before)[0])
+        return found
+
+    def _grown(self, before: list[dict[str, int]]) -> list[int]:
+        return [number for number, (then, now) in enumerate(zip(before, self.lab.node.status()["workers"]))
+                if now["forwarded"] > then["forwarded"]]
+
+
+class NoHugepages(BenchCase):
+    wire = 3
+
+    def test_it_forwards(self) -> None:
+        """Behind an IOMMU it works without them, more slowly, and says so."""
+        with no_hugepages():
+            self.lab.take_pci()
+            self.lab.start()
+            self.assert_forwards(sizes=(200,))
+            self.assertIn("no hugepages", self.lab.log())
+            self.lab.node.stop()
 
 
 class Starts(BenchCase):
