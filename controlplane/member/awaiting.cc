@@ -35,8 +35,8 @@ FleetDesk::~FleetDesk() {
 void FleetDesk::await(std::function<bool()> holds, std::chrono::milliseconds patience,
                       std::function<void(bool)> then) {
   if (holds()) return then(true);
-  waiting_.push_back(
-      std::make_shared<Waiting>(std::move(holds), std::move(then), boost::asio::steady_timer(io_, patience)));
+  waiting_.push_back(std::make_shared<Waiting>(
+      Waiting{std::move(holds), std::move(then), boost::asio::steady_timer(io_, patience)}));
   const std::weak_ptr<Waiting> weak = waiting_.back();
   waiting_.back()->timer.async_wait([this, weak](const boost::system::error_code& error) {
     const auto waiting = weak.lock();

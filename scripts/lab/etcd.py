@@ -99,6 +99,7 @@ class Etcd:
         with open(self.folder / f"m{member}.log", "ab") as log:
             self.processes[member] = self.box.spawn(
                 ["env", *(f"{name}={value}" for name, value in self.environment(member).items()), "etcd",
+                 "--data-dir", str(self.folder / f"m{member}"),  # by which others find the process
                  "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", self._peer(member),
                  "--heartbeat-interval", "100", "--election-timeout", "1000", "--unsafe-no-fsync", *self.options], log)
 

@@ -283,7 +283,7 @@ class Announce(NodeUpgrade):
         """A router that goes is seen; so is BIRD's own death, which the router notices at once."""
         node, bird = self.lab.node, self.routed.birds[0]
         self.routed.wait_sessions(node)
-        self.assertEqual(self.bfd(True), self.bfd_sessions())
+        wait_until(lambda: self.bfd_sessions() == self.bfd(True), "the node sees that BFD is up")
         self.assertIn(f"{'BFD':<12}10.0.0.1 linimo0 Up", node.cli("status").stdout)
         self.routed.router.kill()
         self.routed.wait_sessions(node, up=False)
