@@ -268,7 +268,13 @@ pool = "web"
         self.wait_forwarding()
 
     def test_9_purged_nothing_is_left(self) -> None:
-        run("dpkg", "--purge", "linimo")
+        """Also where the configuration went first, and where a device has the backends' program."""
+        CONFIG.unlink()
+        run("dpkg", "-i", "/shared/now/linimo-decap.deb")
+        run("systemctl", "enable", "--now", "linimo-decap@lo.service")
+        self.assertIn("prog/xdp", run("ip", "link", "show", "lo"))
+        run("dpkg", "--purge", "linimo", "linimo-decap")
+        self.assertNotIn("prog/xdp", run("ip", "link"))
         self.assertEqual("", run("pgrep", "-l", "linimo", check=False))
         self.assertNotIn("/run/linimo", Path("/proc/mounts").read_text())
         self.assertEqual([], list(Path("/dev/hugepages").iterdir()))

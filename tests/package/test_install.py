@@ -97,7 +97,7 @@ class Install(InstallCase):
                      "man8/linimo-dataplane.8.gz", "man8/linimo-decap.8.gz", "man8/linimo-setup-nic.8.gz"):
             self.assertTrue((self.root / "usr/share/man" / page).exists(), page)
         examples = sorted((self.root / "usr/share/doc/linimo/examples").glob("*.toml"))
-        self.assertEqual(["announced.toml", "l2.toml", "single-node.toml"], [path.name for path in examples])
+        self.assertEqual(["announced.toml", "fleet.toml", "l2.toml", "single-node.toml"], [path.name for path in examples])
         for path in examples:
             self.assertIn("is valid", self.run_in("linimo", "config", "check", f"/{path.relative_to(self.root)}"))
         self.assertIn("proto linimo", self.run_in("sh", "-c", "unshare --net sh -c 'ip link set lo up; "

@@ -86,5 +86,6 @@ class InAGuest(unittest.TestCase):
         shutil.copytree(ROOT / "scripts/lab", tests / "lab", ignore=shutil.ignore_patterns("__pycache__"))
         (shared / "now").mkdir()
         (shared / "next").mkdir()
-        shutil.copy(package("linimo"), shared / "now/linimo.deb")
+        for name in ("linimo", "linimo-decap"):
+            shutil.copy(package(name), shared / f"now/{name}.deb")
         shutil.move(newer(PACKAGES / package("linimo").name, shared / "next"), shared / "next/linimo.deb")
