@@ -29,10 +29,6 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-std::filesystem::path id_file(const NodeConfig& node) {
-  return node.runtime_dir / "ids.json";
-}
-
 std::filesystem::path drain_file(const NodeConfig& node) {
   return drains_file(node.state_dir);
 }
@@ -68,7 +64,7 @@ Controller::Controller(boost::asio::io_context& io, Config config, Prober& probe
       loaded_at_(now_text()) {}
 
 void Controller::start() {
-  const auto file = id_file(config_.node);
+  const auto file = ids_file(config_.node.state_dir);
   if (const auto loaded = ids_.load(file, Clock::now()); !loaded) {
     log_warning("ids not read, taking those that are live",
                 {{"file", file.string()}, {"why", loaded.error()}});
@@ -117,7 +113,7 @@ void Controller::hold_ids(const Config& config) {
   }
   planner_.all_changed();
   // Written down before anybody relies on them.
-  if (auto saved = ids_.save(id_file(config_.node)); !saved) {
+  if (auto saved = ids_.save(ids_file(config_.node.state_dir)); !saved) {
     log_error("ids not saved, a restart may give other ones", {{"why", saved.error()}});
   }
 }

@@ -36,7 +36,7 @@ tl::expected<void, std::string> open_state_folder(const NodeConfig& node) {
   }
   std::error_code unknown;
   if (std::filesystem::equivalent(node.state_dir, node.runtime_dir, unknown)) return {};
-  for (const auto& file_in : {drains_file, node_drained_file}) {
+  for (const auto& file_in : {drains_file, node_drained_file, ids_file}) {
     if (auto moved = move_file(file_in(node.runtime_dir), file_in(node.state_dir)); !moved) return moved;
   }
   return {};

@@ -1,4 +1,5 @@
-// What a node remembers over restarts and reboots, besides its configuration: who the operator drains.
+// What a node remembers over restarts and reboots, besides its configuration: who the operator drains, and
+// which numbers stand for what.
 #pragma once
 
 #include <filesystem>
@@ -17,6 +18,11 @@ inline std::filesystem::path drains_file(const std::filesystem::path& state_dir)
 /// There while the node drains or is drained.
 inline std::filesystem::path node_drained_file(const std::filesystem::path& state_dir) {
   return state_dir / "node-drained";
+}
+
+/// Which number stands for which backend and service.
+inline std::filesystem::path ids_file(const std::filesystem::path& state_dir) {
+  return state_dir / "ids.json";
 }
 
 /// Makes the folder, and moves into it what an earlier version kept in the runtime folder.

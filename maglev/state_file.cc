@@ -27,10 +27,11 @@ int write_all(int fd, std::span<const std::byte> bytes) {
   return 0;
 }
 
-/// A rename is on the disk when its folder is. Not every file system can say so.
-void sync_folder(const std::filesystem::path& file) {
+/// What a folder holds is on the disk when the folder is. 0, or the errno; not every file system can say so.
+int sync_folder(const std::filesystem::path& file) {
   const UniqueFd folder(open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder) fsync(folder.get());
+  if (!folder) return errno;
+  return fsync(folder.get()) == 0 || errno == EINVAL ? 0 : errno;
 }
 
 }  // namespace
@@ -81,7 +82,17 @@ tl::expected<void, std::string> write_state_file(const std::filesystem::path& fi
     unlink(next.c_str());
     return failure(file, error);
   }
-  if (outlives == Outlives::kPowerCut) sync_folder(file);
+  if (outlives == Outlives::kPowerCut) error = sync_folder(file);
+  if (error != 0) return failure(file.parent_path(), error);
+  return {};
+}
+
+tl::expected<void, std::string> remove_state_file(const std::filesystem::path& file) {
+  if (unlink(file.c_str()) != 0) {
+    if (errno == ENOENT) return {};
+    return failure(file, errno);
+  }
+  if (const int error = sync_folder(file); error != 0) return failure(file.parent_path(), error);
   return {};
 }
 

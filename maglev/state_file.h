@@ -40,6 +40,9 @@ inline tl::expected<void, std::string> write_state_file(const std::filesystem::p
   return write_state_file(file, std::as_bytes(std::span(content)), outlives);
 }
 
+/// As if it had never been, also after a power cut. There may be none.
+tl::expected<void, std::string> remove_state_file(const std::filesystem::path& file);
+
 /// Nothing when there is no such file. One of more than `most` bytes, or that is no plain file, is an error.
 tl::expected<std::optional<std::string>, std::string> read_state_file(const std::filesystem::path& file,
                                                                       size_t most);

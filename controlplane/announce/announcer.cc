@@ -165,9 +165,7 @@ tl::expected<void, std::string> Announcer::drain(std::string_view by) {
 
 tl::expected<void, std::string> Announcer::undrain(std::string_view by) {
   if (!config_) return tl::unexpected(std::string("nothing is announced: there is no [announce] section"));
-  std::error_code error;
-  std::filesystem::remove(drain_file_, error);
-  if (error) return tl::unexpected(fmt::format("{}: {}", drain_file_.string(), error.message()));
+  if (auto removed = remove_state_file(drain_file_); !removed) return removed;
   decision_.undrain();
   events_.note(EventKind::kDrain, log_info, "the node drains no more", {{"by", by}});
   tick(by);

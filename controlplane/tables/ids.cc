@@ -108,7 +108,7 @@ tl::expected<void, std::string> Ids::save(const std::filesystem::path& file) {
   append(text, "services", services_);
   text += "\n}\n";
   // Nothing remembers an id over a power cut.
-  if (auto saved = write_state_file(file, text, Outlives::kProcess); !saved) return saved;
+  if (auto saved = write_state_file(file, text, Outlives::kPowerCut); !saved) return saved;
   saved_ = versions();
   return {};
 }

@@ -93,7 +93,7 @@ class ControlPlaneDies(LabCase):
         ids = self._ids()
         with self._connections() as kept, self._load() as load:
             self._kill()
-            (node.config.runtime_dir / "ids.json").unlink()
+            (node.config.runtime_dir.parent / "state/ids.json").unlink()
             node.config.backends = {1: 100, 2: 50, 3: 100}  # so that there is something to publish
             node.write_config()
             node.start_controlplane()

@@ -92,6 +92,17 @@ TEST(StateFile, SurvivesAFullDisk) {
   umount2(folder.path().c_str(), MNT_DETACH);
 }
 
+TEST(StateFile, IsRemovedOrSaysWhyNot) {
+  const TemporaryFolder folder;
+  const auto file = folder.write("file", "content");
+  EXPECT_TRUE(remove_state_file(file));
+  EXPECT_FALSE(std::filesystem::exists(file));
+  EXPECT_TRUE(remove_state_file(file)) << "there is none any more";
+  const auto refused = remove_state_file(folder.path());
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().find(folder.path().string()), std::string::npos);
+}
+
 TEST(OwnFolder, IsNobodyElses) {
   const TemporaryFolder folder;
   const auto own = folder.path() / "a" / "b";
