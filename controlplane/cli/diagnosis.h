@@ -40,6 +40,7 @@ struct Facts {
   Openings openings;          // of connections meanwhile
   TooBig too_big;             // of segments after it, where some were
   std::vector<Peer> peers;    // that the operator named
+  nlohmann::json fleet;       // GET /v1/fleet; null: it is in none
   std::string vip;            // one of the node's; empty: it has none
 };
 
@@ -54,9 +55,5 @@ struct Finding {
 };
 
 std::vector<Finding> diagnose(const Facts& facts);
-
-/// What to run on a backend, as root: names which of the causes that nobody can see from here is its own.
-std::string backend_script(const std::string& vip, const std::string& encapsulation,
-                           const std::string& address);
 
 }  // namespace linimo

@@ -300,6 +300,7 @@ tl::expected<Facts, std::string> gather_facts(const std::string& socket, const D
   auto status = fetch("/v1/status");
   if (!status) return tl::unexpected(status.error());
   facts.status = std::move(*status);
+  if (auto fleet = fetch("/v1/fleet")) facts.fleet = std::move(*fleet);  // refused where there is none
   const std::chrono::milliseconds watched(static_cast<int64_t>(options.seconds * 1000));
   const auto until = Clock::now() + watched, deadline = until + watched + kLongestToBegin;
   // Within less no client asks again, nor is what it asks first much to go by.

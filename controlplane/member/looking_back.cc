@@ -38,6 +38,20 @@ void FleetMember::looked_back() {
   node_->former_known();
 }
 
+/// etcd keeps every revision unless it is told otherwise, and stops when it is full. Less than so many come
+/// together in the first hour, before one that is told has compacted anything.
+void FleetMember::look_at_history(int64_t revision) {
+  constexpr int64_t kMany = 10'000;
+  constexpr std::chrono::hours kAgain{1};
+  const auto now = std::chrono::steady_clock::now();
+  if (revision < kMany || (looked_at_history_ != decltype(now)() && now - looked_at_history_ < kAgain))
+    return;
+  looked_at_history_ = now;
+  store_->keeps_all(keys_.prefix(), [this](const tl::expected<bool, std::string>& kept) {
+    if (kept) store_keeps_all_ = *kept;
+  });
+}
+
 std::optional<std::vector<FleetMember::Former>> FleetMember::former() const {
   const Revision* in_force = revisions_.find(wanted_.revision, wanted_.documents);
   if (look_back_ != LookBack::kDone || standings_ == nullptr || in_force == nullptr) return std::nullopt;

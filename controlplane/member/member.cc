@@ -285,6 +285,7 @@ void FleetMember::read(const fleet::Read& wanted) {
                    return feed(fleet::ReadDone{request, true, 0, {}});
                  }
                  feed(fleet::ReadDone{request, false, read->revision, entries(*read)});
+                 look_at_history(read->revision);
                });
 }
 

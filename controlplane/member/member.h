@@ -142,6 +142,8 @@ class FleetMember {
   const std::map<std::string, Departed>& departed() const { return departed_; }
   const std::map<fleet::AlarmKind, std::string>& alarms() const { return alarms_; }
   const std::string& last_error() const { return last_error_; }
+  /// The store has very many revisions, and was never told to forget any.
+  bool store_keeps_all() const { return store_keeps_all_; }
   /// Since the process started.
   struct SharedCounts {
     uint64_t told = 0;     // flows that the others were told of
@@ -165,6 +167,7 @@ class FleetMember {
   void validated(const Revision& revision);
   void publish(const fleet::Publish& wanted);
   void note_departures();
+  void look_at_history(int64_t revision);
   void look_back();
   void looked_back();
   void raise(const fleet::Alarm& alarm);
@@ -217,6 +220,8 @@ class FleetMember {
   uint64_t noted_ = 0;  // version of the view that these are of
   std::map<fleet::AlarmKind, std::string> alarms_;
   std::string last_error_;  // of the store
+  bool store_keeps_all_ = false;
+  std::chrono::steady_clock::time_point looked_at_history_{};
   std::shared_ptr<bool> alive_ = std::make_shared<bool>();
 };
 

@@ -120,6 +120,7 @@ json FleetDesk::status() const {
             {"in_reach", fleet::in_reach(state)},
             {"revision", state.view.revision},
             {"epoch", state.view.epoch_number()},
+            {"keeps_all", member_.store_keeps_all()},
             {"error", member_.last_error()}}},
           {"leader", state.view.leader ? json(state.view.leader->node) : json(nullptr)},
           {"newest", state.view.newest

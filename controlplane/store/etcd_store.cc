@@ -108,6 +108,22 @@ class EtcdStore final : public ConfigStore {
         });
   }
 
+  void keeps_all(const std::string& prefix, Answer<bool> answer) override {
+    etcd::RangeRequest request;
+    request.set_key(prefix);
+    request.set_revision(1);
+    ask<etcd::RangeResponse>(
+        request,
+        [](Member& member, auto& call, auto done) {
+          member.kv->async()->Range(&call.context, &call.request, &call.response, done);
+        },
+        [answer = std::move(answer)](const auto& answered) {
+          if (answered.status.error_code() == grpc::StatusCode::OUT_OF_RANGE) return answer(false);
+          if (!answered.ok) return answer(tl::unexpected(answered.why));
+          answer(true);
+        });
+  }
+
   void transact(const StoreTransaction& transaction, Answer<StoreOutcome> answer) override {
     ask<etcd::TxnResponse>(
         request_of(transaction),

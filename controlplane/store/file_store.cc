@@ -72,6 +72,11 @@ class FileStore final : public ConfigStore {
     later([answer = std::move(answer), result = std::move(result)] { answer(result); });
   }
 
+  /// A file has no history but what watches are yet to be told.
+  void keeps_all(const std::string&, Answer<bool> answer) override {
+    later([answer = std::move(answer)] { answer(false); });
+  }
+
   void transact(const StoreTransaction& transaction, Answer<StoreOutcome> answer) override {
     later([answer = std::move(answer), outcome = take(transaction)] { answer(outcome); });
   }

@@ -99,6 +99,10 @@ class ConfigStore {
   /// went): then read again. Ends the watch before, silently.
   virtual void watch(const std::string& prefix, int64_t from, OnChanges on_changes, OnEnd on_end) = 0;
 
+  /// Whether the history behind a prefix is all there, from the first revision on: nothing was ever
+  /// compacted.
+  virtual void keeps_all(const std::string& prefix, Answer<bool> answer) = 0;
+
   /// What is asked from now on goes to another member, where there is one. Ends the watch silently.
   virtual void change_endpoint() = 0;
   /// Who is asked at present, for people.

@@ -106,8 +106,13 @@ TEST(EtcdFaults, ACompactedWatchEndsAndReadingGoesOn) {
   const auto first = asking.put("k", "1");
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(asking.put("k", std::to_string(i)));
   const int64_t now = asking.read("k")->revision;
+  const auto keeps_all = [&] {
+    return asking.answer<bool>([&](auto done) { asking.store->keeps_all("k", done); });
+  };
+  EXPECT_EQ(keeps_all(), true) << "nothing was compacted yet";
   const Ran compacted = cluster.ctl("compact " + std::to_string(now));
   ASSERT_EQ(compacted.code, 0) << compacted.output;
+  EXPECT_EQ(keeps_all(), false);
   const auto watched = asking.watch("k", first->revision);
   ASSERT_TRUE(asking.until([&] { return !watched->end.empty(); }));
   EXPECT_THAT(watched->end, HasSubstr("compacted away"));

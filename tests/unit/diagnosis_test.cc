@@ -69,6 +69,14 @@ class DiagnosisTest : public testing::Test {
   Facts facts_;
 };
 
+TEST_F(DiagnosisTest, AStoreThatForgetsNothingIsToldTo) {
+  facts_.fleet = {{"store", {{"revision", 12'345}, {"keeps_all", false}}}};
+  EXPECT_EQ(diagnose(facts_), std::vector<Finding>());
+  facts_.fleet["store"]["keeps_all"] = true;
+  EXPECT_EQ(finding().cause, "store-keeps-all");
+  EXPECT_NE(finding().evidence.find("12345 revisions"), std::string::npos);
+}
+
 TEST_F(DiagnosisTest, AHealthyNodeGivesNone) {
   EXPECT_TRUE(diagnose(facts_).empty());
 }
