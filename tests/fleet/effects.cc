@@ -122,8 +122,7 @@ void Simulation::carry_out(Node& node, Action& action) {
     node.disk = node.state.memory;
   } else if (auto* beat = std::get_if<SendHeartbeat>(&action)) {
     for (auto& other : nodes_) {
-      if (other->index == node.index || !other->runs || heartbeats_lost_ ||
-          other->deaf_to.contains(node.index) || chance(network_.loss_pct))
+      if (other->index == node.index || !other->runs || heartbeats_lost_ || chance(network_.loss_pct))
         continue;
       later(*other, delay(), beat->heartbeat);
       if (chance(network_.again_pct)) later(*other, delay(), beat->heartbeat);

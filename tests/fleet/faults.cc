@@ -29,8 +29,6 @@ enum Kind : uint32_t {
   kWish,
   kDrain,
   kNetworkBad,
-  kDeafToOther,
-  kClockDrifts,
   kKinds
 };
 
@@ -81,23 +79,6 @@ void Simulation::fault() {
     case kHeartbeatsLost:
       heartbeats_lost_ = true;
       return for_a_while(seconds(10), [this] { heartbeats_lost_ = false; });
-    case kDeafToOther: {
-      Node& other = *nodes_[random_.below(static_cast<uint32_t>(nodes_.size()))];
-      const bool both = chance(50);
-      say(node, fmt::format("does not hear {}{}", other.name, both ? ", nor that one it" : ""));
-      node.deaf_to.insert(other.index);
-      if (both) other.deaf_to.insert(node.index);
-      return for_a_while(seconds(40), [&node, &other] {
-        node.deaf_to.erase(other.index);
-        other.deaf_to.erase(node.index);
-      });
-    }
-    case kClockDrifts: {
-      // Ten times as wrong as the worst quartz.
-      const int permille = static_cast<int>(random_.below(21)) - 10;
-      say(node, fmt::format("has a clock that is wrong by {} of a thousand", permille));
-      return drift(node, permille);
-    }
     case kMemberFreezes:
       say(fmt::format("member {} freezes", member));
       members_[member].frozen = true;
@@ -220,8 +201,6 @@ void Simulation::mend() {
   members_ = {};
   for (auto& node : nodes_) {
     node->cut.fill(false);
-    node->deaf_to.clear();
-    drift(*node, 0);
     find_way(*node);
     thaw(*node);
     start_node(*node, false);

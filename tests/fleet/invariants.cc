@@ -145,10 +145,9 @@ void Simulation::check_lost() {
                       s.alarms[static_cast<size_t>(AlarmKind::kContradiction)];
     const bool is_told =
         !heartbeats_lost_ && std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& other) {
-          return other != node && other->operates() && !node->deaf_to.contains(other->index) &&
-                 s.view.nodes.contains(other->name) && in_reach(other->state) &&
-                 other->state.own.observations->complaint.empty() && !other->routes.draining &&
-                 other->routes.vips == vips_ && other->able_since &&
+          return other != node && other->operates() && s.view.nodes.contains(other->name) &&
+                 in_reach(other->state) && other->state.own.observations->complaint.empty() &&
+                 !other->routes.draining && other->routes.vips == vips_ && other->able_since &&
                  queue_.now() - *other->able_since > kGrace;
         });
     if (!lost || !is_told) {

@@ -16,7 +16,7 @@ uint32_t fleet_size(Random& random) {
   if (lot < 5) return 1;
   if (lot < 20) return 2;
   if (lot < 97) return 3 + random.below(6);
-  return lot < 99 ? 9 + random.below(8) : 17 + random.below(16);
+  return lot < 99 ? 9 + random.below(8) : 32;
 }
 
 }  // namespace
@@ -166,15 +166,9 @@ void Simulation::later(Node& node, Virtual delay, Event event) {
   });
 }
 
-void Simulation::drift(Node& node, int permille) {
-  node.clock_offset = clock(node).time_since_epoch() - queue_.now();
-  node.drifts_since = queue_.now();
-  node.drift_permille = permille;
-}
-
 void Simulation::tick(Node& node) {
-  const Virtual left = next_wake(node.state) - clock(node);
-  const Virtual due = queue_.now() + std::max<Virtual>(left, kLeast);
+  const Virtual wake = next_wake(node.state).time_since_epoch() - node.clock_offset;
+  const Virtual due = std::max<Virtual>(wake, queue_.now() + kLeast);
   if (node.tick_at > queue_.now() && node.tick_at <= due) return;  // one comes sooner
   node.tick_at = due;
   queue_.at(due, [this, &node, life = node.life, due] {

@@ -70,8 +70,6 @@ class Simulation {
     uint32_t life = 0;                     // events of earlier ones are lost
     uint64_t instance = 0;
     Virtual clock_offset{0};
-    int drift_permille = 0;  // of its clock, since drifts_since
-    Virtual drifts_since{0};
     State state;
     Memory disk;
     std::vector<Event> backlog;  // while it is frozen
@@ -82,8 +80,6 @@ class Simulation {
     size_t member = 0;
     Watching watching;
     std::array<bool, kMembers> cut{};
-
-    std::set<size_t> deaf_to;  // nodes whose heartbeats do not arrive
 
     // Its machine and data plane.
     bool forwards = false;
@@ -122,11 +118,7 @@ class Simulation {
   void feed(Node& node, const Event& event);
   void later(Node& node, Virtual delay, Event event);
   void tick(Node& node);
-  Time clock(const Node& node) const {
-    const Virtual drifted = (queue_.now() - node.drifts_since) * node.drift_permille / 1000;
-    return Time(queue_.now() + node.clock_offset + drifted);
-  }
-  void drift(Node& node, int permille);
+  Time clock(const Node& node) const { return Time(queue_.now() + node.clock_offset); }
   void propose(bool valid_everywhere);
   void mend_all();
 
