@@ -271,7 +271,8 @@ pool = "web"
         """Also where the configuration went first, and where a device has the backends' program."""
         CONFIG.unlink()
         run("dpkg", "-i", "/shared/now/linimo-decap.deb")
-        run("systemctl", "enable", "--now", "linimo-decap@lo.service")
+        run("systemctl", "enable", "linimo-decap@lo.service")
+        run("linimo-decap", "attach", "lo")
         self.assertIn("prog/xdp", run("ip", "link", "show", "lo"))
         run("dpkg", "--purge", "linimo", "linimo-decap")
         self.assertNotIn("prog/xdp", run("ip", "link"))
