@@ -98,8 +98,9 @@ class Etcd:
         client = f"{self.scheme}://{self.endpoints[member]}"
         with open(self.folder / f"m{member}.log", "ab") as log:
             self.processes[member] = self.box.spawn(
-                ["env", *(f"{name}={value}" for name, value in self.environment(member).items()), "etcd",
-                 "--data-dir", str(self.folder / f"m{member}"),  # by which others find the process
+                # By the folder, as an argument, others find the process; etcd takes no setting twice.
+                ["env", *(f"{name}={value}" for name, value in self.environment(member).items() if name != "ETCD_DATA_DIR"), "etcd",
+                 "--data-dir", str(self.folder / f"m{member}"),
                  "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", self._peer(member),
                  "--heartbeat-interval", "100", "--election-timeout", "1000", "--unsafe-no-fsync", *self.options], log)
 
