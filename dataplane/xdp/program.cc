@@ -361,12 +361,14 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
     return failed("the new generation");
   generations.heads[slot] = head;
   std::atomic_ref(generations.active).store(slot, std::memory_order_release);
-  bpf_map_update_elem(images, &slot, &fd, BPF_ANY);  // only to wait: now no packet is in the old one
+  // Only to wait: now no packet is in the old one.
+  const bool waited = bpf_map_update_elem(images, &slot, &fd, BPF_ANY) == 0;
 
   next->unsettled.take_stamps(generation_.unsettled);
-  old_blocks_ = generation_.unsettled.fd() >= 0;
+  old_blocks_ |= generation_.unsettled.fd() >= 0;
   spare_ = std::move(generation_);
   spare_.unsettled = {};
+  if (!waited) spare_ = {};
   generation_ = std::move(*next);
   follow(view);
   return {};
@@ -375,10 +377,13 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
 /// What nobody reads any more, and what the kernel's waiting was not worth while somebody waited.
 void Program::drop_old_blocks() {
   if (!std::exchange(old_blocks_, false)) return;
-  const uint32_t old = 1 - (generations_.as<linimo_xdp_generations>()->active & 1);
-  bpf_map_delete_elem(bpf_map__fd(maps_->maps.unsettled), &old);
-  std::error_code ignored;
-  if (!pins_.empty()) std::filesystem::remove(pin_of_inner(pins_, "unsettled", old), ignored);
+  const uint32_t active = generations_.as<linimo_xdp_generations>()->active & 1;
+  for (uint32_t slot = 0; slot < 2; ++slot) {
+    if (slot == active && generation_.unsettled.fd() >= 0) continue;
+    bpf_map_delete_elem(bpf_map__fd(maps_->maps.unsettled), &slot);
+    std::error_code ignored;
+    if (!pins_.empty()) std::filesystem::remove(pin_of_inner(pins_, "unsettled", slot), ignored);
+  }
 }
 
 }  // namespace linimo::xdp

@@ -175,7 +175,7 @@ class Program {
   NextHopTable next_hops_;
   Generation generation_;
   Generation spare_;         // the one before, whose memory the next one gets: no packet is in it
-  bool old_blocks_ = false;  // those of the one before are still in their place
+  bool old_blocks_ = false;  // those of one before may still be in a place
   std::optional<SnapshotView> live_;
   std::vector<SweptService> swept_services_;    // by id; timeouts in ticks
   std::vector<const linimo_service*> sharing_;  // services of the live snapshot that do, by id

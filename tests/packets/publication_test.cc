@@ -12,14 +12,17 @@
 namespace linimo::tests {
 namespace {
 
-/// The maps that generations stand in, by the kernel's ids.
-std::vector<uint32_t> images(const xdp::Program& program) {
+/// What stands in both places of a map of maps, by the kernel's ids.
+std::vector<uint32_t> standing_in(const xdp::Program& program, const char* outer) {
   std::vector<uint32_t> ids;
   for (uint32_t slot = 0; slot < 2; ++slot) {
     uint32_t id = 0;
-    if (bpf_map_lookup_elem(program.map_fd("images"), &slot, &id) == 0) ids.push_back(id);
+    if (bpf_map_lookup_elem(program.map_fd(outer), &slot, &id) == 0) ids.push_back(id);
   }
   return ids;
+}
+std::vector<uint32_t> images(const xdp::Program& program) {
+  return standing_in(program, "images");
 }
 
 class Publication : public testing::Test {
@@ -64,6 +67,27 @@ TEST_F(Publication, TakesOtherMemoryWhereItsOwnIsTooSmallOrMuchTooLarge) {
   for (int i = 0; i < 3; ++i) publish(spec_);
   for (const uint32_t id : images(*program_))
     EXPECT_EQ(std::count(wide.begin(), wide.end(), id), 0) << "it is too large";
+}
+
+/// What slots that are settled now had is gone soon, however many generations came in between.
+TEST_F(Publication, KeepsNoBlocksThatNobodyReads) {
+  const auto service = std::ranges::find_if(spec_.services, [&](const ServiceSpec& of) {
+    return of.tracking == LINIMO_TRACKING_FULL && spec_.pools[of.pool].table->members.size() > 1;
+  });
+  ASSERT_NE(service, spec_.services.end());
+  service->tracking = LINIMO_TRACKING_ADAPTIVE;
+  SnapshotSpec learns = spec_, settled = spec_;
+  PoolSpec& pool = learns.pools[service->pool];
+  pool.unsettled = {{0, pool.table->members.back().address, 900}};
+  for (PoolSpec& of : settled.pools) of.unsettled.clear();
+  publish(settled);
+  publish(learns);
+  ASSERT_EQ(standing_in(*program_, "unsettled").size(), 1u);
+  program_->grow_older(60'000);  // nothing that it has yet to learn
+  program_->settle_slots();
+  for (int i = 0; i < 2; ++i) publish(settled);
+  program_->settle_slots();
+  EXPECT_EQ(standing_in(*program_, "unsettled"), std::vector<uint32_t>());
 }
 
 /// Another process may have put its own map there, as in a hand-over that failed: packets would be in that
