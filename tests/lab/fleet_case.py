@@ -16,6 +16,7 @@ from lab.backend import Backend
 from lab.bird import RouteWatch
 from lab.etcd import Etcd
 from lab.fleet import NODES, Fleet, told
+from lab.meanwhile import meanwhile
 from lab.node import Node
 from lab.topology import VIP
 from lab.traffic import Traffic, traffic
@@ -177,9 +178,9 @@ class FleetCase(LabCase):
     @contextlib.contextmanager
     def falls_ill_meanwhile(self, backend: Backend, pool: str) -> Iterator[list[float]]:
         """By its health check alone, again and again; when the fleet has noticed."""
-        over, changes = threading.Event(), []
+        changes: list[float] = []
 
-        def work() -> None:
+        def work(over: threading.Event) -> None:
             ill = False
             while not over.is_set() or ill:
                 ill = not ill
@@ -188,20 +189,15 @@ class FleetCase(LabCase):
                 wait_until(lambda: self.nodes[0].backend_states(pool)[backend.address()] == wanted, "it is noticed", 15, poll=0.1)
                 changes.append(time.monotonic())
 
-        working = threading.Thread(target=work)
-        working.start()
-        try:
+        with meanwhile(work):
             yield changes
-        finally:
-            over.set()
-            working.join()
 
     @contextlib.contextmanager
     def drain_in_turn_meanwhile(self) -> Iterator[list[str]]:
         """One backend after the other drains for a moment."""
-        over, drained = threading.Event(), []
+        drained: list[str] = []
 
-        def work() -> None:
+        def work(over: threading.Event) -> None:
             for backend in itertools.cycle(self.lab.backends.values()):
                 name = f"web/{backend.address()}"
                 self.nodes[0].cli("backend", "drain", name)
@@ -211,10 +207,5 @@ class FleetCase(LabCase):
                 if over.wait(1):
                     return
 
-        working = threading.Thread(target=work)
-        working.start()
-        try:
+        with meanwhile(work):
             yield drained
-        finally:
-            over.set()
-            working.join()

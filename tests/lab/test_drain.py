@@ -15,6 +15,7 @@ import time
 from case import LabCase
 from lab.backend import Backend
 from lab.client import ConnectionBroken, KeepAlive, Load
+from lab.meanwhile import meanwhile
 from lab.netns import Namespace
 from lab.topology import VIP, VIP2
 from lab.wait import wait_until
@@ -229,9 +230,8 @@ def on_one_backend(box: Namespace, host: str, count: int) -> list[Port]:
 def kept_busy(connections: list[KeepAlive]):  # type: ignore[no-untyped-def]
     """A request over each, again and again. Gives a function that says what has gone wrong so far."""
     failures: list[str] = []
-    done = threading.Event()
 
-    def work() -> None:
+    def work(done: threading.Event) -> None:
         while not done.wait(0.3):
             for connection in connections:
                 try:
@@ -242,10 +242,5 @@ def kept_busy(connections: list[KeepAlive]):  # type: ignore[no-untyped-def]
             if failures:
                 return
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+    with meanwhile(work):
         yield lambda: failures
-    finally:
-        done.set()
-        thread.join()

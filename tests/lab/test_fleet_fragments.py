@@ -19,6 +19,7 @@ from scapy.packet import Packet, Raw
 
 from fleet_case import FleetCase
 from lab.fleet import told
+from lab.meanwhile import meanwhile
 from lab.netns import Namespace
 from lab.node import Node
 from lab.topology import CLIENT, VIP2
@@ -137,21 +138,15 @@ class _FleetFragments(FleetCase):
     def _spraying(self, to: list[str]) -> Iterator[dict[int, bytes]]:
         """Datagrams without a pause, to the nodes of a list that may change."""
         sent: dict[int, bytes] = {}
-        ends = threading.Event()
 
-        def spray() -> None:
+        def spray(ends: threading.Event) -> None:
             while not ends.wait(1 / RATE):
                 port, payload = next(self.ports), self.sprayer.random.randbytes(DATAGRAM_BYTES)
                 self.sprayer.send(4 if port % 2 else 6, port, payload, to)
                 sent[port] = payload
 
-        thread = threading.Thread(target=spray)
-        thread.start()
-        try:
+        with meanwhile(spray):
             yield sent
-        finally:
-            ends.set()
-            thread.join()
 
     @contextlib.contextmanager
     def _deaf(self, node: Node) -> Iterator[None]:

@@ -10,6 +10,7 @@ from typing import Callable, Iterator
 
 from fleet_case import FleetCase
 from lab.fleet import told
+from lab.meanwhile import meanwhile
 from lab.node import Node
 from lab.wait import wait_until
 
@@ -31,49 +32,27 @@ class FleetStore(FleetCase):
                 self.fleet.wait_agreed()
 
     def test_etcd_is_killed_whole(self) -> None:
-        def kill() -> None:
-            for member in range(3):
-                self.fleet.etcd.kill(member)
-
-        def start() -> None:
-            for member in range(3):
-                self.fleet.etcd.start_member(member)
-
-        self.assert_outlived("etcd killed", kill, start)
+        self.assert_outlived("etcd killed", self.fleet.etcd.kill, self.fleet.etcd.start_member)
 
     def test_etcd_is_frozen(self) -> None:
-        def freeze() -> None:
-            for member in range(3):
-                self.fleet.etcd.freeze(member)
-
-        def thaw() -> None:
-            for member in range(3):
-                self.fleet.etcd.thaw(member)
-
-        self.assert_outlived("etcd frozen", freeze, thaw)
+        self.assert_outlived("etcd frozen", self.fleet.etcd.freeze, self.fleet.etcd.thaw)
 
     def test_etcd_has_no_quorum(self) -> None:
-        def kill() -> None:
-            for member in range(2):
-                self.fleet.etcd.kill(member)
+        self.assert_outlived("no quorum", self.fleet.etcd.kill, self.fleet.etcd.start_member, 2)
 
-        def start() -> None:
-            for member in range(2):
-                self.fleet.etcd.start_member(member)
-
-        self.assert_outlived("no quorum", kill, start)
-
-    def assert_outlived(self, what: str, fail: Callable[[], None], mend: Callable[[], None]) -> None:
-        """Three times: all nodes raise the alarm in time, tables stay and changes are refused with the reason; then all
+    def assert_outlived(self, what: str, fail: Callable[[int], None], mend: Callable[[int], None], members: int = 3) -> None:
+        """Three times, of that many members of etcd: all nodes raise the alarm in time, tables stay and changes are refused with the reason; then all
         agree by themselves, and a change is possible."""
         before, times = self.digests(), []
         with self.served_meanwhile():
             for _ in range(3):
-                fail()
+                for member in range(members):
+                    fail(member)
                 times.append(self.wait_alarm("store-out-of-reach", ALARM_S + 1))
                 self.assertIn("out of reach", self.refused(0, "config", "apply", self.fleet.file()))
                 self.assertEqual(before, self.digests())
-                mend()
+                for member in range(members):
+                    mend(member)
                 self.fleet.wait_agreed(30)
                 self.assertEqual(before, self.digests())
             self.change_something()
@@ -134,21 +113,16 @@ class FleetStore(FleetCase):
     @contextlib.contextmanager
     def never_goes_back(self) -> Iterator[None]:
         """No node forwards by an earlier revision or state than it did."""
-        over, seen = threading.Event(), [[(0, 0)] for _ in self.nodes]
+        seen = [[(0, 0)] for _ in self.nodes]
 
-        def look() -> None:
+        def look(over: threading.Event) -> None:
             while not over.wait(0.1):
                 for node, tables in zip(self.nodes, seen):
                     if said := told(node):
                         tables.append((said["table"]["revision"], said["table"]["state"]))
 
-        looking = threading.Thread(target=look)
-        looking.start()
-        try:
+        with meanwhile(look):
             yield
-        finally:
-            over.set()
-            looking.join()
         for tables in seen:
             self.assertGreater(len(tables), 10)
             self.assertEqual(sorted(tables), tables)

@@ -18,6 +18,7 @@ from typing import Iterator
 
 from case import LabCase
 from lab.client import Load
+from lab.meanwhile import meanwhile
 from lab.topology import VIP
 from lab.wait import wait_until
 from seam import ABI_VERSION, HELLO, PUBLISH, Closed, Controller, Refused, Welcome
@@ -94,9 +95,8 @@ class HostileController(LabCase):
     def test_silent_crowd_gives_way(self) -> None:
         """As many as there may be, and ever more: the real control plane comes in beside them at once."""
         self._stop_controlplane()
-        ended = threading.Event()
 
-        def press() -> None:
+        def press(ended: threading.Event) -> None:
             with contextlib.ExitStack() as crowd:
                 for number in itertools.count():
                     with contextlib.suppress(BlockingIOError):
@@ -104,17 +104,11 @@ class HostileController(LabCase):
                     if number > 30 and ended.wait(0.02):
                         return
 
-        with self._forwarding():
-            crowd = threading.Thread(target=press)
-            crowd.start()
-            try:
-                wait_until(lambda: "gave way" in self._dataplane_log(), "the crowd is as large as may be")
-                lost = self._times_lost()
-                self._start_controlplane(CUT_OFF_S)
-                self.assertEqual(lost, self._times_lost(), "the control plane was kept out at first")
-            finally:
-                ended.set()
-                crowd.join()
+        with self._forwarding(), meanwhile(press):
+            wait_until(lambda: "gave way" in self._dataplane_log(), "the crowd is as large as may be")
+            lost = self._times_lost()
+            self._start_controlplane(CUT_OFF_S)
+            self.assertEqual(lost, self._times_lost(), "the control plane was kept out at first")
 
     def test_descriptors_of_an_empty_message_are_closed(self) -> None:
         with self._undisturbed():
