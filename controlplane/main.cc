@@ -86,7 +86,7 @@ int serve(const std::filesystem::path& file) {
   boost::asio::io_context serving(1);  // outlives `io`, where answers may wait that belong to it
   boost::asio::io_context io(1);
   const NodeConfig node = config->node;
-  const auto prober = make_all_probers(io);
+  const auto prober = make_all_probers(io, node.runtime_dir);
   std::unique_ptr<FleetMember> member;
   if (config->fleet) {
     auto made = FleetMember::make(io, *config, complaint.empty() ? text : trial.last_good().value_or(text));

@@ -1,5 +1,7 @@
 #include "controlplane/health/all_probers.h"
 
+#include "controlplane/checks/words.h"
+#include "controlplane/health/check_helper.h"
 #include "controlplane/health/curl_prober.h"
 #include "controlplane/health/dns_prober.h"
 #include "controlplane/health/exec_prober.h"
@@ -12,13 +14,13 @@ namespace {
 
 class AllProbers final : public Prober {
  public:
-  explicit AllProbers(boost::asio::io_context& io)
+  AllProbers(boost::asio::io_context& io, const std::filesystem::path& runtime_dir)
       : tcp_(make_tcp_prober(io)),
         curl_(make_curl_prober(io)),
         udp_(make_udp_prober(io)),
         dns_(make_dns_prober(io)),
         icmp_(make_icmp_prober(io)),
-        exec_(make_exec_prober(io)) {}
+        exec_(make_exec_prober(io, kChecksFolder, runtime_dir / kChecksSocket, checks_program())) {}
 
   std::unique_ptr<Probe> start(const Address& backend, const HealthCheckConfig& config, Done done) override {
     return prober_for(config.type).start(backend, config, std::move(done));
@@ -56,8 +58,9 @@ class AllProbers final : public Prober {
 
 }  // namespace
 
-std::unique_ptr<Prober> make_all_probers(boost::asio::io_context& io) {
-  return std::make_unique<AllProbers>(io);
+std::unique_ptr<Prober> make_all_probers(boost::asio::io_context& io,
+                                         const std::filesystem::path& runtime_dir) {
+  return std::make_unique<AllProbers>(io, runtime_dir);
 }
 
 }  // namespace linimo

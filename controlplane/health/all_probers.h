@@ -1,6 +1,7 @@
 // Every kind of check behind one Prober.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 
 #include <boost/asio/io_context.hpp>
@@ -9,7 +10,8 @@
 
 namespace linimo {
 
-/// Must outlive the probes that it started.
-std::unique_ptr<Prober> make_all_probers(boost::asio::io_context& io);
+/// Must outlive the probes that it started. The helper that runs programs listens in the runtime folder.
+std::unique_ptr<Prober> make_all_probers(boost::asio::io_context& io,
+                                         const std::filesystem::path& runtime_dir);
 
 }  // namespace linimo

@@ -3,17 +3,18 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
+#include <cstring>
 #include <utility>
 #include <vector>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <fmt/format.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "controlplane/health/child_process.h"
+#include "controlplane/checks/words.h"
+#include "controlplane/health/check_helper.h"
 #include "controlplane/health/timed_probe.h"
+#include "maglev/os/seqpacket.h"
 
 namespace linimo {
 namespace {
@@ -28,42 +29,28 @@ std::string first_line(const std::string& output) {
   return line;
 }
 
-/// Processes that were killed. One that hangs in the kernel ends when it can; nobody waits for that.
-using Killed = std::vector<int>;
-
-void clear_away(Killed& killed) {
-  std::erase_if(killed, [](int pid) { return waitpid(pid, nullptr, WNOHANG) != 0; });
-}
-
 class ExecCheck final : public TimedCheck {
  public:
   ExecCheck(boost::asio::io_context& io, std::vector<std::string> argv, std::chrono::milliseconds timeout,
-            std::shared_ptr<Killed> killed, Prober::Done done)
+            CheckHelper& helper, Prober::Done done)
       : TimedCheck(io, timeout, std::move(done)),
         argv_(std::move(argv)),
-        killed_(std::move(killed)),
-        ended_(io),
+        helper_(helper),
+        answers_(io),
         output_(io) {}
-  ~ExecCheck() override { end(); }
 
  private:
   void begin() override {
-    auto started = start_unprivileged(argv_);
-    if (!started) return finish(not_started(started.error()));
-    child_ = std::move(*started);
-    ended_.assign(child_.ended.release());
-    output_.assign(child_.output.release());
-    wait_for_end();
+    auto run = helper_.run(argv_);
+    if (!run) return finish(cannot_check(run.error()));
+    own(answers_, std::move(run->answers));
+    own(output_, std::move(run->output));
+    wait_for_answer();
     wait_for_output();
   }
 
-  Verdict not_started(int error) const {
-    if (error == EAGAIN) return cannot_check(error);  // no more processes
-    return failed_call("exec: " + argv_[0], error);
-  }
-
-  void wait_for_end() {
-    ended_.async_wait(boost::asio::posix::descriptor_base::wait_read, guarded(&ExecCheck::on_ended));
+  void wait_for_answer() {
+    answers_.async_wait(boost::asio::posix::descriptor_base::wait_read, guarded(&ExecCheck::on_answer));
   }
 
   void wait_for_output() {
@@ -86,20 +73,31 @@ class ExecCheck final : public TimedCheck {
     return false;
   }
 
-  void on_ended() {
-    siginfo_t ending{};  // stays zero when it goes on: Asio may call for an event of an earlier descriptor
-    if (waitid(P_PID, static_cast<id_t>(child_.pid), &ending, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-        ending.si_pid == 0) {
-      return wait_for_end();
-    }
+  void on_answer() {
+    const auto message = receive_message(answers_.native_handle(), sizeof(CheckAnswer));
+    if (!message) return finish(cannot_check("linimo-checks has ended"));
+    if (!*message) return wait_for_answer();
+    CheckAnswer answer;
+    if ((*message)->bytes.size() != sizeof answer)
+      return finish(cannot_check("linimo-checks is another version's"));
+    std::memcpy(&answer, (*message)->bytes.data(), sizeof answer);
+    if (answer.what != CheckAnswer::kStarted) return conclude(answer);
+    if (answer.value != 0) return finish(not_started(answer.value));
+    wait_for_answer();
+  }
+
+  Verdict not_started(int error) const {
+    if (error == EAGAIN) return cannot_check(error);  // no more processes
+    return failed_call("exec: " + argv_[0], error);
+  }
+
+  void conclude(const CheckAnswer& answer) {
     read_output();  // its last words may still be in the pipe
-    end();  // before it is reaped, while the number of its group is still its own: what it left behind ends
-            // too
-    if (ending.si_code != CLD_EXITED)
-      return finish({false, fmt::format("exec: ended by signal {}", ending.si_status)});
-    if (ending.si_status == 0) return finish({true, {}});
+    if (answer.what != CheckAnswer::kExited)
+      return finish({false, fmt::format("exec: ended by signal {}", answer.value)});
+    if (answer.value == 0) return finish({true, {}});
     const std::string line = first_line(text_);
-    finish({false, fmt::format("exec: exit code {}{}{}", ending.si_status, line.empty() ? "" : ": ", line)});
+    finish({false, fmt::format("exec: exit code {}{}{}", answer.value, line.empty() ? "" : ": ", line)});
   }
 
   void on_timeout() override {
@@ -107,42 +105,38 @@ class ExecCheck final : public TimedCheck {
     finish({false, fmt::format("exec: not done within {} ms", timeout().count())});
   }
 
-  void end() {
-    if (child_.pid < 0) return;
-    kill(-child_.pid, SIGKILL);
-    killed_->push_back(std::exchange(child_.pid, -1));
-    clear_away(*killed_);
-  }
+  /// The helper sees it, and kills what there is.
+  void end() { answers_.close(); }
 
   std::vector<std::string> argv_;
-  std::shared_ptr<Killed> killed_;
-  ChildProcess child_;
-  boost::asio::posix::stream_descriptor ended_;
+  CheckHelper& helper_;
+  boost::asio::posix::stream_descriptor answers_;
   boost::asio::posix::stream_descriptor output_;
   std::string text_;
 };
 
 class ExecProber final : public Prober {
  public:
-  ExecProber(boost::asio::io_context& io, std::filesystem::path folder)
-      : io_(io), folder_(std::move(folder)) {}
+  ExecProber(boost::asio::io_context& io, std::filesystem::path folder, std::filesystem::path socket,
+             std::filesystem::path helper)
+      : io_(io), folder_(std::move(folder)), helper_(std::move(socket), std::move(helper)) {}
   std::unique_ptr<Probe> start(const Address& backend, const HealthCheckConfig& config, Done done) override {
-    clear_away(*killed_);
     std::vector<std::string> argv{folder_ / config.program, backend.to_string(), std::to_string(config.port)};
     return std::make_unique<TimedProbe>(
-        std::make_shared<ExecCheck>(io_, std::move(argv), config.timeout, killed_, std::move(done)));
+        std::make_shared<ExecCheck>(io_, std::move(argv), config.timeout, helper_, std::move(done)));
   }
 
  private:
   boost::asio::io_context& io_;
   std::filesystem::path folder_;
-  std::shared_ptr<Killed> killed_ = std::make_shared<Killed>();
+  CheckHelper helper_;
 };
 
 }  // namespace
 
-std::unique_ptr<Prober> make_exec_prober(boost::asio::io_context& io, std::filesystem::path folder) {
-  return std::make_unique<ExecProber>(io, std::move(folder));
+std::unique_ptr<Prober> make_exec_prober(boost::asio::io_context& io, std::filesystem::path folder,
+                                         std::filesystem::path socket, std::filesystem::path helper) {
+  return std::make_unique<ExecProber>(io, std::move(folder), std::move(socket), std::move(helper));
 }
 
 }  // namespace linimo

@@ -3,10 +3,10 @@
 //
 //   /etc/linimo/checks.d/NAME ADDRESS PORT
 //
-// without a shell, as the user `nobody` if this process is root, with no way to more rights, in an empty
-// environment and a session of its own. It has until the timeout; then its process group is killed. What it
-// writes is bounded, the first line of it is the detail of a failure. A program that moves away from its
-// process group would outlive that: such a program is the administrator's own doing.
+// without a shell, by a helper that has none of this process's rights (check_helper.h), with no way to more,
+// in an empty environment and a session of its own. It has until the timeout; then its process group is
+// killed. What it writes is bounded, the first line of it is the detail of a failure. A program that moves
+// away from its process group would outlive that: such a program is the administrator's own doing.
 #pragma once
 
 #include <filesystem>
@@ -18,7 +18,8 @@
 
 namespace linimo {
 
-std::unique_ptr<Prober> make_exec_prober(boost::asio::io_context& io,
-                                         std::filesystem::path folder = kChecksFolder);
+/// `socket`, `helper`: CheckHelper's.
+std::unique_ptr<Prober> make_exec_prober(boost::asio::io_context& io, std::filesystem::path folder,
+                                         std::filesystem::path socket, std::filesystem::path helper);
 
 }  // namespace linimo

@@ -12,12 +12,17 @@
 
 namespace linimo {
 
-/// The check could not be made, for an error (an errno) of our own.
-inline Verdict cannot_check(int error) {
+/// The check could not be made, for a reason of our own.
+inline Verdict cannot_check(std::string_view why) {
   return {.healthy = false,
-          .detail = fmt::format("the checker cannot: {}", std::strerror(error)),
+          .detail = fmt::format("the checker cannot: {}", why),
           .says_nothing = true,
           .checker_lacks = true};
+}
+
+/// The same by an errno.
+inline Verdict cannot_check(int error) {
+  return cannot_check(std::strerror(error));
 }
 
 /// A call that concerns the backend has failed: its fault, unless the error says that it is ours.

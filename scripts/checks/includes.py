@@ -22,7 +22,8 @@ MAY_INCLUDE = {
     "controlplane/config": ["controlplane/config", "maglev"],  # what the CLI has of it, too
     "controlplane/cli": ["controlplane/cli", "controlplane/config", "controlplane/trace/flow_query.h", "controlplane/trace/trial_packet.h",
                          "maglev"],  # those read arguments as the control plane does
-    "controlplane/health": ["controlplane/health", "controlplane/config", "maglev"],
+    "controlplane/checks": ["controlplane/checks", "maglev"],
+    "controlplane/health": ["controlplane/health", "controlplane/checks/words.h", "controlplane/config", "maglev"],
     "controlplane/http": ["controlplane/http", "controlplane/config", "controlplane/log.h", "maglev"],
     "controlplane/metrics": ["controlplane/metrics", "controlplane/node_state.h", "maglev"],
     "controlplane": ["controlplane", "maglev"],

@@ -82,7 +82,7 @@ class Guest(unittest.TestCase):
 
     # What is looked at again and again
 
-    def configure(self, backends: tuple[str, ...], interface: str = "eth0", engine: str = "xdp") -> None:
+    def configure(self, backends: tuple[str, ...], interface: str = "eth0", engine: str = "xdp", health: str = "") -> None:
         fresh = CONFIG.with_suffix(".new")
         fresh.write_text(f"""[node]
 name = "lb1"
@@ -94,7 +94,7 @@ encap_source = ["{NODE}"]
 [[pool]]
 name = "web"
 table_size = 1021
-backends = [{", ".join(f'{{ address = "{address}" }}' for address in backends)}]
+{health}backends = [{", ".join(f'{{ address = "{address}" }}' for address in backends)}]
 
 [[service]]
 name = "web"
@@ -172,6 +172,7 @@ pool = "web"
         self.configure(BACKENDS[:1])
         run("systemctl", "reload", CONTROLPLANE)
         self.assertEqual({BACKENDS[0]}, set(self.chosen(12000).values()))
+        self.rights_of_a_check()
         good = CONFIG.read_text()
         CONFIG.write_text("[node]\nname = 5\n")
         with self.assertRaises(RuntimeError):
@@ -179,6 +180,22 @@ pool = "web"
         self.assertEqual({BACKENDS[0]}, set(self.chosen(12100).values()))
         CONFIG.write_text(good)
         self.assertEqual(pid, shown(CONTROLPLANE, "MainPID"))
+
+    def rights_of_a_check(self) -> None:
+        """A program that checks backends is not user linimo, nor of that group, whose members may drain the node; it has no capabilities."""
+        program = Path("/etc/linimo/checks.d/rights")
+        self.addCleanup(program.unlink)
+        program.write_text("#!/bin/sh\necho \"user $(id -un) group $(id -Gn) $(grep CapEff /proc/self/status)\"; exit 7\n")
+        program.chmod(0o755)
+        self.configure(BACKENDS[:1], health='health = { type = "exec", program = "rights", interval = "1s", timeout = "900ms", rise = 1, fall = 1 }\n')
+        run("systemctl", "reload", CONTROLPLANE)
+        said = wait_until(lambda: re.search(r"user (\S+) group (\S+) CapEff:.([0-9a-f]+)", run("linimo", "status", "-o", "json")),
+                          "the program was run", PATIENCE_S)
+        print(f"    a check is run by {said[0]}", flush=True)
+        self.assertEqual(("linimo-checks", "linimo-checks", 0), (said[1], said[2], int(said[3], 16)))
+        self.configure(BACKENDS[:1])
+        run("systemctl", "reload", CONTROLPLANE)
+        self.wait_forwarding()
 
     def test_4_restarted_it_keeps_flows(self) -> None:
         """Both daemons, while packets come: none is lost, and each flow stays with its backend."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from roots import ROOT, bound, copy, newer, package
 
 UNITS = ("linimo-dataplane.service", "linimo-controlplane.service")
+SOCKET, HELPER = "linimo-checks.socket", "linimo-checks.service"
 MOST_EXPOSED = 3.0
 # What dpkg and apt themselves keep of a package that was there, and what is made anew from what is installed.
 _NOT_COMPARED = re.compile(r"^(proc|sys|dev|tmp|var/lib/(dpkg|apt)|var/log|var/cache|etc/ld\.so\.cache|"
@@ -88,12 +89,12 @@ class Install(InstallCase):
         for folder, mode in (("run/linimo", 755), ("var/lib/linimo", 750)):
             self.run_in("systemd-tmpfiles", "--create", "linimo.conf")
             self.assertEqual(f"linimo linimo {mode}\n", self.run_in("stat", "-c", "%U %G %a", f"/{folder}"))
-        for program in ("linimo", "linimo-controlplane", "linimo-dataplane", "linimo-decap"):
+        for program in ("linimo", "linimo-checks", "linimo-controlplane", "linimo-dataplane", "linimo-decap"):
             self.assertEqual("0.1.0", self.run_in(program, "--version").strip(), program)
         self.assertIn("no PCI device 0000:7f:00.0", self.run_in("linimo-setup-nic", "check", "7f:00.0", check=False))
-        for unit in UNITS:
+        for unit in (*UNITS, SOCKET):
             self.assertEqual("enabled\n", self.run_in("systemctl", "is-enabled", unit))
-        for page in ("man1/linimo.1.gz", "man5/linimo.toml.5.gz", "man8/linimo-controlplane.8.gz",
+        for page in ("man1/linimo.1.gz", "man5/linimo.toml.5.gz", "man8/linimo-checks.8.gz", "man8/linimo-controlplane.8.gz",
                      "man8/linimo-dataplane.8.gz", "man8/linimo-decap.8.gz", "man8/linimo-setup-nic.8.gz"):
             self.assertTrue((self.root / "usr/share/man" / page).exists(), page)
         examples = sorted((self.root / "usr/share/doc/linimo/examples").glob("*.toml"))
@@ -110,9 +111,9 @@ class Install(InstallCase):
     def test_units(self) -> None:
         """systemd finds nothing wrong with them, and little that they leave open."""
         self.install(package("linimo"), package("linimo-decap"))
-        said = self.run_in("systemd-analyze", "verify", "--man=no", *UNITS, "run-linimo-bpf.mount", "linimo-decap@eth0.service")
+        said = self.run_in("systemd-analyze", "verify", "--man=no", *UNITS, SOCKET, HELPER, "run-linimo-bpf.mount", "linimo-decap@eth0.service")
         self.assertEqual("", "\n".join(line for line in said.splitlines() if "linimo" in line))
-        for unit in UNITS:
+        for unit in (*UNITS, HELPER):
             told = self.run_in("systemd-analyze", "security", "--offline=true", f"/lib/systemd/system/{unit}")
             [exposure] = re.findall(r"Overall exposure level for \S+: ([\d.]+)", told)
             print(f"    {unit}: exposure {exposure}", flush=True)

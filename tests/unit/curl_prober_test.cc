@@ -84,7 +84,7 @@ class CurlProberTest : public testing::Test {
   }
 
   boost::asio::io_context io_;
-  std::unique_ptr<Prober> prober_ = make_all_probers(io_);
+  std::unique_ptr<Prober> prober_ = make_all_probers(io_, "/nowhere");
 };
 
 TEST_F(CurlProberTest, ConnectsForATcpCheck) {

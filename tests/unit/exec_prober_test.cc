@@ -6,6 +6,7 @@
 #include <csignal>
 #include <fstream>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -25,6 +26,14 @@ bool is_zombie(int pid) {
   std::string number, name, state;
   stat >> number >> name >> state;
   return state == "Z";
+}
+
+/// Of this process; 0: it has none, or several.
+int pid_of_only_child() {
+  std::ifstream children(fmt::format("/proc/self/task/{}/children", getpid()));
+  int first = 0, second = 0;
+  children >> first >> second;
+  return second == 0 ? first : 0;
 }
 
 class ExecProberTest : public testing::Test {
@@ -55,7 +64,22 @@ class ExecProberTest : public testing::Test {
 
   TemporaryFolder folder_;
   boost::asio::io_context io_;
-  std::unique_ptr<Prober> prober_ = make_exec_prober(io_, folder_.path());
+  std::unique_ptr<Prober> make_prober() {
+    return make_exec_prober(io_, folder_.path(), folder_.path() / "checks.sock", LINIMO_CHECKS);
+  }
+  /// What a script has written into that file, once it has.
+  int pid_in(const std::filesystem::path& file) {
+    int pid = 0;
+    EXPECT_TRUE(run_until(io_, [&] { return static_cast<bool>(std::ifstream(file) >> pid); }));
+    return pid;
+  }
+  testing::AssertionResult ends(int pid) {
+    if (run_until(io_, [&] { return kill(pid, 0) != 0 || is_zombie(pid); }))
+      return testing::AssertionSuccess();
+    return testing::AssertionFailure() << pid << " goes on";
+  }
+
+  std::unique_ptr<Prober> prober_ = make_prober();
 };
 
 TEST_F(ExecProberTest, JudgesByTheExitCode) {
@@ -139,14 +163,62 @@ TEST_F(ExecProberTest, BoundsTheOutput) {
 }
 
 TEST_F(ExecProberTest, LeavesNoProcessBehind) {
-  while (waitpid(-1, nullptr, 0) > 0) continue;  // those of other tests, whose probers are gone
+  const auto pid_file = folder_.write("pid", "", 0666);
   int verdicts = 0;
-  start("#!/bin/sh\nsleep 60\n", milliseconds(5000), [&](const Verdict&) { ++verdicts; }).reset();
-  run_for(io_, milliseconds(50));
+  auto probe = start("#!/bin/sh\necho $$ > " + pid_file.string() + "\nsleep 60\n", milliseconds(5000),
+                     [&](const Verdict&) { ++verdicts; });
+  const int given_up = pid_in(pid_file);
+  probe.reset();
+  EXPECT_TRUE(ends(given_up));
   EXPECT_EQ(verdicts, 0);
-  check("#!/bin/sh\n:\n");  // the next check clears away those that were killed
+
+  std::filesystem::resize_file(pid_file, 0);
+  probe = start("#!/bin/sh\necho $$ $PPID > " + pid_file.string() + "\nsleep 60\n", milliseconds(5000),
+                [&](const Verdict&) { ++verdicts; });
+  const int left = pid_in(pid_file);
+  probe.reset();
+  prober_.reset();
+  EXPECT_TRUE(ends(left)) << "nor with the prober";
   EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
   EXPECT_EQ(errno, ECHILD);
+}
+
+TEST_F(ExecProberTest, StartsAHelperAgainThatHasEnded) {
+  EXPECT_TRUE(check("#!/bin/sh\n:\n").healthy);
+  // The helper is the only child, and the leader of its group.
+  const int helper = pid_of_only_child();
+  ASSERT_GT(helper, 0);
+  ASSERT_EQ(kill(helper, SIGKILL), 0);
+  ASSERT_TRUE(ends(helper));
+  EXPECT_TRUE(check("#!/bin/sh\n:\n").healthy);
+}
+
+TEST_F(ExecProberTest, LeavesTheChecksToAHelperThatIsThere) {
+  EXPECT_TRUE(check("#!/bin/sh\n:\n").healthy);
+  const auto other = make_prober();  // as if systemd's were there
+  HealthCheckConfig config;
+  config.type = CheckType::kExec;
+  config.program = "check";
+  std::optional<Verdict> verdict;
+  auto probe = other->start(*Address::parse("10.0.1.1"), config, [&](const Verdict& v) { verdict = v; });
+  ASSERT_TRUE(run_until(io_, [&] { return verdict.has_value(); }));
+  EXPECT_TRUE(verdict->healthy);
+  const int helper = pid_of_only_child();
+  prober_.reset();
+  ASSERT_TRUE(ends(helper));
+  verdict.reset();
+  probe = other->start(*Address::parse("10.0.1.1"), config, [&](const Verdict& v) { verdict = v; });
+  ASSERT_TRUE(run_until(io_, [&] { return verdict.has_value(); }));
+  EXPECT_TRUE(verdict->says_nothing) << "that is no fault of the backend's";
+  EXPECT_EQ(verdict->detail, "the checker cannot: connect: No such file or directory");
+}
+
+TEST_F(ExecProberTest, SaysNothingWhereThereIsNoHelper) {
+  prober_ = make_exec_prober(io_, folder_.path(), folder_.path() / "checks.sock", folder_.path() / "none");
+  const Verdict verdict = check("#!/bin/sh\n:\n");
+  EXPECT_TRUE(verdict.says_nothing);
+  EXPECT_EQ(verdict.detail,
+            "the checker cannot: " + (folder_.path() / "none").string() + ": No such file or directory");
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ class OwnProbersTest : public testing::Test {
   static uint16_t closed_port() { return Server({}).port(); }
 
   boost::asio::io_context io_;
-  std::unique_ptr<Prober> prober_ = make_all_probers(io_);
+  std::unique_ptr<Prober> prober_ = make_all_probers(io_, "/nowhere");
 };
 
 std::vector<std::string> none(const std::string&) {
