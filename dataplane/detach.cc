@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <set>
+#include <span>
 #include <thread>
 
 #include <fcntl.h>
@@ -9,6 +11,7 @@
 
 #include "dataplane/dpdk/guardian.h"
 #include "dataplane/dpdk/kept_memory.h"
+#include "dataplane/kept_snapshot.h"
 #include "dataplane/link/orphan_watch.h"
 #include "dataplane/probe/probe_device.h"
 #include "dataplane/xdp/pins.h"
@@ -16,6 +19,7 @@
 #include "maglev/config/node.h"
 #include "maglev/os/process_lock.h"
 #include "maglev/program.h"
+#include "maglev/snapshot.h"
 
 namespace linimo {
 namespace {
@@ -25,10 +29,17 @@ constexpr std::chrono::seconds kWithdrawalHeard{1};
 
 /// Withdraws what is announced, once nobody is left who would announce it anew, and gives routers the time to
 /// send their packets elsewhere while what the xdp engine left to the kernel still forwards.
-void withdraw(const std::string& config_file) {
-  const auto announce = load_announce_config(config_file);
-  if (!announce || !*announce) return;
-  const size_t routes = remove_announcements((*announce)->table);
+void withdraw(const std::string& config_file, const std::filesystem::path& runtime_dir) {
+  std::set<uint32_t> tables;
+  if (const auto announce = load_announce_config(config_file); announce && *announce)
+    tables.insert((*announce)->table);
+  // What was live says it as well: in a fleet it may have come from the store.
+  if (const auto kept = read_kept_snapshot(runtime_dir / kSnapshotFile); kept && *kept) {
+    const auto view = SnapshotView::validate(std::as_bytes(std::span(**kept)));
+    if (view && view->header().announce_table != 0) tables.insert(view->header().announce_table);
+  }
+  size_t routes = 0;
+  for (const uint32_t table : tables) routes += remove_announcements(table);
   if (routes == 0) return;
   spdlog::info("{} announced VIPs withdrawn; forwarding goes on for {} s, until routers have heard of it",
                routes, kWithdrawalHeard.count());
@@ -59,7 +70,7 @@ int detach(const std::string& config_file) {
       }
     }
   }
-  withdraw(config_file);
+  withdraw(config_file, config->runtime_dir);
   remove_orphaned_probe_rules();
   const auto given_back = dpdk::give_back_orphaned(dpdk::journal_in(config->runtime_dir));
   auto done = xdp::detach_all(config->runtime_dir);

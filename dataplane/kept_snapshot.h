@@ -13,6 +13,9 @@
 
 namespace linimo {
 
+/// In the runtime folder.
+inline constexpr const char* kSnapshotFile = "snapshot";
+
 /// As what is live from now on.
 tl::expected<void, std::string> keep_snapshot(const std::filesystem::path& file,
                                               std::span<const std::byte> snapshot);

@@ -88,7 +88,7 @@ void watch_guardian(EventLoop& loop, const dpdk::Guardian& guardian, ConditionBo
 void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, ConditionBoard& board,
            ServiceManager& manager, const EngineChoice& choice, handover::Giver& giver,
            std::optional<handover::Taker>& taker, UniqueFd probe_device) {
-  const std::filesystem::path kept = config.runtime_dir / "snapshot";
+  const std::filesystem::path kept = config.runtime_dir / kSnapshotFile;
   Reports reports(board);
   Resolver resolver(loop, engine, board,
                     [&](uint32_t backend_id, auto state) { reports.next_hop(backend_id, state); });

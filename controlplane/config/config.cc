@@ -88,10 +88,19 @@ void read_own(const TomlValue& document, Sections& sections) {
   const TomlPlace& place = document.place();
   const bool read = place.attempt([&] { sections.node = read_node_section(root); });
   sections.node_is_right = read && place.file->mistakes.empty();
-  place.attempt([&] { sections.announce = read_announce_section(root); });
-  root.with("metrics", [&](const TomlValue& value) { sections.metrics = read_metrics(value); });
-  root.with("api", [&](const TomlValue& value) { sections.api = read_api(value); });
   root.with("fleet", [&](const TomlValue& value) { sections.fleet = read_fleet(value); });
+}
+
+/// What a node may have to itself or from its fleet; its own section is the one that counts.
+void read_either(const TomlValue& own, const TomlValue& shared, Sections& sections) {
+  const TomlTable owns = own.table_with_any_keys(), shares = shared.table_with_any_keys();
+  const auto holder = [&](std::string_view key) -> const TomlTable& {
+    return owns.find(key) != nullptr ? owns : shares;
+  };
+  const TomlTable& announce = holder("announce");
+  announce.place().attempt([&] { sections.announce = read_announce_section(announce); });
+  holder("metrics").with("metrics", [&](const TomlValue& value) { sections.metrics = read_metrics(value); });
+  holder("api").with("api", [&](const TomlValue& value) { sections.api = read_api(value); });
 }
 
 void read_shared(const TomlValue& document, Sections& sections) {
@@ -117,6 +126,7 @@ Sections read_sections(const TomlValue& document) {
 Sections read_sections(const TomlValue& own, const TomlValue& shared) {
   Sections sections;
   read_own(own, sections);
+  read_either(own, shared, sections);
   read_shared(shared, sections);
   return sections;
 }

@@ -41,7 +41,7 @@ struct Sections {
 };
 /// The document must outlive what this returns.
 Sections read_sections(const TomlValue& document);
-/// What belongs to a node from one document, pools and services from another.
+/// What belongs to a node from one document, pools and services from another, and the rest from either.
 Sections read_sections(const TomlValue& own, const TomlValue& shared);
 
 MetricsConfig read_metrics(const TomlValue& value);

@@ -59,7 +59,15 @@ std::vector<Start> starts_of(const TomlValue& root, const std::vector<std::strin
       starts.push_back({line, name});
     }
   }
-  for (const char* kind : {"node", "announce", "metrics", "fleet"}) {
+  for (const char* kind : {"announce", "metrics", "api"}) {
+    const TomlValue* section = table.find(kind);
+    if (section == nullptr) continue;
+    const size_t line = section->place().line - 1;
+    if (line >= lines.size() || !begins_with(lines[line], "["))
+      section->fail("a section in another form", fmt::format("[{}] on a line of its own", kind));
+    starts.push_back({line, kind});
+  }
+  for (const char* kind : {"node", "fleet"}) {
     if (const TomlValue* section = table.find(kind)) starts.push_back({section->place().line - 1, ""});
   }
   std::sort(starts.begin(), starts.end(), [](const Start& a, const Start& b) { return a.line < b.line; });
@@ -95,7 +103,9 @@ tl::expected<Documents, std::string> split(const std::string& text, const std::s
                         name, starts[i].line + 1, value.size(), StoreTransaction::kMostBytes));
       documents[starts[i].document] = std::move(value);
     }
-    if (documents.empty()) return tl::unexpected(fmt::format("{}: has neither pools nor services", name));
+    const auto forwards = [](const auto& document) { return document.first.find('/') != std::string::npos; };
+    if (std::none_of(documents.begin(), documents.end(), forwards))
+      return tl::unexpected(fmt::format("{}: has neither pools nor services", name));
     return documents;
   } catch (const ConfigError& error) {
     return tl::unexpected(std::string(error.what()));

@@ -1,4 +1,5 @@
-// A revision's documents: the pools and services of a configuration file, each a key of the store.
+// A revision's documents: pools, services and whatever else of a configuration file is no node's own, each
+// section a key of the store.
 //
 //   auto documents = split(text, "linimo.toml");        // a file that an operator applies
 //   put each under documents_prefix(number, digest_of(values)) + name
@@ -21,7 +22,7 @@
 
 namespace linimo {
 
-/// "pool/web" and what stands there, as bytes.
+/// "pool/web" or "announce", and what stands there, as bytes.
 using Documents = std::map<std::string, std::string>;
 
 struct ComposedFile {

@@ -283,11 +283,11 @@ class Announce(NodeUpgrade):
         """A router that goes is seen; so is BIRD's own death, which the router notices at once."""
         node, bird = self.lab.node, self.routed.birds[0]
         self.routed.wait_sessions(node)
-        wait_until(lambda: self.bfd_sessions() == self.bfd(True), "the node sees that BFD is up")
+        self.wait_bfd(True)
         self.assertIn(f"{'BFD':<12}10.0.0.1 linimo0 Up", node.cli("status").stdout)
         self.routed.router.kill()
         self.routed.wait_sessions(node, up=False)
-        wait_until(lambda: self.bfd_sessions() == self.bfd(False), "the node sees that BFD is down")
+        self.wait_bfd(False)
         self.assertIn('linimo_bgp_session_up{protocol="router4"} 0', self.metrics())
         self.assertIn('linimo_bfd_session_up{neighbor="10.0.0.1",interface="linimo0"} 0', self.metrics())
         self.routed.router.again()
@@ -300,6 +300,14 @@ class Announce(NodeUpgrade):
         bird.again()
         self.routed.wait_announced()
         self.routed.wait_sessions(node)
+
+    def wait_bfd(self, up: bool) -> None:
+        wanted = self.bfd(up)
+        try:
+            wait_until(lambda: self.bfd_sessions() == wanted, f"the node sees that BFD is {'up' if up else 'down'}", 30)
+        except TimeoutError as error:
+            bird = self.routed.birds[0].ask("show bfd sessions")
+            raise TimeoutError(f"{error}: it sees {self.bfd_sessions()}, BIRD {bird}\n{self.routed.logs()}") from None
 
     def bfd_sessions(self) -> dict[tuple[str, str], bool]:
         return {(one["neighbor"], one["interface"]): one["up"] for one in self.announced["bird"]["bfd"]}
