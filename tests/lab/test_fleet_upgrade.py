@@ -39,6 +39,23 @@ class FleetUpgrade(FleetCase):
             self._assert_never_withdrawn(watch)
         self.assertEqual(before, self.fleet.wait_agreed())
 
+    def test_the_last_one_that_announces_is_not_drained(self) -> None:
+        """It says so and goes on as before; once another one announces again, it is possible."""
+        *others, last = self.nodes
+        assert last.dataplane
+        before = last.dataplane.pid
+        for node in others:
+            node.cli("node", "drain", "--wait")
+        wait_until(lambda: not any(one["announces"] for one in told(last)["nodes"] if not one["self"]), "it hears that they do not announce")
+        with self.announced_meanwhile([last]):
+            refused = last.upgrade("node")
+        self.assertEqual((1, before), (refused.returncode, last.dataplane.pid))
+        self.assertIn("no other node of the fleet announces", refused.stderr)
+        for node in others:
+            node.cli("node", "undrain")
+        self.assertEqual(0, last.upgrade("node").returncode)
+        self.fleet.routed.wait_announced()
+
     def _assert_never_withdrawn(self, watch: RouteWatch) -> None:
         """Of the changes that the router's kernel tells of, none leaves a VIP without any way."""
         for vip in VIP.values():
