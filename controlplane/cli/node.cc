@@ -1,5 +1,6 @@
 #include "controlplane/cli/node.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -20,6 +21,37 @@ namespace {
 
 using nlohmann::json;
 
+// By when the others tell that they announce again, if they do: one may just have been undrained.
+constexpr std::chrono::seconds kOthersAreBack{10};
+// A data plane whose successor did not forward may have to start its NIC anew.
+constexpr std::chrono::seconds kStartsAnew{30};
+
+/// A VIP of these that no other node of the fleet announces now; none: each is, or this is no node of a
+/// fleet.
+std::string announced_here_alone(const std::string& socket, const json& vips) {
+  const auto fleet = ask_json(socket, "GET", "/v1/fleet");
+  if (!fleet) return {};
+  for (const json& vip : vips) {
+    const auto has_it = [&](const json& node) {
+      return !node.at("self").get<bool>() && std::ranges::count(node.at("announces"), vip.at("vip")) != 0;
+    };
+    if (vip.at("announced").get<bool>() && std::ranges::none_of(fleet->at("nodes"), has_it))
+      return vip.at("vip").get<std::string>();
+  }
+  return {};
+}
+
+/// The same, should it last.
+std::string stays_announced_here_alone(const std::string& socket, const json& vips) {
+  const auto limit = std::chrono::steady_clock::now() + kOthersAreBack;
+  std::string alone = announced_here_alone(socket, vips);
+  while (!alone.empty() && std::chrono::steady_clock::now() < limit) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    alone = announced_here_alone(socket, vips);
+  }
+  return alone;
+}
+
 /// Why what was accepted is not what the data plane forwards by, as far as the status tells.
 std::string pending_reason(const json& status) {
   for (const char* name : {"dataplane-alive", "tables-current"}) {
@@ -35,9 +67,8 @@ std::string pending_reason(const json& status) {
 
 }  // namespace
 
-int await_in_force(const std::string& socket) {
-  constexpr std::chrono::seconds kPatience{3};
-  const auto until = std::chrono::steady_clock::now() + kPatience;
+int await_in_force(const std::string& socket, std::chrono::seconds patience) {
+  const auto until = std::chrono::steady_clock::now() + patience;
   for (;; std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
     const auto status = ask_json(socket, "GET", "/v1/status");
     if (!status) return fail(status.error());
@@ -104,6 +135,12 @@ int upgrade_node(const std::string& socket, const std::string& config, bool as_j
   const json& announce = status->at("announce");
   const bool serves = announce.is_object() && announce.at("state") == "serving";
   if (serves) {
+    if (const auto alone = stays_announced_here_alone(socket, announce.at("vips")); !alone.empty()) {
+      return fail(
+          fmt::format("no other node of the fleet announces {}, so this one is not drained: see "
+                      "`linimo node list`; `linimo dataplane upgrade` hands over without a drain",
+                      alone));
+    }
     if (const int failed = drain_node(socket, true, true, as_json); failed != 0) return failed;
   }
   const pid_t pid = fork();
@@ -112,7 +149,7 @@ int upgrade_node(const std::string& socket, const std::string& config, bool as_j
   const bool ran = pid > 0 && waitpid(pid, &ended, 0) == pid;
   if (!ran) fail(std::strerror(errno));  // and the node is undrained all the same
   const int code = ran && WIFEXITED(ended) ? WEXITSTATUS(ended) : kFailed;
-  if (await_in_force(socket) != 0) {
+  if (await_in_force(socket, kStartsAnew) != 0) {
     if (serves) fail("the node stays drained; when it forwards again: linimo node undrain");
     return kFailed;
   }

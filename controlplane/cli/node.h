@@ -1,13 +1,14 @@
 // What is done to a node and its data plane as a whole. Each prints, and returns the exit code.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 namespace linimo {
 
 /// Returns once the data plane forwards by what has just been accepted. Where that takes longer than anyone
 /// would wait without a word, says so: it will be in force as soon as it can.
-int await_in_force(const std::string& socket);
+int await_in_force(const std::string& socket, std::chrono::seconds patience = std::chrono::seconds(3));
 
 /// With `wait` it returns when the node is drained: the routes' metric is raised, the routers had their time
 /// to turn elsewhere, and nothing is announced any more.

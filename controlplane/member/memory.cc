@@ -1,5 +1,6 @@
 #include "controlplane/member/memory.h"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "controlplane/log.h"
@@ -17,6 +18,17 @@ std::optional<std::string> content_of(const std::filesystem::path& file) {
   if (content) return *content;
   log_error("what this node knew of its fleet is not read", {{"why", content.error()}});
   return std::nullopt;
+}
+
+std::optional<Documents> documents_in(const std::string& content) {
+  const json read = json::parse(content, nullptr, false);
+  if (!read.is_object()) return std::nullopt;
+  Documents documents;
+  for (const auto& [name, value] : read.items()) {
+    if (!value.is_string()) return std::nullopt;
+    documents[name] = value.get<std::string>();
+  }
+  return documents;
 }
 
 void write(const std::filesystem::path& file, const std::string& content, Outlives outlives) {
@@ -38,17 +50,21 @@ std::optional<fleet::Remembered> FleetFiles::load() const {
 }
 
 std::optional<Documents> FleetFiles::load_documents(uint64_t number, uint64_t digest) const {
-  const auto content = content_of(documents_);
-  if (number == 0 || !content) return std::nullopt;
-  const json read = json::parse(*content, nullptr, false);
-  if (!read.is_object()) return std::nullopt;
-  Documents documents;
-  for (const auto& [name, value] : read.items()) {
-    if (!value.is_string()) return std::nullopt;
-    documents[name] = value.get<std::string>();
+  if (number == 0) return std::nullopt;
+  std::string why;
+  for (const std::filesystem::path& file : {documents_, documents_before_}) {
+    const auto content = content_of(file);
+    auto documents = content ? documents_in(*content) : std::nullopt;
+    if (documents && digest_of(*documents) == digest) return documents;
+    why += fmt::format("{}{} {}", why.empty() ? "" : ", ", file.string(),
+                       !content     ? "is not there"
+                       : !documents ? "is damaged"
+                                    : "has another revision's");
   }
-  if (digest_of(documents) != digest) return std::nullopt;
-  return documents;
+  log_error(
+      "the documents of the fleet's revision that this node knew last are lost, the store has to tell them",
+      {{"revision", number}, {"why", why}});
+  return std::nullopt;
 }
 
 void FleetFiles::save(const fleet::Remembered& remembered, bool over_power_cut) const {
@@ -58,6 +74,9 @@ void FleetFiles::save(const fleet::Remembered& remembered, bool over_power_cut) 
 void FleetFiles::save_documents(const Documents& documents) const {
   json object = json::object();
   for (const auto& [name, value] : documents) object[name] = value;
+  // A crash before the memory is saved, too, leaves those that it tells of.
+  std::error_code none_yet;
+  std::filesystem::rename(documents_, documents_before_, none_yet);
   write(documents_, object.dump(-1, ' ', false, json::error_handler_t::replace), Outlives::kPowerCut);
 }
 

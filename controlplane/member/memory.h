@@ -15,11 +15,13 @@ namespace linimo {
 class FleetFiles {
  public:
   explicit FleetFiles(const std::filesystem::path& state_dir)
-      : memory_(state_dir / "fleet.json"), documents_(state_dir / "fleet-documents.json") {}
+      : memory_(state_dir / "fleet.json"),
+        documents_(state_dir / "fleet-documents.json"),
+        documents_before_(state_dir / "fleet-documents-before.json") {}
 
   /// Nothing where there is none; what is damaged is logged, and as nothing.
   std::optional<fleet::Remembered> load() const;
-  /// Those of this revision, if they are what was kept last.
+  /// Those of this revision, if they were kept. Else it is logged why they are not there.
   std::optional<Documents> load_documents(uint64_t number, uint64_t digest) const;
 
   /// What cannot be written is logged. `over_power_cut`: wait for the disk.
@@ -29,6 +31,7 @@ class FleetFiles {
  private:
   std::filesystem::path memory_;
   std::filesystem::path documents_;
+  std::filesystem::path documents_before_;  // until the memory says that the newer ones count
 };
 
 }  // namespace linimo

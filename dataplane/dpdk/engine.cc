@@ -204,7 +204,7 @@ tl::expected<void, std::string> DpdkEngine::make_workers(const NodeConfig& confi
   if (!tables) return tl::unexpected(tables.error());
   tables_.emplace(std::move(*tables));
   for (uint32_t w = 0; w < config.workers; ++w)  // all of them first: workers look into each other's
-    shared_.flows.push_back({ConnectionTable(config.flows_per_worker, tables_->table(w)), FragmentMemory()});
+    shared_.flows.push_back(tables_->flows_of(w));
   shared_.sharing = std::make_unique<FlowSharing>(config.flows_per_worker, config.workers);
   for (uint32_t w = 0; w < config.workers; ++w) {
     std::vector<Worker::Source> receive;
@@ -258,7 +258,7 @@ tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> s
         stalls_.look();
         waits();
       },
-      [this](const SnapshotView& next) { tables_->take_over(next, now_s(), shared_.flows); });
+      [this](const SnapshotView& next) { tables_->take_over(next, worker_clock_ms(), shared_.flows); });
   if (published) tables_->note(publication_->live()->snapshot());
   return published;
 }

@@ -5,17 +5,14 @@
 #include <chrono>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/magic.h>
-#include <mntent.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -26,38 +23,6 @@ namespace linimo::dpdk {
 namespace {
 
 constexpr std::chrono::milliseconds kEndOfPredecessor{1000};  // a killed process takes a moment to end
-
-struct HugepageMount {
-  std::filesystem::path folder;
-  size_t page_bytes;
-};
-
-/// Smallest pages first.
-std::vector<HugepageMount> hugepage_mounts() {
-  std::vector<HugepageMount> found;
-  FILE* mounts = setmntent("/proc/self/mounts", "r");
-  if (mounts == nullptr) return found;
-  while (const mntent* mount = getmntent(mounts)) {
-    struct statfs status {};
-    if (std::string_view(mount->mnt_type) == "hugetlbfs" && statfs(mount->mnt_dir, &status) == 0 &&
-        status.f_type == HUGETLBFS_MAGIC)
-      found.push_back({mount->mnt_dir, static_cast<size_t>(status.f_bsize)});
-  }
-  endmntent(mounts);
-  std::stable_sort(found.begin(), found.end(),
-                   [](const auto& a, const auto& b) { return a.page_bytes < b.page_bytes; });
-  return found;
-}
-
-std::string plain_path(const std::filesystem::path& runtime_dir) {
-  return std::filesystem::weakly_canonical(runtime_dir).relative_path().string();
-}
-
-std::filesystem::path file_in(const HugepageMount& mount, const std::filesystem::path& runtime_dir) {
-  std::string name = plain_path(runtime_dir);
-  std::replace(name.begin(), name.end(), '/', '-');
-  return mount.folder / ("linimo@" + name) / "tables";
-}
 
 KeptFlows::BootId boot_id() {
   KeptFlows::BootId id{};
@@ -86,55 +51,95 @@ tl::expected<KeptMemory, std::string> KeptMemory::map(std::filesystem::path file
   return KeptMemory(std::move(file), std::move(fd), {static_cast<std::byte*>(memory), bytes});
 }
 
+tl::expected<KeptMemory, std::string> KeptMemory::make_in(const KeptPlace& place, uint64_t bytes) {
+  if (std::string why = place.why_no_room(bytes); !why.empty()) return tl::unexpected(why);
+  if (auto folder = make_own_folder(place.file.parent_path()); !folder) return tl::unexpected(folder.error());
+  UniqueFd fresh(::open(place.file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fresh || !try_lock(fresh.get()))
+    return tl::unexpected(fmt::format("{}: {}", place.file.string(), std::strerror(errno)));
+  auto made = map(place.file, std::move(fresh), place.whole_pages(bytes));
+  if (!made) unlink(place.file.c_str());
+  return made;
+}
+
+struct KeptMemory::Left {
+  std::optional<KeptMemory> memory;
+  std::string why_not;
+  bool in_use = false;
+};
+
+KeptMemory::Left KeptMemory::left_in(const KeptPlace& place, const KeptFlows::Shape& shape) {
+  UniqueFd found(::open(place.file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  struct stat status {};
+  if (!found || fstat(found.get(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0)
+    return {};
+  if (!locked_in_time(found.get()))
+    return {.memory = std::nullopt,
+            .why_not = fmt::format("{} is in use by another process", place.file.string()),
+            .in_use = true};
+  // No more of it is of use, whatever its size is said to be.
+  const uint64_t bytes =
+      std::min(static_cast<uint64_t>(status.st_size), place.whole_pages(KeptFlows::bytes_for(shape)));
+  auto left = map(place.file, std::move(found), bytes);
+  std::string why_not = !left                        ? left.error()
+                        : status.st_uid != geteuid() ? "the file is another user's"
+                        : bytes < 4096               ? "the file is cut short"
+                                                     : left->flows().why_not(shape);
+  if (!why_not.empty()) return {.memory = std::nullopt, .why_not = std::move(why_not)};
+  return {.memory = std::move(*left), .why_not = {}};
+}
+
 tl::expected<KeptMemory, std::string> KeptMemory::open(const std::filesystem::path& runtime_dir,
                                                        KeptFlows::Shape shape) {
   const std::string owner = plain_path(runtime_dir);
   shape.owner = XXH3_64bits(owner.data(), owner.size());
   shape.boot = boot_id();
+  const uint64_t bytes = KeptFlows::bytes_for(shape);
+  auto [places, why_not] = kept_places(runtime_dir);
   std::string why_empty;
-  std::string why_none = "no hugetlbfs is mounted (`mount -t hugetlbfs nodev /dev/hugepages`)";
-  for (const HugepageMount& mount : hugepage_mounts()) {
-    const std::filesystem::path file = file_in(mount, runtime_dir);
-    const auto pages = [&](uint64_t bytes) {
-      return (bytes + mount.page_bytes - 1) / mount.page_bytes * mount.page_bytes;
-    };
-    UniqueFd found(::open(file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-    struct stat status {};
-    if (found && fstat(found.get(), &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0) {
-      if (!locked_in_time(found.get()))
-        return tl::unexpected(fmt::format("{} is in use by another process", file.string()));
-      auto kept = map(file, std::move(found), static_cast<size_t>(status.st_size));
-      why_empty = !kept                         ? kept.error()
-                  : status.st_uid != geteuid()  ? "the file is another user's"
-                  : kept->memory_.size() < 4096 ? "the file is cut short"
-                                                : kept->flows().why_not(shape);
-      if (why_empty.empty()) return kept;
+  std::optional<KeptMemory> kept;
+  bool in_hugepages = false;
+  for (const KeptPlace& place : places) {
+    Left left = left_in(place, shape);
+    if (left.in_use) return tl::unexpected(left.why_not);
+    if (!left.why_not.empty()) why_empty = left.why_not;
+    if (left.memory && !kept) {
+      kept.emplace(std::move(*left.memory));
+      in_hugepages = place.hugepages;
+    } else {
+      unlink(place.file.c_str());  // of no use, or older than what was found already
     }
-    unlink(file.c_str());
-    if (auto folder = make_own_folder(file.parent_path()); !folder) {
-      why_none = folder.error();
+  }
+  for (const KeptPlace& place : places) {
+    if (kept && (in_hugepages || !place.hugepages)) break;
+    auto made = make_in(place, bytes);
+    if (!made) {
+      why_not.push_back(made.error());
       continue;
     }
-    UniqueFd fresh(::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    auto made = fresh && try_lock(fresh.get())
-                    ? map(file, std::move(fresh), pages(KeptFlows::bytes_for(shape)))
-                    : tl::unexpected(fmt::format("{}: {}", file.string(), std::strerror(errno)));
-    if (made) {
+    if (kept) {
+      std::memcpy(made->memory_.data(), kept->memory_.data(), bytes);
+      unlink(kept->file_.c_str());
+    } else {
       made->flows().begin(shape);
       made->why_empty_ = why_empty;
-      return made;
     }
-    why_none = made.error();
-    unlink(file.c_str());
+    in_hugepages = place.hugepages;
+    kept.emplace(std::move(*made));
+    break;
   }
-  return tl::unexpected(why_none);
+  const std::string whys = fmt::format("{}", fmt::join(why_not, "; "));
+  if (!kept) return tl::unexpected(whys);
+  if (!in_hugepages) kept->why_small_pages_ = whys;
+  return std::move(*kept);
 }
 
 KeptMemory::KeptMemory(KeptMemory&& other) noexcept
     : file_(std::move(other.file_)),
       fd_(std::move(other.fd_)),
       memory_(std::exchange(other.memory_, {})),
-      why_empty_(std::move(other.why_empty_)) {}
+      why_empty_(std::move(other.why_empty_)),
+      why_small_pages_(std::move(other.why_small_pages_)) {}
 
 // The lock ends with the descriptor, behind the mapping.
 KeptMemory::~KeptMemory() {
@@ -150,10 +155,9 @@ bool KeptMemory::is_in_place() const {
 
 bool forget_kept_memory(const std::filesystem::path& runtime_dir) {
   bool any = false;
-  for (const HugepageMount& mount : hugepage_mounts()) {
-    const std::filesystem::path file = file_in(mount, runtime_dir);
-    any |= unlink(file.c_str()) == 0;
-    rmdir(file.parent_path().c_str());
+  for (const KeptPlace& place : kept_places(runtime_dir).usable) {
+    any |= unlink(place.file.c_str()) == 0;
+    rmdir(place.file.parent_path().c_str());
   }
   return any;
 }

@@ -15,7 +15,8 @@ constexpr const char* kCondition = "flows-kept";
 tl::expected<TableMemory, std::string> TableMemory::make(const NodeConfig& config, uint64_t spread,
                                                          Allocate allocate, ConditionBoard& board) {
   TableMemory made;
-  made.bytes_ = ConnectionTable::bytes_for(config.flows_per_worker);
+  made.flows_ = config.flows_per_worker;
+  const uint64_t bytes = ConnectionTable::bytes_for(config.flows_per_worker);
   auto kept = KeptMemory::open(config.runtime_dir, {.owner = 0,
                                                     .boot = {},
                                                     .workers = config.workers,
@@ -23,9 +24,12 @@ tl::expected<TableMemory, std::string> TableMemory::make(const NodeConfig& confi
                                                     .spread = spread});
   if (kept) {
     if (!kept->why_empty().empty()) spdlog::warn("connection tables begin empty: {}", kept->why_empty());
-    spdlog::info("connection tables are in {}: they outlive this process, until `linimo dataplane detach`",
-                 kept->file().string());
-    board.set(kCondition, "", ConditionState::kHolds);
+    spdlog::info("connection tables are in {}: they outlive this process, until `linimo dataplane detach`{}",
+                 kept->file().string(),
+                 kept->why_small_pages().empty()
+                     ? ""
+                     : fmt::format("; they are not in hugepages: {}", kept->why_small_pages()));
+    board.set(kCondition, "", ConditionState::kHolds, kept->file().string());
     made.kept_.emplace(std::move(*kept));
     return made;
   }
@@ -34,28 +38,30 @@ tl::expected<TableMemory, std::string> TableMemory::make(const NodeConfig& confi
       kCondition, "", ConditionState::kFails,
       fmt::format("a data plane that starts anew begins with empty connection tables: {}", kept.error()));
   for (uint32_t worker = 0; worker < config.workers; ++worker) {
-    Generation::Memory memory = allocate(made.bytes_);
+    Generation::Memory memory = allocate(bytes);
     if (!memory) {
       return tl::unexpected(
           fmt::format("no memory for {} tracked flows per worker ({} MiB each); reserve more hugepages "
                       "or lower [node] flows_per_worker",
-                      config.flows_per_worker, made.bytes_ >> 20));
+                      config.flows_per_worker, bytes >> 20));
     }
-    std::memset(memory.get(), 0, made.bytes_);
+    std::memset(memory.get(), 0, bytes);
     made.own_.push_back(std::move(memory));
   }
   return made;
 }
 
-std::span<std::byte> TableMemory::table(uint32_t worker) const {
-  return kept_ ? kept_->flows().table(worker) : std::span(own_[worker].get(), bytes_);
+FlowState TableMemory::flows_of(uint32_t worker) const {
+  if (!kept_)
+    return {ConnectionTable(flows_, {own_[worker].get(), ConnectionTable::bytes_for(flows_)}),
+            FragmentMemory()};
+  return {ConnectionTable(flows_, kept_->flows().table(worker)),
+          FragmentMemory(kept_->flows().fragments(worker))};
 }
 
-void TableMemory::take_over(const SnapshotView& view, uint32_t now_s, std::span<FlowState> flows) {
+void TableMemory::take_over(const SnapshotView& view, uint64_t now_ms, std::span<FlowState> flows) {
   if (!kept_ || taken_over_) return;
-  std::vector<ConnectionTable*> tables;
-  for (FlowState& state : flows) tables.push_back(&state.connections);
-  const KeptFlows::TakenOver taken = kept_->flows().take_over(view, now_s, tables);
+  const KeptFlows::TakenOver taken = kept_->flows().take_over(view, now_ms, flows);
   taken_over_ = true;
   if (!taken.why_empty.empty()) {
     if (taken.dropped != 0)
@@ -64,6 +70,8 @@ void TableMemory::take_over(const SnapshotView& view, uint32_t now_s, std::span<
   } else {
     spdlog::info("{} tracked flows taken over; {} had expired or were of what is no more", taken.flows,
                  taken.dropped);
+    if (taken.datagrams != 0)
+      spdlog::info("where the first fragments of {} datagrams went is known still", taken.datagrams);
   }
 }
 
@@ -75,7 +83,7 @@ void TableMemory::note(uint32_t now_s, ConditionBoard& board) {
   if (!kept_) return;
   if (taken_over_) kept_->flows().note(now_s);
   if (kept_->is_in_place()) {
-    board.set(kCondition, "", ConditionState::kHolds);
+    board.set(kCondition, "", ConditionState::kHolds, kept_->file().string());
   } else {
     board.set(kCondition, "", ConditionState::kFails,
               fmt::format("somebody has removed or replaced {}", kept_->file().string()),

@@ -1,5 +1,5 @@
-// Where the workers' connection tables lie: in memory that outlives the process (kept_memory.h) where there
-// can be such, else in DPDK's; and what is said of it.
+// Where the workers' connection tables and fragment memory lie: in memory that outlives the process
+// (kept_memory.h) where there can be such, else in DPDK's and the process's own; and what is said of it.
 //
 // Control thread.
 #pragma once
@@ -27,11 +27,11 @@ class TableMemory {
   static tl::expected<TableMemory, std::string> make(const NodeConfig& config, uint64_t spread,
                                                      Allocate allocate, ConditionBoard& board);
 
-  /// Worker's part.
-  std::span<std::byte> table(uint32_t worker) const;
+  /// A worker's, in its part of it.
+  FlowState flows_of(uint32_t worker) const;
 
   /// Before the first generation is published: takes over what an earlier process has left in the tables.
-  void take_over(const SnapshotView& view, uint32_t now_s, std::span<FlowState> flows);
+  void take_over(const SnapshotView& view, uint64_t now_ms, std::span<FlowState> flows);
 
   /// After each publication.
   void note(const SnapshotView& view);
@@ -41,7 +41,7 @@ class TableMemory {
  private:
   TableMemory() = default;
 
-  uint64_t bytes_ = 0;  // of each table
+  uint64_t flows_ = 0;  // room of each table
   std::optional<KeptMemory> kept_;
   std::vector<Generation::Memory> own_;  // where nothing is kept
   bool taken_over_ = false;

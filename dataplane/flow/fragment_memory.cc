@@ -1,5 +1,7 @@
 #include "dataplane/flow/fragment_memory.h"
 
+#include <algorithm>
+
 namespace linimo {
 namespace {
 
@@ -27,10 +29,21 @@ void FragmentMemory::remember(uint64_t datagram, const Choice& choice, uint64_t 
   __atomic_store_n(best, made, __ATOMIC_RELAXED);
 }
 
+bool FragmentMemory::is_live(__u64 word, uint64_t now_ms) {
+  return !linimo_fragment_is_over(word, now_ms * kNsOfMs);
+}
+
+bool FragmentMemory::has_datagram_of(const Bucket& bucket, __u64 word) {
+  const auto fingerprint = [](__u64 of) { return of >> LINIMO_FRAGMENT_FINGERPRINT_SHIFT; };
+  return std::ranges::any_of(bucket.words, [&](__u64 other) {
+    return (other & LINIMO_FRAGMENT_WRITTEN) != 0 && fingerprint(other) == fingerprint(word);
+  });
+}
+
 std::optional<FragmentMemory::Choice> FragmentMemory::find(uint64_t datagram, uint64_t now_ms) const {
   const __u64 word = linimo_fragment_in(bucket(datagram).words, datagram, now_ms * kNsOfMs);
   if (word == 0) return std::nullopt;
-  return Choice{linimo_fragment_backend(word), linimo_fragment_service(word)};
+  return choice_of(word);
 }
 
 }  // namespace linimo

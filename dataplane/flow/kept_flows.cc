@@ -15,14 +15,18 @@ namespace {
 constexpr uint64_t kMagic = 0x574c46204f4d4e4cULL;  // "LNMO FLW" read as bytes
 
 // Another number whenever entries, their places or what is below have another layout or meaning.
-constexpr uint32_t kLayout = 1;
+constexpr uint32_t kLayout = 2;
 static_assert(LINIMO_FLOW_BUCKET == 8 && LINIMO_FLOW_STAMP_SHIFT == 2 && LINIMO_FLOW_STAMP_MASK == 0xfff &&
                   LINIMO_FLOW_BACKEND_SHIFT == 14 && LINIMO_FLOW_SERVICE_SHIFT == 32 &&
-                  LINIMO_FLOW_FINGERPRINT_SHIFT == 44 && LINIMO_HASH_XXH3_64 == 1,
+                  LINIMO_FLOW_FINGERPRINT_SHIFT == 44 && LINIMO_HASH_XXH3_64 == 1 &&
+                  LINIMO_FRAGMENT_UNIT_SHIFT == 26 && LINIMO_FRAGMENT_STAMPS == 0x1fff &&
+                  LINIMO_FRAGMENT_WRITTEN == 0x2000 && LINIMO_FRAGMENT_SERVICE_SHIFT == 14 &&
+                  LINIMO_FRAGMENT_BACKEND_SHIFT == 26 && LINIMO_FRAGMENT_FINGERPRINT_SHIFT == 44 &&
+                  FragmentMemory::kBytes == 131072,
               "raise kLayout");
 
 // Stamps come round after 4096 s, and the longest timeout is 3600 s: for no longer than this may nobody
-// sweep.
+// sweep. (Those of fragments, which nobody sweeps, after 549 s.)
 constexpr uint32_t kLongestAbsence_s = 400;
 
 uint64_t digest_of(const void* bytes, size_t size) {
@@ -84,14 +88,19 @@ struct Rightful {
   static constexpr uint32_t kNone = ~uint32_t{0};
 
   std::vector<uint32_t> idle_timeouts = std::vector<uint32_t>(LINIMO_MAX_SERVICES);
+  std::vector<bool> tracks = std::vector<bool>(LINIMO_MAX_SERVICES);
   std::vector<uint32_t> pool_of_service = std::vector<uint32_t>(LINIMO_MAX_SERVICES, kNone);
   std::vector<uint32_t> pool_of_backend = std::vector<uint32_t>(LINIMO_MAX_BACKEND_IDS, kNone);
 
+  bool holds(const FragmentMemory::Choice& choice) const {
+    const uint32_t pool = pool_of_service[choice.service_id];
+    return pool != kNone && pool_of_backend[choice.backend_id] == pool;
+  }
+
   bool holds(uint64_t word, uint32_t now_s) const {
     const uint32_t service = linimo_flow_service(word);
-    const uint32_t pool = pool_of_service[service];
-    return linimo_flow_state(word) != LINIMO_FLOW_EMPTY && pool != kNone &&
-           pool_of_backend[linimo_flow_backend(word)] == pool &&
+    return linimo_flow_state(word) != LINIMO_FLOW_EMPTY && tracks[service] &&
+           holds({.backend_id = linimo_flow_backend(word), .service_id = service}) &&
            !linimo_flow_is_over(word, idle_timeouts[service], now_s, LINIMO_SECONDS);
   }
 };
@@ -111,12 +120,17 @@ KeptFlows::Meanings& KeptFlows::meanings() const {
 }
 
 uint64_t KeptFlows::bytes_for(const Shape& shape) {
-  return kTablesAt + shape.workers * ConnectionTable::bytes_for(shape.flows);
+  return kTablesAt + shape.workers * (ConnectionTable::bytes_for(shape.flows) + FragmentMemory::kBytes);
 }
 
 std::span<std::byte> KeptFlows::table(uint32_t worker) const {
   const uint64_t bytes = ConnectionTable::bytes_for(header().flows);
   return memory_.subspan(kTablesAt + worker * bytes, bytes);
+}
+
+std::span<std::byte> KeptFlows::fragments(uint32_t worker) const {
+  const uint64_t tables = header().workers * ConnectionTable::bytes_for(header().flows);
+  return memory_.subspan(kTablesAt + tables + worker * FragmentMemory::kBytes, FragmentMemory::kBytes);
 }
 
 std::string KeptFlows::why_not(const Shape& shape) const {
@@ -162,16 +176,16 @@ std::string KeptFlows::why_outdated(const SnapshotView& view, uint32_t now_s) co
   return {};
 }
 
-KeptFlows::TakenOver KeptFlows::take_over(const SnapshotView& view, uint32_t now_s,
-                                          std::span<ConnectionTable* const> tables) {
+KeptFlows::TakenOver KeptFlows::take_over(const SnapshotView& view, uint64_t now_ms,
+                                          std::span<FlowState> workers) {
   store(header().taking_over, 1);
-  TakenOver taken{.flows = 0, .dropped = 0, .why_empty = why_outdated(view, now_s)};
+  const auto now_s = static_cast<uint32_t>(now_ms / 1000);
+  TakenOver taken{.flows = 0, .dropped = 0, .datagrams = 0, .why_empty = why_outdated(view, now_s)};
   Rightful rightful;
   if (taken.why_empty.empty()) {
     for (const linimo_service& service : view.services()) {
-      if (service.tracking == LINIMO_TRACKING_OFF ||
-          meanings().services[service.id] != meaning_of(name_of(service.name)))
-        continue;
+      if (meanings().services[service.id] != meaning_of(name_of(service.name))) continue;
+      rightful.tracks[service.id] = service.tracking != LINIMO_TRACKING_OFF;
       rightful.idle_timeouts[service.id] = service.idle_timeout_s;
       rightful.pool_of_service[service.id] = service.pool;
     }
@@ -182,9 +196,11 @@ KeptFlows::TakenOver KeptFlows::take_over(const SnapshotView& view, uint32_t now
       }
     }
   }
-  for (ConnectionTable* table : tables) {
-    taken.dropped += table->take_over([&](uint64_t word) { return rightful.holds(word, now_s); });
-    taken.flows += table->entries();
+  for (auto& [connections, fragments] : workers) {
+    taken.dropped += connections.take_over([&](uint64_t word) { return rightful.holds(word, now_s); });
+    taken.flows += connections.entries();
+    taken.datagrams +=
+        fragments.take_over(now_ms, [&](const auto& choice) { return rightful.holds(choice); });
   }
   store(header().taking_over, 0);
   return taken;

@@ -1,10 +1,11 @@
-// Connection tables in memory that outlives the process, and what that memory must say of itself before
-// another process forwards by it.
+// What workers remember of flows, in memory that outlives the process: connection tables, and where the first
+// fragments of datagrams went; and what that memory must say of itself before another process forwards by it.
 //
 //   KeptFlows flows(memory);
 //   if (auto why = flows.why_not(shape); !why.empty()) flows.begin(shape);        // the memory being zero
-//   ConnectionTable table(shape.flows, flows.table(worker));                      // one for each worker
-//   auto taken = flows.take_over(view, now_s, {{&table}});                        // before the first packet
+//   FlowState state{ConnectionTable(shape.flows, flows.table(worker)),            // one for each worker
+//                   FragmentMemory(flows.fragments(worker))};
+//   auto taken = flows.take_over(view, now_ms, {&state, 1});                      // before the first packet
 //   flows.note(view);                                                             // after each publication
 //   flows.note(now_s);                                                            // about once a second
 //
@@ -26,7 +27,7 @@
 #include <span>
 #include <string>
 
-#include "dataplane/flow/connection_table.h"
+#include "dataplane/flow/flow_state.h"
 #include "maglev/snapshot.h"
 
 namespace linimo {
@@ -55,17 +56,19 @@ class KeptFlows {
   /// Memory of zeros, of bytes_for(shape), is from now on for that shape.
   void begin(const Shape& shape);
 
-  /// Worker's part, for ConnectionTable.
+  /// Worker's parts, for ConnectionTable and FragmentMemory.
   std::span<std::byte> table(uint32_t worker) const;
+  std::span<std::byte> fragments(uint32_t worker) const;
 
   struct TakenOver {
     uint64_t flows = 0;
-    uint64_t dropped = 0;   // entries that have expired, or whose service or backend is not what it was
-    std::string why_empty;  // as in why_not(); empty: what was there was taken over
+    uint64_t dropped = 0;    // entries that have expired, or whose service or backend is not what it was
+    uint64_t datagrams = 0;  // whose other fragments may still come
+    std::string why_empty;   // as in why_not(); empty: what was there was taken over
   };
-  /// Lets each table count what it holds and is still right by the snapshot, and clears the rest. Once,
-  /// before anybody uses the tables. `now_s`: CLOCK_MONOTONIC.
-  TakenOver take_over(const SnapshotView& view, uint32_t now_s, std::span<ConnectionTable* const> tables);
+  /// Lets each worker's memory count what it holds and is still right by the snapshot, and clears the rest.
+  /// Once, before anybody uses it. `now_ms`: CLOCK_MONOTONIC.
+  TakenOver take_over(const SnapshotView& view, uint64_t now_ms, std::span<FlowState> workers);
 
   /// By which snapshot entries are made from now on. Called when it is live already: what is made between
   /// that and this under an id that has a new meaning is dropped, and nothing is ever taken for the new.

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterable
 
-from .system import Device, Netdev, System
+from .system import BY_ADDRESSES, BY_NOTHING, BY_PORTS, FLOW_KINDS, Device, Netdev, System
 
 OK, ADVICE, PROBLEM = "ok", "advice", "problem"
 # DPDK drives these beside the kernel's driver, which stays.
@@ -62,7 +62,8 @@ def _hugepages(system: System, devices: list[Device], wanted: Wanted) -> list[Fi
     else:
         found.append(Finding("hugepages-at-boot", "", OK, f"hugepages are reserved at boot by {', '.join(system.pages_at_boot)}"))
     if not system.hugetlbfs:
-        found.append(Finding("hugetlbfs", "", ADVICE, "no hugetlbfs is mounted: tracked flows would end with the data plane",
+        found.append(Finding("hugetlbfs", "", ADVICE, "no hugetlbfs is mounted: connection tables lie in small pages, or end with the "
+                             "data plane",
                              "mkdir -p /dev/hugepages && mount -t hugetlbfs hugetlbfs /dev/hugepages"))
     return found
 
@@ -165,14 +166,31 @@ def _spread(netdev: Netdev, processors: int) -> list[Finding]:
                              "CPU works for each", f"ethtool -L {name} combined {enough}"))
     elif netdev.queues:
         found.append(Finding("queues", name, OK, f"{netdev.queues} receive queue(s) for {processors} CPU(s)"))
-    if netdev.queues_hashed_to and netdev.queues_hashed_to < netdev.queues:
-        found.append(Finding("rss", name, ADVICE, f"its hash spreads packets over {netdev.queues_hashed_to} of {netdev.queues} queues",
-                             f"ethtool -X {name} default"))
+    if netdev.queues > 1:
+        found.append(_rss(netdev))
     if crowded(netdev, processors):
         found.append(Finding("irqs", name, ADVICE, f"all of its {len(netdev.irqs)} interrupts go to CPU "
                              f"{next(iter(netdev.irqs.values()))}", "apt install irqbalance (apply spreads them until the next boot)",
                              by_apply=True))
     return found
+
+
+def _rss(netdev: Netdev) -> Finding:
+    """Which queue a packet comes to. Engines get by with whatever a NIC does; what suffers is the share of each CPU."""
+    name, queues, used = netdev.name, netdev.queues, netdev.queues_hashed_to
+    if not used and not netdev.hashed:
+        return Finding("rss", name, OK, f"nothing tells by what it spreads packets over its {queues} queues: the other end may do it")
+    by = "; ".join(f"{', '.join(kinds)} by {what}" for what in (BY_PORTS, BY_ADDRESSES, BY_NOTHING)
+                   if (kinds := [kind for kind in FLOW_KINDS if netdev.hashed.get(kind) == what]))
+    function = f" ({netdev.hash_function})" if netdev.hash_function else ""
+    text = f"its hash{function} spreads packets over {used or 'an unknown number'} of {queues} queues{f': {by}' if by else ''}"
+    if 0 < used < queues:
+        return Finding("rss", name, ADVICE, text, f"ethtool -X {name} default")
+    coarse = [kind for kind in FLOW_KINDS if netdev.hashed.get(kind, BY_PORTS) != BY_PORTS]
+    if coarse:
+        return Finding("rss", name, ADVICE, f"{text}. All that one client sends of {', '.join(coarse)} comes to one queue, and one CPU",
+                       " && ".join(f"ethtool -N {name} rx-flow-hash {kind} sdfn" for kind in coarse))
+    return Finding("rss", name, OK, text)
 
 
 def lacking_at_boot(system: System, nodes: Iterable[int], wanted: Wanted) -> bool:

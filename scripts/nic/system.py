@@ -12,6 +12,9 @@ from .host import Host
 INTERFACES, DPDK_CONF, DPDK_INIT = "/etc/dpdk/interfaces", "/etc/dpdk/dpdk.conf", "/lib/dpdk/dpdk-init"
 _PCI = re.compile(r"(?:([0-9a-fA-F]{4}):)?([0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])")
 _ETHERNET = "0x0200"
+# Kinds of packets as ethtool has them, and what of one a NIC may hash.
+FLOW_KINDS = ("tcp4", "tcp6", "udp4", "udp6")
+BY_PORTS, BY_ADDRESSES, BY_NOTHING = "addresses and ports", "addresses alone", "nothing"
 _ACCESS_PLATFORM = 33  # virtio's feature bit: the device goes through the IOMMU
 
 
@@ -69,6 +72,8 @@ class Netdev:
     queues: int = 0  # 0: not known
     most_queues: int = 0
     queues_hashed_to: int = 0  # 0: not known
+    hash_function: str = ""  # by which it spreads packets over them; "": not known
+    hashed: dict[str, str] = field(default_factory=dict)  # by what of each kind of packets: BY_..., of kinds it tells about
     irqs: dict[int, str] = field(default_factory=dict)  # where each goes: a list of CPUs
     irqbalance: bool = False
 
@@ -159,6 +164,7 @@ def netdev(host: Host, name: str) -> Netdev:
         return Netdev(name, present=False)
     queues, most = _queues(host, name)
     peer = _veth_peer(host, name)
+    spread = host.run("ethtool", "-x", name) or ""
     real = host.path(f"{path}/device").resolve()
     address = real.parent.name if real.name.startswith("virtio") else real.name
     return Netdev(
@@ -171,7 +177,9 @@ def netdev(host: Host, name: str) -> Netdev:
         peer=peer,
         peer_features=features(host, peer) if peer else {},
         queues=queues, most_queues=most,
-        queues_hashed_to=_hashed_to(host, name),
+        queues_hashed_to=_hashed_to(spread),
+        hash_function=", ".join(re.findall(r"(?m)^\s+([\w-]+): on$", spread)),
+        hashed=_hashed(host, name),
         irqs=_irqs(host, name, real.parent.name if real.name.startswith("virtio") else ""),
         irqbalance=any(host.read(f"/proc/{process}/comm") == "irqbalance" for process in filter(str.isdigit, host.names("/proc"))))
 
@@ -192,9 +200,20 @@ def _queues(host: Host, name: str) -> tuple[int, int]:
     return len([queue for queue in host.names(f"/sys/class/net/{name}/queues") if queue.startswith("rx-")]), 0
 
 
-def _hashed_to(host: Host, name: str) -> int:
-    rows = re.findall(r"(?m)^\s*\d+:((?:\s+\d+)+)\s*$", host.run("ethtool", "-x", name) or "")
+def _hashed_to(spread: str) -> int:
+    rows = re.findall(r"(?m)^\s*\d+:((?:\s+\d+)+)\s*$", spread)
     return len({queue for row in rows for queue in row.split()})
+
+
+def _hashed(host: Host, name: str) -> dict[str, str]:
+    found = {}
+    for kind in FLOW_KINDS:
+        told = host.run("ethtool", "-n", name, "rx-flow-hash", kind) or ""
+        if "IP SA" in told or "IP DA" in told:
+            found[kind] = BY_PORTS if "L4 bytes" in told else BY_ADDRESSES
+        elif "None" in told.split():
+            found[kind] = BY_NOTHING
+    return found
 
 
 def _irqs(host: Host, name: str, parent: str) -> dict[int, str]:

@@ -79,14 +79,14 @@ class FleetCase(LabCase):
         self.fleet.routed.wait_announced()
 
     @contextlib.contextmanager
-    def announced_meanwhile(self) -> Iterator[None]:
-        """No node changes a VIP's route. Seen where it announces: on a busy machine the router's BFD may lose a node for a
+    def announced_meanwhile(self, nodes: list[Node] | None = None) -> Iterator[None]:
+        """None of these nodes, or of all, changes a VIP's route. Seen where it announces: on a busy machine the router's BFD may lose a node for a
         moment that is well."""
         with contextlib.ExitStack() as watched:
-            routes = [watched.enter_context(RouteWatch(node.box)) for node in self.nodes]
+            routes = [watched.enter_context(RouteWatch(node.box)) for node in nodes or self.nodes]
             began = time.time()
             yield
-            changed = [f"{node.config.name}: {event.text}" for node, seen in zip(self.nodes, routes) for vip in VIP.values()
+            changed = [f"{node.config.name}: {event.text}" for node, seen in zip(nodes or self.nodes, routes) for vip in VIP.values()
                        for event in seen.since(began, vip)]
             self.assertEqual([], changed)
 

@@ -145,6 +145,46 @@ class FleetFaults(FleetCase):
         node.stop_controlplane()
         node.start_controlplane()
 
+    def test_a_node_is_rebooted_while_the_store_is_away(self) -> None:
+        """Runtime folder and all processes are gone, what is pinned too. It serves by the revision that it kept, and says that the store
+        is out of reach. Of documents that are torn it says so, and announces nothing, until the store tells them again."""
+        node, etcd = self.nodes[2], self.fleet.etcd
+        before = self.fleet.wait_agreed()
+        documents = node.config.runtime_dir.parent / "state/fleet-documents.json"
+        with self.served_meanwhile(stays_announced=False):
+            for member in range(self.members):
+                etcd.kill(member)
+            self.wait_alarm("store-out-of-reach", 15)
+            self._reboot(node)
+            self.wait_alarm("store-out-of-reach", 15, [node])
+            self.fleet.routed.wait_announced()
+            self.assertEqual(before, {node.status()["digest"]})
+        node.stop()  # it is written once more at the end
+        documents.write_text(documents.read_text()[:-20])
+        documents.with_stem(f"{documents.stem}-before").write_text("{}")
+        said = self._reboot(node)
+        self.assertIn("fleet-documents.json is damaged, ", said)
+        self.assertIn("fleet-documents-before.json has another revision's", said)
+        self.fleet.routed.wait_announced({"lb1", "lb2"})
+        for member in range(self.members):
+            etcd.start_member(member)
+        self.assertEqual(before, self.fleet.wait_agreed(30))
+        self.fleet.routed.wait_announced()
+
+    @staticmethod
+    def _reboot(node: Node) -> str:
+        """What the control plane says."""
+        log = node.folder / "linimo-controlplane.log"
+        begun = len(log.read_text())
+        node.stop()
+        for kept in node.config.runtime_dir.iterdir():
+            if kept != node.config.seed_file and not kept.is_dir():
+                kept.unlink()
+        node.start_dataplane()
+        node.start_controlplane()
+        wait_until(lambda: told(node), "it answers", 20, alive=node.check_alive)
+        return log.read_text()[begun:]
+
     def test_a_node_that_has_lost_its_way_withdraws(self) -> None:
         """Two of three backends are out of reach for it alone: they stay up, and it stops announcing until it agrees. The others
         serve meanwhile, and what they carry goes on when it is back."""

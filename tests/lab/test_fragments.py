@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
+import signal
 import socket
 import threading
+import time
 from typing import ClassVar
 
 from scapy.layers.inet import IP, UDP, fragment
@@ -31,6 +33,8 @@ ports = [{PORT}]
 pool = "web"
 '''
 FLOOD = 5000
+LIFE_S = 1.9  # of what is known of a datagram, and a little less
+TRIES = 5  # for a machine that is too busy to start anything in that time
 RECALL_S = 3.0  # a fragment is held for two seconds
 
 
@@ -92,12 +96,11 @@ class _Fragments(LabCase):
             self.wire.send(bytes(self.ethernet / packet))
 
     def _assert_whole_at_one(self, source_port: int, payload: bytes) -> None:
-        def arrived() -> list[int]:
-            return [number for number, receiver in self.receivers.items()
-                    if (source_port, payload) in receiver.datagrams]
+        wait_until(lambda: self._arrived(source_port, payload), f"the datagram from port {source_port} arrives whole", RECALL_S)
+        self.assertEqual(1, len(self._arrived(source_port, payload)))
 
-        wait_until(arrived, f"the datagram from port {source_port} arrives whole", RECALL_S)
-        self.assertEqual(1, len(arrived()))
+    def _arrived(self, source_port: int, payload: bytes) -> list[int]:
+        return [number for number, receiver in self.receivers.items() if (source_port, payload) in receiver.datagrams]
 
     def test_datagrams_of_8_kilobytes(self) -> None:
         """In order, the first fragment last, and shuffled; v4 and v6."""
@@ -134,6 +137,30 @@ class _Fragments(LabCase):
             wait_until(lambda: self.lab.node.outcomes()["fragment_unmatched"] - before == FLOOD,
                        "every stray is given up", RECALL_S + 2)
         self.assert_served(load)
+
+    def test_first_before_a_kill_and_the_others_after_it(self) -> None:
+        """Where the first fragments went is known to the next data plane, as long as to the one that was killed. (What engine xdp has
+        pinned forwards them meanwhile, too.)"""
+        ports = itertools.count(43000)
+        for _ in range(TRIES):
+            sent = {next(ports): self.random.randbytes(DATAGRAM_BYTES) for _ in range(20)}
+            packets = [self._fragments(4 if port % 2 else 6, port, payload) for port, payload in sent.items()]
+            began = self._forwarded()
+            self._send([fragments[0] for fragments in packets])
+            over = time.monotonic() + LIFE_S
+            wait_until(lambda: self._forwarded() - began >= len(sent), "the first ones have left", LIFE_S)
+            self.lab.node.stop_dataplane(signal.SIGKILL)
+            self.lab.node.spawn_dataplane()
+            while time.monotonic() < over and not all(self._arrived(*one) for one in sent.items()):  # it forwards at any moment
+                self._send([later for fragments in packets for later in fragments[1:]])
+                time.sleep(0.05)
+            self.lab.node.wait_settled()
+            if time.monotonic() < over or all(self._arrived(*one) for one in sent.items()):
+                break
+        self.assertEqual([1] * len(sent), [len(self._arrived(*one)) for one in sent.items()])
+
+    def _forwarded(self) -> int:
+        return self.lab.node.outcomes()["forwarded"]
 
     def _resident_bytes(self) -> int:
         dataplane = self.lab.node.dataplane

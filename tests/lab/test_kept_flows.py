@@ -7,18 +7,22 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+from typing import ClassVar
 
-from case import LabCase
+from case import LAB_NAME, LabCase
 from lab.standing import PORT, EchoServer, Standing
 from lab.topology import VIP
 from lab.wait import wait_until
 
 COUNT = 10_000  # of each family
+FEW = 500
 
 SERVICE = f'''
 [[service]]
@@ -31,7 +35,32 @@ tracking = "full"
 '''
 
 
-class KeptFlows(LabCase):
+class _Restarted(LabCase):
+    """A data plane that ends and is started again."""
+
+    def _restart(self, end: signal.Signals) -> str:
+        began = time.monotonic()
+        self.lab.node.stop_dataplane(end)
+        said = self._start()
+        print(f"    {end.name} and start: {time.monotonic() - began:.2f} s", file=sys.stderr)
+        return said
+
+    def _start(self) -> str:
+        """What the new process says until it forwards."""
+        node = self.lab.node
+        log = node.folder / "linimo-dataplane.log"
+        begun = len(log.read_text())
+        node.write_config()
+        node.start_dataplane()
+        node.wait_settled()
+        return log.read_text()[begun:]
+
+    def _await_condition(self, state: str, evidence: str = "") -> None:
+        wait_until(lambda: any(one["name"] == "flows-kept" and one["state"] == state and evidence in (one["evidence"] or "")
+                               for one in self.lab.node.status()["conditions"]), f"flows-kept {state} {evidence}")
+
+
+class KeptFlows(_Restarted):
     workers = 2  # for one of them there are queues only
     alone = True  # so many connections take both cores
 
@@ -139,23 +168,60 @@ class KeptFlows(LabCase):
         self._restart(signal.SIGTERM)
         self._await_condition("holds")
 
-    def _restart(self, end: signal.Signals) -> str:
-        began = time.monotonic()
-        self.lab.node.stop_dataplane(end)
-        said = self._start()
-        print(f"    {end.name} and start: {time.monotonic() - began:.2f} s", file=sys.stderr)
-        return said
 
-    def _start(self) -> str:
-        """What the new process says until it forwards."""
+class KeptFlowsWithoutHugetlbfs(_Restarted):
+    """Where a hugetlbfs cannot hold them they are in a file on the tmpfs that the runtime folder is on."""
+
+    tmpfs: ClassVar[Path]
+    small: ClassVar[Path]
+    huge: ClassVar[Path]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.tmpfs = Path("/dev/shm") / f"{LAB_NAME}-kept-flows"
+        cls.addClassCleanup(shutil.rmtree, cls.tmpfs, ignore_errors=True)  # when the node has ended
+        super().setUpClass()
+
+    @classmethod
+    def configure(cls) -> None:
+        node = cls.lab.node
+        node.config.runtime_dir = cls.tmpfs / "run"
+        node.config.seed_file = node.config.runtime_dir / "seed"
+        node.config.more = SERVICE
+        node.config.backends = {1: 100, 2: 100}
+        cls.small, cls.huge = node.config.runtime_dir / "kept/tables", node.kept_tables / "tables"
+        cls.lab.prepare_for(1)  # a hugetlbfs is there
+        node.kept_tables.mkdir(exist_ok=True)
+        cls.addClassCleanup(shutil.rmtree, node.kept_tables, ignore_errors=True)
+        node.kept_tables.chmod(0o777)  # where others can put files nothing is kept
+
+    def test_connections_live_on(self) -> None:
+        """Through `kill -9` and start; into hugepages once they are to be had; and `detach` frees all of it."""
         node = self.lab.node
-        log = node.folder / "linimo-dataplane.log"
-        begun = len(log.read_text())
-        node.write_config()
-        node.start_dataplane()
-        node.wait_settled()
-        return log.read_text()[begun:]
-
-    def _await_condition(self, state: str) -> None:
-        wait_until(lambda: any(one["name"] == "flows-kept" and one["state"] == state
-                               for one in self.lab.node.status()["conditions"]), f"flows-kept {state}")
+        self._await_condition("holds", str(self.small))
+        with contextlib.ExitStack() as stack:
+            for backend in self.lab.backends.values():
+                stack.enter_context(EchoServer(backend.box))
+            clients = [stack.enter_context(Standing(self.lab.client, vip, FEW)) for vip in VIP.values()]
+            self.assertEqual([FEW, FEW], [client.opened() for client in clients])
+            node.config.backends = {1: 100, 2: 100, 3: 200}
+            node.reload()
+            for folder_mode, file, other in ((0o777, self.small, self.huge), (0o700, self.huge, self.small)):
+                with self.subTest(file=file):
+                    node.kept_tables.chmod(folder_mode)
+                    said = self._restart(signal.SIGKILL)
+                    self.assertEqual([0, 0], [client.broken() for client in clients])
+                    self.assertRegex(said, r"\d{3,} tracked flows taken over")
+                    self.assertEqual(file == self.small, "they are not in hugepages" in said, said)
+                    self._await_condition("holds", str(file))
+                    self.assertTrue(file.exists())
+                    self.assertFalse(other.exists())
+        node.kept_tables.chmod(0o777)
+        self.huge.unlink()
+        self._restart(signal.SIGTERM)
+        self.assertTrue(self.small.exists())
+        node.stop_dataplane()
+        detached = node.detach()
+        self.assertIn("connection tables: removed", detached.stderr if detached else "")
+        self.assertFalse(self.small.exists())
+        self._start()

@@ -3,32 +3,26 @@ of the two is killed meanwhile, forwarding goes on."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import shutil
-import signal
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import ClassVar
 
 from case import LabCase
 from lab.bird import RouteWatch
 from lab.client import KeepAlive, Load
+from lab.handover import PHASES, VICTIMS, KilledHandover, has_ended
 from lab.stream import DATAGRAMS, UDP_PORT, Stream
 from lab.topology import NODE, VIP
 from lab.wait import wait_until
 
 CONNECTIONS = 20
-# What the log says at the beginning of a phase, and what it says only once the phase is over.
-PHASES = {"gets ready": "is ready", "letting go": "takes over", "takes over": "ready: waiting"}
-TRIES = 5
 
 
 class Upgrade(LabCase):
     engine: ClassVar[str]
+    handover: ClassVar[KilledHandover]
 
     @classmethod
     def configure(cls) -> None:
@@ -36,8 +30,7 @@ class Upgrade(LabCase):
         node.config.engine = cls.engine
         node.config.announce = 'via = "bird"\ndrain_wait = "2s"'
         node.config.more = DATAGRAMS
-        cls.built = node.dataplane_program
-        node.dataplane_program = Path(shutil.copy2(cls.built, node.folder))
+        cls.handover = KilledHandover(node)
 
     def setUp(self) -> None:
         node = self.lab.node
@@ -59,7 +52,7 @@ class Upgrade(LabCase):
         node = self.lab.node
         assert node.dataplane
         before = node.dataplane.pid
-        self._replace_program()
+        self.handover.replace_program()
         with ExitStack() as stack:
             kept = [stack.enter_context(KeepAlive(self.lab.client, VIP[4])) for _ in range(CONNECTIONS)]
             load = stack.enter_context(Load(self.lab.client, VIP[4], threads=2, rate=100, timeout=2).in_background())
@@ -82,9 +75,11 @@ class Upgrade(LabCase):
         node = self.lab.node
         with Stream(self.lab, UDP_PORT) as stream:
             for phase in PHASES:
-                for victim in ("old", "new"):
+                for victim in VICTIMS:
                     with self.subTest(phase=phase, victim=victim):
-                        self.assertTrue(any(self._kill_in(phase, victim) for _ in range(TRIES)), "the phase was met")
+                        if self.handover.kill_in(phase, victim) == "nobody":
+                            self.look_after_an_end()
+                            node.start_dataplane()
                         node.wait_settled()
                         came = stream.came
                         wait_until(lambda: stream.came > came + 100, "datagrams come again")
@@ -99,13 +94,13 @@ class Upgrade(LabCase):
             for phase in ("letting go", "takes over"):
                 with self.subTest(phase=phase):
                     assert node.dataplane
-                    before = len(self._log())
+                    before = len(self.handover.log())
                     command = node.spawn_upgrade()
-                    said = wait_until(lambda: re.search(rf"pid (\d+)[^\n]* {phase}", self._log()[before:]), f"the log says: {phase}", poll=0.001)
+                    said = self.handover.said_since(before, phase)
                     node.dataplane.terminate()
                     self.assertEqual(0, node.dataplane.wait(10))
                     command.communicate(timeout=10)
-                    wait_until(lambda: self._ended(int(said[1])), "the new one ends")
+                    wait_until(lambda: has_ended(int(said[1])), "the new one ends")
                     self.look_after_an_end()
                     node.start_dataplane()
                     node.wait_settled()
@@ -116,11 +111,11 @@ class Upgrade(LabCase):
         node = self.lab.node
         assert node.dataplane
         before = node.dataplane.pid
-        self.addCleanup(self._replace_program)
+        self.addCleanup(self.handover.replace_program)
         for program, reason in (("#!/bin/sh\nexit 1\n", "has ended"), ("no program", "Exec format error")):
             with self.subTest(reason=reason):
-                self._replace_program(program)
-                refused = subprocess.run([str(self.built), "--config", str(node.config_file), "--upgrade"], text=True, capture_output=True)
+                self.handover.replace_program(program)
+                refused = subprocess.run([str(self.handover.built), "--config", str(node.config_file), "--upgrade"], text=True, capture_output=True)
                 self.assertEqual(1, refused.returncode)
                 self.assertIn(reason, refused.stderr)
                 self.assertIn("forwards on as before", refused.stderr)
@@ -128,76 +123,15 @@ class Upgrade(LabCase):
         node.write_config()
         self.addCleanup(node.write_config)
         self.addCleanup(setattr, node.config, "interface", "eth0")
-        self._replace_program()
+        self.handover.replace_program()
         other = node.upgrade()
         self.assertEqual(1, other.returncode)
         self.assertIn("other interfaces", other.stderr)
         self.assertEqual(before, node.dataplane.pid)
         self.assertIsNone(node.dataplane.poll())
 
-    def _kill_in(self, phase: str, victim: str) -> bool:
-        """Both are stopped there; False if that came too late."""
-        node = self.lab.node
-        assert node.dataplane
-        old = node.dataplane.pid
-        before = len(self._log())
-        if phase == "gets ready":
-            self._replace_program(f'#!/bin/sh\nkill -STOP $$\nexec {self.built} "$@"\n')
-        command = node.spawn_upgrade()
-        said = wait_until(lambda: re.search(rf"pid (\d+)[^\n]* {phase}", self._log()[before:]), f"the log says: {phase}", poll=0.001)
-        new = int(said[1])
-        with contextlib.suppress(ProcessLookupError):
-            for pid in (old, new):
-                os.kill(pid, signal.SIGSTOP)
-        if PHASES[phase] in self._log()[before:]:
-            with contextlib.suppress(ProcessLookupError):
-                for pid in (new, old):
-                    os.kill(pid, signal.SIGCONT)
-            command.communicate(timeout=10)
-            node.follow_dataplane()
-            return False
-        os.kill(old if victim == "old" else new, signal.SIGKILL)
-        if victim == "old":
-            self.assertEqual(-signal.SIGKILL, node.dataplane.wait(5))
-            os.kill(new, signal.SIGCONT)
-        else:
-            os.kill(old, signal.SIGCONT)
-        self.assertEqual(1, command.wait(10), "the command says that it went wrong")
-        command.communicate()
-        self._replace_program()
-        if victim == "old" and phase != "takes over":  # as after any other end
-            wait_until(lambda: self._ended(new), "the new one ends")
-            self.look_after_an_end()
-            node.start_dataplane()
-        elif victim == "old":
-            wait_until(lambda: (node.config.runtime_dir / "dataplane.lock").read_text().strip() == str(new), "the new one has it")
-            node.follow_dataplane()
-        self.assertIsNone(node.dataplane.poll())
-        return True
-
-    def _ended(self, orphan: int) -> bool:
-        """Nobody has it any more: the one that started it may have waited for it already."""
-        try:
-            os.kill(orphan, signal.SIGCONT)  # again: the script may only now have stopped itself
-            return os.waitpid(orphan, os.WNOHANG)[0] == orphan
-        except (ProcessLookupError, ChildProcessError):
-            return True
-
-    def _replace_program(self, text: str | None = None) -> None:
-        """As a package does, by another file of that name."""
-        fresh = self.lab.node.folder / "fresh"
-        if text is None:
-            shutil.copy2(self.built, fresh)
-        else:
-            fresh.write_text(text)
-            fresh.chmod(0o755)
-        fresh.rename(self.lab.node.dataplane_program)
-
     def _assert_vips_stayed(self) -> None:
         self.assertEqual([], [event for vip in VIP.values() for event in self.watch.since(0, vip)])
-
-    def _log(self) -> str:
-        return (self.lab.node.folder / "linimo-dataplane.log").read_text()
 
 
 class UpgradeXdp(Upgrade):

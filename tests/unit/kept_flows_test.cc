@@ -1,5 +1,5 @@
-// Connection tables that an earlier process has left: for whom they are of use, which of their entries are,
-// and that nothing else in that memory does any harm.
+// What an earlier process has left of connection tables and fragments: for whom it is of use, which entries
+// are, and that nothing else in that memory does any harm.
 
 #include "dataplane/flow/kept_flows.h"
 
@@ -10,6 +10,7 @@
 #include <random>
 #include <stdexcept>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,6 +23,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 constexpr uint32_t kNow = 5000;
+constexpr uint64_t kNowMs = kNow * uint64_t{1000};
 constexpr uint64_t kSeed = 42;
 constexpr ConnectionTable::Service kWeb{.id = 1, .idle_timeout_s = 900};
 
@@ -62,17 +64,19 @@ class KeptFlowsTest : public testing::Test {
 
   /// A process with these tables, from its first generation on.
   struct Process {
-    Process(KeptFlowsTest& test, const SnapshotSpec& by, uint32_t now_s) {
-      for (uint32_t worker = 0; worker < shape().workers; ++worker)
-        tables.push_back(std::make_unique<ConnectionTable>(shape().flows, test.flows().table(worker)));
-      std::vector<ConnectionTable*> all;
-      for (const auto& table : tables) all.push_back(table.get());
+    Process(KeptFlowsTest& test, const SnapshotSpec& by, uint32_t now_s, uint32_t ms = 0) {
+      for (uint32_t worker = 0; worker < shape().workers; ++worker) {
+        workers.push_back({ConnectionTable(shape().flows, test.flows().table(worker)),
+                           FragmentMemory(test.flows().fragments(worker))});
+      }
+      for (FlowState& worker : workers) tables.push_back(&worker.connections);
       const SnapshotView view = view_of(by);
-      taken = test.flows().take_over(view, now_s, all);
+      taken = test.flows().take_over(view, now_s * uint64_t{1000} + ms, workers);
       test.flows().note(view);
       test.flows().note(now_s);
     }
-    std::vector<std::unique_ptr<ConnectionTable>> tables;
+    std::vector<FlowState> workers;
+    std::vector<ConnectionTable*> tables;
     KeptFlows::TakenOver taken;
   };
 
@@ -82,6 +86,7 @@ class KeptFlowsTest : public testing::Test {
     Process before(*this, spec(), kNow);
     const uint64_t flow = random_();
     before.tables[0]->insert(flow, kWeb, backend, kNow);
+    before.workers[1].fragments.remember(flow, {.backend_id = backend, .service_id = kWeb.id}, kNowMs);
     SnapshotSpec changed = spec();
     change(changed);
     const Process next(*this, changed, kNow + later_s);
@@ -89,6 +94,11 @@ class KeptFlowsTest : public testing::Test {
     EXPECT_EQ(next.tables[0]->peek(flow, kWeb, kNow + later_s).has_value(), next.taken.flows == 1);
     EXPECT_EQ(next.tables[0]->connections_of(backend), next.taken.flows);
     EXPECT_EQ(next.tables[0]->entries_of(kWeb.id), next.taken.flows);
+    // A datagram's way lives as long as a flow's, but for two seconds only, and whether flows are tracked or
+    // not.
+    const bool tracked = changed.services[0].tracking != LINIMO_TRACKING_OFF;
+    EXPECT_EQ(next.taken.datagrams, later_s > 2 ? 0 : tracked ? next.taken.flows : 1);
+    EXPECT_EQ(next.workers[1].fragments.find(flow, kNowMs + 500).has_value(), next.taken.datagrams == 1);
     return {next.taken.flows, next.taken.why_empty};
   }
 
@@ -126,8 +136,10 @@ TEST_F(KeptFlowsTest, DamagedHeaderIsRefused) {
   EXPECT_THAT(KeptFlows(memory().first(memory().size() - size_t{4096} * 2)).why_not(shape()),
               HasSubstr("cut short"));
   EXPECT_THAT(KeptFlows(memory().first(4096)).why_not(shape()), testing::Not(IsEmpty()));
-  memory()[8] = std::byte{77};
-  EXPECT_THAT(flows().why_not(shape()), HasSubstr("layout 77"));
+  for (const uint8_t layout : {1, 77}) {
+    memory()[8] = std::byte{layout};
+    EXPECT_EQ(flows().why_not(shape()), fmt::format("they have layout {}, this version's is 2", layout));
+  }
   std::ranges::fill(memory(), std::byte{});
   EXPECT_THAT(flows().why_not(shape()), testing::Not(IsEmpty()));
 }
@@ -268,6 +280,61 @@ TEST_F(KeptFlowsTest, HostileContent) {
       for (const uint32_t id : {1U, 2U}) ASSERT_EQ(table.connections_of(id), of_backend[id]);
       for (int i = 0; i < 100; ++i) table.insert(random_(), kWeb, 1, kNow + 2);
     }
+  }
+}
+
+// Where the first fragments of datagrams went is known for two seconds, over any end of the process in them.
+TEST_F(KeptFlowsTest, FragmentsGoOn) {
+  const auto found_after = [&](uint32_t ms) {
+    std::ranges::fill(memory(), std::byte{});
+    flows().begin(shape());
+    Process before(*this, spec(), kNow);
+    const uint64_t datagram = random_();
+    before.workers[0].fragments.remember(datagram, {.backend_id = 2, .service_id = kWeb.id}, kNowMs);
+    const Process next(*this, spec(), kNow, ms);
+    const auto choice = next.workers[0].fragments.find(datagram, kNowMs + ms);
+    EXPECT_EQ(choice.has_value(), next.taken.datagrams == 1);
+    return choice ? choice->backend_id : 0;
+  };
+  EXPECT_EQ(found_after(0), 2U);
+  EXPECT_EQ(found_after(1900), 2U);
+  EXPECT_EQ(found_after(2200), 0U);
+  EXPECT_EQ(found_after(20'000), 0U);
+}
+
+// Of what fragment memory may hold, torn or made up, sound words of live ids are left, each datagram's once.
+TEST_F(KeptFlowsTest, HostileFragments) {
+  for (int round = 0; round < 40; ++round) {
+    std::ranges::fill(memory(), std::byte{});
+    flows().begin(shape());
+    Process(*this, spec(), kNow);
+    const auto bytes = flows().fragments(round % 2);
+    std::vector<uint64_t> words(bytes.size() / 8);
+    for (uint64_t& word : words) {
+      const auto id = static_cast<uint32_t>(random_());
+      word = round < 20 ? random_()
+                        : linimo_fragment_word(random_() % 8 << 33, id % 4, id / 4 % 3, kNowMs * 1'000'000);
+    }
+    std::memcpy(bytes.data(), words.data(), bytes.size());
+    const Process next(*this, spec(), kNow, 300);
+    std::memcpy(words.data(), bytes.data(), bytes.size());
+    uint64_t left = 0;
+    for (size_t bucket = 0; bucket < words.size(); bucket += LINIMO_FRAGMENT_PLACES) {
+      std::vector<uint64_t> seen;
+      for (size_t i = 0; i < LINIMO_FRAGMENT_PLACES; ++i) {
+        const uint64_t word = words[bucket + i];
+        if (word == 0) continue;
+        ++left;
+        seen.push_back(word >> LINIMO_FRAGMENT_FINGERPRINT_SHIFT);
+        ASSERT_EQ(linimo_fragment_service(word), kWeb.id);
+        ASSERT_THAT(linimo_fragment_backend(word), testing::AnyOf(1U, 2U));
+        ASSERT_FALSE(linimo_fragment_is_over(word, (kNowMs + 300) * 1'000'000));
+      }
+      std::ranges::sort(seen);
+      ASSERT_EQ(std::ranges::adjacent_find(seen), seen.end());
+    }
+    ASSERT_EQ(next.taken.datagrams, left);
+    ASSERT_TRUE(round < 20 || left > 0);
   }
 }
 

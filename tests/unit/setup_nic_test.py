@@ -18,8 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from nic.host import Host  # noqa: E402  (needs the path)
-from nic.main import main  # noqa: E402
+from nic.findings import ADVICE, OK, Finding, Wanted  # noqa: E402  (needs the path)
+from nic.host import Host  # noqa: E402
+from nic.main import judge, main  # noqa: E402
 
 NIC, OTHER = "0000:03:00.0", "0000:04:00.0"
 CONF = "# The number of 2M hugepages\n"
@@ -362,6 +363,32 @@ class SetupNic(unittest.TestCase):
         self.assertEqual(0, self.call("undo"), self.said)
         self.assertIn(("ethtool", "-K", "eth0", "large-receive-offload", "on"), self.machine.ran)
         self.assertEqual(before, {name: text for name, text in self.machine.everything().items() if not name.startswith("run/")})
+
+    def test_hash(self) -> None:
+        """By what it chooses a queue, and for whom that is too coarse."""
+        both = "IP SA\nIP DA\nL4 bytes 0 & 1 [TCP/UDP src port]\nL4 bytes 2 & 3 [TCP/UDP dst port]\n"
+        table = "RX flow hash indirection table for eth0 with 2 RX ring(s):\n    0:      0     1     0     1\nRSS hash key:\n6d:5a\n" \
+                "RSS hash function:\n    toeplitz: on\n    xor: off\n    crc32: off\n"
+
+        def told(hashed: str = table, **fields: str) -> Finding:
+            self.machine.answers = {("ethtool", "-l", "eth0"): "Combined:\t2\nCombined:\t2\n", ("ethtool", "-x", "eth0"): hashed} | {
+                ("ethtool", "-n", "eth0", "rx-flow-hash", kind): f"{kind} flows use these fields for computing Hash flow key:\n{said}\n"
+                for kind, said in fields.items()}
+            [found] = [finding for finding in judge(self.machine, ["eth0"], Wanted()) if finding.name == "rss"]
+            return found
+
+        fine = told(tcp4=both, tcp6=both, udp4=both, udp6=both)
+        self.assertEqual((OK, "its hash (toeplitz) spreads packets over 2 of 2 queues: tcp4, tcp6, udp4, udp6 by addresses and ports"),
+                         (fine.state, fine.text))
+        coarse = told(tcp4=both, tcp6=both, udp4="IP SA\nIP DA\n", udp6="None")
+        self.assertEqual((ADVICE, "its hash (toeplitz) spreads packets over 2 of 2 queues: tcp4, tcp6 by addresses and ports; udp4 by addresses "
+                          "alone; udp6 by nothing. All that one client sends of udp4, udp6 comes to one queue, and one CPU",
+                          "ethtool -N eth0 rx-flow-hash udp4 sdfn && ethtool -N eth0 rx-flow-hash udp6 sdfn"),
+                         (coarse.state, coarse.text, coarse.mend))
+        narrow = told(table.replace("1", "0"), tcp4=both)
+        self.assertEqual((ADVICE, "ethtool -X eth0 default"), (narrow.state, narrow.mend))
+        self.assertIn("over 1 of 2 queues: tcp4 by addresses and ports", narrow.text)
+        self.assertEqual(OK, told("Operation not supported\n").state)
 
     def test_veth(self) -> None:
         """Its other end, if it is here, finishes its checksums."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from bench import BACKENDS, BUILD, FOLDER, PORTS, no_hugepages
 from bench_case import BenchCase
 from frames import ACK
+from lab.handover import PHASES, VICTIMS, KilledHandover
 from lab.node import Node
 from lab.topology import NODE, VIP
 from lab.wait import wait_until
@@ -183,6 +184,22 @@ class Vmxnet3(Driver.Case):
 class Virtio(Driver.Case):
     wire = 4
 
+    def test_8_whoever_is_killed_in_a_hand_over(self) -> None:
+        """In each phase: one of the two is left and forwards, or the device is free, so that the next start has it."""
+        bench, killing = self.lab, KilledHandover(self.lab.node)
+        for phase in PHASES:
+            for victim in VICTIMS:
+                left = killing.kill_in(phase, victim)
+                if left == "nobody":
+                    bench.node.dataplane = None
+                wait_until(lambda: self._has_tap() == (left != "nobody"), f"{phase}, {victim}: linimo0 is there or not", 30)
+                bench.start()
+                self.assert_forwards(sizes=(200,))
+                print(f"    {phase}, the {victim} one killed: {left}", file=sys.stderr)
+
+    def _has_tap(self) -> bool:
+        return "linimo0" in self.lab.box.run(["ip", "link"]).stdout
+
 
 class VirtioSpreads(BenchCase):
     """Two workers on a NIC whose hash spreads flows over two queues, by a key that no other node has."""
@@ -239,12 +256,16 @@ class NoHugepages(BenchCase):
     wire = 3
 
     def test_it_forwards(self) -> None:
-        """Behind an IOMMU it works without them, more slowly, and says so."""
+        """Behind an IOMMU it works without them, more slowly, and says so; and keeps its flows on the tmpfs at /run."""
         with no_hugepages():
             self.lab.take_pci()
             self.lab.start()
             self.assert_forwards(sizes=(200,))
             self.assertIn("no hugepages", self.lab.log())
+            flows = self.flows_elsewhere(21000, BACKENDS[4][0])
+            self.assertEqual(-signal.SIGKILL, self.lab.node.stop_dataplane(signal.SIGKILL))
+            self.lab.start()
+            self.assertEqual(flows, self.chosen(21000, ACK))
             self.lab.node.stop()
 
 

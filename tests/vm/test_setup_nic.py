@@ -19,6 +19,7 @@ PAGES = 260  # more than the guest's command line gives
 class SetupNic(BenchCase):
     wire = 1
     behind_no_iommu = 5  # a virtio NIC's wire
+    with_a_hash = 4
 
     @classmethod
     def prepare(cls) -> None:
@@ -32,6 +33,9 @@ class SetupNic(BenchCase):
         self.assertIn("e1000e has it (as eth0)", found["driver"]["text"])
         other = Bench.pci_of(Bench.link_of(f"02:00:00:00:{self.behind_no_iommu:02x}:01"))
         self.assertIn("virtio-iommu", self._findings(other))
+        spreads = Bench.link_of(f"02:00:00:00:{self.with_a_hash:02x}:01")  # not in the node's namespace
+        said = subprocess.run([SCRIPT, "check", spreads], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+        self.assertRegex(said, r"its hash \(toeplitz\) spreads packets over 2 of 2 queues: tcp4, tcp6, udp4, udp6 by addresses and ports")
 
     def test_2_reached_by(self) -> None:
         """The last NIC with an address, which the default route leaves by, stays."""
