@@ -329,9 +329,8 @@ void XdpEngine::hold_fragments() {
   std::string bond;
   for (const Interface& interface : interfaces_) {
     if (interface.facts.index == 0) continue;
-    if (interface.facts.driver ==
-        "bonding") {  // a frame comes on a member's queue, of which there are several
-      bond = fmt::format("{} is a bond", interface.name);
+    if (interface.facts.driver == "bonding") {
+      bond = fmt::format("{} is a bond", interface.name);  // whose frames come on queues of its members
       continue;
     }
     for (uint32_t queue = 0; queue < std::min(interface.facts.queues, interface.rows); ++queue) {

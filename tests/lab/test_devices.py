@@ -133,5 +133,8 @@ class XdpDevices(DeviceCase):
     def test_9_the_other_end_must_finish_its_frames(self) -> None:
         self._assert_advised_of_the_other_end()
 
+    def test_b_addresses_that_come_later(self) -> None:
+        self._assert_addresses_are_followed("eth0")
+
 
 del DeviceCase  # no test of its own

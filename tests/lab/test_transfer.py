@@ -95,6 +95,23 @@ class JumboTransfer(_Transfer):
             self.lab.client.run(["ip", f"-{family}", "route", "flush", "cache"])
         self.assertGreater(node.outcomes()["too_big_reply"], before + 1)
 
+    def test_z_between_interfaces(self) -> None:
+        """In by one and out by another, whose driver says that it sends such frames."""
+        node, topology = self.lab.node, self.lab.topology
+        node.stop()
+        node.detach()
+        wire = topology.add_uplink()
+        for box, link in ((topology.router, wire.link), (node.box, "eth1")):
+            box.run(["ip", "link", "set", link, "mtu", "9100"])
+        self.lab.let_pass("1b")
+        node.box.run(["ip", "route", "add", "10.0.1.0/24", "via", wire.router[4], "dev", "eth1"])
+        node.config.more_interfaces = ("eth1",)
+        node.config.encapsulation, node.config.backend_family = "ipip", 4
+        node.start()
+        before = node.outcomes()["fragmented_frame"]
+        self._upload(4, "between")
+        self.assertEqual(0, node.outcomes()["fragmented_frame"] - before)
+
     def _transfer_all(self) -> None:
         lab = self.lab
         for encapsulation, backend_family, families in self.ways:
