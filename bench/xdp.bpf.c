@@ -74,12 +74,12 @@ struct {
   __type(value, __u32);
 } bench_whole_path SEC(".maps");
 
-SEC("xdp")
+SEC("xdp.frags")
 int bench_whole(struct xdp_md* ctx) {
   return bench_end(ctx, linimo_forward(ctx));
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int bench_engine(struct xdp_md* ctx) {
   if (!bench_next_frame(ctx)) return XDP_ABORTED;
   const int action = straight(ctx);
@@ -87,14 +87,14 @@ int bench_engine(struct xdp_md* ctx) {
   return bench_end(ctx, action);
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int bench_frame_and_heads(struct xdp_md* ctx) {
   if (!bench_next_frame(ctx)) return XDP_ABORTED;
   if (bench_overhead != 0 && bpf_xdp_adjust_head(ctx, -(int)bench_overhead)) return XDP_ABORTED;
   return bench_restore(ctx) ? XDP_PASS : XDP_ABORTED;
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int bench_frame_only(struct xdp_md* ctx) {
   return bench_next_frame(ctx) ? XDP_PASS : XDP_ABORTED;
 }

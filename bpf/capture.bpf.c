@@ -66,7 +66,7 @@ __noinline int capture_end(struct xdp_md* ctx, int action) {
   return 0;
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int linimo_capture(struct xdp_md* ctx) {
   const int wanted = capture_begin(ctx);
   const int action = linimo_forward(ctx);

@@ -85,6 +85,12 @@ __noinline __u64 recall_datagram(__u64 hash, __u32 row) {
   return search.word;
 }
 
+/* Can the process be handed it? AF_XDP has one page for a frame here, and Linux 6.1 sends it none that has
+ * several buffers. */
+static __always_inline int may_be_handed(struct xdp_md* ctx) {
+  return first_buffer(ctx) <= LINIMO_XDP_HANDED_MOST && !is_in_several_buffers(ctx);
+}
+
 /* Hands a frame to the process, which counts what becomes of it. A fragment it holds, and puts it through
  * this program again once its datagram is known; what is encapsulated and too long for its way it sends in
  * fragments. `datagram`, `way`: a struct linimo_xdp_handed. Anything but XDP_REDIRECT: the process has no

@@ -18,7 +18,7 @@
 
 /* Part of where maps are pinned: every change of this file changes it, and of where and how a flow or a
  * datagram is stored (maglev/rules/flow_entry.h, fragment.h). */
-#define LINIMO_XDP_LAYOUT 12u
+#define LINIMO_XDP_LAYOUT 13u
 
 #define LINIMO_CELL_BYTES 64u
 #define LINIMO_MAX_ROWS 256u          /* receive queues of all interfaces, and the spare row */
@@ -160,9 +160,9 @@ struct linimo_xdp_flows {
 
 struct linimo_xdp_port {
   __u32 ifindex;
-  __u16 reserved;
-  __u8 mac[6]; /* its last four bytes aligned */
-  __u32 reserved2;
+  __u16 takes_several; /* frames in several buffers that came in by another one */
+  __u8 mac[6];         /* its last four bytes aligned */
+  __u32 reserved;
 };
 
 /* Per row. */
@@ -180,6 +180,9 @@ struct linimo_xdp_handed {
   __u8 link;     /* bytes of its link header */
   __u8 sent_as;  /* enum linimo_outcome */
 };
+/* No longer frame is handed over. The kernel takes back what fits into a page beside what it keeps of a frame
+ * of its own there (BPF_F_TEST_XDP_LIVE_FRAMES), some 3400 bytes. */
+#define LINIMO_XDP_HANDED_MOST 3328u
 #define LINIMO_XDP_HANDED_WAY(ifindex, mtu, link, sent_as) \
   ((__u64)(ifindex) | (__u64)(__u16)(mtu) << 32 | (__u64)(__u8)(link) << 48 | (__u64)(sent_as) << 56)
 

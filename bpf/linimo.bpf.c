@@ -7,6 +7,7 @@
 // connection tables' size are set when the program is loaded for an interface.
 
 #include "choice.h"
+#include "cut.h"
 #include "encapsulate.h"
 #include "fragment.h"
 #include "icmp.h"
@@ -140,7 +141,11 @@ static __always_inline int send(struct xdp_md* ctx, struct flow* flow) {
   }
   if (!encapsulate(ctx, target, &flow->packet, &way, port, flow->hash, inner_sum))
     return drop(flow, LINIMO_OUTCOME_tx_full);
+  // What the other driver would refuse, the kernel would lose uncounted.
+  if (way.port != port_number && !port->takes_several && is_in_several_buffers(ctx))
+    return drop(flow, LINIMO_OUTCOME_fragmented_frame);
   if (!fits) {
+    if (!may_be_handed(ctx)) return drop(flow, LINIMO_OUTCOME_fragmented_frame);
     const __u64 cut =
         LINIMO_XDP_HANDED_WAY(port->ifindex, way.mtu, ETH_HLEN + linimo_tags_length(way.tags), flow->sent);
     if (hand_to_process(ctx, flow->row, 0, cut) != XDP_REDIRECT) return drop(flow, LINIMO_OUTCOME_too_big);
@@ -226,6 +231,7 @@ static __always_inline int take_later_fragment(struct xdp_md* ctx, struct flow* 
   const __u64 word = recall_datagram(flow->hash, flow->row);
   if (word == 0) {
     if (pass_on(flow)) return kSend;
+    if (!may_be_handed(ctx)) return drop(flow, LINIMO_OUTCOME_fragmented_frame);
     const int action = hand_to_process(ctx, flow->row, flow->hash, 0);
     return action == XDP_REDIRECT ? action : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
   }
@@ -236,6 +242,16 @@ static __always_inline int take_later_fragment(struct xdp_md* ctx, struct flow* 
   return has_service(flow->generation.head, flow->service_id) && flow->target && flow->target->alive
              ? kSend
              : drop(flow, LINIMO_OUTCOME_fragment_unmatched);
+}
+
+/* The first buffer ends before the IP header does. */
+static __always_inline int cut(struct xdp_md* ctx, struct flow* flow) {
+  struct words* to = &flow->copy->destination;
+  *to = (struct words){};
+  const int kind = cut_destination(ctx, port_mac, to);
+  if (kind == kCutOther || !live_image(&flow->generation) || !find_vip(&flow->generation, to, kind == kCutV4))
+    return to_kernel(ctx, flow);
+  return drop(flow, LINIMO_OUTCOME_fragmented_frame);
 }
 
 static __always_inline int linimo_forward(struct xdp_md* ctx) {
@@ -250,13 +266,14 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   LINIMO_TELL(told.passed = p->passed;)
   void* data = (void*)(long)ctx->data;
   void* data_end = (void*)(long)ctx->data_end;
-  p->frame_length = data_end - data;
+  p->frame_length = bpf_xdp_get_buff_len(ctx);
 
   // Is it for a VIP? Only then may it be judged.
   void* header = live ? locate(data, data_end, p) : 0;
   LINIMO_TELL(told.reached = header ? LINIMO_TRACE_LOCATED : LINIMO_TRACE_NOTHING;
               if (header && linimo_is_addressed_to(*(const __u64*)data, port_mac)) told.reached =
                   LINIMO_TRACE_ADDRESSED;)
+  if (!header && live && p->frame_length != first_buffer(ctx)) return cut(ctx, &flow);
   if (!header || !may_be_vip(flow.generation.head, &p->destination, !p->v6)) return to_kernel(ctx, &flow);
   if (!linimo_is_addressed_to(*(const __u64*)data, port_mac)) return to_kernel(ctx, &flow);
   if (p->v6 && is_v4_words(&p->destination))  // ::ffff:a.b.c.d on the wire is no VIP's address
@@ -280,6 +297,7 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
                   : verdict < LINIMO_VERDICT_MALFORMED && is_impostor(&flow.generation, &p->source, !p->v6)
                       ? LINIMO_TRACE_SOURCE_OWN
                       : LINIMO_TRACE_SOURCE_FINE;)
+  if (verdict == kVerdictCut) return drop(&flow, LINIMO_OUTCOME_fragmented_frame);
   if (verdict == LINIMO_VERDICT_MALFORMED) return drop(&flow, LINIMO_OUTCOME_malformed);
   if (verdict == LINIMO_VERDICT_BAD_CHECKSUM) return drop(&flow, LINIMO_OUTCOME_bad_checksum);
   if (verdict == LINIMO_VERDICT_MARTIAN || is_impostor(&flow.generation, &p->source, !p->v6))
@@ -294,7 +312,7 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
 }
 
 #ifdef LINIMO_TRACED
-SEC("xdp")
+SEC("xdp.frags")
 int linimo_trace(struct xdp_md* ctx) {
   return linimo_forward(ctx);
 }
@@ -308,12 +326,12 @@ struct {
   __type(value, __u32);
 } whole_paths SEC(".maps");
 
-SEC("xdp")
+SEC("xdp.frags")
 int linimo_whole(struct xdp_md* ctx) {
   return linimo_forward(ctx);
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int linimo(struct xdp_md* ctx) {
   const int action = straight(ctx);
   if (action != (int)kWholePath) return action;

@@ -30,6 +30,19 @@
 
 enum { kMaxLinkHeader = 22 };
 
+/* A verdict beside those of maglev/rules/judge.h: the frame lies in several buffers, and its headers do not
+ * all lie in the first one, which is the only one that can be read in place. */
+enum { kVerdictCut = LINIMO_VERDICT_MARTIAN + 1 };
+
+/* Of a frame's first buffer, which nearly always is the only one. */
+static __always_inline __u32 first_buffer(const struct xdp_md* ctx) {
+  return ctx->data_end - ctx->data;
+}
+
+static __always_inline int is_in_several_buffers(struct xdp_md* ctx) {
+  return bpf_xdp_get_buff_len(ctx) != first_buffer(ctx);
+}
+
 /* An offset into the frame, with a bound that the verifier sees: once spilled to the stack, a value's range
  * is forgotten, and without the barrier the compiler, which knows the range too, would leave the mask out. */
 #define LINIMO_BOUND(offset, mask)     \
@@ -53,10 +66,10 @@ struct words {
 
 struct packet {
   struct words source, destination;
-  __u32 frame_length;
-  __u32 ip;         // offset of the IP header in the frame
-  __u32 ip_length;  // of the whole IP packet by its header: what lies behind is padding
-  __u32 l4;         // offset from the IP header
+  __u32 frame_length;  // in all its buffers
+  __u32 ip;            // offset of the IP header in the frame
+  __u32 ip_length;     // of the whole IP packet by its header: what lies behind is padding
+  __u32 l4;            // offset from the IP header
   __be32 fragment_id;
   __be16 source_port;
   __be16 destination_port;
@@ -150,8 +163,9 @@ static __always_inline int judge_transport(void* data, void* data_end, __u32 at,
   at = LINIMO_IN_FRAME(at);
   if (p->protocol == IPPROTO_TCP) {
     struct tcphdr* tcp = data + at;
-    if (length < sizeof *tcp || (void*)(tcp + 1) > data_end || !linimo_is_sound_tcp(tcp->doff * 4, length))
-      return LINIMO_VERDICT_MALFORMED;
+    if (length < sizeof *tcp) return LINIMO_VERDICT_MALFORMED;
+    if ((void*)(tcp + 1) > data_end) return kVerdictCut;
+    if (!linimo_is_sound_tcp(tcp->doff * 4, length)) return LINIMO_VERDICT_MALFORMED;
     p->source_port = tcp->source;
     p->destination_port = tcp->dest;
     p->tcp_flags = ((__u8*)tcp)[13];
@@ -159,9 +173,9 @@ static __always_inline int judge_transport(void* data, void* data_end, __u32 at,
   }
   if (p->protocol == IPPROTO_UDP) {
     struct udphdr* udp = data + at;
-    if (length < sizeof *udp || (void*)(udp + 1) > data_end ||
-        !linimo_is_sound_udp(bpf_ntohs(udp->len), length, p->fragment))
-      return LINIMO_VERDICT_MALFORMED;
+    if (length < sizeof *udp) return LINIMO_VERDICT_MALFORMED;
+    if ((void*)(udp + 1) > data_end) return kVerdictCut;
+    if (!linimo_is_sound_udp(bpf_ntohs(udp->len), length, p->fragment)) return LINIMO_VERDICT_MALFORMED;
     p->source_port = udp->source;
     p->destination_port = udp->dest;
     return LINIMO_VERDICT_FLOW;
@@ -175,6 +189,7 @@ static __always_inline int judge_v4(const struct iphdr* ip, void* data, void* da
   const __u32 total = bpf_ntohs(ip->tot_len);
   if (!linimo_is_sound_ipv4(ip->version, header, total, p->frame_length - p->ip))
     return LINIMO_VERDICT_MALFORMED;
+  if (p->ip + header > (__u32)(data_end - data)) return kVerdictCut;
   if (!header_checksum_holds(ip, data_end, header)) return LINIMO_VERDICT_BAD_CHECKSUM;
   if (is_martian(p)) return LINIMO_VERDICT_MARTIAN;
   p->ip_length = total;
@@ -207,9 +222,9 @@ __noinline int judge_v6(struct xdp_md* ctx, struct packet* p) {
   struct linimo_extensions chain = linimo_extensions_begin(ip->nexthdr);
   for (int round = 0; round < LINIMO_EXTENSION_ROUNDS && linimo_has_extension(&chain); ++round) {
     const __u64* header = data + LINIMO_IN_FRAME(p->ip + chain.offset);
-    if (end - chain.offset < sizeof *header || (void*)(header + 1) > data_end ||
-        !linimo_pass_extension(&chain, *header, end))
-      return LINIMO_VERDICT_MALFORMED;
+    if (end - chain.offset < sizeof *header) return LINIMO_VERDICT_MALFORMED;
+    if ((void*)(header + 1) > data_end) return kVerdictCut;
+    if (!linimo_pass_extension(&chain, *header, end)) return LINIMO_VERDICT_MALFORMED;
   }
   p->l4 = chain.offset;
   p->protocol = chain.next;

@@ -8,7 +8,7 @@
 #include <bpf/bpf_helpers.h>
 // clang-format on
 
-SEC("xdp")
+SEC("xdp.frags")
 int pass(struct xdp_md* ctx) {
   (void)ctx;
   return XDP_PASS;

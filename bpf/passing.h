@@ -68,16 +68,17 @@ __noinline __u32 tunnel_of(struct xdp_md* ctx, __u32 active) {
   __u32 at, gre;
   const __be16 type = link_header(data, data_end, &at);
   const __u32* ip = data + at;
+  const __u32 available = bpf_xdp_get_buff_len(ctx) - at;
   struct words destination;
   if (type == bpf_htons(ETH_P_IP)) {
-    if ((void*)(ip + 6) > data_end || !linimo_may_be_passed4(ip[0], ip[1], ip[2], data_end - (void*)ip) ||
+    if ((void*)(ip + 6) > data_end || !linimo_may_be_passed4(ip[0], ip[1], ip[2], available) ||
         !header_checksum_holds(ip, data_end, LINIMO_IPV4_HEADER))
       return kNoTunnel;
     destination = words_of_v4(ip[4]);
     gre = ip[5];
   } else {
     if (type != bpf_htons(ETH_P_IPV6) || (void*)(ip + 11) > data_end ||
-        !linimo_may_be_passed6(ip[1], data_end - (void*)ip))
+        !linimo_may_be_passed6(ip[1], available))
       return kNoTunnel;
     __builtin_memcpy(&destination, ip + 6, sizeof destination);
     if (is_v4_words(&destination)) return kNoTunnel;  // ::ffff:a.b.c.d on the wire is nobody

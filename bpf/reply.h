@@ -28,7 +28,7 @@ static __always_inline void swap_macs(__u8* macs) {
 
 /* Cuts or grows the frame at its end. */
 static __always_inline int resize(struct xdp_md* ctx, __u32 length) {
-  const __u32 now = ctx->data_end - ctx->data;
+  const __u32 now = bpf_xdp_get_buff_len(ctx);
   return now == length ? 0 : bpf_xdp_adjust_tail(ctx, (int)length - (int)now);
 }
 

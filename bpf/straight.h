@@ -28,6 +28,15 @@ struct plain {
   __u8 tcp_flags;
 };
 
+/* Does the IP packet end with the frame? Where that has several buffers the kernel is asked, and only there:
+ * none has that the first buffer of at most an Ethernet frame's usual length holds to its IP packet's end. */
+static __always_inline int ends_with_frame(struct xdp_md* ctx, __u32 length) {
+  enum { kUsualFrame = 1518 };
+  __u32 frame = first_buffer(ctx);
+  if (length + ETH_HLEN > frame || frame > kUsualFrame) frame = bpf_xdp_get_buff_len(ctx);
+  return length + ETH_HLEN == frame;
+}
+
 /* `l4`: TCP's or UDP's header. Is it sound? */
 static __always_inline int read_plain_transport(const __u32* l4, const void* data_end, __u32 payload,
                                                 struct plain* p) {
@@ -44,7 +53,7 @@ static __always_inline int read_plain_transport(const __u32* l4, const void* dat
 }
 
 /* Plain, to what may be a VIP, and from a source that may be. */
-static __always_inline int read_plain4(const void* data, const void* data_end,
+static __always_inline int read_plain4(struct xdp_md* ctx, const void* data, const void* data_end,
                                        const struct linimo_xdp_head* head, struct plain* p) {
   enum { kVersionToLength, kIdToFragment, kTtlToChecksum, kSource, kDestination, kWords };
   const __u32* ip = data + ETH_HLEN;
@@ -57,7 +66,7 @@ static __always_inline int read_plain4(const void* data, const void* data_end,
   p->traffic_class = first >> 8;
   p->id_and_fragment = ip[kIdToFragment];
   p->protocol = ip[kTtlToChecksum] >> 8;
-  if ((first & 0xff) != 0x45 || p->length != data_end - data - ETH_HLEN ||
+  if ((first & 0xff) != 0x45 || !ends_with_frame(ctx, p->length) ||
       linimo_fragment_kind4(p->id_and_fragment >> 16) != LINIMO_WHOLE || linimo_is_martian4(ip[kSource]) ||
       is_in_filter(head, head->source_filter, &p->source, 1))
     return 0;
@@ -66,7 +75,7 @@ static __always_inline int read_plain4(const void* data, const void* data_end,
          read_plain_transport(ip + kWords, data_end, p->length - sizeof(struct iphdr), p);
 }
 
-static __always_inline int read_plain6(const void* data, const void* data_end,
+static __always_inline int read_plain6(struct xdp_md* ctx, const void* data, const void* data_end,
                                        const struct linimo_xdp_head* head, struct plain* p) {
   enum { kVersionToLabel, kLengthToHops, kSource, kDestination = 6, kWords = 10 };
   const __u32* ip = data + ETH_HLEN;
@@ -79,7 +88,7 @@ static __always_inline int read_plain6(const void* data, const void* data_end,
   p->traffic_class = bpf_ntohl(first) >> 20;
   p->id_and_fragment = 0;
   p->protocol = ip[kLengthToHops] >> 16;
-  return (first & 0xf0) == 0x60 && p->length == data_end - data - ETH_HLEN && p->length <= 0xffff &&
+  return (first & 0xf0) == 0x60 && ends_with_frame(ctx, p->length) && p->length <= 0xffff &&
          !linimo_is_martian6(p->source.high, p->source.low) &&
          !is_in_filter(head, head->source_filter, &p->source, 0) &&
          read_plain_transport(ip + kWords, data_end, payload, p);
@@ -181,11 +190,13 @@ static __always_inline int straight(struct xdp_md* ctx) {
     return kWholePath;
   const __be16 type = *(const __be16*)(data + __builtin_offsetof(struct ethhdr, h_proto));
   if (type == bpf_htons(ETH_P_IP))
-    return read_plain4(data, data_end, generation.head, &plain) ? straight_on(ctx, &generation, &plain, 0)
-                                                                : (int)kWholePath;
+    return read_plain4(ctx, data, data_end, generation.head, &plain)
+               ? straight_on(ctx, &generation, &plain, 0)
+               : (int)kWholePath;
   if (type == bpf_htons(ETH_P_IPV6))
-    return read_plain6(data, data_end, generation.head, &plain) ? straight_on(ctx, &generation, &plain, 1)
-                                                                : (int)kWholePath;
+    return read_plain6(ctx, data, data_end, generation.head, &plain)
+               ? straight_on(ctx, &generation, &plain, 1)
+               : (int)kWholePath;
   return kWholePath;
 }
 

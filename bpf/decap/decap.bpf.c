@@ -135,7 +135,7 @@ static __always_inline int set_ecn(void* ip, int v6, __u8 outer) {
   return 1;
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int linimo_decap(struct xdp_md* ctx) {
   void* data = (void*)(long)ctx->data;
   void* data_end = (void*)(long)ctx->data_end;

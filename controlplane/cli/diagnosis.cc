@@ -124,7 +124,7 @@ class Diagnosis {
     constexpr std::pair<const char*, const char*> kDrops[] = {
         {"tx_full", "frames found no room in the transmit queue: the link is slower than the traffic"},
         {"kernel_full", "frames for the host were more than its kernel takes"},
-        {"fragmented_frame", "frames were longer than a buffer: lower the MTU of the sender"}};
+        {"fragmented_frame", "frames were longer than a buffer: lower the MTU of the interface"}};
     for (const auto& [outcome, meaning] : kDrops) {
       if (const auto lost = grown(outcome); lost != 0)
         add({outcome, "", fmt::format("{} {}", lost, meaning), "see docs/operations.md", false});

@@ -69,7 +69,8 @@ const char* meaning_of(linimo_outcome outcome) {
     case LINIMO_OUTCOME_tx_full:
       return "is dropped: there was no room to build what would leave";
     case LINIMO_OUTCOME_fragmented_frame:
-      return "is dropped: it is longer than one buffer of the port";
+      return "is dropped: it lies in several buffers, or is longer than one, and the engine cannot do this "
+             "with it";
     case LINIMO_OUTCOME_from_kernel:
       return "is sent by the host";
     case LINIMO_OUTCOME_kernel_full:

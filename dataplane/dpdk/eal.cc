@@ -15,6 +15,7 @@
 #include <spdlog/spdlog.h>
 
 #include "dataplane/dpdk/af_xdp.h"
+#include "dataplane/dpdk/device_kind.h"
 #include "dataplane/dpdk/pci.h"
 #include "dataplane/dpdk/port.h"
 #include "dataplane/netdev.h"
@@ -62,6 +63,9 @@ std::string af_xdp_options(const std::string& netdev, uint32_t queue) {
 tl::expected<PortPlan, std::string> plan_netdev(const std::string& name, uint32_t workers) {
   const auto facts = netdev_facts(name);
   if (!facts) return tl::unexpected(facts.error());
+  Netlink netlink;
+  if (std::string why = refusal_of_device(netlink, facts->index); !why.empty())
+    return tl::unexpected(std::move(why));
   if (facts->queues < workers) {
     return tl::unexpected(
         fmt::format("{} has {} receive queue(s), fewer than the {} workers; set [node] workers to {} "

@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "dataplane/dpdk/af_xdp.h"
+#include "dataplane/dpdk/device_kind.h"
 #include "dataplane/dpdk/dpdk_capture.h"
 #include "dataplane/dpdk/rss_key.h"
 #include "dataplane/forward/trace.h"

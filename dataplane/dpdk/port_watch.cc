@@ -11,6 +11,7 @@
 #include <rte_ethdev.h>
 #include <spdlog/spdlog.h>
 
+#include "dataplane/dpdk/device_kind.h"
 #include "dataplane/dpdk/port.h"
 #include "dataplane/dpdk/takeover.h"
 #include "dataplane/netdev.h"

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <map>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -14,9 +13,6 @@
 
 namespace linimo::dpdk {
 namespace {
-
-// Other kinds have a link of another meaning: a veth's is its peer.
-constexpr std::string_view kStacked[] = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"};
 
 NetlinkMessage copy_of(const nlmsghdr& message) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(&message);
@@ -155,48 +151,6 @@ DeviceState read_device(Netlink& netlink, const std::string& name, int index) {
     });
   }
   return state;
-}
-
-std::vector<std::string> devices_that_need(Netlink& netlink, int index) {
-  struct Device {
-    std::string name, kind;
-    int below = 0, master = 0;
-  };
-  std::map<int, Device> devices;
-  netlink.dump(RTM_GETLINK, AF_UNSPEC, sizeof(ifinfomsg), [&](const nlmsghdr& message) {
-    const auto* fixed = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
-    Device& device = devices[fixed->ifi_index];
-    for_each_attribute(message, sizeof *fixed, [&](const nlattr* attribute) {
-      const auto number = [&] { return static_cast<int>(mnl_attr_get_u32(attribute)); };
-      switch (mnl_attr_get_type(attribute)) {
-        case IFLA_IFNAME:
-          device.name = mnl_attr_get_str(attribute);
-          break;
-        case IFLA_LINK:
-          device.below = number();
-          break;
-        case IFLA_MASTER:
-          device.master = number();
-          break;
-        case IFLA_LINKINFO:
-          for_each_nested(attribute, [&](const nlattr* info) {
-            if (mnl_attr_get_type(info) == IFLA_INFO_KIND) device.kind = mnl_attr_get_str(info);
-          });
-          break;
-        default:
-          break;
-      }
-    });
-  });
-  const int master = devices[index].master;
-  std::vector<std::string> found;
-  for (const auto& [other, device] : devices) {
-    const bool stands_on =
-        device.below == index && std::ranges::find(kStacked, device.kind) != std::end(kStacked);
-    if (stands_on || (other == master && other != 0))
-      found.push_back(fmt::format("{} ({})", device.name, device.kind));
-  }
-  return found;
 }
 
 bool has_addresses(Netlink& netlink, int index) {

@@ -23,10 +23,6 @@ struct DeviceState {
 /// Reads what the device has now; changes nothing.
 DeviceState read_device(Netlink& netlink, const std::string& name, int index);
 
-/// The kernel's devices that live on this one's frames, and would get none while DPDK has it: VLANs and the
-/// like that stand on it, a bridge or bond that it belongs to. By name, with the kind.
-std::vector<std::string> devices_that_need(Netlink& netlink, int index);
-
 /// Does the device have addresses that a program gave it, not the kernel (link-local ones)?
 bool has_addresses(Netlink& netlink, int index);
 

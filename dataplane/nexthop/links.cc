@@ -75,9 +75,10 @@ uint16_t Links::mtu(int device) const {
   return link == links_.end() ? 1500 : link->second.mtu;
 }
 
-std::optional<Links::Way> Links::way_from(int device) const {
+std::optional<Links::Way> Links::way_from(int device, std::span<const int> own) const {
   Way way{device, {}};
-  for (auto link = links_.find(device); link != links_.end() && link->second.below != 0;
+  const auto is_own = [&] { return std::ranges::find(own, way.device) != own.end(); };
+  for (auto link = links_.find(device); !is_own() && link != links_.end() && link->second.below != 0;
        link = links_.find(way.device)) {
     if (way.tags[1].tpid != 0) return std::nullopt;
     way.tags[1] = way.tags[0];  // the lower a device, the further out its tag

@@ -1,13 +1,15 @@
 // The kernel's devices, as far as next hops need them: MTUs, and which VLAN devices stand on which others.
 //
 // A route may leave by a VLAN device (ip-link(8), type vlan), or by one on top of another (802.1ad): packets
-// then leave by the device at the bottom, under the tags on the way there.
+// then leave by the device at the bottom, under the tags on the way there; or by a VLAN device that is the
+// node's own, which adds its tag itself.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 
 #include "dataplane/egress/next_hop.h"
 #include "maglev/os/netlink.h"
@@ -17,7 +19,7 @@ namespace linimo {
 class Links {
  public:
   struct Way {
-    int device;                   // at the bottom: where frames leave
+    int device;                   // where frames leave
     std::array<VlanTag, 2> tags;  // outermost first, as in NextHop
   };
 
@@ -28,7 +30,8 @@ class Links {
 
   /// Nothing if there are more tags than a frame may have here, or the devices stand on one another in a
   /// circle.
-  std::optional<Way> way_from(int device) const;
+  /// `own`: devices that frames are given to as they are, though they may stand on others.
+  std::optional<Way> way_from(int device, std::span<const int> own = {}) const;
 
  private:
   struct Link {

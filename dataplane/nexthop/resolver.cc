@@ -200,8 +200,10 @@ NextHop Resolver::next_hop(const Backend& backend) {
   NextHop hop;
   if (!backend.route) return hop;
   const int device = backend.route->device;
-  const auto way = links_.way_from(device);
   const auto egresses = engine_.egresses();
+  std::vector<int> own;
+  for (const Egress& egress : egresses) own.push_back(egress.device_index);
+  const auto way = links_.way_from(device, own);
   const auto egress = std::ranges::find_if(
       egresses, [&](const Egress& candidate) { return way && candidate.device_index == way->device; });
   if (egress == egresses.end()) {

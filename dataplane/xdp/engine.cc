@@ -34,7 +34,8 @@ const char* advice(int error) {
       return "the driver has no XDP, or its settings stand in the way";
     case EINVAL:
     case ERANGE:
-      return "the driver refuses: lower the MTU to 3498 or less, and turn LRO off (`ethtool -K DEV lro off`)";
+      return "the driver refuses: it may have another limit for MTUs, or want LRO off (`ethtool -K DEV lro "
+             "off`)";
     case ENOMEM:
     case ENOSPC:
       return "the driver has not enough queues: fewer channels leave some for XDP (`ethtool -L DEV combined "
@@ -102,6 +103,7 @@ tl::expected<std::unique_ptr<XdpEngine>, std::string> XdpEngine::start(const Nod
   loop.every(kSecond, [engine = engine.get()] {
     engine->program_->settle_slots();
     engine->program_->sweep_told();
+    engine->look_at_buffers();
     engine->count_losses();
     engine->pins_->judge(engine->board_);
   });
@@ -156,13 +158,30 @@ tl::expected<void, std::string> XdpEngine::load() {
 /// The first time.
 tl::expected<void, std::string> XdpEngine::take(uint32_t port) {
   Interface& interface = interfaces_[port];
-  if (auto set = program_->set_port(port, interface.facts.index, interface.facts.mac); !set) return set;
+  if (auto set = set_port(port); !set) return set;
   if (auto loaded = load_program(port); !loaded) return loaded;
   // Before its packets come: a flow that begins now is to be tracked.
   for (uint32_t queue = 0; queue < std::min(interface.facts.queues, interface.rows); ++queue) {
     if (auto served = program_->serve(interface.first_row + queue); !served) return served;
   }
   return attach(interface);
+}
+
+tl::expected<void, std::string> XdpEngine::set_port(uint32_t port) {
+  Interface& interface = interfaces_[port];
+  interface.takes_several = sends_several_buffers(interface.facts.index);
+  return program_->set_port(port, interface.facts.index, interface.facts.mac, interface.takes_several);
+}
+
+/// A veth, for one, begins to take them once its other end has a program.
+void XdpEngine::look_at_buffers() {
+  if (interfaces_.size() < 2) return;  // a frame leaves as it came in
+  for (uint32_t port = 0; port < interfaces_.size(); ++port) {
+    const Interface& interface = interfaces_[port];
+    if (interface.facts.index == 0 || sends_several_buffers(interface.facts.index) == interface.takes_several)
+      continue;
+    if (auto set = set_port(port); !set) spdlog::error("{}: {}", interface.name, set.error());
+  }
 }
 
 tl::expected<void, std::string> XdpEngine::load_program(uint32_t port) {
@@ -261,7 +280,7 @@ void XdpEngine::follow(uint32_t port, const NetdevFacts* now) {
   const bool other_queues = now->queues != interface.facts.queues;
   const NetdevFacts before = std::exchange(interface.facts, *now);
   tl::expected<void, std::string> attached;
-  if (moved) attached = program_->set_port(port, now->index, now->mac);
+  if (moved) attached = set_port(port);
   if (attached && (!interface.link || device_of_link(interface.link) != now->index)) {
     attached = attach(interface);
   } else if (attached && other_queues) {
@@ -307,14 +326,20 @@ void XdpEngine::serve_queues(const Interface& interface) {
 void XdpEngine::hold_fragments() {
   if (!fragments_) return;
   std::vector<FragmentThread::Queue> queues;
+  std::string bond;
   for (const Interface& interface : interfaces_) {
     if (interface.facts.index == 0) continue;
+    if (interface.facts.driver == "bonding") {
+      bond = fmt::format("{} is a bond", interface.name);  // whose frames come on queues of its members
+      continue;
+    }
     for (uint32_t queue = 0; queue < std::min(interface.facts.queues, interface.rows); ++queue) {
       queues.push_back(
           {interface.name, interface.facts.index, queue, interface.first_row + queue, interface.program});
     }
   }
   std::string lost = fragments_->serve(queues);
+  if (lost.empty()) lost = bond;
   if (lost == fragments_lost_) return;
   fragments_lost_ = std::move(lost);
   if (!fragments_lost_.empty()) {

@@ -59,6 +59,7 @@ class XdpEngine : public EngineBase {
     uint32_t rows = 1;
     std::shared_ptr<std::atomic<int>> program = std::make_shared<std::atomic<int>>(-1);  // descriptor
     UniqueFd link = {};
+    bool takes_several = false;    // frames in several buffers, from another of them
     bool is_predecessors = false;  // what the link holds: it forwards by maps that are not ours
     std::unique_ptr<LossWatch> losses = {};
   };
@@ -70,6 +71,8 @@ class XdpEngine : public EngineBase {
   tl::expected<void, std::string> load_program(uint32_t port);
   tl::expected<void, std::string> attach(Interface& interface);
   void replace_predecessors();
+  tl::expected<void, std::string> set_port(uint32_t port);
+  void look_at_buffers();
   void follow(uint32_t port, const NetdevFacts* now);
   void release(Interface& interface);
   void serve_queues(const Interface& interface);

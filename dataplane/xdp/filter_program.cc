@@ -193,7 +193,8 @@ class Translation {
 
 tl::expected<UniqueFd, std::string> load_filter(std::span<const FilterStep> steps, const FilterExits& exits) {
   const std::vector<bpf_insn> code = Translation(exits).of(steps);
-  LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_XDP);
+  LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_XDP,
+              .prog_flags = BPF_F_XDP_HAS_FRAGS);  // as those that it leads to
   UniqueFd program(
       bpf_prog_load(BPF_PROG_TYPE_XDP, "linimo_filter", "Dual BSD/GPL", code.data(), code.size(), &options));
   if (!program)

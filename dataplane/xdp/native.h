@@ -1,4 +1,4 @@
-// Can a device's driver run XDP programs itself?
+// What can a device's driver do of XDP itself?
 #pragma once
 
 #include <cstdint>
@@ -15,5 +15,9 @@ bool takes_native_xdp(int device_index);
 /// Why a program that sends must not be run by this device's driver on a machine of so many CPUs, and what to
 /// do; empty where it may. Of a device without a program.
 std::string danger_of_native_xdp(const std::string& name, const NetdevFacts& facts, uint32_t cpus);
+
+/// Does it send frames that lie in several buffers and came in by another device? Only Linux from 6.3 says
+/// so; before that none does. Any thread.
+bool sends_several_buffers(int device_index);
 
 }  // namespace linimo::xdp

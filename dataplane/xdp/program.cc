@@ -276,9 +276,11 @@ tl::expected<int, std::string> Program::program_for(uint32_t port, uint32_t firs
   return bpf_program__fd(object->progs.linimo);
 }
 
-tl::expected<void, std::string> Program::set_port(uint32_t port, int ifindex, const Mac& mac) {
+tl::expected<void, std::string> Program::set_port(uint32_t port, int ifindex, const Mac& mac,
+                                                  bool takes_several) {
   linimo_xdp_port entry{};
   entry.ifindex = static_cast<uint32_t>(ifindex);
+  entry.takes_several = takes_several ? 1 : 0;
   std::copy(mac.begin(), mac.end(), entry.mac);
   if (bpf_map_update_elem(bpf_map__fd(maps_->maps.ports), &port, &entry, BPF_ANY) != 0)
     return failed(fmt::format("port {} (at most {} interfaces)", port, LINIMO_MAX_PORTS));

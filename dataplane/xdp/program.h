@@ -81,8 +81,10 @@ class Program {
   tl::expected<void, std::string> serve(uint32_t row);
 
   /// By which device a port's packets leave, and its own MAC address: what frames must be addressed to, and
-  /// carry as their source. At any time: a device's may change.
-  tl::expected<void, std::string> set_port(uint32_t port, int ifindex, const Mac& mac);
+  /// carry as their source; does it take frames in several buffers from other ports (native.h)? At any time:
+  /// a device's may change.
+  tl::expected<void, std::string> set_port(uint32_t port, int ifindex, const Mac& mac,
+                                           bool takes_several = true);
 
   /// Copies the snapshot, validates the copy, makes it the live generation, and returns when no packet uses
   /// the one before any more. The error says why it was refused; then nothing has changed.

@@ -75,9 +75,10 @@ tl::expected<Traced, std::string> TracedProgram::run(uint32_t port, uint32_t row
               .data_size_out = static_cast<uint32_t>(out.size()));
   if (bpf_prog_test_run_opts(bpf_program__fd(object_->progs.linimo_trace), &options) != 0) {
     return tl::unexpected(
-        errno == EINVAL ? fmt::format("the kernel tries no frames of {} bytes: at most a page less headroom",
-                                      frame.size())
-                        : fmt::format("the kernel did not run the traced program: {}", std::strerror(errno)));
+        errno == EINVAL
+            ? fmt::format("the kernel tries no frames of {} bytes: at most 17 pages less headroom",
+                          frame.size())
+            : fmt::format("the kernel did not run the traced program: {}", std::strerror(errno)));
   }
   out.resize(options.data_size_out);
 

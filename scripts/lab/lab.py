@@ -84,7 +84,7 @@ class Lab:
     def let_pass(self, number: int | str) -> None:
         """See there: a veth takes what XDP on its other end sends back only if it has a program itself."""
         self.topology.router.run(["ip", "link", "set", "dev", f"lb{number}", "xdpdrv", "obj", str(self.pass_program),
-                                  "sec", "xdp"])
+                                  "sec", "xdp.frags"])
 
     def add_node(self) -> Node:
         """Another box for a node, configured as the first; start_node(2) starts its daemons."""

@@ -164,6 +164,15 @@ class Topology:
         self.backends[number] = box
         return box
 
+    def widen(self, client_mtu: int) -> None:
+        """Larger frames everywhere, with the same room for a tunnel around the client's."""
+        mtu = client_mtu + FABRIC_MTU - CLIENT_MTU
+        links = [(self.client, "eth0", client_mtu), (self.router, "client", client_mtu)]
+        links += [(self.router, wire.link, mtu) for wire in self.wires] + [(wire.box, "eth0", mtu) for wire in self.wires]
+        links += [(self.router, f"b{number}", mtu) for number in self.backends] + [(box, "eth0", mtu) for box in self.backends.values()]
+        for box, link, wanted in [*links, (self.router, "fabric", mtu)]:
+            box.run(["ip", "link", "set", link, "mtu", str(wanted)])
+
     def boxes(self) -> list[Namespace]:
         """What exists, from whichever run, the nodes first: they must still reach the others as they end."""
         names = namespaces_with_prefix(f"{self.name}-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 
 from case import LabCase
 from lab.client import ConnectionBroken, Load, fetch
@@ -75,6 +76,35 @@ class DeviceCase(LabCase):
         with self.assertRaisesRegex(RuntimeError, "too low for existing .*AF_XDP sockets"):
             self._set_queues(1)
         self._wait_answered("queues were to go")
+
+    def _assert_addresses_are_followed(self, link: str) -> None:
+        """One that the host gets later: it is reached; and where it is a VIP, too, the host is asked what no service has."""
+        later = {4: "10.0.0.99/24", 6: "2001:db8::99/64"}
+        for family, address in later.items():
+            self._node("ip", "addr", "add", address, "dev", link)
+            wait_until(lambda: self._pinged(address.partition("/")[0]), f"{address} is reached", 2 * FOLLOWS_S)
+            self._node("ip", "addr", "del", address, "dev", link)
+            vip = f"{VIP[family]}/{128 if family == 6 else 32}"
+            self.assertEqual("silent", self._no_service(family))
+            self._node("ip", "addr", "add", vip, "dev", link)
+            wait_until(lambda: self._no_service(family) == "refused", "the host refuses", 2 * FOLLOWS_S)
+            self._node("ip", "addr", "del", vip, "dev", link)
+            wait_until(lambda: self._no_service(family) == "silent", "nobody answers", 2 * FOLLOWS_S)
+        self._wait_answered("addresses came and went")
+
+    def _pinged(self, address: str) -> bool:
+        return "bytes from" in self.lab.topology.router.run(["ping", "-c", "1", "-W", "1", address], check=False).stdout
+
+    def _no_service(self, family: int) -> str:
+        """What becomes of a connection to a port of the VIP that no service has."""
+        with self.lab.client.entered():
+            try:
+                socket.create_connection((VIP[family], 81), timeout=0.3).close()
+            except ConnectionRefusedError:
+                return "refused"
+            except TimeoutError:
+                return "silent"
+        return "answered"
 
     def _assert_vlan_tags_stay(self) -> None:
         """The driver is told to leave them in frames, and told again if somebody says otherwise."""

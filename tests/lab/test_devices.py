@@ -35,7 +35,7 @@ class XdpDevices(DeviceCase):
             self._set_queues(4)
             # A veth's new queues take no frames that XDP sends until a program is put on anew. At the router's end it is
             # the lab's; at the node's it is what is tested.
-            self._router("ip", "-force", "link", "set", "dev", "lb1", "xdpdrv", "obj", str(self.lab.pass_program), "sec", "xdp")
+            self._router("ip", "-force", "link", "set", "dev", "lb1", "xdpdrv", "obj", str(self.lab.pass_program), "sec", "xdp.frags")
             seen, changed = load.requests, time.monotonic()
             wait_until(lambda: self.lab.node.status()["flows"]["capacity"] == 4 * capacity, "each queue has its table",
                        FOLLOWS_S)
@@ -132,6 +132,9 @@ class XdpDevices(DeviceCase):
 
     def test_9_the_other_end_must_finish_its_frames(self) -> None:
         self._assert_advised_of_the_other_end()
+
+    def test_b_addresses_that_come_later(self) -> None:
+        self._assert_addresses_are_followed("eth0")
 
 
 del DeviceCase  # no test of its own

@@ -144,6 +144,9 @@ class DpdkDevices(DeviceCase):
         self._assert_vlan_tags_stay()
         self._assert_advised_of_the_other_end()
 
+    def test_7_addresses_that_come_later(self) -> None:
+        self._assert_addresses_are_followed("linimo0")
+
     def test_8_another_mac_address(self) -> None:
         """The TAP takes it over, so that neighbours hear of the new one, and what is sent has it."""
         address = "02:00:00:00:77:02"

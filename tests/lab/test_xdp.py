@@ -234,7 +234,7 @@ class Start(XdpCase):
         node = self.lab.node
         node.stop_dataplane()
         self._detach()
-        others = ["ip", "link", "set", "dev", "eth0", "xdpdrv", "obj", str(self.lab.pass_program), "sec", "xdp"]
+        others = ["ip", "link", "set", "dev", "eth0", "xdpdrv", "obj", str(self.lab.pass_program), "sec", "xdp.frags"]
         node.box.run(others)
         self.addCleanup(node.box.run, ["ip", "link", "set", "dev", "eth0", "xdpdrv", "off"])
         refused = self._run_another()

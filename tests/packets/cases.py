@@ -9,12 +9,12 @@ import json
 import sys
 from pathlib import Path
 
-from oracle import (choice, echo, forwarding, fragments, gue, icmp_error, judged, not_ours, outer, precedence, quic, reject,
+from oracle import (choice, echo, forwarding, fragments, gue, icmp_error, judged, jumbo, not_ours, outer, precedence, quic, reject,
                     rows, services, source_prefix, too_big, undeliverable, vlan, world)
 from oracle.case import Cases
 
 TOPICS = (not_ours, forwarding, outer, judged, undeliverable, services, choice, gue, vlan, source_prefix, echo, icmp_error,
-          too_big, reject, quic, fragments, precedence)
+          too_big, reject, quic, fragments, precedence, jumbo)
 
 
 def main(file: str, corpus: str | None = None) -> None:

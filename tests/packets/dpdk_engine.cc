@@ -24,8 +24,8 @@ namespace linimo::tests {
 namespace {
 
 constexpr unsigned kBuffers = 1000;
-constexpr unsigned kNeverInPool =
-    8;  // so never in the pool, so that a buffer given back twice makes it fuller than it may be
+constexpr uint16_t kBufferBytes = RTE_PKTMBUF_HEADROOM + 10240;  // an MTU of 9000 and more
+constexpr unsigned kNeverInPool = 8;  // a buffer given back twice makes it fuller than it may be
 constexpr uint32_t kUntouchedHeadroom =
     64;  // of 128 bytes; the longest outer header is 44 and more than Ethernet's
 
@@ -39,7 +39,7 @@ void start_dpdk() {
   while (!CPU_ISSET(first, &allowed)) ++first;
   std::string lcores = fmt::format("--lcores=0@{}", first);
   std::string arguments[] = {"packets", "--no-huge", "--no-shconf",    "--no-pci",    "--no-telemetry",
-                             "-m",      "64",        "--iova-mode=va", "--log-level", "lib.eal:error",
+                             "-m",      "192",       "--iova-mode=va", "--log-level", "lib.eal:error",
                              lcores};
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -116,8 +116,8 @@ void collect(List& list, std::span<rte_mbuf* const> burst, Left::Way way, uint32
 DpdkEngine::DpdkEngine(const LanePath* lanes) : lanes_(lanes) {
   start_dpdk();
   static int number = 0;
-  pool_ = rte_pktmbuf_pool_create(fmt::format("packets{}", ++number).c_str(), kBuffers, 0, 0,
-                                  RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+  const std::string name = fmt::format("packets{}", ++number);
+  pool_ = rte_pktmbuf_pool_create(name.c_str(), kBuffers, 0, 0, kBufferBytes, SOCKET_ID_ANY);
   if (pool_ == nullptr) throw std::runtime_error("no memory for packets");
   for (unsigned i = 0; i < kNeverInPool; ++i) rte_pktmbuf_alloc(pool_);
   counters_ = std::make_unique<WorkerCounters>();

@@ -11,7 +11,7 @@ constexpr uint8_t kTelling[] = {0, 1, 4, 5, 6, 17, 20, 40, 41, 43, 44, 47, 58, 6
 
 }  // namespace
 
-Mutator::Mutator(const CaseFile& file, uint64_t seed) : random_(seed) {
+Mutator::Mutator(const CaseFile& file, uint64_t seed, size_t longest) : longest_(longest), random_(seed) {
   // The same number of each case's frames, or those with hundreds of steps would crowd out the others.
   for (const Case& from : file.cases) {
     std::vector<const Bytes*> frames;
@@ -27,7 +27,7 @@ const Bytes& Mutator::next() {
   for (size_t changes = below(4); changes > 0; --changes) change();
   // A frame of the kernel's most often falls at its first byte; one with a right checksum gets further.
   if (below(2) == 0) repair_checksum(frame_);
-  if (frame_.size() > kLongest) frame_.resize(kLongest);
+  if (frame_.size() > longest_) frame_.resize(longest_);
   while (frame_.size() < kShortest) frame_.push_back(static_cast<uint8_t>(random_()));
   return frame_;
 }

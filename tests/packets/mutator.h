@@ -16,7 +16,7 @@ class Mutator {
  public:
   static constexpr size_t kShortest = 14, kLongest = 1514;  // what both engines can be given
 
-  Mutator(const CaseFile& file, uint64_t seed);
+  Mutator(const CaseFile& file, uint64_t seed, size_t longest = kLongest);
 
   /// Valid until the next call.
   const Bytes& next();
@@ -27,6 +27,7 @@ class Mutator {
   size_t place();
   void change();
 
+  size_t longest_;
   std::mt19937_64 random_;
   std::vector<const Bytes*> frames_;
   Bytes frame_;

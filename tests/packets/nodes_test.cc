@@ -199,6 +199,30 @@ TEST_P(Nodes, OtherTunnelsAreTheKernels) {
   }
 }
 
+// Those that lie in several buffers are passed on, and taken off, as all others are.
+TEST_P(Nodes, LongFragmentsToo) {
+  const auto& cases = case_file().cases;
+  const auto jumbo = std::ranges::find(cases, "jumbo_fragments" + family() + "_jumbo_ipip4", &Case::name);
+  ASSERT_NE(jumbo, cases.end());
+  for (const Address& node : {kNode4, kNode6}) {
+    Configuration configuration = of_two(node, Handles::kOther);
+    way_to_node(configuration).mtu = 9100;
+    begin(configuration);
+    for (const Step& step : jumbo->steps) {
+      const Result result = run(step.frame);
+      ASSERT_EQ(result.counter, LINIMO_OUTCOME_fragment_passed) << outcome_name(result.counter);
+      const ByteView inner = *ip_packet(step.frame), outer = *ip_packet(result.bytes);
+      EXPECT_TRUE(std::ranges::equal(outer.last(inner.size()), inner));
+    }
+    begin(of_two(node, Handles::kThis));
+    for (const Step& step : jumbo->steps) {
+      const Result result = run(passed(step.frame, node, own(node)));
+      ASSERT_EQ(result.counter, LINIMO_OUTCOME_forwarded) << outcome_name(result.counter);
+      EXPECT_EQ(result.bytes, step.possible.front().bytes);
+    }
+  }
+}
+
 // In a fleet whose node cannot be reached, or not by so long a packet, each does what it can.
 TEST_P(Nodes, WithoutAWayToTheNodeFragmentsStay) {
   for (const bool resolved : {false, true}) {

@@ -22,7 +22,7 @@ namespace {
 
 constexpr uint32_t kTicksAtOnce = 500;           // far below those that a flow's stamp counts
 constexpr uint64_t kNearlyOver_ns = 20'000'000;  // a tick in which nothing is begun any more
-constexpr uint32_t kRoom = 2048;                 // for what a frame grows to
+constexpr uint32_t kRoom = 2048;                 // for what a frame grows by
 
 /// What is in a slot of an array of maps; nothing where nothing is.
 UniqueFd inner_map(int outer, uint32_t slot, uint64_t& cells) {
@@ -252,10 +252,13 @@ uint32_t XdpEngine::port_of(const Bytes& frame) const {
 }
 
 Result XdpEngine::run_program(ByteView frame) {
-  Bytes out(kRoom);
+  Bytes out(frame.size() + kRoom);
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
               .data_size_in = static_cast<uint32_t>(frame.size()),
               .data_size_out = static_cast<uint32_t>(out.size()));
+  xdp_md context{};
+  context.data_end = std::min<uint32_t>(first_buffer_, options.data_size_in);
+  if (first_buffer_ != 0) options.ctx_in = &context, options.ctx_size_in = sizeof context;
   const Counts before = outcomes();
   const BackendCounts of_backends = backend_counts(program_->counters(0));
   if (bpf_prog_test_run_opts(fd_, &options) != 0)
@@ -372,6 +375,11 @@ std::vector<Result> XdpEngine::pass_time(uint64_t now_ms) {
 void XdpEngine::take_whole_path_away() {
   const uint32_t port = 0;
   bpf_map_delete_elem(program_->map_fd("whole_paths"), &port);
+}
+
+void XdpEngine::send_one_buffer_only(uint32_t port) {
+  if (auto set = program_->set_port(port, static_cast<int>(port) + 1, port_macs_[port], false); !set)
+    throw std::runtime_error(set.error());
 }
 
 XdpEngine& xdp_engine() {

@@ -39,6 +39,13 @@ class XdpEngine : public Engine {
   void make_room_for(uint64_t flows) override;
   /// What the straight path does not take is given to the kernel uncounted, until `load` or the end.
   void take_whole_path_away();
+  /// Whose driver, as it says, sends nothing in several buffers; until the next configuration.
+  void send_one_buffer_only(uint32_t port);
+
+  /// Frames come in two buffers or more, of which the first has so many bytes; 0: as many as there may be.
+  /// Kernels before 6.18 take that for a mistake: run() throws.
+  void end_first_buffer_at(uint32_t bytes) { first_buffer_ = bytes; }
+  static constexpr uint32_t kLongestBuffer = 3520;
 
  private:
   using Counts = std::array<uint64_t, LINIMO_OUTCOME_COUNT>;
@@ -63,6 +70,7 @@ class XdpEngine : public Engine {
   Mac mac_of_capture_{};
   int fd_;
   xdp::Shape shape_;
+  uint32_t first_buffer_ = 0;
   uint64_t now_ms_ = 0;  // of the last frame
   uint32_t older_ = 0;   // ticks by which all that is remembered has been made older
   std::vector<Mac> port_macs_;

@@ -100,7 +100,8 @@ class KernelFilter {
   static UniqueFd returning(int action) {
     const bpf_insn code[] = {{BPF_ALU | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, action},
                              {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
-    LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_XDP);
+    LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_XDP,
+                .prog_flags = BPF_F_XDP_HAS_FRAGS);
     return UniqueFd(bpf_prog_load(BPF_PROG_TYPE_XDP, "end", "GPL", code, std::size(code), &options));
   }
 

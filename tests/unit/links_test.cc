@@ -73,6 +73,17 @@ TEST_F(LinksTest, TheLowerTagIsTheOuterOne) {
   EXPECT_EQ(way->tags[1], (VlanTag{kDot1q, 20}));
 }
 
+TEST_F(LinksTest, ADeviceOfTheNodesOwnAddsItsTagItself) {
+  link(kInner, kVlan, 20);
+  link(kVlan, kEth0, 10, kDot1ad);
+  link(kEth0, 0);
+  const int own[] = {kVlan};
+  EXPECT_EQ(links_.way_from(kVlan, own)->device, kVlan);
+  EXPECT_EQ(links_.way_from(kVlan, own)->tags[0], VlanTag{});
+  EXPECT_EQ(links_.way_from(kInner, own)->device, kVlan);
+  EXPECT_EQ(links_.way_from(kInner, own)->tags[0], (VlanTag{kDot1q, 20}));
+}
+
 TEST_F(LinksTest, MoreThanTwoTagsOrACircleIsNoWay) {
   link(5, kInner, 30);
   link(kInner, kVlan, 20);

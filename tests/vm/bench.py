@@ -130,6 +130,7 @@ class Bench:
         self.node.config = BenchConfig(runtime_dir=FOLDER / "run")
         self.mac = f"02:00:00:00:{wire:02x}:01"
         self.peer_mac = f"02:00:00:00:{wire:02x}:02"
+        self.link = "eth0"  # the peer's, by which the tests send and see frames
         self._driver = ""  # the kernel's, of a PCI device that was taken
 
     def build(self) -> None:
@@ -235,7 +236,7 @@ class Bench:
     @contextlib.contextmanager
     def wiretap(self) -> Iterator[Wiretap]:
         with self.peer.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) as sock:
-            sock.bind(("eth0", 0))
+            sock.bind((self.link, 0))
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
             sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
             yield Wiretap(sock, self)

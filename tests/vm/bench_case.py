@@ -126,12 +126,18 @@ class BenchCase(unittest.TestCase):
 
     def assert_vlan_is_reached(self) -> None:
         """By a VLAN device on linimo0, which the NIC knows nothing of."""
-        for box, link, address in ((self.lab.box, "linimo0", ON_VLAN[0]), (self.lab.peer, "eth0", ON_VLAN[1])):
-            box.run(["ip", "link", "add", "link", link, "name", "tagged", "type", "vlan", "id", "100"])
+        with self.vlan_on("linimo0"):
+            self.assertEqual(2, self.lab.ping(ON_VLAN[0], count=2))
+
+    @contextlib.contextmanager
+    def vlan_on(self, link: str) -> Iterator[None]:
+        """Meanwhile there is a VLAN device, "tagged", on that link of the node's, and one on the peer's NIC."""
+        for box, below, address in ((self.lab.box, link, ON_VLAN[0]), (self.lab.peer, "eth0", ON_VLAN[1])):
+            box.run(["ip", "link", "add", "link", below, "name", "tagged", "type", "vlan", "id", "100"])
             box.run(["ip", "addr", "add", f"{address}/24", "dev", "tagged"])
             box.run(["ip", "link", "set", "tagged", "up"])
         try:
-            self.assertEqual(2, self.lab.ping(ON_VLAN[0], count=2))
+            yield
         finally:
             for box in (self.lab.box, self.lab.peer):
                 box.run(["ip", "link", "del", "tagged"])

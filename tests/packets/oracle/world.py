@@ -115,6 +115,12 @@ QUIC = {
     "quic1": Pool("quic1", [Backend(f"10.0.6.1{n}", 70 + n, server_id=0x40 + n) for n in (1, 2)], "gue",
                   server_id_length=1),
 }
+JUMBO = {
+    "jumbo_ipip4": Pool("jumbo_ipip4", [Backend("10.0.8.1", 101, mtu=9100)]),
+    "jumbo_gre6": Pool("jumbo_gre6", [Backend("2001:db8:8::1", 102, port=1, mtu=9100)], "gre"),
+    "jumbo_gue4": Pool("jumbo_gue4", [Backend("10.0.8.2", 103, mtu=9100, tags=[TAG])], "gue"),
+    "jumbo_gue6": Pool("jumbo_gue6", [Backend("2001:db8:8::2", 104, mtu=9100)], "gue"),
+}
 # Each fails in two ways.
 TWICE = {
     "down_no_route": Pool("down_no_route", [Backend("10.0.7.1", 81, state="down", next_hop="no_route")]),
@@ -122,7 +128,7 @@ TWICE = {
     "narrow_no_nexthop": Pool("narrow_no_nexthop", [Backend("2001:db8:7::3", 83, next_hop="unresolved", mtu=400)]),
     "narrow_wrong_egress": Pool("narrow_wrong_egress", [Backend("10.0.7.4", 84, next_hop="wrong_egress", mtu=400)], "gre"),
 }
-POOLS = FORWARDING | FAILING | MANY | GUE | TAGGED | SMALL | QUIC | TWICE
+POOLS = FORWARDING | FAILING | MANY | GUE | TAGGED | SMALL | QUIC | TWICE | JUMBO
 
 
 def vip(family: int, number: int) -> str:
@@ -134,7 +140,7 @@ def both(number: int) -> list[str]:
 
 
 # Each pool that forwards or fails has a VIP pair of its own, with TCP port 80 and UDP port 53.
-VIP_OF_POOL = {name: number for number, name in enumerate(FORWARDING | FAILING | GUE | TAGGED | SMALL, start=1)}
+VIP_OF_POOL = {name: number for number, name in enumerate(FORWARDING | FAILING | GUE | TAGGED | SMALL | JUMBO, start=1)}
 OWN_VIP = 30  # the host has it as well
 assert max(VIP_OF_POOL.values()) < OWN_VIP
 PRIVATE_VIP = 40  # allow_sources
