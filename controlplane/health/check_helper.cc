@@ -22,17 +22,13 @@ namespace {
 
 constexpr int kBacklog = 512;
 
-auto system_error(const char* what) {
-  return tl::unexpected(fmt::format("{}: {}", what, std::strerror(errno)));
-}
-
 struct Pipe {
   UniqueFd read, write;
 };
 
 tl::expected<Pipe, std::string> make_pipe() {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return system_error("pipe");
+  if (pipe2(ends, O_CLOEXEC) != 0) return tl::unexpected(std::string(std::strerror(errno)));
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
@@ -98,6 +94,8 @@ tl::expected<void, std::string> CheckHelper::start() {
 
 tl::expected<UniqueFd, std::string> CheckHelper::connected() {
   auto connection = connect_seqpacket(socket_);
+  // What this process lacks says nothing of who listens there.
+  if (!connection && !connection.error().starts_with("connect: ")) return connection;
   if (!std::exchange(known_, true)) own_ = !connection;
   if (connection || !own_) return connection;
   if (auto started = start(); !started) return tl::unexpected(started.error());
@@ -105,10 +103,10 @@ tl::expected<UniqueFd, std::string> CheckHelper::connected() {
 }
 
 tl::expected<CheckHelper::Run, std::string> CheckHelper::run(const std::vector<std::string>& argv) {
-  auto connection = connected();
-  if (!connection) return tl::unexpected(connection.error());
   auto output = make_pipe();
   if (!output) return tl::unexpected(output.error());
+  auto connection = connected();
+  if (!connection) return tl::unexpected(connection.error());
   fcntl(output->read.get(), F_SETFL, O_NONBLOCK);
   std::string words;
   for (const std::string& word : argv) words.append(word).push_back('\0');

@@ -42,6 +42,10 @@ class ExecProberTest : public testing::Test {
 
   std::unique_ptr<Probe> start(const std::string& script, milliseconds timeout, Prober::Done done) {
     folder_.write("check", script, 0755);
+    return start_as_it_is(timeout, std::move(done));
+  }
+  /// The script of the last check.
+  std::unique_ptr<Probe> start_as_it_is(milliseconds timeout, Prober::Done done) {
     HealthCheckConfig config;
     config.type = CheckType::kExec;
     config.program = "check";
@@ -50,8 +54,12 @@ class ExecProberTest : public testing::Test {
     return prober_->start(*Address::parse("10.0.1.1"), config, std::move(done));
   }
   Verdict check(const std::string& script, milliseconds timeout = milliseconds(3000)) {
+    folder_.write("check", script, 0755);
+    return check_as_it_is(timeout);
+  }
+  Verdict check_as_it_is(milliseconds timeout = milliseconds(3000)) {
     std::optional<Verdict> verdict;
-    const auto probe = start(script, timeout, [&](const Verdict& v) { verdict = v; });
+    const auto probe = start_as_it_is(timeout, [&](const Verdict& v) { verdict = v; });
     EXPECT_TRUE(run_until(io_, [&] { return verdict.has_value(); }));
     return verdict.value_or(Verdict{});
   }
@@ -79,7 +87,7 @@ class ExecProberTest : public testing::Test {
     return testing::AssertionFailure() << pid << " goes on";
   }
 
-  std::unique_ptr<Prober> prober_ = make_prober();
+  std::unique_ptr<Prober> first_, prober_ = make_prober();
 };
 
 TEST_F(ExecProberTest, JudgesByTheExitCode) {
@@ -211,6 +219,24 @@ TEST_F(ExecProberTest, LeavesTheChecksToAHelperThatIsThere) {
   ASSERT_TRUE(run_until(io_, [&] { return verdict.has_value(); }));
   EXPECT_TRUE(verdict->says_nothing) << "that is no fault of the backend's";
   EXPECT_EQ(verdict->detail, "the checker cannot: connect: No such file or directory");
+}
+
+TEST_F(ExecProberTest, TakesNobodysPlaceForALackOfDescriptors) {
+  EXPECT_TRUE(check("#!/bin/sh\n:\n").healthy);
+  const int helper = pid_of_only_child();
+  prober_.swap(first_);  // it keeps its helper
+  prober_ = make_prober();
+  rlimit usual{};
+  getrlimit(RLIMIT_NOFILE, &usual);
+  const int next = dup(0);
+  close(next);
+  const rlimit least{static_cast<rlim_t>(next) + 2, usual.rlim_max};  // for the output's pipe, and no socket
+  setrlimit(RLIMIT_NOFILE, &least);
+  const Verdict verdict = check_as_it_is();
+  setrlimit(RLIMIT_NOFILE, &usual);
+  EXPECT_EQ(verdict.detail, "the checker cannot: socket: Too many open files");
+  EXPECT_TRUE(check_as_it_is().healthy);
+  EXPECT_EQ(pid_of_only_child(), helper) << "and no second one";
 }
 
 TEST_F(ExecProberTest, SaysNothingWhereThereIsNoHelper) {
