@@ -33,7 +33,7 @@ class Suite:
 SUITES = [
     Suite("check", "formatting, includes, names that lead nowhere, headers by themselves", None, 150, runner("scripts/check")),
     Suite("fresh", "scripts/demo --check where nothing was ever built", None, 660, fresh),
-    Suite("lab", "real programs in network namespaces", PROGRAMS, 900, runner("tests/lab/run.py", "--only", "together")),
+    Suite("lab", "real programs in network namespaces", PROGRAMS, 1200, runner("tests/lab/run.py", "--only", "together")),
     Suite("demo", "scripts/demo --check, every engine, encapsulation and family", PROGRAMS, 600, demo),
     Suite("scenarios", "nodes, daemons and backends die under traffic, behind BGP and BFD", PROGRAMS, 660, scenarios,
           alone=True),
@@ -41,11 +41,11 @@ SUITES = [
     Suite("lab-alone", "those of the lab that judge times or take a core", PROGRAMS, 400,
           runner("tests/lab/run.py", "--only", "alone"), alone=True),
     Suite("unit", "each part by itself", TESTS, 300, meson("build", "unit")),
-    Suite("fleet", "20,000 fleets in virtual time, and that wrong rules are noticed", TESTS, 150, runner("tests/fleet/run.py"),
-          alone=True),  # it wants both processors, and less than two minutes of them
+    Suite("fleet", "20,000 fleets in virtual time, and that wrong rules are noticed", TESTS, 240, runner("tests/fleet/run.py"),
+          alone=True),  # it wants both processors, and less than two minutes of them where they are not slow
     Suite("store", "a fleet's store in etcd, whose members die, freeze and forget", TESTS, 180, meson("build", "store")),
     Suite("packets", "every kind of packet through the real pipeline", TESTS, 400, packets),
-    Suite("vm", "on Debian 12's own kernel, and on NICs, in virtual machines", TESTS, 900,
+    Suite("vm", "on Debian 12's own kernel, and on NICs, in virtual machines", TESTS, 1100,
           runner("tests/vm/run.py")),
     Suite("package", "Debian packages: installed in a clean system, started by systemd in a guest, purged", PACKAGE, 720,
           runner("tests/package/run.py")),
