@@ -41,8 +41,12 @@ GUESTS = {
         ((Module("test_nics"), Module("test_setup_nic")),)),
     "netdevs": Guest(
         Machine(wires=(_FOUR_QUEUES, Wire("e1000e")), processors=2, hugepages=256, memory_mb=2048),
-        (*_NETWORK, *_DRIVERS, "uio_pci_generic", "bonding"),
-        ((Module("test_netdevs"), Module("test_bonds")),)),
+        (*_NETWORK, *_DRIVERS, "uio_pci_generic"),
+        ((Module("test_netdevs"),),)),
+    "bonds": Guest(
+        Machine(wires=(_FOUR_QUEUES, Wire("e1000e")), processors=2, hugepages=256, memory_mb=2048),
+        (*_NETWORK, *_DRIVERS, "bonding"),
+        ((Module("test_bonds"),),)),
     "packets": Guest(
         Machine(),
         ("veth",),
