@@ -236,6 +236,8 @@ pool = "web"
             print(f"    {said}", flush=True)
             if "did not forward within" not in said:
                 break
+            # It starts anew, and what systemd was told before stands until then.
+            wait_until(Path("/run/linimo/dataplane.sock").is_socket, "the data plane before listens again", PATIENCE_S, poll=0.5)
             self.wait_status(DATAPLANE, r"^forwards by generation \d+$")
         self.assertIn("handed over to pid", said)
         self.wait_another(pid)
