@@ -72,13 +72,13 @@ std::vector<OwnCondition> own_conditions(const Sights& sights, uint32_t silent_l
         .evidence = sights.checks_late,
         .mend = sights.checks_late.empty() ? "" : "longer intervals, or more CPU for linimo-controlplane"},
        {}});
-  own.push_back(
-      {{.name = "descriptors",
-        .state = holds(sights.checks_lack.empty()),
-        .evidence = sights.checks_lack,
-        .mend =
-            sights.checks_lack.empty() ? "" : "give linimo-controlplane what it lacks, such as LimitNOFILE="},
-       {}});
+  own.push_back({{.name = "descriptors",
+                  .state = holds(sights.checks_lack.empty()),
+                  .evidence = sights.checks_lack,
+                  .mend = sights.checks_lack.empty() ? ""
+                                                     : "give linimo-controlplane what it lacks: "
+                                                       "LimitNOFILE=, or for programs linimo-checks.socket"},
+                 {}});
   own.push_back({{.name = "served-over-tcp",
                   .state = holds(sights.unserved.empty()),
                   .evidence = sights.unserved,

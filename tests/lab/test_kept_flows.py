@@ -55,6 +55,14 @@ class _Restarted(LabCase):
         node.wait_settled()
         return log.read_text()[begun:]
 
+    def _connections(self, stack: contextlib.ExitStack, count: int) -> list[Standing]:
+        """So many over each family, to backends that echo."""
+        for backend in self.lab.backends.values():
+            stack.enter_context(EchoServer(backend.box))
+        clients = [stack.enter_context(Standing(self.lab.client, vip, count)) for vip in VIP.values()]
+        self.assertEqual([count, count], [client.opened() for client in clients])
+        return clients
+
     def _await_condition(self, state: str, evidence: str = "") -> None:
         wait_until(lambda: any(one["name"] == "flows-kept" and one["state"] == state and evidence in (one["evidence"] or "")
                                for one in self.lab.node.status()["conditions"]), f"flows-kept {state} {evidence}")
@@ -77,10 +85,7 @@ class KeptFlows(_Restarted):
         why."""
         node = self.lab.node
         with contextlib.ExitStack() as stack:
-            for backend in self.lab.backends.values():
-                stack.enter_context(EchoServer(backend.box))
-            clients = [stack.enter_context(Standing(self.lab.client, vip, COUNT)) for vip in VIP.values()]
-            self.assertEqual([COUNT, COUNT], [client.opened() for client in clients])
+            clients = self._connections(stack, COUNT)
             node.config.backends = {1: 100, 2: 100, 3: 200}
             node.reload()
             self.assertEqual([0, 0], [client.broken() for client in clients], "by the reload alone")
@@ -200,10 +205,7 @@ class KeptFlowsWithoutHugetlbfs(_Restarted):
         node = self.lab.node
         self._await_condition("holds", str(self.small))
         with contextlib.ExitStack() as stack:
-            for backend in self.lab.backends.values():
-                stack.enter_context(EchoServer(backend.box))
-            clients = [stack.enter_context(Standing(self.lab.client, vip, FEW)) for vip in VIP.values()]
-            self.assertEqual([FEW, FEW], [client.opened() for client in clients])
+            clients = self._connections(stack, FEW)
             node.config.backends = {1: 100, 2: 100, 3: 200}
             node.reload()
             for folder_mode, file, other in ((0o777, self.small, self.huge), (0o700, self.huge, self.small)):
