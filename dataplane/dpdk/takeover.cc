@@ -164,9 +164,11 @@ bool has_addresses(Netlink& netlink, int index) {
 
 std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int tap_index) {
   std::vector<std::string> failures;
+  put_on(netlink, state, tap_index, false, failures);
+  // What was not replaced there. BIRD binds BFD's sockets on hearing of this, and never tries again what
+  // fails.
   for (const NetlinkMessage& route : state.routes) netlink.request(deletion(route, RTM_DELROUTE));
   for (const NetlinkMessage& address : state.addresses) netlink.request(deletion(address, RTM_DELADDR));
-  put_on(netlink, state, tap_index, false, failures);
   return failures;
 }
 

@@ -26,8 +26,9 @@ DeviceState read_device(Netlink& netlink, const std::string& name, int index);
 /// Does the device have addresses that a program gave it, not the kernel (link-local ones)?
 bool has_addresses(Netlink& netlink, int index);
 
-/// Takes addresses and routes off the device and puts them on another. Returns what could not be moved, in
-/// words.
+/// Puts addresses and routes on the TAP and then takes them off the device, so that the host always has them:
+/// routes of other devices that prefer such an address stay, and so do sockets. Returns what could not be
+/// moved, in words.
 std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int tap_index);
 
 /// Gives the device back what it had. One that has its place now, and its name, gets what it has not got from

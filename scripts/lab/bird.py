@@ -54,7 +54,7 @@ class Bird:
 
     def start(self, config: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(config)
+        self._config.write_text("log stderr all;\n" + config)
         self.again()
 
     def again(self) -> None:

@@ -14,6 +14,8 @@ FOLLOWS_S = 2.0  # from a change to its being served
 
 
 class DeviceCase(LabCase):
+    alone = True  # times are judged
+
     def _node(self, *command: str) -> str:
         return self.lab.topology.node.run(command).stdout
 

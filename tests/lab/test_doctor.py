@@ -261,33 +261,6 @@ class Doctor(DoctorCase):
             box.run(["ip", "link", "del", "lan"])
             box.run(["sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=0", "net.ipv4.conf.all.arp_announce=0"])
 
-    def test_a_hundred_backends_of_which_half_are_dead(self) -> None:
-        """Each that is dead is named, in no longer than a few backends take, also where a peer's command hangs. Of more VIPs than
-        are asked for on the LAN it is said how many are left out."""
-        config, box = self.lab.node.config, self.backend(1).box
-        before = dict(config.backends), config.more
-        alive, dead = range(101, 151), range(151, 201)
-
-        def mend() -> None:
-            config.backends, config.more = before
-            box.run(["sh", "-ec", "".join(f"ip addr del {backend_address(n, 4)}/24 dev eth0;" for n in alive)])
-            self.lab.node.reload()
-
-        with self.broken(mend):
-            box.run(["sh", "-ec", "".join(f"ip addr add {backend_address(n, 4)}/24 dev eth0;" for n in alive)])
-            config.backends = {number: 100 for number in (*alive, *dead)}
-            config.more = "".join(f'[[service]]\nname = "more-{i}"\nvips = ["203.0.113.{64 + i}"]\nprotocol = "udp"\nports = [53]\n'
-                                  'pool = "web"\n' for i in range(99))
-            self.lab.node.write_config()
-            self.lab.node.signal_reload()
-            states = {backend_address(n, 4): "up" if n in alive else "down" for n in (*alive, *dead)}
-            wait_until(lambda: self.lab.node.backend_states() == states, "half of them are down", 60)
-            found = self.findings("--peer", "sleep 60")
-            named = {one["subject"].removeprefix("web/") for one in found if one["cause"] in ("backend-down", "tunnel-accepted")}
-            self.assertEqual({backend_address(n, 4) for n in dead}, named)  # of some the router says that they are not there
-            self.assertIn("peer-silent", {one["cause"] for one in found})
-            self.assertIn("not asked of 37 VIPs", self.lab.node.cli("doctor", *SHORT, check=False).stderr)  # 101 less 64
-
     def test_checks_without_a_port(self) -> None:
         """Then a backend that is dead is asked at its service's first port."""
         config = self.lab.node.config

@@ -381,7 +381,7 @@ class FleetConfiguration(FleetCase):
                 wait_until(lambda: self.fleet.post(number * NODES // count, "/v1/fleet/apply", revision) == 200, "it is written", 5)
             took = time.monotonic() - began
             wait_until(lambda: len(changes) >= 20, "it has fallen ill and recovered ten times", 40)
-        self.assertEqual(1, len(self.fleet.wait_agreed()))
+        self.assertEqual(1, len(self.fleet.wait_agreed(60)))
         self.say(f"{count} revisions in {took:.1f} s, {len(changes)} changes of health in {changes[-1] - began:.1f} s; "
                  f"in the store: {kept_before}, then {self.kept_in_store()}; {size_before}, then {self.size_of_store()} bytes")
         self.assertLessEqual(took, 20)

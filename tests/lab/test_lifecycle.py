@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
+import select
 import signal
 import subprocess
 import tempfile
@@ -66,6 +68,32 @@ class DataPlaneEnds(LabCase):
         self.assertFalse(self.lab.node.has_link("linimo0"))
         wait_until(lambda: "xdp" not in json.loads(node.run(["ip", "-j", "link", "show", "eth0"]).stdout)[0],
                    "the NIC carries no XDP program", 5)
+
+    def test_the_host_always_has_its_addresses_at_a_start(self) -> None:
+        """They are on linimo0 before they leave eth0: a socket may be bound to them at any time."""
+        node = self.lab.topology.node
+        self.lab.node.stop_dataplane()
+        devices: dict[str, set[str]] = {address: {"eth0"} for address in NODE.values()}
+        with node.entered():
+            watch = subprocess.Popen(["ip", "-o", "monitor", "address"], stdout=subprocess.PIPE, text=True)
+        try:
+            wait_until(lambda: self._hears_of_addresses(watch), "the monitor listens")
+            self.lab.node.start_dataplane()
+            self.lab.node.wait_settled()
+        finally:
+            watch.terminate()
+            told, _ = watch.communicate(timeout=5)
+        for gone, device, address in re.findall(r"^(Deleted )?\d+: (\S+)\s+inet6? ([^/ ]+)", told, re.MULTILINE):
+            if address in devices:
+                devices[address] = devices[address] - {device} if gone else devices[address] | {device}
+                self.assertTrue(devices[address], f"{address} is nowhere: {told}")
+        self.assertEqual([{"linimo0"}] * 2, list(devices.values()), told)
+
+    def _hears_of_addresses(self, watch: subprocess.Popen[str]) -> bool:
+        for verb in ("add", "del"):
+            self.lab.topology.node.run(["ip", "addr", verb, "192.0.2.255/32", "dev", "lo"], check=False)
+        assert watch.stdout
+        return bool(select.select([watch.stdout], [], [], 0.1)[0])
 
     def _assert_node_answers(self) -> None:
         for address in NODE.values():
