@@ -142,7 +142,7 @@ void serve(const NodeConfig& config, EventLoop& loop, EngineBase& engine, Condit
   if (taker) taker->forwards();
   loop.run();
   if (!giver.gives()) return;
-  link.tell_of_hand_over(handover::kGivingLimit);
+  link.tell_of_hand_over(handover::giving_limit(choice.engine == Engine::kXdp));
   if (!probes) return;
   const UniqueFd device = (*probes)->hand_over();
   if (device) giver.give(handover::PartKind::kProbeDevice, device.get());

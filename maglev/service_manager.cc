@@ -9,8 +9,12 @@ void ServiceManager::ready() {
   ready_ = true;
 }
 
-void ServiceManager::look(bool alive, const std::string& status) {
-  if (alive) sd_notify(0, "WATCHDOG=1");
+void ServiceManager::alive() {
+  sd_notify(0, "WATCHDOG=1");
+}
+
+void ServiceManager::look(bool is_alive, const std::string& status) {
+  if (is_alive) alive();
   if (status == status_) return;
   sd_notify(0, ("STATUS=" + status).c_str());
   status_ = status;

@@ -17,9 +17,11 @@ class ServiceManager {
   /// Once: what was to be done before others may count on this process is done.
   void ready();
 
-  /// `alive`: feeds the watchdog of the unit (WatchdogSec=), which kills a process that was not fed for so
-  /// long. `status`: told when it is another than before.
-  void look(bool alive, const std::string& status);
+  /// Feeds the watchdog of the unit (WatchdogSec=), which kills a process that was not fed for so long.
+  void alive();
+
+  /// `status`: told when it is another than before.
+  void look(bool is_alive, const std::string& status);
 
   /// Which process is the service from now on. The unit must let any of its processes say so.
   void main_process(int pid);

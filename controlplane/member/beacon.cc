@@ -96,6 +96,11 @@ void Beacon::send(const FromPeer& said) {
   }
 }
 
+void Beacon::send_to(const Endpoint& other, const FromPeer& said) {
+  boost::system::error_code ignored;
+  if (socket_.is_open()) socket_.send_to(boost::asio::buffer(sign(said, secret_)), other, 0, ignored);
+}
+
 void Beacon::receive() {
   socket_.async_receive_from(boost::asio::buffer(datagram_), sender_,
                              [this](const boost::system::error_code& error, size_t length) {
@@ -103,7 +108,7 @@ void Beacon::receive() {
                                if (!error) {
                                  const auto said = verify({datagram_.data(), length}, secret_);
                                  if (said)
-                                   on_said_(*said);
+                                   on_said_(*said, sender_);
                                  else
                                    ++refused_;
                                }

@@ -28,7 +28,8 @@ tl::expected<FromPeer, std::string> verify(std::string_view datagram, std::strin
 
 class Beacon {
  public:
-  using OnSaid = std::function<void(const FromPeer&)>;
+  using Endpoint = boost::asio::ip::udp::endpoint;
+  using OnSaid = std::function<void(const FromPeer&, const Endpoint& sender)>;
 
   Beacon(boost::asio::io_context& io, std::string secret, OnSaid on_said);
 
@@ -36,6 +37,7 @@ class Beacon {
   /// again.
   void open(const std::vector<TcpEndpoint>& peers);
   void send(const FromPeer& said);
+  void send_to(const Endpoint& other, const FromPeer& said);
 
   /// Datagrams that were not taken: signed with another secret, cut, or made up.
   uint64_t refused() const { return refused_; }
@@ -49,9 +51,9 @@ class Beacon {
   boost::asio::ip::udp::socket socket_;
   boost::asio::steady_timer again_;
   bool complained_ = false;
-  std::vector<boost::asio::ip::udp::endpoint> others_;
+  std::vector<Endpoint> others_;
   std::array<char, 2048> datagram_;
-  boost::asio::ip::udp::endpoint sender_;
+  Endpoint sender_;
   uint64_t refused_ = 0;
 };
 

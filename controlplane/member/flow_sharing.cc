@@ -3,12 +3,30 @@
 #include <algorithm>
 #include <vector>
 
+#include "controlplane/log.h"
 #include "controlplane/member/member.h"
+#include "maglev/rules/sharing.h"
 
 namespace linimo {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Half of what a node takes of another (FlowNewsGate::kMostPerSecond): there are other news meanwhile.
+constexpr std::chrono::milliseconds kTellingEvery{10};
+static_assert(fleet::FlowNews::kMost * (std::chrono::seconds(1) / kTellingEvery) <
+              fleet::FlowNewsGate::kMostPerSecond / 2);
+
+/// How long those who were told remember it, at most.
+std::chrono::seconds longest_life(const Config& config) {
+  return std::chrono::seconds(linimo_told_for(static_cast<uint32_t>(config.longest_idle_timeout().count())));
+}
+
+}  // namespace
 
 void FleetMember::tell(std::span<const fleet::SharedFlow> flows) {
   if (beacon_ == nullptr) return;
+  for (const fleet::SharedFlow& flow : flows) recent_news_.note(flow, Clock::now());
   // Nodes of an earlier version refuse news that has datagrams in it.
   const auto is_flow = [](const fleet::SharedFlow& flow) { return !flow.datagram; };
   std::vector<fleet::SharedFlow> sorted(flows.begin(), flows.end());
@@ -32,8 +50,37 @@ void FleetMember::take(const fleet::FlowNews& news) {
     ++shared_.refused;
     return;
   }
+  for (const fleet::SharedFlow& flow : news.flows) recent_news_.note(flow, Clock::now());
   shared_.heard += news.flows.size();
   if (node_ != nullptr) node_->hear(news.flows);
+}
+
+void FleetMember::tell_newcomer(const fleet::Heartbeat& heartbeat, const Beacon::Endpoint& sender) {
+  if (node_ == nullptr || !newcomers_.are_told(heartbeat, state_.view, state_.settings.node, state_.own.live))
+    return;
+  auto flows = recent_news_.since(Clock::now() - longest_life(node_->config()));
+  if (flows.empty()) return;
+  log_info("a node that started is told of flows", {{"node", heartbeat.node}, {"flows", flows.size()}});
+  std::erase_if(untold_, [&](const Untold& one) { return one.newcomer == sender; });
+  untold_.push_back({sender, std::move(flows)});
+  tell_some();
+}
+
+void FleetMember::tell_some() {
+  if (untold_.empty()) return;
+  auto& [newcomer, flows] = untold_.front();
+  const auto some = std::span(flows).last(std::min(flows.size(), fleet::FlowNews::kMost));
+  beacon_->send_to(
+      newcomer,
+      fleet::FlowNews{
+          state_.settings.node, state_.settings.instance, ++last_news_, {some.begin(), some.end()}});
+  shared_.told += some.size();
+  flows.resize(flows.size() - some.size());
+  if (flows.empty()) untold_.pop_front();
+  telling_.expires_after(kTellingEvery);
+  telling_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) tell_some();
+  });
 }
 
 FleetMember::SharedCounts FleetMember::shared_counts() const {

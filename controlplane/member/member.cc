@@ -64,13 +64,15 @@ tl::expected<std::unique_ptr<FleetMember>, std::string> FleetMember::make(boost:
   }
   auto member = std::make_unique<FleetMember>(io, config, text, std::move(*store), nullptr);
   if (!secret.empty()) {
-    member->beacon_ = std::make_unique<Beacon>(io, secret, [member = member.get()](const FromPeer& said) {
-      if (const auto* news = std::get_if<fleet::FlowNews>(&said)) return member->take(*news);
-      const auto& heartbeat = std::get<fleet::Heartbeat>(said);
-      if (member->state_.view.nodes.contains(heartbeat.node))
-        member->heard_[heartbeat.node] = {heartbeat, Clock::now()};
-      member->feed(heartbeat);
-    });
+    member->beacon_ = std::make_unique<Beacon>(
+        io, secret, [member = member.get()](const FromPeer& said, const Beacon::Endpoint& sender) {
+          if (const auto* news = std::get_if<fleet::FlowNews>(&said)) return member->take(*news);
+          const auto& heartbeat = std::get<fleet::Heartbeat>(said);
+          if (member->state_.view.nodes.contains(heartbeat.node))
+            member->heard_[heartbeat.node] = {heartbeat, Clock::now()};
+          member->feed(heartbeat);
+          member->tell_newcomer(heartbeat, sender);
+        });
     member->beacon_->open(config.fleet->peers);
   }
   return member;
@@ -86,7 +88,8 @@ FleetMember::FleetMember(boost::asio::io_context& io, const Config& config, std:
       keys_(fleet_.name),
       files_(config.node.state_dir),
       beacon_(std::move(beacon)),
-      tick_(io) {
+      tick_(io),
+      telling_(io) {
   const auto before = files_.load();
   if (before) remembered_ = *before;
   remembered_.instance = next_instance(before);

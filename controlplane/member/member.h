@@ -26,6 +26,7 @@
 #include <tl/expected.hpp>
 
 #include "controlplane/config/config.h"
+#include "controlplane/fleet/recent_news.h"
 #include "controlplane/fleet/step.h"
 #include "controlplane/health/backend_health.h"
 #include "controlplane/member/beacon.h"
@@ -157,6 +158,8 @@ class FleetMember {
 
   void feed(fleet::Event event);
   void take(const fleet::FlowNews& news);
+  void tell_newcomer(const fleet::Heartbeat& heartbeat, const Beacon::Endpoint& sender);
+  void tell_some();
   void attempt(const fleet::Action& action);
   void carry_out(const fleet::Action& action);
   void read(const fleet::Read& wanted);
@@ -212,6 +215,14 @@ class FleetMember {
   bool drained_ = false;
 
   fleet::FlowNewsGate gate_;
+  fleet::RecentNews recent_news_;
+  fleet::Newcomers newcomers_;
+  struct Untold {
+    Beacon::Endpoint newcomer;
+    std::vector<fleet::SharedFlow> flows;
+  };
+  std::deque<Untold> untold_;  // of newcomers, one after the other
+  boost::asio::steady_timer telling_;
   SharedCounts shared_;
   uint64_t last_news_ = 0;  // sequence number
   std::map<std::string, Heard> heard_;

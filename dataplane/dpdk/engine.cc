@@ -40,7 +40,7 @@ bool polls_busily(const NodeConfig& config) {
   return allowed_cpus().size() > config.workers + 1;
 }
 
-constexpr std::chrono::milliseconds kLinkAgain{3000};  // within handover::kGivingLimit
+constexpr std::chrono::milliseconds kLinkAgain{3000};  // within handover::giving_limit()
 constexpr std::chrono::milliseconds kQueueFree{1000};
 constexpr auto kSettlePeriod = std::chrono::seconds(1);
 

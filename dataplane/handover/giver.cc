@@ -188,13 +188,15 @@ bool Giver::new_one_forwards() {
   spdlog::info("hand-over: let go; pid {} takes over", pid_);
   manager_.main_process(pid_);
   (void)send_message(link_.get(), protocol::encode(Yours{}));
-  const auto limit = Clock::now() + kGivingLimit;
+  const auto may_take = giving_limit(std::string_view(own_.is.engine) == "xdp");
+  const auto limit = Clock::now() + may_take;
   while (phase_ == Phase::kGiving) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(limit - Clock::now());
     pollfd ready{.fd = link_.get(), .events = POLLIN, .revents = 0};
+    manager_.alive();
     if (left.count() <= 0) {
       on(Event::kTooLate,
-         fmt::format("the new process (pid {}) did not forward within {} s", pid_, kGivingLimit.count()));
+         fmt::format("the new process (pid {}) did not forward within {} s", pid_, may_take.count()));
     } else if (poll(&ready, 1, static_cast<int>(std::min(left, kSignalsLookedFor).count())) > 0) {
       if (const auto event = heard()) on(event->first, event->second);
     }

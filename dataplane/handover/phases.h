@@ -58,9 +58,11 @@ constexpr Step step(Phase phase, Event event) {
   return {phase, Action::kNothing};
 }
 
-/// How long the new process may take: to get ready while all is well, and to forward while perhaps nobody
-/// does.
+/// How long the new process may take: to get ready while all is well, and to forward once the old one has let
+/// go. Then nobody forwards, or the program in the kernel does, while a slow CPU checks another one.
 inline constexpr std::chrono::seconds kPreparingLimit{30};
-inline constexpr std::chrono::seconds kGivingLimit{5};
+constexpr std::chrono::seconds giving_limit(bool kernel_forwards) {
+  return std::chrono::seconds(kernel_forwards ? 30 : 5);
+}
 
 }  // namespace linimo::handover

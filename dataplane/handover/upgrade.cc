@@ -14,7 +14,7 @@
 namespace linimo::handover {
 namespace {
 
-constexpr auto kLimit = kPreparingLimit + 2 * kGivingLimit;
+constexpr auto kLimit = kPreparingLimit + 2 * giving_limit(true);
 
 tl::expected<protocol::Upgraded, std::string> ask(const std::filesystem::path& socket) {
   struct stat folder {};  // whose it is may well listen there

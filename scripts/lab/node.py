@@ -15,7 +15,7 @@ from .config import NodeConfig
 from .netns import Namespace
 from .orphan import Orphan, adopt_orphans
 from .rights import Rights
-from .wait import wait_until
+from .wait import PATIENCE, wait_until
 
 
 HUGEPAGES = Path("/dev/hugepages")
@@ -128,7 +128,7 @@ class Node:
     def upgrade(self, what: str = "dataplane") -> subprocess.CompletedProcess[str]:
         """`linimo dataplane upgrade`, or `linimo node upgrade`. The process that then forwards is the data plane."""
         upgrade = self.spawn_upgrade(what)
-        out, err = upgrade.communicate(timeout=60)
+        out, err = upgrade.communicate(timeout=60 * PATIENCE)
         if upgrade.returncode == 0 or self.dataplane is None or self.dataplane.poll() is not None:
             self.follow_dataplane()  # else it goes on by itself, or starts anew in its place
         return subprocess.CompletedProcess(upgrade.args, upgrade.returncode, out, err)
@@ -149,7 +149,7 @@ class Node:
         assert self.dataplane
         pid = int((self.config.runtime_dir / "dataplane.lock").read_text())
         if pid != self.dataplane.pid:
-            self.dataplane.wait(10)
+            self.dataplane.wait(10 * PATIENCE)
             self.dataplane = Orphan(pid, self.dataplane.args)
 
     # The configuration
@@ -263,8 +263,8 @@ class Node:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, sig)
         try:
-            return process.wait(10)
+            return process.wait(10 * PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise RuntimeError(f"{process.args} did not end within 10 s of {sig.name}\n{self.logs()}") from None
+            raise RuntimeError(f"{process.args} did not end within {10 * PATIENCE:g} s of {sig.name}\n{self.logs()}") from None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Callable, TypeVar
 
 T = TypeVar("T")
+
+# On a CPU that is emulated all takes so many times as long.
+PATIENCE = float(os.environ.get("LINIMO_PATIENCE", "1"))
 
 
 def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0, poll: float = 0.02,
@@ -13,6 +17,7 @@ def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0, pol
     """Return the first true value of `condition`; raise TimeoutError that says `what` did not happen.
 
     `alive` is asked between polls and raises when waiting on is pointless (say, the daemon has died)."""
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     while True:
         value = condition()

@@ -21,7 +21,7 @@ from lab.config import NodeConfig
 from lab.netns import Namespace
 from lab.node import Node
 from lab.topology import NODE, VIP, VIPS
-from lab.wait import wait_until
+from lab.wait import PATIENCE, wait_until
 
 PEER = {4: "10.0.0.1", 6: "2001:db8::1"}
 BUILD = Path(os.environ["LINIMO_BUILD"])
@@ -110,7 +110,7 @@ class ApiNode(Node):
         connection = http.client.HTTPConnection("linimo")
         with socket.socket(socket.AF_UNIX) as connection.sock:
             try:
-                connection.sock.settimeout(10)
+                connection.sock.settimeout(10 * PATIENCE)
                 connection.sock.connect(str(self.config.runtime_dir / "control.sock"))
                 connection.request("GET", path)
                 return connection.getresponse().read().decode()

@@ -23,6 +23,7 @@ from guest import boot, fetch_kernel
 from guests import GUESTS, Guest, Module, Program
 
 HERE = Path(__file__).resolve().parent
+PATIENCE = 4  # a test in a guest waits so many times as long as in the lab for what has no promised time
 
 
 def name_of(part: Program | Module) -> str:
@@ -43,7 +44,7 @@ def order(part: Program | Module, build: Path, words: list[str]) -> str:
     else:
         command = shlex.join(["/usr/bin/python3", "-B", str(HERE / "inside.py"), part.name, *words,
                               "--report", f"/shared/{part.name}.json"])
-    return f"{name_of(part)} LINIMO_BUILD={shlex.quote(str(build))} PATH={shlex.quote(str(build))}/bpf/decap:$PATH {command}\n"
+    return f"{name_of(part)} LINIMO_BUILD={shlex.quote(str(build))} LINIMO_PATIENCE={PATIENCE} PATH={shlex.quote(str(build))}/bpf/decap:$PATH {command}\n"
 
 
 def run(name: str, guest: Guest, build: Path, kernel: Path, words: list[str], seconds: float) -> dict[str, str]:
