@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from typing import Iterator
 
 from documented import WITHOUT_SERVICES, documented
 from fleet_case import FleetCase
@@ -148,28 +149,36 @@ class FleetFaults(FleetCase):
     def test_a_node_is_rebooted_while_the_store_is_away(self) -> None:
         """Runtime folder and all processes are gone, what is pinned too. It serves by the revision that it kept, and says that the store
         is out of reach. Of documents that are torn it says so, and announces nothing, until the store tells them again."""
-        node, etcd = self.nodes[2], self.fleet.etcd
-        before = self.fleet.wait_agreed()
+        node, before = self.nodes[2], self.fleet.wait_agreed()
         documents = node.config.runtime_dir.parent / "state/fleet-documents.json"
-        with self.served_meanwhile(stays_announced=False):
-            for member in range(self.members):
-                etcd.kill(member)
-            self.wait_alarm("store-out-of-reach", 15)
-            self._reboot(node)
-            self.wait_alarm("store-out-of-reach", 15, [node])
-            self.fleet.routed.wait_announced()
-            self.assertEqual(before, {node.status()["digest"]})
-        node.stop()  # it is written once more at the end
-        documents.write_text(documents.read_text()[:-20])
-        documents.with_stem(f"{documents.stem}-before").write_text("{}")
-        said = self._reboot(node)
-        self.assertIn("fleet-documents.json is damaged, ", said)
-        self.assertIn("fleet-documents-before.json has another revision's", said)
-        self.fleet.routed.wait_announced({"lb1", "lb2"})
-        for member in range(self.members):
-            etcd.start_member(member)
-        self.assertEqual(before, self.fleet.wait_agreed(30))
+        with self._store_away():
+            with self.served_meanwhile(stays_announced=False):
+                self.wait_alarm("store-out-of-reach", 30)
+                self._reboot(node)
+                self.wait_alarm("store-out-of-reach", 30, [node])
+                self.fleet.routed.wait_announced(timeout=30)
+                self.assertEqual(before, {node.status()["digest"]})
+            node.stop()  # it is written once more at the end
+            documents.write_text(documents.read_text()[:-20])
+            documents.with_stem(f"{documents.stem}-before").write_text("{}")
+            said = self._reboot(node)
+            self.assertIn("fleet-documents.json is damaged, ", said)
+            self.assertIn("fleet-documents-before.json has another revision's", said)
+            self.fleet.routed.wait_announced({"lb1", "lb2"}, 30)
+        self.assertEqual(before, self.fleet.wait_agreed(60))
         self.fleet.routed.wait_announced()
+
+    @contextlib.contextmanager
+    def _store_away(self) -> Iterator[None]:
+        """However this ends, the next test has the store back."""
+        etcd = self.fleet.etcd
+        for member in range(self.members):
+            etcd.kill(member)
+        try:
+            yield
+        finally:
+            for member in range(self.members):
+                etcd.start_member(member)
 
     @staticmethod
     def _reboot(node: Node) -> str:
@@ -182,7 +191,7 @@ class FleetFaults(FleetCase):
                 kept.unlink()
         node.start_dataplane()
         node.start_controlplane()
-        wait_until(lambda: told(node), "it answers", 20, alive=node.check_alive)
+        wait_until(lambda: told(node), "it answers", 60, alive=node.check_alive)
         return log.read_text()[begun:]
 
     def test_a_node_that_has_lost_its_way_withdraws(self) -> None:

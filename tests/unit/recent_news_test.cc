@@ -81,7 +81,8 @@ TEST(Newcomers, AreToldOnceTheyForwardAsThisNodeDoes) {
   const View view = nodes({"lb1", "lb2"});
   Newcomers newcomers;
   EXPECT_FALSE(newcomers.are_told(heartbeat("lb2", 5, {}), view, "lb1", kLive));
-  EXPECT_FALSE(newcomers.are_told(heartbeat("lb2", 5, {.revision = 3, .state = 8, .fence = {}}), view, "lb1", kLive));
+  EXPECT_FALSE(
+      newcomers.are_told(heartbeat("lb2", 5, {.revision = 3, .state = 8, .fence = {}}), view, "lb1", kLive));
   EXPECT_TRUE(newcomers.are_told(heartbeat("lb2", 5), view, "lb1", kLive));
 }
 
