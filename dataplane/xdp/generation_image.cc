@@ -316,10 +316,10 @@ tl::expected<ImagePlan, std::string> plan_image(std::span<const std::byte> snaps
 
 tl::expected<CompiledImage, std::string> compile_image(std::span<const std::byte> snapshot,
                                                        std::span<const Address> hosts, const ImagePlan& plan,
-                                                       std::span<linimo_cell> cells) {
+                                                       std::span<linimo_cell> cells, HeldTables& held) {
   if (snapshot.size() != plan.snapshot_bytes || hosts.size() != plan.hosts || cells.size() < plan.cells)
     return tl::unexpected<std::string>("not what was planned for");
-  const auto view = SnapshotView::copy(snapshot, reinterpret_cast<std::byte*>(cells.data()));
+  const auto view = SnapshotView::copy(snapshot, reinterpret_cast<std::byte*>(cells.data()), &held);
   if (!view) return tl::unexpected(view.error());
   if (view->services().size() != plan.services || view->sources().size() != plan.sources ||
       view->backends().size() != plan.targets || 4 * view->vips().size() + 4 > plan.vip_cells) {

@@ -43,9 +43,10 @@ struct CompiledImage {
   bool crowded = false;  // a VIP found no place near its own: plan again with more growth
 };
 
-/// `cells`: zeroed, plan.cells of them. The error says why the snapshot was refused.
+/// `cells`: plan.cells of them, zeroed behind the snapshot. `held`: what is in them since an earlier call, as
+/// for SnapshotView::copy. The error says why the snapshot was refused.
 tl::expected<CompiledImage, std::string> compile_image(std::span<const std::byte> snapshot,
                                                        std::span<const Address> hosts, const ImagePlan& plan,
-                                                       std::span<linimo_cell> cells);
+                                                       std::span<linimo_cell> cells, HeldTables& held);
 
 }  // namespace linimo::xdp

@@ -301,18 +301,19 @@ bool Program::stands_in(uint32_t slot, const Generation& generation) const {
          bpf_obj_get_info_by_fd(generation.fd.get(), &info, &length) == 0 && info.id == there;
 }
 
-/// Zeroed. A map that takes the place of another costs what the kernel waits for, so the one before the live
-/// one is used again, unless it is too small, or so large that memory would be wasted.
-Program::Generation Program::room(uint64_t cells) {
+/// Zeroed but for where the snapshot goes. A map that takes the place of another costs what the kernel waits
+/// for, so the one before the live one is used again, unless it is too small, or so large that memory would
+/// be wasted; then tables that have not changed since need not be copied.
+Program::Generation Program::room(const ImagePlan& plan) {
   constexpr uint64_t kMostWaste = 4;
-  const uint64_t size = cells * sizeof(linimo_cell);
+  const uint64_t size = plan.cells * sizeof(linimo_cell);
   const uint32_t slot = 1 - (generations_.as<linimo_xdp_generations>()->active & 1);
   Generation next = std::move(spare_);
   if (next.memory.size() >= size && next.memory.size() <= kMostWaste * size && stands_in(slot, next)) {
-    std::memset(next.memory.as<std::byte>(), 0, size);
+    std::memset(next.memory.as<std::byte>() + plan.snapshot_bytes, 0, size - plan.snapshot_bytes);
     return next;
   }
-  next = {create_array("image", cells, BPF_F_INNER_MAP), {}, {}};
+  next = {.fd = create_array("image", plan.cells, BPF_F_INNER_MAP), .memory = {}};
   if (next.fd) next.memory = Mapping::of(next.fd.get(), size);
   return next;
 }
@@ -323,10 +324,10 @@ tl::expected<Program::Generation, std::string> Program::compile(std::span<const 
   for (uint32_t growth = 0; growth <= kMaxGrowth; ++growth) {
     const auto plan = plan_image(snapshot, host_addresses.size(), growth);
     if (!plan) return tl::unexpected(plan.error());
-    Generation next = room(plan->cells);
+    Generation next = room(*plan);
     if (!next.memory) return failed(fmt::format("no memory for a generation of {} cells", plan->cells));
-    const auto image =
-        compile_image(snapshot, host_addresses, *plan, {next.memory.as<linimo_cell>(), plan->cells});
+    const auto image = compile_image(snapshot, host_addresses, *plan,
+                                     {next.memory.as<linimo_cell>(), plan->cells}, next.held);
     if (!image) return tl::unexpected(image.error());
     head = image->head;
     if (!image->crowded) return next;

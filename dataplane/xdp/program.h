@@ -25,6 +25,7 @@
 #include "dataplane/flow/flow_census.h"
 #include "dataplane/flow/flow_tables.h"
 #include "dataplane/flow/told_flows.h"
+#include "dataplane/xdp/generation_image.h"
 #include "dataplane/xdp/mapping.h"
 #include "dataplane/xdp/unsettled_blocks.h"
 #include "maglev/address.h"
@@ -155,14 +156,15 @@ class Program {
   struct Generation {
     UniqueFd fd;
     Mapping memory;
-    UnsettledBlocks unsettled;
+    HeldTables held{};  // of the snapshot that it is, or was
+    UnsettledBlocks unsettled{};
 
     std::span<linimo_xdp_service> services(const linimo_xdp_head& head, const SnapshotView& view) const;
   };
   tl::expected<Generation, std::string> compile(std::span<const std::byte> snapshot,
                                                 std::span<const Address> host_addresses,
                                                 linimo_xdp_head& head);
-  Generation room(uint64_t cells);
+  Generation room(const ImagePlan& plan);
   bool stands_in(uint32_t slot, const Generation& generation) const;
   void drop_old_blocks();
 

@@ -69,6 +69,23 @@ TEST_F(Publication, TakesOtherMemoryWhereItsOwnIsTooSmallOrMuchTooLarge) {
     EXPECT_EQ(std::count(wide.begin(), wide.end(), id), 0) << "it is too large";
 }
 
+/// To the byte, whatever was in that memory before: tables that stay are not copied again, others move or
+/// change.
+TEST_F(Publication, WhatIsThereIsWhatWasPublished) {
+  SnapshotSpec changed = spec_, moved = spec_;
+  changed.pools[0].table = make_pool_table(changed.pools[0].backends, 251);
+  changed.pools[0].unsettled.clear();
+  moved.services.resize(moved.services.size() / 2);
+  for (const SnapshotSpec* spec :
+       {&spec_, &changed, &spec_, &spec_, &moved, &changed, &moved, &moved, &spec_, &changed}) {
+    SnapshotSpec next = *spec;
+    next.generation = ++generation_;
+    const auto snapshot = build_snapshot(next);
+    ASSERT_TRUE(program_->publish(snapshot, {}));
+    EXPECT_TRUE(std::ranges::equal(program_->live()->bytes(), snapshot)) << generation_;
+  }
+}
+
 /// What slots that are settled now had is gone soon, however many generations came in between.
 TEST_F(Publication, KeepsNoBlocksThatNobodyReads) {
   const auto service = std::ranges::find_if(spec_.services, [&](const ServiceSpec& of) {
