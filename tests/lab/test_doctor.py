@@ -193,7 +193,9 @@ class Doctor(DoctorCase):
 
     @contextlib.contextmanager
     def uploads(self) -> Iterator[None]:
-        """Several clients send large packets, each on a new connection, and none remembers what it was told."""
+        """Several clients send large packets, each on a new connection, and none remembers what it was told. What one has not sent
+        when it ends, its kernel would send on for minutes."""
+        self.lab.client.sysctl({"net.ipv4.tcp_orphan_retries": 1})
         once = (f"ip route flush cache; head -c 20000 /dev/zero | curl -s -o /dev/null --max-time 1 --data-binary @- http://{VIP[4]}/; "
                 "sleep 0.1")
         clients = [self.lab.client.spawn(["sh", "-c", f"while :; do {once}; done"]) for _ in range(6)]

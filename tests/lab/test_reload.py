@@ -228,7 +228,7 @@ class SlotsSettleWithXdp(SlotsSettle):
     def test_what_slots_have_yet_to_learn_outlives_the_process(self) -> None:
         """Killed as soon as the table has changed, and again and again: flows stay; no window begins anew."""
         node = self.lab.node
-        idle_s = 2 * IDLE_S  # bases count for two thirds of it, and a busy machine takes half of that to start a process
+        idle_s = 4 * IDLE_S  # bases count for two thirds of it, and a busy machine takes some of that to start a process
         node.config.idle_timeout = f"{idle_s}s"
         node.config.backends = {1: 90, 2: 100, 3: 100}
         node.reload()
@@ -242,7 +242,7 @@ class SlotsSettleWithXdp(SlotsSettle):
             connection.close()
         self.assertGreater(self._entries_of_new_flows(), 0)
         silent = time.monotonic()
-        while time.monotonic() < silent + 2 * idle_s:
+        while time.monotonic() < silent + 1.25 * idle_s:
             self._restart()
         restarted = time.monotonic()
         wait_until(lambda: self._entries_of_new_flows() == 0, "they have settled", 30)
