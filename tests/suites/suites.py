@@ -45,7 +45,7 @@ SUITES = [
           alone=True),  # it wants both processors, and less than two minutes of them where they are not slow
     Suite("store", "a fleet's store in etcd, whose members die, freeze and forget", TESTS, 180, meson("build", "store")),
     Suite("packets", "every kind of packet through the real pipeline", TESTS, 400, packets),
-    Suite("vm", "on Debian 12's own kernel, and on NICs, in virtual machines", TESTS, 1500,
+    Suite("vm", "on Debian 12's own kernel, and on NICs, in virtual machines", TESTS, 2100,
           runner("tests/vm/run.py")),
     Suite("package", "Debian packages: installed in a clean system, started by systemd in a guest, purged", PACKAGE, 720,
           runner("tests/package/run.py")),

@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="guests side by side (default: 2)")
     parser.add_argument("--build", type=Path, default=HERE.parents[1] / "build")
     parser.add_argument("--report", type=Path)
-    parser.add_argument("--seconds", type=float, default=1500, help="for a guest, from power on to power off")
+    parser.add_argument("--seconds", type=float, default=2000, help="for a guest, from power on to power off")
     options = parser.parse_args()
     words = [word for word in options.words if word not in GUESTS]
     named = [name for name in options.words if name in GUESTS] or list(GUESTS)
