@@ -4,14 +4,14 @@
 
 namespace linimo::fleet {
 
-void RecentNews::note(const SharedFlow& flow, Time now) {
-  if (flow.datagram) return;
-  auto& by_hash = flows_.get<1>();
-  const auto found = by_hash.find(flow.hash);
-  if (found != by_hash.end()) by_hash.erase(found);
-  if (flow.ended) return;
-  if (flows_.size() == kMost) flows_.pop_front();
-  flows_.push_back({flow, now});
+void RecentNews::note(std::span<const SharedFlow> flows, Time now) {
+  for (const SharedFlow& flow : flows) {
+    if (flow.datagram) continue;
+    flows_.get<1>().erase(flow.hash);
+    if (flow.ended) continue;
+    if (flows_.size() == kMost) flows_.pop_front();
+    flows_.push_back({flow, now});
+  }
 }
 
 std::vector<SharedFlow> RecentNews::since(Time then) const {

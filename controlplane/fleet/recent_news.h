@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ class RecentNews {
   static constexpr size_t kMost = 65'536;  // flows; whoever was told of longest ago makes room
 
   /// The last word on a flow counts; one that has ended is forgotten, and a datagram is over at once.
-  void note(const SharedFlow& flow, Time now);
+  void note(std::span<const SharedFlow> flows, Time now);
   /// Told of since then, oldest first.
   std::vector<SharedFlow> since(Time then) const;
   size_t size() const { return flows_.size(); }

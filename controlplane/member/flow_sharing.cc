@@ -26,7 +26,7 @@ std::chrono::seconds longest_life(const Config& config) {
 
 void FleetMember::tell(std::span<const fleet::SharedFlow> flows) {
   if (beacon_ == nullptr) return;
-  for (const fleet::SharedFlow& flow : flows) recent_news_.note(flow, Clock::now());
+  recent_news_.note(flows, Clock::now());
   // Nodes of an earlier version refuse news that has datagrams in it.
   const auto is_flow = [](const fleet::SharedFlow& flow) { return !flow.datagram; };
   std::vector<fleet::SharedFlow> sorted(flows.begin(), flows.end());
@@ -36,21 +36,24 @@ void FleetMember::tell(std::span<const fleet::SharedFlow> flows) {
         std::ranges::find_if(flows, [&](const auto& flow) { return is_flow(flow) != is_flow(flows[0]); });
     const auto some =
         flows.first(std::min(static_cast<size_t>(same - flows.begin()), fleet::FlowNews::kMost));
-    beacon_->send(fleet::FlowNews{
-        state_.settings.node, state_.settings.instance, ++last_news_, {some.begin(), some.end()}});
-    shared_.told += some.size();
+    beacon_->send(next_news(some));
     flows = flows.subspan(some.size());
   }
+}
+
+fleet::FlowNews FleetMember::next_news(std::span<const fleet::SharedFlow> flows) {
+  shared_.told += flows.size();
+  return {state_.settings.node, state_.settings.instance, ++last_news_, {flows.begin(), flows.end()}};
 }
 
 void FleetMember::take(const fleet::FlowNews& news) {
   const auto member = state_.view.nodes.find(news.node);
   const bool lives = member != state_.view.nodes.end() && member->second && news.node != state_.settings.node;
-  if (!gate_.admits(news, lives ? member->second->instance : 0, std::chrono::steady_clock::now())) {
+  if (!gate_.admits(news, lives ? member->second->instance : 0, Clock::now())) {
     ++shared_.refused;
     return;
   }
-  for (const fleet::SharedFlow& flow : news.flows) recent_news_.note(flow, Clock::now());
+  recent_news_.note(news.flows, Clock::now());
   shared_.heard += news.flows.size();
   if (node_ != nullptr) node_->hear(news.flows);
 }
@@ -70,11 +73,7 @@ void FleetMember::tell_some() {
   if (untold_.empty()) return;
   auto& [newcomer, flows] = untold_.front();
   const auto some = std::span(flows).last(std::min(flows.size(), fleet::FlowNews::kMost));
-  beacon_->send_to(
-      newcomer,
-      fleet::FlowNews{
-          state_.settings.node, state_.settings.instance, ++last_news_, {some.begin(), some.end()}});
-  shared_.told += some.size();
+  beacon_->send_to(newcomer, next_news(some));
   flows.resize(flows.size() - some.size());
   if (flows.empty()) untold_.pop_front();
   telling_.expires_after(kTellingEvery);

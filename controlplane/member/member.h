@@ -157,6 +157,7 @@ class FleetMember {
   struct Effects;
 
   void feed(fleet::Event event);
+  fleet::FlowNews next_news(std::span<const fleet::SharedFlow> flows);
   void take(const fleet::FlowNews& news);
   void tell_newcomer(const fleet::Heartbeat& heartbeat, const Beacon::Endpoint& sender);
   void tell_some();

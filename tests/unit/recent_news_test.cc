@@ -1,6 +1,8 @@
 // What a fleet's nodes remember of what was told of flows, and who tells a node that starts.
 #include "controlplane/fleet/recent_news.h"
 
+#include <array>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,34 +21,34 @@ SharedFlow flow(uint64_t hash, uint64_t backend = 1) {
 
 TEST(RecentNews, TheLastWordOnAFlowCounts) {
   RecentNews news;
-  news.note(flow(1, 1), kStart);
-  news.note(flow(2), kStart + seconds(1));
-  news.note(flow(1, 3), kStart + seconds(2));
+  news.note(std::array{flow(1, 1)}, kStart);
+  news.note(std::array{flow(2)}, kStart + seconds(1));
+  news.note(std::array{flow(1, 3)}, kStart + seconds(2));
   EXPECT_THAT(news.since(kStart), ElementsAre(flow(2), flow(1, 3)));
 }
 
 TEST(RecentNews, WhatHasEndedIsForgottenAndADatagramNeverKept) {
   RecentNews news;
-  news.note(flow(1), kStart);
+  news.note(std::array{flow(1)}, kStart);
   SharedFlow ended = flow(1);
   ended.ended = true;
-  news.note(ended, kStart);
+  news.note(std::array{ended}, kStart);
   SharedFlow datagram = flow(2);
   datagram.datagram = true;
-  news.note(datagram, kStart);
+  news.note(std::array{datagram}, kStart);
   EXPECT_THAT(news.since(kStart), IsEmpty());
 }
 
 TEST(RecentNews, WhatIsTooOldIsNotTold) {
   RecentNews news;
-  news.note(flow(1), kStart);
-  news.note(flow(2), kStart + seconds(10));
+  news.note(std::array{flow(1)}, kStart);
+  news.note(std::array{flow(2)}, kStart + seconds(10));
   EXPECT_THAT(news.since(kStart + seconds(5)), ElementsAre(flow(2)));
 }
 
 TEST(RecentNews, TheOldestMakeRoom) {
   RecentNews news;
-  for (uint64_t hash = 0; hash < RecentNews::kMost + 2; ++hash) news.note(flow(hash), kStart);
+  for (uint64_t hash = 0; hash < RecentNews::kMost + 2; ++hash) news.note(std::array{flow(hash)}, kStart);
   EXPECT_EQ(news.size(), RecentNews::kMost);
   EXPECT_EQ(news.since(kStart).front(), flow(2));
 }
