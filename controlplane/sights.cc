@@ -123,6 +123,7 @@ Sights Controller::sights() const {
   sights.announce_failure = announcer_.failure();
   sights.announced = !announcer_.routes().empty();
   sights.bird_problem = bird_problem(announcer_.bird());
+  sights.bfd_problem = announcer_.bfd_problem();
   return sights;
 }
 

@@ -45,6 +45,8 @@ constexpr ConditionKind kKinds[] = {
      "device, route and rule of checks through the tunnel are there"},
     {"announcements", Scope::kAdvice, kMoment, kAtOnce, "the kernel has the routes that announce the VIPs"},
     {"bird-session", Scope::kAdvice, kMoment, kAtOnce, "a router hears of the announced VIPs"},
+    {"bfd-session", Scope::kAdvice, kAtOnce, kAtOnce,
+     "BFD hears the routers that BGP has sessions with, so that they notice at once when this node dies"},
     {"descriptors", Scope::kAdvice, kAtOnce, kAtOnce, "health checks have what they need of this machine"},
     {"ids-left", Scope::kAdvice, kAtOnce, kAtOnce, "there are ids for more services and backends"},
     {"checks-on-time", Scope::kAdvice, kAtOnce, kAtOnce, "health checks run when they are due"},

@@ -17,6 +17,7 @@ namespace {
 using Clock = AnnounceDecision::Clock;
 
 constexpr std::chrono::milliseconds kPeriod{1000};
+constexpr std::chrono::seconds kBfdHandshake{10};  // at most
 
 }  // namespace
 
@@ -148,7 +149,16 @@ void Announcer::note_sessions() {
         EventKind::kAnnouncement, log_info, "BFD session",
         {{"neighbor", session.neighbor}, {"interface", session.interface}, {"state", session.state}});
   }
+  if (unheard_by_bfd(now).empty())
+    unheard_since_.reset();
+  else if (!unheard_since_)
+    unheard_since_ = Clock::now();
   noted_ = now;
+}
+
+std::string Announcer::bfd_problem() const {
+  if (!unheard_since_ || Clock::now() - *unheard_since_ < kBfdHandshake) return {};
+  return fmt::format("BGP is up, BFD is not ({})", unheard_by_bfd(bird()));
 }
 
 tl::expected<void, std::string> Announcer::drain(std::string_view by) {

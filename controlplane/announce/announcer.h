@@ -59,6 +59,8 @@ class Announcer {
   /// Why the kernel's routes are not what they should be; empty: they are.
   const std::string& failure() const { return failure_; }
   const BirdState& bird() const { return bird_.state(); }
+  /// Whom BFD has not heard for longer than a handshake takes, in words; empty: nobody.
+  std::string bfd_problem() const;
 
  private:
   void apply(const std::map<Prefix, uint32_t>& wanted, const Facts& facts, std::string_view by);
@@ -78,6 +80,7 @@ class Announcer {
   std::set<VipRoute> routes_;
   std::string failure_;
   BirdState noted_;
+  std::optional<AnnounceDecision::Clock::time_point> unheard_since_;  // by BFD
 };
 
 }  // namespace linimo

@@ -7,6 +7,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/write.hpp>
+#include <fmt/format.h>
 
 #include "maglev/address.h"
 
@@ -101,6 +102,17 @@ std::vector<BfdSession> read_bfd_sessions(std::string_view answer) {
     sessions.push_back(std::move(session));
   }
   return sessions;
+}
+
+std::string unheard_by_bfd(const BirdState& bird) {
+  std::string unheard;
+  if (!std::ranges::all_of(bird.sessions, &BgpSession::up)) return unheard;
+  for (const BfdSession& session : bird.bfd) {
+    if (session.up) continue;
+    unheard += fmt::format("{}{} on {}: {}", unheard.empty() ? "" : ", ", session.neighbor, session.interface,
+                           session.state);
+  }
+  return unheard;
 }
 
 /// Both questions, over a connection of their own: nothing of an earlier one can be mistaken for an answer.

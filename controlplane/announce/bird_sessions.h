@@ -52,6 +52,10 @@ std::vector<BgpSession> read_protocols(std::string_view answer);
 /// The same to `show bfd sessions`.
 std::vector<BfdSession> read_bfd_sessions(std::string_view answer);
 
+/// Neighbours that BFD does not hear though every BGP session is up, in words; empty: none. A router whose
+/// BGP session is down is missed already.
+std::string unheard_by_bfd(const BirdState& bird);
+
 class BirdSessions {
  public:
   BirdSessions(boost::asio::io_context& io, std::function<void()> on_change);

@@ -98,6 +98,14 @@ std::vector<OwnCondition> own_conditions(const Sights& sights, uint32_t silent_l
                   .evidence = sights.bird_problem,
                   .mend = sights.bird_problem.empty() ? "" : "see `birdc show protocols`"},
                  {}});
+  own.push_back(
+      {{.name = "bfd-session",
+        .state = !sights.announced ? ConditionState::kUnknown : holds(sights.bfd_problem.empty()),
+        .evidence = sights.bfd_problem,
+        .mend = sights.bfd_problem.empty()
+                    ? ""
+                    : "see BIRD's log; `birdc restart NAME` of its protocol bfd opens sockets anew"},
+       {}});
   if (sights.fleet_alarms) {
     own.push_back({{.name = "fleet",
                     .state = holds(sights.fleet_alarms->empty()),

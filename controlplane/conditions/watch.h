@@ -40,6 +40,7 @@ struct Sights {
   std::string announce_failure{};
   bool announced = false;  // a VIP is
   std::string bird_problem{};
+  std::string bfd_problem{};
   std::string backends_without_way{};         // in words; empty: none
   std::string checks_late{};                  // the same: health checks that were late
   std::string checks_lack{};                  // and what they lack on this machine

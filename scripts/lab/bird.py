@@ -82,6 +82,9 @@ class Bird:
     def ask(self, question: str) -> str:
         return self.box.run(["birdc", "-s", str(self.socket), *question.split()]).stdout
 
+    def log(self) -> str:
+        return (self.folder / "bird.log").read_text()
+
     def sessions(self) -> dict[str, bool]:
         """BGP sessions, and whether they are established."""
         return {line.split()[0]: "Established" in line for line in self.ask("show protocols").splitlines()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import signal
+import socket
 import sys
 import time
 from typing import Any, ClassVar, Iterator
@@ -298,6 +299,30 @@ class Announce(NodeUpgrade):
         self.assertIn("linimo_bird_answers 0", self.metrics())
         self.assertIn('linimo_vip_announced{vip="203.0.113.10"} 1', self.metrics())
         bird.again()
+        self.routed.wait_announced()
+        self.routed.wait_sessions(node)
+
+    def test_bfd_that_has_no_socket_is_shown(self) -> None:
+        """BIRD finds no free port for a moment, and so never says a word to its neighbours. Shown with what mends it; that does."""
+        node, bird, box = self.lab.node, self.routed.birds[0], self.lab.topology.node
+        ports = box.run(["sysctl", "-n", "net.ipv4.ip_local_port_range"]).stdout.strip()
+        refused = bird.log().count("Socket error: bind")
+        with box.entered(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as taken:
+            taken.bind(("::", 40000))
+            box.sysctl({"net.ipv4.ip_local_port_range": "40000 40000"})
+            try:
+                for protocol in ("router4", "router6"):
+                    bird.ask(f"restart {protocol}")
+                wait_until(lambda: bird.log().count("Socket error: bind") >= refused + 2, "BIRD finds no port")
+            finally:
+                box.sysctl({"net.ipv4.ip_local_port_range": ports})
+        failing = lambda: {one["name"]: one for one in node.status()["conditions"] if one["state"] == "fails"}  # noqa: E731
+        told = wait_until(lambda: failing().get("bfd-session"), "it is shown", 30)
+        self.assertRegex(told["evidence"], r"BGP is up, BFD is not \(.*10\.0\.0\.1 on linimo0: (Init|Down)")
+        self.assertIn("birdc restart", told["mend"])
+        bird.ask("restart bfd1")
+        wait_until(lambda: "bfd-session" not in failing(), "it holds", 15)
+        self.wait_bfd(True)
         self.routed.wait_announced()
         self.routed.wait_sessions(node)
 

@@ -159,6 +159,15 @@ TEST(BirdSessionsTest, ReadsBfdSessions) {
   EXPECT_EQ(read_bfd_sessions(many).size(), kMaxSessions);
 }
 
+TEST(BirdSessionsTest, TellsWhomBfdDoesNotHearThoughBgpIsUp) {
+  BirdState bird{
+      "", {{"tor1", true, ""}}, {{"10.0.0.1", "eth0", true, "Up"}, {"10.0.1.1", "eth1", false, "Init"}}};
+  EXPECT_EQ(unheard_by_bfd(bird), "10.0.1.1 on eth1: Init");
+  bird.sessions.push_back({"tor2", false, ""});
+  EXPECT_EQ(unheard_by_bfd(bird), "") << "it may be that router's";
+  EXPECT_EQ(unheard_by_bfd({"BIRD does not answer", {}, {}}), "");
+}
+
 /// Says what it is told to, to whoever connects and asks.
 class FakeBird {
  public:
