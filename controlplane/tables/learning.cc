@@ -9,21 +9,20 @@ namespace {
 using std::chrono::seconds;
 
 struct Window {
-  uint32_t length_s = 0;  // the longest idle timeout of the pool's adaptive services; 0: it has none
-  bool shared = true;     // all of them share their flows
+  seconds length{};    // the longest idle timeout of the pool's adaptive services; 0: it has none
+  bool shared = true;  // all of them share their flows
 
   /// For how long of it a slot's base counts.
-  seconds with_base() const { return seconds(shared ? length_s : (2 * length_s + 2) / 3); }
-  seconds without_base() const { return seconds(length_s) - with_base(); }
+  seconds with_base() const { return shared ? length : (2 * length + seconds(2)) / 3; }
 };
 
-/// By pool.
-std::vector<Window> windows(const SnapshotSpec& spec) {
-  std::vector<Window> windows(spec.pools.size());
-  for (const ServiceSpec& service : spec.services) {
+/// By pool. `services`: of a specification or of a snapshot.
+std::vector<Window> windows(size_t pools, const auto& services) {
+  std::vector<Window> windows(pools);
+  for (const auto& service : services) {
     if (service.tracking != LINIMO_TRACKING_ADAPTIVE) continue;
     Window& window = windows[service.pool];
-    window.length_s = std::max(window.length_s, service.idle_timeout_s);
+    window.length = std::max(window.length, seconds(service.idle_timeout_s));
     window.shared = window.shared && service.shares_flows;
   }
   return windows;
@@ -37,7 +36,8 @@ uint16_t seconds_left(Learning::Time until, Learning::Time now) {
 }  // namespace
 
 /// Slots whose backend is another than before, and the one before lives.
-std::vector<Learning::Slot> Learning::changed(const PoolTable& before, const PoolSpec& pool, Time until) {
+std::vector<Learning::Slot> Learning::changed(const PoolTable& before, const PoolSpec& pool, Time until,
+                                              Time over) {
   std::set<Address> alive;
   for (const BackendSpec& backend : pool.backends) {
     if (backend.state != LINIMO_BACKEND_DOWN) alive.insert(backend.address);
@@ -55,29 +55,33 @@ std::vector<Learning::Slot> Learning::changed(const PoolTable& before, const Poo
   for (uint32_t s = 0; s < before.slots.size(); ++s) {
     const linimo_slot was = before.slots[s];
     if (was == LINIMO_NO_BACKEND || now_at[was] == kDead || now_at[was] == pool.table->slots[s]) continue;
-    slots.push_back({s, before.members[was].address, until});
+    slots.push_back({s, before.members[was].address, until, over});
   }
   return slots;
 }
 
 void Learning::plan(SnapshotSpec& spec, Time now) {
   planned_.clear();
-  const std::vector<Window> window = windows(spec);
+  const std::vector<Window> all = windows(spec.pools.size(), spec.services);
   for (size_t p = 0; p < spec.pools.size(); ++p) {
     PoolSpec& pool = spec.pools[p];
+    const Window& window = all[p];
     Pool& planned = planned_[pool.name];
     planned.table = pool.table;
+    planned.window = window.length;
     const auto live = live_.find(pool.name);
-    if (window[p].length_s == 0 || live == live_.end() ||
+    if (window.length == seconds(0) || live == live_.end() ||
         live->second.table->slots.size() != pool.table->slots.size())
       continue;
 
     std::vector<Slot> fresh;
     if (live->second.table != pool.table)
-      fresh = changed(*live->second.table, pool, now + window[p].with_base());
-    const seconds without_base = window[p].without_base();
+      fresh = changed(*live->second.table, pool, now + window.with_base(), now + window.length);
+    // With a shorter window slots settle sooner there; a longer one does not begin again what is over.
+    const seconds shorter = std::max(live->second.window - window.length, seconds(0));
     std::vector<Slot> going_on = live->second.slots;
-    std::erase_if(going_on, [&](const Slot& slot) { return slot.until + without_base <= now; });
+    for (Slot& slot : going_on) slot.over = std::max(slot.until, slot.over - shorter);
+    std::erase_if(going_on, [&](const Slot& slot) { return slot.over <= now; });
     // Of two for one slot the first stays: the one that is learning already.
     std::ranges::merge(going_on, fresh, std::back_inserter(planned.slots), {}, &Slot::slot, &Slot::slot);
     const auto same = [](const Slot& left, const Slot& right) { return left.slot == right.slot; };
@@ -93,17 +97,25 @@ void Learning::plan(SnapshotSpec& spec, Time now) {
   }
 }
 
-void Learning::recall(std::vector<Former> former) {
+void Learning::recall(std::vector<Former> former, Time now) {
   live_.clear();
   for (Former& tables : former) {
     plan(tables.spec, tables.since);
     accepted();
   }
+  begin_anew(now);
+}
+
+void Learning::begin_anew(Time now) {
+  for (auto& [name, pool] : live_)
+    std::erase_if(pool.slots, [now](const Slot& slot) { return slot.until <= now; });
 }
 
 void Learning::resume(const SnapshotView& live, Time since) {
   live_.clear();
-  for (const linimo_pool& pool : live.pools()) {
+  const std::vector<Window> all = windows(live.pools().size(), live.services());
+  for (size_t p = 0; p < all.size(); ++p) {
+    const linimo_pool& pool = live.pools()[p];
     const auto backends = live.backends(pool);
     auto table = std::make_shared<PoolTable>();
     for (const linimo_backend& member : live.members(pool))
@@ -116,9 +128,11 @@ void Learning::resume(const SnapshotView& live, Time since) {
     table->slots.assign(slots.begin(), slots.end());
     Pool& known = live_[pool.name];
     known.table = std::move(table);
+    known.window = all[p].length;
     for (const linimo_unsettled& slot : live.unsettled(pool)) {
-      known.slots.push_back(
-          {slot.slot, Address::from_abi(backends[slot.base].address), since + seconds(slot.learning_s)});
+      const Time until = since + seconds(slot.learning_s);
+      known.slots.push_back({slot.slot, Address::from_abi(backends[slot.base].address), until,
+                             until + (all[p].length - all[p].with_base())});
     }
   }
 }

@@ -71,6 +71,7 @@ void Publisher::on_connected(const DataplanePeer& peer, LiveTables live,
   live_ = std::move(live);
   live_is_read_ = true;
   if (!ours) learn_live();
+  if (another) learning_.begin_anew(Clock::now());
   last_generation_ = std::max(last_generation_, live_.generation);
   if (!live_.bytes.empty()) link_.prepare(live_.bytes);
   owner_.on_dataplane(another);

@@ -83,7 +83,9 @@ class Publisher final : private DataplaneLink::Observer {
 
   /// See Learning.
   bool knows_no_tables() const { return learning_.knows_nothing(); }
-  void recall(std::vector<Learning::Former> former) { learning_.recall(std::move(former)); }
+  void recall(std::vector<Learning::Former> former) {
+    learning_.recall(std::move(former), std::chrono::steady_clock::now());
+  }
 
   bool connected() const { return connected_; }
   /// The data plane of the current connection, or of the last one.

@@ -11,7 +11,7 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr uint32_t kSize = 251, kWindow_s = 300, kWithBase_s = 200;
+constexpr uint32_t kSize = 251, kWindow_s = 300, kWithBase_s = 200, kLonger_s = 1200;
 
 Address address(uint32_t index) {
   Address address = *Address::parse("10.0.1.1");
@@ -34,7 +34,7 @@ class LearningTest : public testing::Test {
     for (uint32_t i = 0; i < states.size(); ++i) pool.backends.push_back({address(i), i, 1, states[i]});
     pool.table = make_pool_table(pool.backends, kSize);
     spec.pools = {pool};
-    for (const uint32_t timeout_s : {kWindow_s, kWindow_s / 2}) {
+    for (const uint32_t timeout_s : {window_s_, window_s_ / 2}) {
       ServiceSpec service;
       service.name = "s" + std::to_string(timeout_s);
       service.id = timeout_s;
@@ -65,6 +65,7 @@ class LearningTest : public testing::Test {
   const States all_up_{4, LINIMO_BACKEND_UP};
   const States last_drains_{LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_DRAINING};
   const States last_down_{LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_UP, LINIMO_BACKEND_DOWN};
+  uint32_t window_s_ = kWindow_s;
   size_t share_flows_ = 0;  // so many services
   Learning learning_;
   Learning::Time now_{};
@@ -162,6 +163,49 @@ TEST_F(LearningTest, ANewWindowBeginsWhenTheLastOneIsOverAndNotBefore) {
   const auto second = publish(all_up_);
   EXPECT_EQ(second.size(), first.size());
   for (const UnsettledSpec& slot : second) EXPECT_EQ(slot.learning_s, kWithBase_s);
+}
+
+// A data plane settles slots by what it was told: what is over there must not go on here, or flows on slots
+// that change would be sent where the new table says.
+TEST_F(LearningTest, ALongerIdleTimeoutDoesNotBeginAgainWhatIsOver) {
+  const auto first = publish(last_drains_);
+  now_ += seconds(kWindow_s);
+  window_s_ = kLonger_s;
+  const auto second = publish(all_up_);
+  EXPECT_EQ(second.size(), first.size());
+  for (const UnsettledSpec& slot : second) EXPECT_EQ(slot.learning_s, 2 * kLonger_s / 3);
+}
+
+TEST_F(LearningTest, AShorterIdleTimeoutEndsWindowsSooner) {
+  window_s_ = kLonger_s;
+  const auto first = publish(last_drains_);
+  now_ += seconds(2 * kLonger_s / 3);
+  window_s_ = kWindow_s;
+  const auto second = publish(all_up_);
+  EXPECT_EQ(second.size(), first.size()) << "all but those whose base counts have settled";
+  for (const UnsettledSpec& slot : second) EXPECT_EQ(slot.learning_s, kWithBase_s);
+}
+
+TEST_F(LearningTest, AnotherDataPlaneHasSettledWhatIsNotListed) {
+  const auto first = publish(last_drains_);
+  now_ += seconds(kWithBase_s - 1);
+  learning_.begin_anew(now_);
+  EXPECT_EQ(publish(all_up_).size(), first.size());
+  EXPECT_EQ(publish(last_drains_).front().learning_s, 1U) << "what is listed goes on";
+  now_ += seconds(1);
+  learning_.begin_anew(now_);
+  const auto second = publish(all_up_);
+  EXPECT_EQ(second.size(), first.size());
+  for (const UnsettledSpec& slot : second) EXPECT_EQ(slot.learning_s, kWithBase_s);
+}
+
+TEST_F(LearningTest, WhatIsRecalledIsTrackedByNobody) {
+  std::vector<Learning::Former> former;
+  former.push_back({spec_of(all_up_), now_});
+  former.push_back({spec_of(last_drains_), now_});
+  learning_.recall(std::move(former), now_ + seconds(kWithBase_s));
+  now_ += seconds(kWithBase_s);
+  EXPECT_FALSE(publish(all_up_).empty());
 }
 
 TEST_F(LearningTest, WhatWasPlannedAndRefusedIsNotLive) {
