@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab import hugepages
 
-from . import compare, plots, targets, testpmd
+from . import compare, peers, plots, targets, testpmd
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "bench"
@@ -32,8 +32,9 @@ COMMANDS: dict[str, list[str]] = {
     "memif": ["--seconds", "6", "--json"],
     "health": ["--json"],
     "fleet-store": ["--json"],
+    "idle": ["--json"],
 }
-MODULES = {"memif", "health", "fleet-store"}  # that are no programs of build/bench, but run from here
+MODULES = {"memif", "health", "fleet-store", "idle"}  # that are no programs of build/bench, but run from here
 
 
 def say(text: str) -> None:
@@ -121,6 +122,8 @@ def main() -> int:
     names = arguments[:arguments.index("--")] if "--" in arguments else arguments
     if names[:1] == ["compare"]:
         return compare_with(names[1:], given)
+    if names[:1] == ["peers"]:
+        return peers.main(names[1:])
     unknown = [name for name in names if name not in COMMANDS]
     if unknown or (given and len(names) != 1):
         say(f"there is no benchmark {unknown[0]}; there are: {', '.join(COMMANDS)}" if unknown

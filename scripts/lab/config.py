@@ -48,6 +48,7 @@ class NodeConfig:
     more: str = ""  # further pools and services, verbatim
     fleet: str = ""  # lines of [fleet], which then has the pools and services; "": no such section
     seed_file: Path = Path()  # nodes of one fleet share it
+    idle: str = ""  # "": the usual way
     lanes: str = field(default_factory=lambda: os.environ.get("LINIMO_LAB_LANES", ""))  # "": as the node likes
 
     def __post_init__(self) -> None:
@@ -97,6 +98,7 @@ tracking = "{self.tracking}"
     def own(self) -> str:
         """What belongs to this node alone."""
         flows = f"flows_per_worker = {self.flows_per_worker}\n" if self.flows_per_worker else ""
+        idle = f'idle = "{self.idle}"\n' if self.idle else ""
         lanes = f'lanes = "{self.lanes}"\n' if self.lanes else ""
         announce = f"[announce]\n{self.announce}\n\n" if self.announce else ""
         return f'''# Written by the lab. Change it while the lab runs: the control plane reloads it.
@@ -105,7 +107,7 @@ name = "{self.name}"
 interfaces = [{", ".join(f'"{name}"' for name in (self.interface, *self.more_interfaces))}]
 engine = "{self.engine}"
 workers = {self.workers}
-{flows}{lanes}encap_source = ["{self.addresses[4]}", "{self.addresses[6]}"]
+{flows}{idle}{lanes}encap_source = ["{self.addresses[4]}", "{self.addresses[6]}"]
 hash_seed_file = "{self.seed_file}"
 runtime_dir = "{self.runtime_dir}"
 state_dir = "{self.runtime_dir.parent}/state"

@@ -16,6 +16,7 @@ from typing import Any, Iterator
 
 from .certificate import make_certificate
 from .netns import Namespace, finish, ip_batch
+from .usage import cpu_seconds
 from .wait import wait_until
 
 NETWORK = "10.64.0.0/12"
@@ -158,8 +159,7 @@ class ManyBackends:
 
     def cpu_seconds(self) -> float:
         assert self.controlplane
-        words = Path(f"/proc/{self.controlplane.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.controlplane.pid)
 
     def memory_mb(self) -> float:
         """The most that it had of its own in memory."""
