@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 
 namespace linimo {
 
@@ -40,8 +41,8 @@ uint32_t Address::v4_network_order() const {
 }
 
 std::string Address::to_string() const {
+  if (is_v4()) return fmt::format("{}.{}.{}.{}", bytes[12], bytes[13], bytes[14], bytes[15]);
   char text[INET6_ADDRSTRLEN];
-  if (is_v4()) return inet_ntop(AF_INET, bytes.data() + 12, text, sizeof text);
   return inet_ntop(AF_INET6, bytes.data(), text, sizeof text);
 }
 

@@ -11,6 +11,7 @@
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -49,7 +50,12 @@ class TextPage {
   void add(std::string_view with_labels, Number value) {
     text_ += name_;
     if (!with_labels.empty()) text_.append("{").append(with_labels).append("}");
-    fmt::format_to(std::back_inserter(text_), " {}\n", value);
+    if constexpr (std::is_integral_v<Number>) {
+      const fmt::format_int digits(value);
+      text_.append(" ").append(digits.data(), digits.size()).append("\n");
+    } else {
+      fmt::format_to(std::back_inserter(text_), " {}\n", value);
+    }
   }
 
   /// Of a family whose lines have names of their own: `_bucket`, `_sum`, `_count`.
