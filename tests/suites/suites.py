@@ -38,10 +38,10 @@ SUITES = [
     Suite("scenarios", "nodes, daemons and backends die under traffic, behind BGP and BFD", PROGRAMS, 660, scenarios,
           alone=True),
     Suite("faults", "a minute and a half of the campaign", PROGRAMS, 300, campaign, alone=True),
-    Suite("lab-alone", "those of the lab that judge times or take a core", PROGRAMS, 400,
+    Suite("lab-alone", "those of the lab that judge times or take a core", PROGRAMS, 600,
           runner("tests/lab/run.py", "--only", "alone"), alone=True),
     Suite("unit", "each part by itself", TESTS, 300, meson("build", "unit")),
-    Suite("fleet", "20,000 fleets in virtual time, and that wrong rules are noticed", TESTS, 240, runner("tests/fleet/run.py"),
+    Suite("fleet", "20,000 fleets in virtual time, and that wrong rules are noticed", TESTS, 400, runner("tests/fleet/run.py"),
           alone=True),  # it wants both processors, and less than two minutes of them where they are not slow
     Suite("store", "a fleet's store in etcd, whose members die, freeze and forget", TESTS, 180, meson("build", "store")),
     Suite("packets", "every kind of packet through the real pipeline", TESTS, 400, packets),
