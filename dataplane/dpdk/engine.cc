@@ -260,7 +260,7 @@ tl::expected<void, std::string> DpdkEngine::publish(std::span<const std::byte> s
         waits();
       },
       [this](const SnapshotView& next) { tables_->take_over(next, worker_clock_ms(), shared_.flows); });
-  if (published) tables_->note(publication_->live()->snapshot());
+  if (published) tables_->note(publication_->live()->snapshot(), now_s());
   return published;
 }
 

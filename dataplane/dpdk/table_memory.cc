@@ -75,8 +75,8 @@ void TableMemory::take_over(const SnapshotView& view, uint64_t now_ms, std::span
   }
 }
 
-void TableMemory::note(const SnapshotView& view) {
-  if (kept_) kept_->flows().note(view);
+void TableMemory::note(const SnapshotView& view, uint32_t now_s) {
+  if (kept_) kept_->flows().note(view, now_s);
 }
 
 void TableMemory::note(uint32_t now_s, ConditionBoard& board) {

@@ -34,7 +34,7 @@ class TableMemory {
   void take_over(const SnapshotView& view, uint64_t now_ms, std::span<FlowState> flows);
 
   /// After each publication.
-  void note(const SnapshotView& view);
+  void note(const SnapshotView& view, uint32_t now_s);
   /// About once a second, and at the end. Sees whether the next process will find them.
   void note(uint32_t now_s, ConditionBoard& board);
 

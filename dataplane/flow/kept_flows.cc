@@ -206,7 +206,8 @@ KeptFlows::TakenOver KeptFlows::take_over(const SnapshotView& view, uint64_t now
   return taken;
 }
 
-void KeptFlows::note(const SnapshotView& view) {
+void KeptFlows::note(const SnapshotView& view, uint32_t now_s) {
+  note(now_s);  // before the seed, which says that there is something: the process may end at any moment
   for (const linimo_service& service : view.services())
     store(meanings().services[service.id], meaning_of(name_of(service.name)));
   for (const linimo_pool& pool : view.pools()) {

@@ -6,7 +6,7 @@
 //   FlowState state{ConnectionTable(shape.flows, flows.table(worker)),            // one for each worker
 //                   FragmentMemory(flows.fragments(worker))};
 //   auto taken = flows.take_over(view, now_ms, {&state, 1});                      // before the first packet
-//   flows.note(view);                                                             // after each publication
+//   flows.note(view, now_s);                                                      // after each publication
 //   flows.note(now_s);                                                            // about once a second
 //
 // Whose flow it is decides the NIC, by its key and the number of queues; so tables are taken over by as many
@@ -72,7 +72,7 @@ class KeptFlows {
 
   /// By which snapshot entries are made from now on. Called when it is live already: what is made between
   /// that and this under an id that has a new meaning is dropped, and nothing is ever taken for the new.
-  void note(const SnapshotView& view);
+  void note(const SnapshotView& view, uint32_t now_s);
   void note(uint32_t now_s);
 
  private:

@@ -72,8 +72,7 @@ class KeptFlowsTest : public testing::Test {
       for (FlowState& worker : workers) tables.push_back(&worker.connections);
       const SnapshotView view = view_of(by);
       taken = test.flows().take_over(view, now_s * uint64_t{1000} + ms, workers);
-      test.flows().note(view);
-      test.flows().note(now_s);
+      test.flows().note(view, now_s);  // killed before its first second is over, it says no more
     }
     std::vector<FlowState> workers;
     std::vector<ConnectionTable*> tables;
