@@ -29,12 +29,12 @@ def measure(name: str) -> dict[str, Any]:
         lab.start_node()
         lab.node.wait_settled()
         time.sleep(SETTLE_S)
-        daemons = {"dataplane": lab.node.dataplane, "controlplane": lab.node.controlplane}
-        began, before = time.monotonic(), {daemon: cpu_seconds(process.pid) for daemon, process in daemons.items() if process}
+        assert lab.node.dataplane and lab.node.controlplane
+        pids = {"dataplane": lab.node.dataplane.pid, "controlplane": lab.node.controlplane.pid}
+        began, before = time.monotonic(), {daemon: cpu_seconds(pid) for daemon, pid in pids.items()}
         time.sleep(SECONDS)
         seconds = time.monotonic() - began
-        return {"name": name} | {daemon: round((cpu_seconds(process.pid) - before[daemon]) / seconds, 4)
-                                 for daemon, process in daemons.items() if process}
+        return {"name": name} | {daemon: round((cpu_seconds(pid) - before[daemon]) / seconds, 4) for daemon, pid in pids.items()}
 
 
 def say(text: str) -> None:

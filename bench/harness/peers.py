@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 FAIR = """What makes figures comparable: one machine, one run, in turn (A B A B ...), medians, ratios; as many flows, backends and bytes
 a frame on both sides; frames that are cold on both sides or warm on both; and it is said what each remembers of a flow.
-The commands follow the peers' own documents (VPP 25.02, Katran of 2025); they were not run here.
+The commands are as the peers' own documents and sources have them (VPP 25.02); they were not run here.
 """
 
 
