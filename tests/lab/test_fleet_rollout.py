@@ -18,7 +18,7 @@ KEPT = 120  # connections that are there before, and that begin while a backend 
 
 
 class FleetRollout(FleetCase):
-    alone = True  # BFD gives up after 300 ms without a word: a busy machine moves flows to other nodes, which is not what is judged
+    alone = True  # BFD gives up after 150 ms without a word: a busy machine moves flows to other nodes, which is not what is judged
     engines: ClassVar[tuple[str, ...]] = ("dpdk", "xdp", "xdp")
 
     @contextlib.contextmanager
