@@ -2,17 +2,22 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <set>
 #include <string_view>
 
 #include <fmt/format.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <poll.h>
 
 #include "maglev/config/announce.h"
 
 namespace linimo::dpdk {
 namespace {
+
+constexpr std::chrono::milliseconds kToldWithin{500};
 
 NetlinkMessage copy_of(const nlmsghdr& message) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(&message);
@@ -98,6 +103,42 @@ NetlinkMessage deletion(NetlinkMessage message, uint16_t type) {
   return message;
 }
 
+/// Family and bytes.
+std::string address_in(const nlmsghdr& message) {
+  std::string found(
+      1, static_cast<char>(static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(&message))->ifa_family));
+  for_each_attribute(message, sizeof(ifaddrmsg), [&](const nlattr* attribute) {
+    if (mnl_attr_get_type(attribute) == IFA_ADDRESS)
+      found.append(static_cast<const char*>(mnl_attr_get_payload(attribute)),
+                   mnl_attr_get_payload_len(attribute));
+  });
+  return found;
+}
+
+/// Whoever listens hears of an IPv6 address from a work queue of the kernel's, later than it is there. One
+/// that the device did not take is waited for in vain.
+void wait_until_told(Netlink& told, const DeviceState& state, int index) {
+  std::set<std::string> missing;
+  for (const NetlinkMessage& address : state.addresses) {
+    const auto& message = *reinterpret_cast<const nlmsghdr*>(address.data());
+    const auto* fixed = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(&message));
+    if (fixed->ifa_scope < RT_SCOPE_LINK)
+      missing.insert(address_in(message));  // the others the kernel makes itself
+  }
+  const auto until = std::chrono::steady_clock::now() + kToldWithin;
+  while (!missing.empty()) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    pollfd waiting{.fd = told.fd(), .events = POLLIN, .revents = 0};
+    if (left.count() <= 0 || poll(&waiting, 1, static_cast<int>(left.count())) < 0) return;
+    const bool all_heard = told.receive([&](const nlmsghdr& message) {
+      const auto* fixed = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(&message));
+      if (message.nlmsg_type == RTM_NEWADDR && static_cast<int>(fixed->ifa_index) == index)
+        missing.erase(address_in(message));
+    });
+    if (!all_heard) return;
+  }
+}
+
 /// What the kernel has already stays, instead of being replaced.
 NetlinkMessage only_if_new(NetlinkMessage message) {
   header_of(message)->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
@@ -164,7 +205,9 @@ bool has_addresses(Netlink& netlink, int index) {
 
 std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int tap_index) {
   std::vector<std::string> failures;
+  Netlink told(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR);
   put_on(netlink, state, tap_index, false, failures);
+  wait_until_told(told, state, tap_index);
   // What was not replaced there. BIRD binds BFD's sockets on hearing of this, and never tries again what
   // fails.
   for (const NetlinkMessage& route : state.routes) netlink.request(deletion(route, RTM_DELROUTE));

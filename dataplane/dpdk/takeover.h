@@ -27,8 +27,8 @@ DeviceState read_device(Netlink& netlink, const std::string& name, int index);
 bool has_addresses(Netlink& netlink, int index);
 
 /// Puts addresses and routes on the TAP and then takes them off the device, so that the host always has them:
-/// routes of other devices that prefer such an address stay, and so do sockets. Returns what could not be
-/// moved, in words.
+/// routes of other devices that prefer such an address stay, and so do sockets; and whoever listens to the
+/// kernel hears of it in that order. Returns what could not be moved, in words.
 std::vector<std::string> move_to(Netlink& netlink, const DeviceState& state, int tap_index);
 
 /// Gives the device back what it had. One that has its place now, and its name, gets what it has not got from
