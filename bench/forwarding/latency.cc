@@ -40,11 +40,23 @@ class Undisturbed {
   const Clock::time_point since_ = Clock::now();
 };
 
-/// Millions of packets a second that the subject does when there are always some; stamps and all.
-double most_mpps(const Timed& timed) {
+/// What a packet costs when there are always some; stamps and all.
+double least_ns(Subject& subject) {
   std::vector<double> ns;
-  for (int i = 0; i < 3; ++i) ns.push_back(timed.subject.latency(kMeasuredMost, 1).ns);
-  return 1000 / *std::min_element(ns.begin(), ns.end());
+  for (int i = 0; i < 3; ++i) ns.push_back(subject.latency(kMeasuredMost, 1).ns);
+  return *std::min_element(ns.begin(), ns.end());
+}
+
+/// What the floor has to compute besides to cost as much.
+uint64_t steps_to_cost(Subject& floor, double ns) {
+  constexpr uint64_t kTried = 100;
+  constexpr double kLeastStep_ns = 0.1;  // whatever a disturbed measurement says
+  const double without = least_ns(floor);
+  floor.compute_besides(kTried);
+  const double with = least_ns(floor);
+  floor.compute_besides(0);
+  const double step_ns = std::max((with - without) / kTried, kLeastStep_ns);
+  return static_cast<uint64_t>(std::max(0.0, (ns - without) / step_ns));
 }
 
 double nanoseconds(double ticks) {
@@ -69,21 +81,27 @@ Histogram all_of(const Stays& stays) {
 
 std::vector<Stays> measure_latency(const Timed& floor, const std::vector<Timed>& loaded, uint32_t rounds) {
   std::vector<Stays> all;
+  std::vector<uint64_t> steps;
   for (const Timed& timed : loaded) {
-    const double most = most_mpps(timed);
+    const double ns = least_ns(timed.subject);
+    steps.push_back(steps_to_cost(floor.subject, ns));
     for (const auto& load : kLoads) {
-      const double mpps = load.share * most;
+      const double mpps = load.share * 1000 / ns;
+      const std::string as = fmt::format("as {} of {}", load.name, timed.name);
       all.push_back({timed.name, load.name, mpps, {}});
-      all.push_back({floor.name, fmt::format("as {} of {}", load.name, timed.name), mpps, {}});
+      all.push_back({floor.name, as, mpps, {}});
+      all.push_back({kSlowFloor, as, mpps, {}});
     }
   }
   for (uint32_t round = 0; round < rounds; ++round) {
     size_t at = 0;
-    for (const Timed& timed : loaded) {
+    for (size_t i = 0; i < loaded.size(); ++i) {
       for (const auto& load : kLoads) {
-        for (const Timed& subject : {timed, floor}) {
+        for (Subject* subject : {&loaded[i].subject, &floor.subject, &floor.subject}) {
           const Undisturbed undisturbed;
-          all[at].rounds.push_back(subject.subject.latency(load.packets, 1000 / all[at].mpps).stays);
+          if (all[at].name == kSlowFloor) subject->compute_besides(steps[i]);
+          all[at].rounds.push_back(subject->latency(load.packets, 1000 / all[at].mpps).stays);
+          floor.subject.compute_besides(0);
           ++at;
         }
       }

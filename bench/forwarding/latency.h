@@ -23,8 +23,12 @@ struct Timed {
   std::string name;
 };
 
-/// Each of `loaded` at a low and at a high share of what it can do at most, and the floor at the same rates;
-/// by turns.
+/// The floor, computing for as long as what it is compared with: at the same rate as often busy, but without
+/// its memory and its other work. Where a packet waits as long with it, the machine makes it wait.
+constexpr char kSlowFloor[] = "floor, as slow";
+
+/// Each of `loaded` at a low and at a high share of what it can do at most, and both floors at the same
+/// rates; by turns.
 std::vector<Stays> measure_latency(const Timed& floor, const std::vector<Timed>& loaded, uint32_t rounds);
 
 void print_latency(const std::vector<Stays>& stays);

@@ -24,15 +24,21 @@ void prefetch(std::span<rte_mbuf* const> burst) {
   for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod(mbuf, void*));
 }
 
+void compute(uint64_t steps) {
+  uint64_t word = steps;
+  for (; steps != 0; --steps) asm volatile("imul %0, %0" : "+r"(word));
+}
+
 }  // namespace
 
-void swap_macs(dpdk::Lane lane, const std::atomic<bool>& running) {
+void swap_macs(dpdk::Lane lane, const std::atomic<bool>& running, uint64_t steps) {
   loop(lane, running, [&](std::span<rte_mbuf*> burst) {
     prefetch(burst);
     for (rte_mbuf* mbuf : burst) {
       auto* ethernet = rte_pktmbuf_mtod(mbuf, rte_ether_hdr*);
       std::swap(ethernet->dst_addr, ethernet->src_addr);
     }
+    compute(burst.size() * steps);
     rte_eth_tx_burst(lane.port_id, lane.queue, burst.data(), static_cast<uint16_t>(burst.size()));
   });
 }

@@ -144,7 +144,7 @@ void Subject::loop(Lane& lane) {
     case Loop::kWorker:
       return lane.worker->run();
     case Loop::kMacSwap:
-      return swap_macs(lane.station.lane, shared_.running);
+      return swap_macs(lane.station.lane, shared_.running, steps_);
     case Loop::kReturn:
       return send_back(lane.station.lane, shared_.running);
     case Loop::kDrop:

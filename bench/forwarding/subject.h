@@ -38,6 +38,9 @@ class Subject {
   /// The workers' packets, from now on.
   void go_in_lanes(const LanePath* lanes);
 
+  /// What the floor computes for each packet besides, so that it is as slow as another.
+  void compute_besides(uint64_t steps) { steps_ = steps; }
+
   uint64_t unstored() const { return unstored_; }  // flows that found no place while it was measured
   uint64_t dropped() const { return dropped_; }
   uint64_t displaced() const { return displaced_; }  // entries of the bystander that went
@@ -67,6 +70,7 @@ class Subject {
   dpdk::Shared shared_;
   std::unique_ptr<Publication> publication_;
   std::vector<Lane> lanes_;
+  uint64_t steps_ = 0;
   uint64_t unstored_ = 0, dropped_ = 0, displaced_ = 0;
 };
 
