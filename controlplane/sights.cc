@@ -87,7 +87,7 @@ Announcer::Facts Controller::announce_facts() const {
   facts.decision.serves = watch_.serving().serves;
   facts.decision.tables_known =
       watch_.known() && peer() && (live_generation() != 0 || peer()->snapshot_error.empty());
-  facts.decision.health_known = monitor_.all_known() || fleet_leads();
+  facts.decision.health_known = fleet_leads() ? member_->has_caught_up() : monitor_.all_known();
   facts.decision.vips = served_vips(publisher_.live_services(), healthy_in);
   if (member_ != nullptr)
     std::erase_if(facts.decision.vips,

@@ -9,8 +9,9 @@
 // - A VIP is announced while the data plane has acknowledged tables that hold it and any of its services (or
 //   all) has `min_backends` alive, both in those tables and by the health checks: tables of a pool in panic
 //   hold the dead as well. Draining backends count as alive: their connections want the way to them.
-// - Until the health of every backend is known, or `startup_deadline` is over, nothing is said: what an
-//   earlier process announced stays as it is. So it does until a data plane has told what it forwards by.
+// - Until the health of every backend is known (in a fleet: until it is forwarded by what the store says), or
+//   `startup_deadline` is over, nothing is said: what an earlier process announced stays as it is. So it does
+//   until a data plane has told what it forwards by.
 // - A node whose conditions do not let it serve announces nothing, whatever else is known.
 // - A node that drains raises the metric of what it announces, adds nothing, and after `drain_wait` announces
 //   nothing.
@@ -37,7 +38,7 @@ struct ServedVip {
 
 struct AnnounceFacts {
   bool tables_known = false;  // what the data plane has acknowledged, if it is nothing
-  bool health_known = false;  // of every backend
+  bool health_known = false;  // of every backend; in a fleet the store's, and forwarded by
   bool serves = true;         // the conditions that the node's forwarding rests on hold
   std::vector<ServedVip> vips;
 };

@@ -48,7 +48,7 @@ class FleetMember {
     virtual void adopt(Config config) = 0;
     /// What to_check() says has changed; then call on_checks for what is known.
     virtual void checks_changed() = 0;
-    /// What may_announce() says has changed.
+    /// What may_announce() or has_caught_up() says has changed.
     virtual void announcements_changed() = 0;
     /// What former() says is known now.
     virtual void former_known() = 0;
@@ -105,6 +105,9 @@ class FleetMember {
   /// What this node checks: its part of what the fleet has, and, until that has a revision, all of its own.
   Config to_check(const Config& own) const;
   bool may_announce(const Prefix& vip) const;
+  /// It has forwarded by what the store says since it started, or knows that it will not: until then what it
+  /// remembers may be long past, and flows that it took by that would break at every other node.
+  bool has_caught_up() const { return caught_up_; }
   /// By the addresses of their tunnels, this node perhaps among them.
   const fleet::HandleFragments& handlers() const { return state_.own.handlers; }
 
@@ -178,6 +181,7 @@ class FleetMember {
   void remember();
   void save();
   void await_tick();
+  void note_catching_up();
   std::vector<fleet::Entry> entries(const StoreRead& read);
   void note_error(const std::string& why);
 
@@ -214,6 +218,7 @@ class FleetMember {
   std::vector<std::string> to_check_;
   std::optional<std::set<std::string>> announced_;
   bool drained_ = false;
+  bool caught_up_ = false;
 
   fleet::FlowNewsGate gate_;
   fleet::RecentNews recent_news_;

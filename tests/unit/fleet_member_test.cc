@@ -263,8 +263,10 @@ TEST_F(FleetMemberTest, ARestartGoesByWhatIsRememberedAndPublishesNothing) {
   stop();
   start();
   EXPECT_TRUE(member_->leads_tables());
+  EXPECT_FALSE(member_->has_caught_up());
   EXPECT_EQ(controller_->config().services.size(), 1u);
   ASSERT_TRUE(settles());
+  EXPECT_TRUE(wait([&] { return member_->has_caught_up(); }));
   EXPECT_EQ(member_->state().own.live.revision, 1u);
   EXPECT_EQ(fake_->published.size(), before);
 }
