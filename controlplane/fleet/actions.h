@@ -84,10 +84,12 @@ struct Check {
   std::vector<std::string> backends;
 };
 
-/// The VIPs to announce from now on, and no others. Draining: with the metric of a node that goes.
+/// The VIPs to announce from now on, and no others. Draining: with the metric of a node that goes. Until the
+/// node has caught up, what an earlier process announced stays, and nothing else is.
 struct Announce {
   std::vector<std::string> vips;
   bool draining = false;
+  bool caught_up = false;
 
   bool operator==(const Announce&) const = default;
 };

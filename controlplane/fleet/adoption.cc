@@ -62,11 +62,4 @@ void adopt(State& s, Actions& out) {
   out.push_back(*own.publishing);
 }
 
-bool is_up_to_date(const State& s) {
-  const TableId& live = s.own.live;
-  return in_reach(s) && s.trusts && s.view.active && s.view.state &&
-         live ==
-             TableId{s.view.active->number, s.view.active->digest, s.view.state->number, s.view.state->fence};
-}
-
 }  // namespace linimo::fleet

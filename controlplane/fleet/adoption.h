@@ -13,7 +13,4 @@ void take_refused(State& s, const TableRefused& refused, Actions& out);
 /// new.
 void adopt(State& s, Actions& out);
 
-/// What the data plane has is what the store says now.
-bool is_up_to_date(const State& s);
-
 }  // namespace linimo::fleet

@@ -129,6 +129,7 @@ struct Own {
   std::optional<Time> doubts_since;  // it has contradicted the state since
   std::optional<Time> agrees_since;  // it has not, while it complained
   std::optional<Announce> announced;
+  bool caught_up = false;  // see Announce
   HandleFragments handlers;
   std::optional<std::vector<std::string>> next_handlers;  // those that there shall be
   Time handlers_since{};                                  // of next_handlers

@@ -9,7 +9,6 @@
 #include <nlohmann/json.hpp>
 
 #include "controlplane/fleet/activation.h"
-#include "controlplane/fleet/adoption.h"
 #include "controlplane/log.h"
 #include "controlplane/member/credentials.h"
 
@@ -206,19 +205,7 @@ void FleetMember::feed(fleet::Event event) {
   save();
   if (fleet::in_reach(state_) && state_.trusts && state_.view.state) look_back();
   note_departures();
-  note_catching_up();
   if (look_) look_();
-}
-
-void FleetMember::note_catching_up() {
-  if (caught_up_) return;
-  using fleet::AlarmKind;
-  constexpr AlarmKind kGoesByMemory[] = {AlarmKind::kStoreOutOfReach, AlarmKind::kStoreWentBack,
-                                         AlarmKind::kStoreUnreadable, AlarmKind::kRevisionNotHeld,
-                                         AlarmKind::kTableRefused};
-  caught_up_ = fleet::is_up_to_date(state_) ||
-               std::ranges::any_of(kGoesByMemory, [&](AlarmKind kind) { return alarms_.contains(kind); });
-  if (caught_up_) node_->announcements_changed();
 }
 
 /// One that fails does not take the others with it.

@@ -105,9 +105,8 @@ class FleetMember {
   /// What this node checks: its part of what the fleet has, and, until that has a revision, all of its own.
   Config to_check(const Config& own) const;
   bool may_announce(const Prefix& vip) const;
-  /// It has forwarded by what the store says since it started, or knows that it will not: until then what it
-  /// remembers may be long past, and flows that it took by that would break at every other node.
-  bool has_caught_up() const { return caught_up_; }
+  /// It may begin to announce (fleet/announcing.h).
+  bool has_caught_up() const { return state_.own.caught_up; }
   /// By the addresses of their tunnels, this node perhaps among them.
   const fleet::HandleFragments& handlers() const { return state_.own.handlers; }
 
@@ -181,7 +180,6 @@ class FleetMember {
   void remember();
   void save();
   void await_tick();
-  void note_catching_up();
   std::vector<fleet::Entry> entries(const StoreRead& read);
   void note_error(const std::string& why);
 
@@ -218,7 +216,6 @@ class FleetMember {
   std::vector<std::string> to_check_;
   std::optional<std::set<std::string>> announced_;
   bool drained_ = false;
-  bool caught_up_ = false;
 
   fleet::FlowNewsGate gate_;
   fleet::RecentNews recent_news_;

@@ -112,7 +112,10 @@ void Simulation::carry_out(Node& node, Action& action) {
     node.checks = std::move(checks);
   } else if (auto* announce = std::get_if<Announce>(&action)) {
     if (quiet_) ++quiet_actions_;
-    node.routes = node.forwards ? *announce : Announce{};
+    if (!node.forwards)
+      node.routes = {};
+    else if (announce->caught_up)
+      node.routes = *announce;
     say(node, fmt::format("announces {}{}", fmt::join(announce->vips, " "),
                           announce->draining ? ", and drains" : ""));
   } else if (auto* handlers = std::get_if<HandleFragments>(&action)) {
