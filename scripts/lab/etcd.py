@@ -155,6 +155,11 @@ class Etcd:
         """The store's own, which every write raises."""
         return max(int(status["header"]["revision"]) for status in self.status())
 
+    def written(self, key: str) -> int:
+        """At which revision of the store one of the fleet's keys was written last; 0: it is not there."""
+        found = json.loads(self.ctl("get", f"/linimo/v1/lab/{key}", "-w", "json", check=True).stdout)
+        return max((int(one["mod_revision"]) for one in found.get("kvs", [])), default=0)
+
     def transactions(self, member: int) -> int:
         """That this member was asked for since it started, refused ones too."""
         return self.metric(member, "grpc_server_handled_total", 'grpc_method="Txn"')
