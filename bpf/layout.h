@@ -3,10 +3,11 @@
  * What the XDP program and the process that fills its maps agree on, beside the snapshot itself
  * (maglev/abi.h).
  *
- * A generation is one array map, its image: the validated snapshot's own bytes from cell 0 on, then what the
- * process compiled out of it. Everything is found by cell, 64 bytes, one cache line: no record crosses a
- * cell. The heads of both generations, with the number of the live one, stand in a map of one value, which
- * the program reaches without a call.
+ * A generation is its image: the validated snapshot's own bytes from cell 0 on, then what the process
+ * compiled out of it. Everything is found by cell, 64 bytes, one cache line: no record crosses a cell. An
+ * image lies in pages, array maps that are all of one size, because only then the kernel compiles a look into
+ * them in line; for the process they are one piece of memory. The heads of both generations, with the number
+ * of the live one, stand in a map of one value, which the program reaches without a call.
  */
 #ifndef LINIMO_BPF_LAYOUT_H
 #define LINIMO_BPF_LAYOUT_H
@@ -18,9 +19,11 @@
 
 /* Part of where maps are pinned: every change of this file changes it, and of where and how a flow or a
  * datagram is stored (maglev/rules/flow_entry.h, fragment.h). */
-#define LINIMO_XDP_LAYOUT 13u
+#define LINIMO_XDP_LAYOUT 14u
 
 #define LINIMO_CELL_BYTES 64u
+#define LINIMO_PAGE_CELLS 65536u      /* 4 MB */
+#define LINIMO_IMAGE_PAGES 1024u      /* of a generation, at most */
 #define LINIMO_MAX_ROWS 256u          /* receive queues of all interfaces, and the spare row */
 #define LINIMO_MAX_WORDS_BYTES 65536u /* of words on their way to the process */
 #define LINIMO_MAX_PORTS 32u          /* interfaces */

@@ -249,8 +249,7 @@ static __always_inline int cut(struct xdp_md* ctx, struct flow* flow) {
   struct words* to = &flow->copy->destination;
   *to = (struct words){};
   const int kind = cut_destination(ctx, port_mac, to);
-  if (kind == kCutOther || !live_image(&flow->generation) || !find_vip(&flow->generation, to, kind == kCutV4))
-    return to_kernel(ctx, flow);
+  if (kind == kCutOther || !find_vip(&flow->generation, to, kind == kCutV4)) return to_kernel(ctx, flow);
   return drop(flow, LINIMO_OUTCOME_fragmented_frame);
 }
 
@@ -278,7 +277,6 @@ static __always_inline int linimo_forward(struct xdp_md* ctx) {
   if (!linimo_is_addressed_to(*(const __u64*)data, port_mac)) return to_kernel(ctx, &flow);
   if (p->v6 && is_v4_words(&p->destination))  // ::ffff:a.b.c.d on the wire is no VIP's address
     return to_kernel(ctx, &flow);
-  if (!live_image(&flow.generation)) return to_kernel(ctx, &flow);
   const struct linimo_xdp_vip* vip = find_vip(&flow.generation, &p->destination, !p->v6);
   if (!vip) return to_kernel(ctx, &flow);
   LINIMO_TELL(told.reached = LINIMO_TRACE_TO_VIP; told.vip_bits = vip->bits;)

@@ -96,7 +96,7 @@ __noinline __u32 tunnel_of(struct xdp_md* ctx, __u32 active) {
 
 static long is_that_node(__u32 index, struct host_search* search) {
   const __u64* node =
-      (void*)cell(search->generation.image, search->generation.head->node_target_first + index);
+      (void*)image_cell(&search->generation, search->generation.head->node_target_first + index);
   if (!node) return 1;
   search->found = node[2] == search->address.high && node[3] == search->address.low;  // the destination
   return search->found;

@@ -23,7 +23,7 @@ static long halve_parts(__u32 step, struct part_search* search) {
   const __u32 half = search->count / 2;
   const __u32 at = search->first + half;
   const struct linimo_cell* eight =
-      cell(search->generation.image, search->generation.head->part_first + at / 8);
+      image_cell(&search->generation, search->generation.head->part_first + at / 8);
   if (!eight) return 1;
   const int behind = eight->words[at % 8] <= search->place;
   search->first = behind ? at + 1 : search->first;
@@ -37,7 +37,7 @@ __noinline __u32 member_at(__u32 active, __u32 backend_first, __u32 members, __u
   if (members == 0 || !same_generation(&search.generation, active)) return LINIMO_NO_BACKEND;
   const __u32 last = backend_first + members - 1;
   const struct linimo_cell* eight =
-      cell(search.generation.image, search.generation.head->part_first + last / 8);
+      image_cell(&search.generation, search.generation.head->part_first + last / 8);
   if (!eight) return LINIMO_NO_BACKEND;
   search.place = linimo_place_of_turn(turn, eight->words[last % 8]);
   bpf_loop(17, halve_parts, &search, 0);
@@ -45,8 +45,8 @@ __noinline __u32 member_at(__u32 active, __u32 backend_first, __u32 members, __u
 }
 
 struct draw {
-  struct generation generation;
   __u64 slots;
+  __u32 active; /* all that is needed of the generation: there is little stack */
   __u32 table_size;
   __u32 at;
   __u32 first, second;
@@ -54,7 +54,8 @@ struct draw {
 
 static long draw_another(__u32 step, struct draw* draw) {
   (void)step;
-  draw->second = slot_at(&draw->generation, draw->slots, draw->at);
+  const struct generation generation = {.active = draw->active};
+  draw->second = slot_at(&generation, draw->slots, draw->at);
   draw->at = linimo_slot_behind(draw->at, draw->table_size);
   return draw->second != draw->first;
 }
@@ -64,14 +65,15 @@ static long draw_another(__u32 step, struct draw* draw) {
 __noinline __u32 least_connected(__u32 active, const struct linimo_xdp_service* service, __u64 hash,
                                  __u32 row) {
   if (!service) return LINIMO_NO_BACKEND;
-  struct draw draw = {.slots = service->slots, .table_size = service->table_size};
-  if (!same_generation(&draw.generation, active)) return LINIMO_NO_BACKEND;
-  draw.first = draw.second = slot_at(&draw.generation, draw.slots, slot_of(hash, service));
+  const struct generation generation = {.active = active & 1};
+  struct draw draw = {
+      .slots = service->slots, .active = generation.active, .table_size = service->table_size};
+  draw.first = draw.second = slot_at(&generation, draw.slots, slot_of(hash, service));
   draw.at = linimo_second_draw(hash, service->table_size);
   bpf_loop(LINIMO_DRAWS, draw_another, &draw, 0);
   if (draw.first >= service->members || draw.second >= service->members) return draw.first;
-  const struct linimo_xdp_target* first = target_at(&draw.generation, service->target_first + draw.first);
-  const struct linimo_xdp_target* second = target_at(&draw.generation, service->target_first + draw.second);
+  const struct linimo_xdp_target* first = target_at(&generation, service->target_first + draw.first);
+  const struct linimo_xdp_target* second = target_at(&generation, service->target_first + draw.second);
   if (!first || !second) return draw.first;
   const __u32* of_first = open_connections_of(row, first->backend_id);
   const __u32* of_second = open_connections_of(row, second->backend_id);

@@ -32,11 +32,29 @@ const volatile __u32 bucket_count = 1; /* of connection tables */
  * process writes it anew where the device's changes. */
 volatile __u64 port_mac = 0;
 
-struct image_map {
+struct page_map {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, LINIMO_PAGE_CELLS);
+  __uint(key_size, sizeof(__u32));  // as sizes: clang leaves a type behind two pointers undefined in BTF
+  __uint(value_size, LINIMO_CELL_BYTES);
+};
+
+/* The pages of one generation's image, then of the other's. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+  __uint(max_entries, 2 * LINIMO_IMAGE_PAGES);
+  __type(key, __u32);
+  __array(values, struct page_map);
+} images SEC(".maps");
+
+/* Beside a generation's image, where slots of its adaptive services are not settled. These maps differ in
+ * size, so that the kernel compiles a call for each look. */
+struct unsettled_map {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
   __uint(max_entries, 1);
-  __uint(key_size, sizeof(__u32));  // as sizes: clang leaves a type behind two pointers undefined in BTF
+  __uint(key_size, sizeof(__u32));
   __uint(value_size, LINIMO_CELL_BYTES);
 };
 
@@ -44,15 +62,7 @@ struct {
   __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
   __uint(max_entries, 2);
   __type(key, __u32);
-  __array(values, struct image_map);
-} images SEC(".maps");
-
-/* Beside a generation's image, where slots of its adaptive services are not settled. */
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-  __uint(max_entries, 2);
-  __type(key, __u32);
-  __array(values, struct image_map);
+  __array(values, struct unsettled_map);
 } unsettled SEC(".maps");
 
 struct {
@@ -133,12 +143,9 @@ static __always_inline __u32 row_of_queue(__u32 queue) {
 /* One generation, as a packet sees it. */
 struct generation {
   const struct linimo_xdp_head* head;
-  void* image;
   __u32 active;
 };
 
-/* The head of the live generation. Before anything is looked up in its image, live_image() is to be called.
- */
 static __always_inline int live_generation(struct generation* generation) {
   const __u32 key = 0;
   const struct linimo_xdp_generations* both = bpf_map_lookup_elem(&generations, &key);
@@ -148,11 +155,6 @@ static __always_inline int live_generation(struct generation* generation) {
   return 1;
 }
 
-static __always_inline int live_image(struct generation* generation) {
-  generation->image = bpf_map_lookup_elem(&images, &generation->active);
-  return generation->image != 0;
-}
-
 /* The packet's generation in a function that is not inlined: it gets no more than the number of it. */
 static __always_inline int same_generation(struct generation* generation, __u32 active) {
   const __u32 key = 0;
@@ -160,15 +162,31 @@ static __always_inline int same_generation(struct generation* generation, __u32 
   if (!both) return 0;
   generation->active = active & 1;
   generation->head = &both->heads[active & 1];
-  return live_image(generation);
+  return 1;
 }
 
+/* In the lower half the tick as it was read last, in the upper the jiffy in which that was. */
+volatile __u64 tick_read = 0;
+
+/* That clock goes on by jiffies, which are read without a call: nobody asks it twice in one. */
 static __always_inline __u32 ticks_now(void) {
-  return bpf_ktime_get_coarse_ns() >> LINIMO_TICK_SHIFT;
+  const __u64 jiffy = bpf_jiffies64() << 32, read = tick_read;
+  if (read >> 32 << 32 == jiffy) return read;
+  const __u32 ticks = bpf_ktime_get_coarse_ns() >> LINIMO_TICK_SHIFT;
+  tick_read = jiffy | ticks;
+  return ticks;
 }
 
-static __always_inline struct linimo_cell* cell(void* image, __u32 index) {
-  return bpf_map_lookup_elem(image, &index);
+static __always_inline struct linimo_cell* cell(void* map, __u32 index) {
+  return bpf_map_lookup_elem(map, &index);
+}
+
+/* Of the generation's image. */
+static __always_inline struct linimo_cell* image_cell(const struct generation* generation, __u32 index) {
+  __u32 key = generation->active * LINIMO_IMAGE_PAGES + index / LINIMO_PAGE_CELLS;
+  void* page = bpf_map_lookup_elem(&images, &key);
+  key = index % LINIMO_PAGE_CELLS;  // one variable: there is little stack
+  return page ? bpf_map_lookup_elem(page, &key) : 0;
 }
 
 static __always_inline struct words masked_words(const struct words* address, __u32 bits) {
@@ -185,7 +203,7 @@ static __always_inline __u32 find_prefix(const struct generation* generation, co
   const __u32 start = linimo_place_of_vip(masked.high, masked.low, bits);
   for (__u32 probe = 0; probe < LINIMO_VIP_PROBES; ++probe) {
     const __u32 at = head->vip_first + ((start + probe) & head->vip_mask);
-    const struct linimo_xdp_vip* vip = (void*)cell(generation->image, at);
+    const struct linimo_xdp_vip* vip = (void*)image_cell(generation, at);
     if (!vip || vip->bits == LINIMO_EMPTY_VIP) break;
     if (vip->high == masked.high && vip->low == masked.low && vip->bits == bits) return at;
   }
@@ -240,15 +258,15 @@ static __always_inline const struct linimo_xdp_vip* find_vip(const struct genera
   const struct linimo_xdp_head* head = generation->head;
   const __u32 start = linimo_place_of_vip(address->high, address->low, 128);
   const struct linimo_xdp_vip* vip =
-      (void*)cell(generation->image, head->vip_first + (start & head->vip_mask));
+      (void*)image_cell(generation, head->vip_first + (start & head->vip_mask));
   if (vip && vip->high == address->high && vip->low == address->low && vip->bits == 128) return vip;
   const __u32 at = search_vips(generation->active, address->high, address->low, v4);
-  return at == LINIMO_NO_CELL ? 0 : (void*)cell(generation->image, at);
+  return at == LINIMO_NO_CELL ? 0 : (void*)image_cell(generation, at);
 }
 
 static __always_inline __u64 rule_at(const struct generation* generation, __u32 index) {
   const __u64 offset = generation->head->rules + (__u64)index * sizeof(struct linimo_rule);
-  const struct linimo_cell* found = cell(generation->image, offset / LINIMO_CELL_BYTES);
+  const struct linimo_cell* found = image_cell(generation, offset / LINIMO_CELL_BYTES);
   return found ? found->words[offset / 8 % 8] : ~0ULL;
 }
 
@@ -298,7 +316,7 @@ static __always_inline const struct linimo_xdp_service* find_service(const struc
   }
   if ((__u16)(rule >> 32) != protocol || (__u16)rule > port || (__u16)(rule >> 16) < port) return 0;
   LINIMO_TELL(told.rule = rule;)
-  return (void*)cell(generation->image, generation->head->service_first + (__u32)(rule >> 48));
+  return (void*)image_cell(generation, generation->head->service_first + (__u32)(rule >> 48));
 }
 
 struct host_search {
@@ -308,7 +326,7 @@ struct host_search {
 };
 
 static long is_this_host(__u32 index, struct host_search* search) {
-  struct linimo_cell* four = cell(search->generation.image, search->generation.head->host_first + index / 4);
+  struct linimo_cell* four = image_cell(&search->generation, search->generation.head->host_first + index / 4);
   if (!four) return 1;
   search->found = four->words[index % 4 * 2] == search->address.high &&
                   four->words[index % 4 * 2 + 1] == search->address.low;
@@ -348,7 +366,7 @@ struct source_search {
 static long holds_source(__u32 index, struct source_search* search) {
   index += search->first;
   struct linimo_xdp_source* two =
-      (void*)cell(search->generation.image, search->generation.head->source_first + index / 2);
+      (void*)image_cell(&search->generation, search->generation.head->source_first + index / 2);
   if (!two) return 1;
   const struct linimo_xdp_source* source = &two[index & 1];
   const struct words masked = masked_words(&search->address, source->bits);
@@ -372,14 +390,14 @@ static __always_inline int is_allowed(const struct generation* generation,
 
 static __always_inline const struct linimo_xdp_target* target_at(const struct generation* generation,
                                                                  __u32 at) {
-  return (void*)cell(generation->image, at);
+  return (void*)image_cell(generation, at);
 }
 
 static __always_inline const struct linimo_xdp_target* target_of_id(const struct generation* generation,
                                                                     __u32 backend_id) {
   const struct linimo_xdp_head* head = generation->head;
   if (backend_id >= head->target_of_id_count) return 0;
-  const struct linimo_cell* sixteen = cell(generation->image, head->target_of_id_first + backend_id / 16);
+  const struct linimo_cell* sixteen = image_cell(generation, head->target_of_id_first + backend_id / 16);
   if (!sixteen) return 0;
   const __u32 at = ((const __u32*)sixteen)[backend_id % 16];
   return at == 0 ? 0 : target_at(generation, at);
@@ -399,7 +417,7 @@ static long try_server_id(__u32 step, struct server_id_search* search) {
   const __u32 half = search->count / 2;
   const __u32 at = search->first + half;
   const struct linimo_xdp_server_id* four =
-      (void*)cell(search->generation.image, search->generation.head->server_id_first + at / 4);
+      (void*)image_cell(&search->generation, search->generation.head->server_id_first + at / 4);
   if (!four) return 1;
   const struct linimo_xdp_server_id* found = &four[at % 4];
   if (found->id == search->id) {
@@ -433,7 +451,7 @@ static __always_inline __u32 slot_of(__u64 hash, const struct linimo_xdp_service
 /* What a slot holds. `slots`: where the table begins. */
 static __always_inline linimo_slot slot_at(const struct generation* generation, __u64 slots, __u32 slot) {
   const __u64 offset = slots + (__u64)slot * sizeof(linimo_slot);
-  const struct linimo_cell* many = cell(generation->image, offset / LINIMO_CELL_BYTES);
+  const struct linimo_cell* many = image_cell(generation, offset / LINIMO_CELL_BYTES);
   return many ? ((const linimo_slot*)many)[offset / 2 % 32] : LINIMO_NO_BACKEND;
 }
 

@@ -308,8 +308,11 @@ tl::expected<ImagePlan, std::string> plan_image(std::span<const std::byte> snaps
   place(plan.part_first, cells_for<uint64_t>(plan.targets));
   place(plan.target_of_id_first, cells_for<uint32_t>(LINIMO_MAX_BACKEND_IDS));
   place(plan.host_first, cells_for<linimo_addr>(hosts + kSources));
-  if (next > 0xffffffff)
-    return tl::unexpected(fmt::format("{} cells are more than an array map holds", next));
+  constexpr uint64_t kMost = uint64_t{LINIMO_IMAGE_PAGES} * LINIMO_PAGE_CELLS;
+  if (next > kMost)
+    return tl::unexpected(
+        fmt::format("the tables take {} MB; this engine has room for {}: make table_size smaller",
+                    next * sizeof(linimo_cell) >> 20, kMost * sizeof(linimo_cell) >> 20));
   plan.cells = next;
   return plan;
 }

@@ -1,10 +1,13 @@
-// The memory of a BPF array map (BPF_F_MMAPABLE), as this process sees it.
+// The memory of a BPF array map (BPF_F_MMAPABLE), or of several side by side, as this process sees it.
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <utility>
 
 #include <sys/mman.h>
+
+#include "maglev/unique_fd.h"
 
 namespace linimo::xdp {
 
@@ -29,6 +32,24 @@ class Mapping {
     if (address == MAP_FAILED) return mapping;
     mapping.address_ = address;
     mapping.size_ = size;
+    return mapping;
+  }
+
+  /// All of one size, a multiple of the system's pages.
+  static Mapping of(std::span<const UniqueFd> maps, size_t size_of_each) {
+    Mapping mapping;
+    const size_t size = maps.size() * size_of_each;
+    void* all = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED) return mapping;
+    mapping.address_ = all;
+    mapping.size_ = size;
+    auto* next = static_cast<std::byte*>(all);
+    for (const UniqueFd& map : maps) {
+      if (mmap(next, size_of_each, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, map.get(), 0) ==
+          MAP_FAILED)
+        return {};
+      next += size_of_each;
+    }
     return mapping;
   }
 

@@ -191,13 +191,13 @@ void Program::find_live() {
   const uint32_t which = generations.active & 1;
   const linimo_xdp_head& head = generations.heads[which];
   if (head.size == 0) return;
+  generation_.image = ImagePages::pinned(pins_, which);
+  if (head.size > generation_.image.size()) return;
+  const auto view = SnapshotView::validate({generation_.image.as<std::byte>(), head.size});
+  if (!view || (uint64_t{head.service_first} + view->services().size()) * sizeof(linimo_cell) >
+                   generation_.image.size())
+    return;
   uint64_t cells = 0;
-  generation_.fd = pinned_map(pin_of_inner(pins_, "images", which), cells);
-  if (!generation_.fd || head.size > cells * sizeof(linimo_cell)) return;
-  generation_.memory = Mapping::of(generation_.fd.get(), cells * sizeof(linimo_cell));
-  if (!generation_.memory) return;
-  const auto view = SnapshotView::validate({generation_.memory.as<std::byte>(), head.size});
-  if (!view) return;
   UniqueFd unsettled = pinned_map(pin_of_inner(pins_, "unsettled", which), cells);
   generation_.unsettled = UnsettledBlocks::found(std::move(unsettled), cells, *view, shape_.all_rows(),
                                                  generation_.services(head, *view));
@@ -217,7 +217,7 @@ void Program::follow(const SnapshotView& live) {
 
 std::span<linimo_xdp_service> Program::Generation::services(const linimo_xdp_head& head,
                                                             const SnapshotView& view) const {
-  auto* first = reinterpret_cast<linimo_xdp_service*>(memory.as<linimo_cell>() + head.service_first);
+  auto* first = reinterpret_cast<linimo_xdp_service*>(image.as<linimo_cell>() + head.service_first);
   return {first, view.services().size()};
 }
 
@@ -293,28 +293,24 @@ tl::expected<void, std::string> Program::set_port(uint32_t port, int ifindex, co
   return {};
 }
 
-bool Program::stands_in(uint32_t slot, const Generation& generation) const {
-  uint32_t there = 0;  // for processes a map in a map is its id
-  bpf_map_info info{};
-  uint32_t length = sizeof info;
-  return generation.fd && bpf_map_lookup_elem(bpf_map__fd(maps_->maps.images), &slot, &there) == 0 &&
-         bpf_obj_get_info_by_fd(generation.fd.get(), &info, &length) == 0 && info.id == there;
+int Program::images() const {
+  return bpf_map__fd(maps_->maps.images);
 }
 
-/// Zeroed but for where the snapshot goes. A map that takes the place of another costs what the kernel waits
-/// for, so the one before the live one is used again, unless it is too small, or so large that memory would
-/// be wasted; then tables that have not changed since need not be copied.
+/// Zeroed but for where the snapshot goes. A page that takes the place of another costs what the kernel waits
+/// for, so those before the live ones are used again, unless they are so large that memory would be wasted;
+/// then tables that have not changed since need not be copied.
 Program::Generation Program::room(const ImagePlan& plan) {
   constexpr uint64_t kMostWaste = 4;
   const uint64_t size = plan.cells * sizeof(linimo_cell);
   const uint32_t slot = 1 - (generations_.as<linimo_xdp_generations>()->active & 1);
   Generation next = std::move(spare_);
-  if (next.memory.size() >= size && next.memory.size() <= kMostWaste * size && stands_in(slot, next)) {
-    std::memset(next.memory.as<std::byte>() + plan.snapshot_bytes, 0, size - plan.snapshot_bytes);
-    return next;
-  }
-  next = {.fd = create_array("image", plan.cells, BPF_F_INNER_MAP), .memory = {}};
-  if (next.fd) next.memory = Mapping::of(next.fd.get(), size);
+  const uint64_t least = LINIMO_PAGE_CELLS * sizeof(linimo_cell);
+  if (next.image.size() > kMostWaste * std::max(size, least) || !next.image.stand_in(images(), slot))
+    next = {};
+  next.image = ImagePages::make(plan.cells, std::move(next.image));
+  if (next.image)
+    std::memset(next.image.as<std::byte>() + plan.snapshot_bytes, 0, size - plan.snapshot_bytes);
   return next;
 }
 
@@ -325,9 +321,9 @@ tl::expected<Program::Generation, std::string> Program::compile(std::span<const 
     const auto plan = plan_image(snapshot, host_addresses.size(), growth);
     if (!plan) return tl::unexpected(plan.error());
     Generation next = room(*plan);
-    if (!next.memory) return failed(fmt::format("no memory for a generation of {} cells", plan->cells));
+    if (!next.image) return failed(fmt::format("no memory for a generation of {} cells", plan->cells));
     const auto image = compile_image(snapshot, host_addresses, *plan,
-                                     {next.memory.as<linimo_cell>(), plan->cells}, next.held);
+                                     {next.image.as<linimo_cell>(), plan->cells}, next.held);
     if (!image) return tl::unexpected(image.error());
     head = image->head;
     if (!image->crowded) return next;
@@ -341,31 +337,27 @@ tl::expected<void, std::string> Program::publish(std::span<const std::byte> snap
   auto next = compile(snapshot, host_addresses, head);
   if (!next) return tl::unexpected(next.error());
 
-  const SnapshotView view = SnapshotView::of_valid({next->memory.as<std::byte>(), head.size});
+  const SnapshotView view = SnapshotView::of_valid({next->image.as<std::byte>(), head.size});
   auto unsettled =
       UnsettledBlocks::make(view, shape_.all_rows(), generation_.unsettled, next->services(head, view));
   if (!unsettled) return tl::unexpected(unsettled.error());
   next->unsettled = std::move(*unsettled);
 
   auto& generations = *generations_.as<linimo_xdp_generations>();
-  const int images = bpf_map__fd(maps_->maps.images);
   const int blocks = bpf_map__fd(maps_->maps.unsettled);
   const uint32_t old = generations.active & 1;
   const uint32_t slot = 1 - old;
-  const int fd = next->fd.get(), blocks_fd = next->unsettled.fd();
-  const bool stands = stands_in(slot, *next);
-  if ((!stands && !pin_map(next->fd, pin_of_inner(pins_, "images", slot))) ||
-      !next->unsettled.pin(pin_of_inner(pins_, "unsettled", slot)))
+  const int blocks_fd = next->unsettled.fd();
+  if (!next->unsettled.pin(pin_of_inner(pins_, "unsettled", slot)))
     return failed("a pin for the new generation");
   // The slot is not active, so nobody reads it. With each of these updates the kernel waits for every program
   // that runs, some 8 ms, so they are as few as can be.
   if ((blocks_fd >= 0 && bpf_map_update_elem(blocks, &slot, &blocks_fd, BPF_ANY) != 0) ||
-      (!stands && bpf_map_update_elem(images, &slot, &fd, BPF_ANY) != 0))
+      !next->image.put(images(), slot, pins_))
     return failed("the new generation");
   generations.heads[slot] = head;
   std::atomic_ref(generations.active).store(slot, std::memory_order_release);
-  // Only to wait: now no packet is in the old one.
-  const bool waited = bpf_map_update_elem(images, &slot, &fd, BPF_ANY) == 0;
+  const bool waited = next->image.wait_for_packets(images(), slot);
 
   next->unsettled.take_stamps(generation_.unsettled);
   old_blocks_ |= generation_.unsettled.fd() >= 0;

@@ -26,6 +26,7 @@
 #include "dataplane/flow/flow_tables.h"
 #include "dataplane/flow/told_flows.h"
 #include "dataplane/xdp/generation_image.h"
+#include "dataplane/xdp/image_pages.h"
 #include "dataplane/xdp/mapping.h"
 #include "dataplane/xdp/unsettled_blocks.h"
 #include "maglev/address.h"
@@ -154,8 +155,7 @@ class Program {
     std::optional<FlowCensus> census;
   };
   struct Generation {
-    UniqueFd fd;
-    Mapping memory;
+    ImagePages image{};
     HeldTables held{};  // of the snapshot that it is, or was
     UnsettledBlocks unsettled{};
 
@@ -165,7 +165,7 @@ class Program {
                                                 std::span<const Address> host_addresses,
                                                 linimo_xdp_head& head);
   Generation room(const ImagePlan& plan);
-  bool stands_in(uint32_t slot, const Generation& generation) const;
+  int images() const;
   void drop_old_blocks();
 
   Shape shape_;
