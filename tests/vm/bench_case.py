@@ -206,10 +206,10 @@ class BenchCase(unittest.TestCase):
         self.assertEqual(2 * packets, len(inner))
         self.assertEqual([], [ip for ip in inner if not transport_is_sound(ip)])
 
-    def generate(self, count: int, *ports: int) -> dict[str, int]:
-        """Packets by the kernel's generator, to each port in turn; its report."""
+    def generate(self, count: int, *ports: int, rate: int = 0) -> dict[str, int]:
+        """Packets by the kernel's generator, to each port in turn, that many a second (0: as many as it can); its report."""
         said = self.lab.peer.run([str(PKTGEN), "eth0", "--mac", self.lab.mac, "--to", VIP[4], "--source", PEER[4], "--flows", "64",
-                                  "--count", str(count), *(word for port in ports for word in ("--port", str(port)))]).stdout
+                                  "--count", str(count), "--rate", str(rate), *(word for port in ports for word in ("--port", str(port)))]).stdout
         return dict(json.loads(said))
 
     # Conditions

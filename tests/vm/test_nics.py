@@ -156,12 +156,13 @@ class Vmxnet3(Driver.Case):
     def test_8_pktgen(self) -> None:
         """Every packet that a generator sends is counted, by what became of it; the forwarded ones come back to it."""
         before, count = self.lab.node.status(), 6000
-        report = self.generate(count, FORWARDED, REFUSED)
-        self.assertEqual((count, count // 2), (report["sent"], report["came_back"]), report)
+        report = self.generate(count, FORWARDED, REFUSED, rate=4000)  # which the other end's NIC keeps up with, too
+        self.assertEqual(count, report["sent"])
         wait_until(lambda: self._became(before)["no_service"] >= count // 2, "the last is counted", 5)
         self.assertEqual({"forwarded": count // 2, "no_service": count // 2, "receive_lost": 0, "transmit_lost": 0},
                          {name: self._became(before)[name] for name in
                           ("forwarded", "no_service", "receive_lost", "transmit_lost")})
+        self.assertEqual(count // 2, report["came_back"], report)
 
     def test_8_what_the_nic_loses(self) -> None:
         """Packets for which the NIC has no buffer, since nobody takes them, are counted too, and a condition tells of them."""
