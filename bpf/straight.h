@@ -94,15 +94,6 @@ static __always_inline int read_plain6(struct xdp_md* ctx, const void* data, con
          read_plain_transport(ip + kWords, data_end, payload, p);
 }
 
-/* find_flow() without a call. */
-static __always_inline __u64 find_flow_inline(__u32 row, __u64 hash, __u32 service_id) {
-  void* table = bpf_map_lookup_elem(&connections, &row);
-  if (!table) return 0;
-  const struct linimo_flow_places at = places_of(hash, service_id);
-  const __u64 found = entry_in(cell(table, at.first), at.flow);
-  return found != 0 ? found : entry_in(cell(table, at.second), at.flow);
-}
-
 /* The way of a plain packet, from its VIP on. */
 static __always_inline int straight_on(struct xdp_md* ctx, struct generation* generation,
                                        const struct plain* p, int v6) {

@@ -75,9 +75,9 @@ bool ImagePages::put(int images, uint32_t slot, const std::filesystem::path& pin
     const uint32_t key = place(slot, page);
     uint32_t there = 0;
     if (bpf_map_lookup_elem(images, &key, &there) != 0) break;
-    bpf_map_delete_elem(images, &key);
-    std::error_code ignored;
+    std::error_code ignored;  // the pin first: whoever ends in between leaves none that nobody takes away
     if (!pins.empty()) std::filesystem::remove(pin_of_inner(pins, "images", key), ignored);
+    bpf_map_delete_elem(images, &key);
   }
   return true;
 }
